@@ -1,0 +1,27 @@
+/* Bounded growable bytes. The bound is given at birth; growth doubles; a failed append leaves the contents as they were. */
+#ifndef VLLM_BUF_H
+#define VLLM_BUF_H
+
+#include "core.h"
+
+struct vllm_buf {
+    char *data; /* NULL while nothing was appended */
+    size_t len, cap, max;
+    const struct vllm_alloc *alloc; /* must outlive the buffer */
+};
+
+void vllm_buf_init(struct vllm_buf *buf, const struct vllm_alloc *alloc, size_t max);
+void vllm_buf_free(struct vllm_buf *buf);  /* may run twice; the buffer is empty and usable afterwards */
+void vllm_buf_clear(struct vllm_buf *buf); /* keeps the memory */
+
+/* VLLM_OK, VLLM_ENOMEM, or VLLM_ELIMIT when the length would pass `max`. */
+VLLM_NODISCARD enum vllm_status vllm_buf_append(struct vllm_buf *buf, const void *bytes, size_t len);
+VLLM_NODISCARD enum vllm_status vllm_buf_byte(struct vllm_buf *buf, char byte);
+VLLM_NODISCARD enum vllm_status vllm_buf_text(struct vllm_buf *buf, const char *terminated);
+/* Room for `more` bytes after `len`; the caller may write there and then add to `len`. */
+VLLM_NODISCARD enum vllm_status vllm_buf_reserve(struct vllm_buf *buf, size_t more);
+/* Drops the first `len` bytes (one memmove: call it once per read, not once per line). */
+void vllm_buf_consume(struct vllm_buf *buf, size_t len);
+struct vllm_slice vllm_buf_view(const struct vllm_buf *buf); /* valid until the next change; never NULL ptr */
+
+#endif

@@ -1,0 +1,49 @@
+/* One chat completion chunk, or one whole completion, as JSON text → typed deltas. The one place that knows the dialects of servers;
+ * its rules stand at the top of chunk.c with their sources. It keeps no memory of earlier chunks, but for the speculation
+ * that a text chunk repeats the bytes around its text. Within one choice the deltas come in canonical order, whatever the
+ * order of the keys: reasoning, text, refusal, media, tool fragments, tokens, finish. */
+#ifndef VLLM_CHUNK_H
+#define VLLM_CHUNK_H
+
+#include "json.h"
+
+enum vllm_delta_kind {
+    VLLM_DELTA_ENVELOPE,  /* id, model: only when the chunk has either */
+    VLLM_DELTA_TEXT,      /* text */
+    VLLM_DELTA_REASONING, /* text */
+    VLLM_DELTA_REFUSAL,   /* text */
+    VLLM_DELTA_MEDIA,     /* raw: one generated image, or the audio object */
+    VLLM_DELTA_TOOL,      /* index (or -1), id, name, text = fragment of the arguments (each may be absent) */
+    VLLM_DELTA_TOKENS,    /* raw = logprobs, token_ids (JSON; each may be absent) */
+    VLLM_DELTA_FINISH,    /* text = finish reason; raw = stop_reason (JSON; absent when null) */
+    VLLM_DELTA_USAGE,     /* raw = the usage object */
+    VLLM_DELTA_ERROR      /* raw = the whole event's JSON; the only delta of its chunk */
+};
+
+struct vllm_delta {
+    enum vllm_delta_kind kind;
+    int64_t choice; /* 0-based; where the chunk does not say, 0 */
+    int64_t index;  /* the wire's index of a tool fragment, -1 when absent */
+    bool whole;     /* came from a `message`, not a `delta`: the value is complete */
+    struct vllm_slice text, id, name, model, raw, token_ids;
+};
+
+struct vllm_chunk_limits {
+    unsigned max_depth;
+    size_t max_deltas;  /* deltas that one chunk may give */
+    size_t max_scratch; /* bytes of decoded strings of one chunk */
+};
+
+struct vllm_chunk; /* opaque */
+
+struct vllm_chunk *vllm_chunk_new(const struct vllm_alloc *alloc, const struct vllm_chunk_limits *limits);
+void vllm_chunk_free(struct vllm_chunk *chunk);
+
+/* Reads one JSON text. `event_type` is the SSE event's ("error" makes it an error whatever it holds). VLLM_OK and then the deltas below;
+ * VLLM_ESYNTAX (`*why` names the fault, a constant), VLLM_ELIMIT (`*why` names the bound), VLLM_ENOMEM. `json` must stay valid while the deltas are used. */
+VLLM_NODISCARD enum vllm_status vllm_chunk_read(struct vllm_chunk *chunk, struct vllm_slice json, struct vllm_slice event_type,
+                                                const char **why);
+/* The deltas of the last read; valid until the next one. */
+const struct vllm_delta *vllm_chunk_deltas(const struct vllm_chunk *chunk, size_t *count);
+
+#endif

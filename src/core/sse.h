@@ -1,0 +1,34 @@
+/* Server-sent events: bytes in, events out, at any split. Source: WHATWG HTML, 9.2.5 and 9.2.6.
+ *
+ * One leading BOM is dropped; lines end at CRLF, LF or CR; comments and unknown fields are passed over; several data lines join
+ * with LF; an event without data is not an event; a NUL in `id` voids it. The bytes themselves are not judged: malformed
+ * UTF-8, U+2028 and NUL pass through in data. Where the standard drops an unterminated last block, `lenient_end` keeps it (servers are cut
+ * off right after `[DONE]`). Each byte is looked at once, however the reads fall; memory is bounded by
+ * max_event_bytes plus one read. */
+#ifndef VLLM_SSE_H
+#define VLLM_SSE_H
+
+#include "buf.h"
+
+struct vllm_sse_event {
+    struct vllm_slice data; /* joined data lines */
+    struct vllm_slice type; /* empty: "message" */
+    struct vllm_slice id;   /* the last id in force; empty when none */
+};
+
+struct vllm_sse; /* opaque */
+
+struct vllm_sse *vllm_sse_new(const struct vllm_alloc *alloc, size_t max_event_bytes, bool lenient_end); /* NULL: no memory */
+void vllm_sse_free(struct vllm_sse *sse); /* NULL is fine */
+
+/* Copies `bytes`. Drain with next before feeding again, so that memory stays bounded. VLLM_OK, VLLM_ENOMEM, or the sticky error. */
+VLLM_NODISCARD enum vllm_status vllm_sse_feed(struct vllm_sse *sse, const char *bytes, size_t len);
+/* No more bytes will come. May be called twice. */
+VLLM_NODISCARD enum vllm_status vllm_sse_finish(struct vllm_sse *sse);
+/* VLLM_OK: `event` is set, its slices valid until the next call on `sse`. VLLM_MORE, VLLM_END (after finish), VLLM_ELIMIT (an event larger
+ * than max_event_bytes; nothing is delivered any more), VLLM_ENOMEM. */
+VLLM_NODISCARD enum vllm_status vllm_sse_next(struct vllm_sse *sse, struct vllm_sse_event *event);
+/* The reconnection time of the last valid `retry` field in milliseconds, or -1. */
+long vllm_sse_retry_ms(const struct vllm_sse *sse);
+
+#endif

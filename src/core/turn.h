@@ -1,0 +1,98 @@
+/* The decoder of one model turn: bytes of an event stream (or one whole completion) → events and the growing message.
+ * Owns the sse, chunk and calls stages. No I/O, no clock. What each event means: the table in DESIGN (docs/events.md). */
+#ifndef VLLM_TURN_H
+#define VLLM_TURN_H
+
+#include "chunk.h"
+
+enum vllm_event_type {
+    VLLM_EVENT_TURN_START,      /* id, model */
+    VLLM_EVENT_PART_START,      /* choice, part, kind */
+    VLLM_EVENT_TEXT_DELTA,      /* choice, part, text; whole code points */
+    VLLM_EVENT_REASONING_DELTA,
+    VLLM_EVENT_REFUSAL_DELTA,
+    VLLM_EVENT_TOOL_CALL_DELTA, /* choice, part, index, id, name, text = raw fragment */
+    VLLM_EVENT_PART_END,        /* choice, part, kind, text = whole value (text kinds), raw JSON (media), or the raw arguments (tool call) */
+    VLLM_EVENT_TOOL_CALL,       /* choice, index, id, name, text = raw arguments, invalid = why or NULL */
+    VLLM_EVENT_TOKENS,          /* choice, raw = logprobs, token_ids (JSON) */
+    VLLM_EVENT_CHOICE_END,      /* choice, text = finish reason (may be absent), raw = stop_reason (JSON) */
+    VLLM_EVENT_USAGE,           /* usage */
+    VLLM_EVENT_CHUNK,           /* raw = the chunk's JSON; only when asked for */
+    VLLM_EVENT_TURN_END
+};
+
+enum vllm_part_kind { VLLM_PART_TEXT, VLLM_PART_REASONING, VLLM_PART_REFUSAL, VLLM_PART_TOOL_CALL, VLLM_PART_MEDIA };
+
+/* -1: the server did not say. */
+struct vllm_usage {
+    int64_t prompt_tokens, completion_tokens, total_tokens, cached_tokens, reasoning_tokens;
+    struct vllm_slice raw;
+};
+
+struct vllm_event {
+    enum vllm_event_type type;
+    enum vllm_part_kind kind;
+    int64_t choice;
+    int64_t index; /* tool calls: order of arrival within the choice, 0-based */
+    struct vllm_slice part, id, name, model, text, raw, token_ids;
+    const char *invalid; /* constant sentence */
+    struct vllm_usage usage;
+};
+
+struct vllm_turn_options {
+    size_t max_event_bytes;   /* one event, or one whole completion */
+    size_t max_message_bytes; /* all text, reasoning and arguments of the turn together */
+    size_t max_tool_calls;    /* of one choice */
+    size_t max_choices;
+    unsigned max_depth;
+    bool want_chunks; /* VLLM_EVENT_CHUNK */
+};
+void vllm_turn_options_default(struct vllm_turn_options *options); /* 16 MiB, 64 MiB, 128, 128, 128, false */
+
+struct vllm_turn; /* opaque */
+
+struct vllm_turn *vllm_turn_new(const struct vllm_alloc *alloc, const struct vllm_turn_options *options); /* NULL: no memory */
+void vllm_turn_free(struct vllm_turn *turn);
+
+/* Bytes of an event stream. Copies. */
+VLLM_NODISCARD enum vllm_status vllm_turn_feed(struct vllm_turn *turn, const char *bytes, size_t len);
+/* One whole completion instead (or a whole chunk list is fine too: one JSON text). Then call next until VLLM_END. */
+VLLM_NODISCARD enum vllm_status vllm_turn_body(struct vllm_turn *turn, const char *json, size_t len);
+/* The bytes have ended. Without a finish reason or `[DONE]` next will then return VLLM_ETRUNCATED. */
+VLLM_NODISCARD enum vllm_status vllm_turn_finish(struct vllm_turn *turn);
+
+/* VLLM_OK with `event` (slices valid until the next call on `turn`), VLLM_MORE, VLLM_END (after TURN_END), or the sticky error: VLLM_ESERVER,
+ * VLLM_ESYNTAX, VLLM_ELIMIT, VLLM_ETRUNCATED, VLLM_ENOMEM. Events that came before the error are delivered first. */
+VLLM_NODISCARD enum vllm_status vllm_turn_next(struct vllm_turn *turn, struct vllm_event *event);
+
+/* After an error: which bound or what fault (constant; never NULL), and for VLLM_ESERVER the error event's JSON. */
+const char *vllm_turn_why(const struct vllm_turn *turn);
+struct vllm_slice vllm_turn_server_error(const struct vllm_turn *turn);
+
+/* The message so far, at any time (after an error too). Slices are valid until the next call that changes `turn`. */
+struct vllm_turn_call {
+    struct vllm_slice id, name, arguments; /* raw; "{}" where the call is complete and had none */
+    const char *invalid;                   /* NULL, or why it must not be run; while a choice is unfinished: "unfinished" */
+};
+struct vllm_turn_choice {
+    int64_t choice;
+    struct vllm_slice text, reasoning, refusal; /* ptr NULL when there was none */
+    struct vllm_slice finish_reason;            /* absent: not seen */
+    struct vllm_slice stop_reason;              /* JSON */
+    struct vllm_slice media;                    /* JSON array; absent when none */
+    struct vllm_slice logprobs, token_ids;      /* JSON arrays, concatenated over chunks; absent when none */
+    size_t call_count;
+};
+struct vllm_turn_state {
+    struct vllm_slice id, model;
+    struct vllm_usage usage; /* raw.ptr NULL: none */
+    size_t choice_count;     /* ascending by choice */
+    bool complete;           /* a finish reason for every choice seen, and at least one choice */
+    bool done;               /* `[DONE]` was seen, or a whole completion was read */
+    uint64_t bytes, events;  /* fed so far */
+};
+void vllm_turn_state(const struct vllm_turn *turn, struct vllm_turn_state *out);
+void vllm_turn_choice(const struct vllm_turn *turn, size_t position, struct vllm_turn_choice *out);
+void vllm_turn_call(const struct vllm_turn *turn, size_t position, size_t call, struct vllm_turn_call *out);
+
+#endif
