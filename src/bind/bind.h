@@ -1,0 +1,137 @@
+/* What the files of the binding share. Rules: a userdata is made first and its resource second; nothing that can raise runs while a resource
+ * is not rooted in one; close, __gc and __close go through one release function that may run twice. */
+#ifndef VLLM_BIND_H
+#define VLLM_BIND_H
+
+#include "../core/json.h"
+#include "compat.h"
+
+/* Each adds its functions to the table at the top of the stack and leaves the stack as it was. */
+void bind_open_json_encode(lua_State *L);
+void bind_open_json_decode(lua_State *L);
+void bind_open_json_text(lua_State *L);
+void bind_open_sse(lua_State *L);
+void bind_open_decoder(lua_State *L);
+void bind_open_messages(lua_State *L);
+
+/* Makes the metatable `name` for userdata: `methods` are its __index, `release` its __gc and __close. */
+static inline void bind_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction release) {
+    luaL_newmetatable(L, name);
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, release);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, release);
+    lua_setfield(L, -2, "__close");
+    lua_pushliteral(L, "protected");
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+}
+
+/* A zeroed userdata of the class, at the top of the stack. Fill it afterwards; `release` must accept it as it is. */
+static inline void *bind_new(lua_State *L, const char *name, size_t size) {
+    char *object = lua_newuserdata(L, size);
+    for (size_t i = 0; i < size; i++) {
+        object[i] = 0;
+    }
+    luaL_setmetatable(L, name);
+    return object;
+}
+
+/* The host's allocator in the core's shape. Keep the result inside the userdata that owns the memory. */
+static inline struct vllm_alloc bind_alloc(lua_State *L) {
+    struct vllm_alloc alloc;
+    alloc.fn = lua_getallocf(L, &alloc.ud);
+    return alloc;
+}
+
+/* nil when the slice is absent. Can raise (no memory). */
+static inline void bind_push_slice(lua_State *L, struct vllm_slice slice) {
+    if (slice.ptr) {
+        lua_pushlstring(L, slice.ptr, slice.len);
+    } else {
+        lua_pushnil(L);
+    }
+}
+
+/* A 64-bit integer as the host's best number: exact on 5.3 and later, a double elsewhere. */
+static inline void bind_push_integer(lua_State *L, int64_t value) {
+#if COMPAT_INTEGERS
+    lua_pushinteger(L, (lua_Integer)value);
+#else
+    lua_pushnumber(L, (lua_Number)value);
+#endif
+}
+
+/* Returns nil, message to Lua. */
+static inline int bind_fail(lua_State *L, const char *message) {
+    lua_pushnil(L);
+    lua_pushstring(L, message);
+    return 2;
+}
+
+/* Field `name` of the options table at `index` (or none: nil): a whole number from `least` to `most`. Raises naming the field. */
+static inline size_t bind_option_size(lua_State *L, int index, const char *name, size_t fallback, size_t least, size_t most) {
+    if (lua_isnoneornil(L, index)) {
+        return fallback;
+    }
+    luaL_checktype(L, index, LUA_TTABLE);
+    lua_getfield(L, index, name);
+    size_t value = fallback;
+    if (!lua_isnil(L, -1)) {
+        lua_Number number = lua_tonumber(L, -1);
+        if (lua_type(L, -1) != LUA_TNUMBER || !(number >= (lua_Number)least && number <= (lua_Number)most) ||
+            (lua_Number)(size_t)number != number) {
+            luaL_error(L, "%s: expected a whole number from %f to %f", name, (lua_Number)least, (lua_Number)most);
+        }
+        value = (size_t)number;
+    }
+    lua_pop(L, 1);
+    return value;
+}
+
+static inline bool bind_option_bool(lua_State *L, int index, const char *name, bool fallback) {
+    if (lua_isnoneornil(L, index)) {
+        return fallback;
+    }
+    luaL_checktype(L, index, LUA_TTABLE);
+    lua_getfield(L, index, name);
+    bool value = lua_isnil(L, -1) ? fallback : lua_toboolean(L, -1) != 0;
+    if (!lua_isnil(L, -1) && !lua_isboolean(L, -1)) {
+        luaL_error(L, "%s: expected a boolean", name);
+    }
+    lua_pop(L, 1);
+    return value;
+}
+
+/* A vllm_buf that hangs on a userdata, pushed on the stack: whatever raises, its memory is freed. `bind_buf_release` frees it early. */
+struct vllm_buf *bind_new_buf(lua_State *L, size_t max);
+void bind_buf_release(struct vllm_buf *buf);
+
+/* The metatables and constants of the JSON values; each pushes one value. */
+void bind_push_array_mt(lua_State *L);
+void bind_push_raw_mt(lua_State *L);
+
+/* JSON → Lua values. */
+struct bind_decode_options {
+    int null_index;   /* absolute stack index of the value that stands for null; 0: core.null */
+    bool drop_nulls;  /* members that are null are absent */
+    bool plain_arrays; /* arrays get no metatable */
+    unsigned max_depth; /* 0: VLLM_JSON_MAX_DEPTH */
+};
+/* Pushes the value of a whole JSON text and returns true; or pushes nothing, returns false, and `j` says why and where (`j->why`,
+ * `j->at - j->start`). Raises only when Lua has no memory. `options` may be NULL. */
+bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options, struct vllm_json *j);
+
+/* Lua values → JSON, appended to `out`, which must hang on a userdata (this may raise when Lua has no memory). */
+struct bind_encode_options {
+    bool request;           /* bare {} is an array under the member names that a request's schema says so */
+    unsigned indent;        /* spaces a level; 0: compact */
+    const char *path;       /* where the value stands, for messages: "messages[1].content"; may be NULL */
+    const char *name;       /* the member name under which it stands (for the rules of bare {} and logit_bias); may be NULL */
+};
+/* True, and the stack is as it was; or false, with message and path (two strings) pushed and `out` as it was. `options` may be NULL. */
+bool bind_json_encode(lua_State *L, int index, struct vllm_buf *out, const struct bind_encode_options *options);
+
+#endif
