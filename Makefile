@@ -1,0 +1,180 @@
+# The build, and everything that is checked. `make help` lists the targets; vllm-scm-1.rockspec holds the list of sources.
+
+LUAS = lua5.1 lua5.3 lua5.4 luajit
+LUA ?= lua5.4
+CC = gcc
+CLANG = clang
+T = 60
+WERROR = -Werror
+OPTIMIZE = -O2 -g
+WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wvla $(WERROR)
+CFLAGS = -std=c99 $(OPTIMIZE) -fPIC -fvisibility=hidden $(WARNINGS)
+SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+ifeq ($(shell uname),Darwin)
+MODULE_FLAGS = -bundle -undefined dynamic_lookup
+else
+MODULE_FLAGS = -shared
+PINNED = -Wl,-z,nodelete
+endif
+
+CORE := $(shell $(LUA) scripts/sources.lua vllm.core)
+CURL := $(shell $(LUA) scripts/sources.lua vllm.curl)
+LUA_MODULES := $(shell $(LUA) scripts/sources.lua --lua)
+SERVER := $(wildcard spec/support/server/*.c)
+CTESTS := $(basename $(notdir $(wildcard spec/c/*_test.c)))
+FUZZERS := $(basename $(notdir $(wildcard fuzz/*_fuzz.c)))
+
+CORE_PURE = $(filter src/core/%,$(CORE))
+CURL_PURE = $(filter src/net/%,$(CURL))
+C_FILES = $(sort $(CORE) $(CURL))
+LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua examples/*.lua bench/*.lua scripts/*.lua) $(wildcard .busted .luacheckrc) vllm-scm-1.rockspec
+
+# $(call lua_flags,lua5.4): where the headers of a Lua are. LUA_INCDIR=… overrides it.
+lua_flags = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(1)))
+run_lua = LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$(1)/?.so;;" $(1)
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: help all demo test check spec ctest asan valgrind lint warnings style layers sources fuzz bench rock test-vllm fresh clean FORCE
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
+
+all: $(foreach l,$(LUAS),build/$l/vllm/core.so build/$l/vllm/curl.so) build/test-server ## everything, for every Lua
+
+# Building -------------------------------------------------------------------------------------------------------------
+
+# Objects without Lua are made once, those of src/bind once for each Lua; `asan` has a tree of its own.
+# $(call c_rules,DIR,FLAGS): objects, C tests.   $(call lua_rules,DIR,LUA,FLAGS): the modules of one Lua.
+define c_rules
+$(1)/obj/%.o: %.c Makefile
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $(2) -MMD -MP -c $$< -o $$@
+$(1)/ctest/engine_test: $(1)/obj/spec/c/engine_test.o $(CURL_PURE:%.c=$(1)/obj/%.o)
+	@mkdir -p $$(@D)
+	$$(CC) $(2) $$^ -lcurl -o $$@
+$(1)/ctest/%: $(1)/obj/spec/c/%.o $(CORE_PURE:%.c=$(1)/obj/%.o)
+	@mkdir -p $$(@D)
+	$$(CC) $(2) $$^ -o $$@
+endef
+
+define lua_rules
+$(1)/$(2)/obj/%.o: %.c Makefile
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $(3) $$(call lua_flags,$(2)) -MMD -MP -c $$< -o $$@
+$(1)/$(2)/vllm/core.so: $(CORE_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/obj/%.o,$(filter src/bind/%,$(CORE)))
+	@mkdir -p $$(@D)
+	$$(CC) $$(MODULE_FLAGS) $(3) $$^ -o $$@
+$(1)/$(2)/vllm/curl.so: $(CURL_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/obj/%.o,$(filter src/bind/%,$(CURL)))
+	@mkdir -p $$(@D)
+	$$(CC) $$(MODULE_FLAGS) $$(PINNED) $(3) $$^ -lcurl -o $$@
+endef
+
+$(eval $(call c_rules,build,))
+$(eval $(call c_rules,build/asan,$(SANITIZE)))
+$(foreach l,$(LUAS),$(eval $(call lua_rules,build,$l,)))
+$(foreach l,$(LUAS),$(eval $(call lua_rules,build/asan,$l,$(SANITIZE))))
+
+build/test-server: $(SERVER:%.c=build/obj/%.o)
+	$(CC) $^ -lssl -lcrypto -o $@
+
+-include $(shell find build -name '*.d' 2>/dev/null)
+
+# Trying and testing ---------------------------------------------------------------------------------------------------
+
+demo: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so build/test-server ## the agent example, against the test server or VLLM_BASE_URL
+	@scripts/run-demo
+
+test: all $(CTESTS:%=build/ctest/%) build/rocks/manifest ## C tests, then the specs on every Lua
+	@scripts/run-tests build ctest $(LUAS)
+
+check: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server $(CTESTS:%=build/ctest/%) build/rocks/manifest layers ## quick: C tests, specs on LUA=lua5.4
+	@scripts/run-tests build ctest $(LUA)
+
+spec: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/rocks/manifest ## specs on LUA=lua5.4; SPEC=spec/x_spec.lua for one
+	@SPEC="$(SPEC)" scripts/run-tests build $(LUA)
+
+ctest: $(CTESTS:%=build/ctest/%) build/test-server ## C tests
+	@scripts/run-tests build ctest
+
+# The interpreters are not instrumented, so the runtimes are preloaded; leaks are looked for in the C tests only, since
+# what an interpreter still holds when it ends is not ours.
+asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) build/test-server ## C tests and all specs under ASan and UBSan
+	@ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 scripts/run-tests build/asan ctest
+	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TEST_LIMIT_S=1200 \
+	  PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	  scripts/run-tests build/asan $(LUAS)
+
+valgrind: $(CTESTS:%=build/ctest/%) build/test-server ## C tests under valgrind
+	@for test in $(CTESTS); do echo "== $$test"; \
+	  timeout 600 valgrind -q --error-exitcode=9 --leak-check=full build/ctest/$$test || exit 1; done
+
+# Everything random runs for T seconds per target; inputs that crash stay in build/fuzz.
+fuzz: $(FUZZERS:%=build/fuzz/%) build/fuzz/seeds ## fuzz targets, T=60 seconds each
+	@for target in $(FUZZERS); do echo "== $$target, $(T) s"; mkdir -p build/fuzz/corpus/$$target; \
+	  timeout $$(( $(T) + 60 )) build/fuzz/$$target -max_total_time=$(T) -max_len=65536 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/$$target- build/fuzz/corpus/$$target build/fuzz/seeds >build/fuzz/$$target.log 2>&1 \
+	    || { tail -40 build/fuzz/$$target.log; exit 1; }; \
+	  grep -E 'number_of_executed_units|new_units_added' build/fuzz/$$target.log; done
+
+build/fuzz/%: fuzz/%.c $(CORE_PURE) $(wildcard src/core/*.h fuzz/*.h)
+	@mkdir -p $(@D)
+	$(CLANG) -std=c99 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $< $(CORE_PURE) -o $@
+
+build/fuzz/seeds: scripts/fuzz-seeds.lua $(wildcard spec/fixtures/*/*.http)
+	@mkdir -p $@
+	$(LUA) scripts/fuzz-seeds.lua $@ $(filter %.http,$^)
+	@touch $@
+
+bench: all ## measurements, on every Lua
+	@for lua in $(LUAS); do echo "== $$lua"; \
+	  LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$$lua/?.so;;" timeout 600 $$lua bench/run.lua || exit 1; done
+
+test-vllm: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so ## install and start a real vLLM, and run spec/live against it
+	@spec/live/run
+
+fresh: ## scripts/demo and scripts/test, each in a Debian made from nothing
+	scripts/fresh-debian scripts/demo
+	scripts/fresh-debian scripts/test
+
+# Packing --------------------------------------------------------------------------------------------------------------
+
+rock: build/rocks/manifest ## a local rocks server in build/rocks
+
+build/rocks/manifest: vllm-scm-1.rockspec $(C_FILES) $(wildcard src/*/*.h) $(LUA_MODULES)
+	@scripts/make-rock build/rocks
+
+# Checking without running ---------------------------------------------------------------------------------------------
+
+lint: warnings layers sources style ## warnings of two compilers, static analysis, style, rooms, banned calls
+	luacheck -q $(LUA_FILES)
+	for file in $(LUA_FILES); do luac5.1 -p $$file || exit 1; done
+	cppcheck -q --std=c99 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 $(C_FILES)
+
+sources: ## the rockspec lists what is on the disk
+	@$(LUA) scripts/sources.lua --check
+
+layers: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so ## who includes, links and exports what
+	@scripts/lint-layers build/$(LUA)/vllm
+
+style: ## banned calls, machine paths, sizes of files and functions
+	@scripts/lint-style
+
+warnings: $(foreach l,$(LUAS),build/warnings/$l) build/warnings/ctest ## gcc and clang
+	@echo "warnings: none"
+
+build/warnings/ctest: $(wildcard src/*/*.[ch] spec/c/*.[ch] spec/support/server/*.[ch] fuzz/*.[ch])
+	@mkdir -p $(@D)
+	@for cc in $(CC) $(CLANG); do for file in $(filter spec/% fuzz/%,$(filter %.c,$^)); do \
+	  $$cc $(CFLAGS) -fsyntax-only $$file || exit 1; done; done
+	@touch $@
+
+build/warnings/%: $(wildcard src/*/*.[ch])
+	@mkdir -p $(@D)
+	@for cc in $(CC) $(CLANG); do for file in $(C_FILES); do \
+	  $$cc $(CFLAGS) $(call lua_flags,$*) -fsyntax-only $$file || exit 1; done; done
+	@touch $@
+
+clean: ## remove build
+	rm -rf build

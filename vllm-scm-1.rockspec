@@ -1,0 +1,58 @@
+rockspec_format = "3.0"
+package = "vllm"
+version = "scm-1"
+-- `make rock` puts this archive beside the rockspec; `luarocks make` works in the source tree and needs none.
+source = { url = "file://vllm-scm.tar.gz", dir = "vllm-scm" }
+description = {
+  summary = "Client for vLLM and other OpenAI-compatible chat completion servers",
+  detailed = [[
+    Streams chat completions into Lua: server-sent events, tool calls, reasoning and usage as typed events,
+    decoded in C. For agent loops in plain Lua, Neovim and OpenResty.]],
+  license = "MIT",
+}
+supported_platforms = { "unix" }
+dependencies = { "lua >= 5.1, < 5.5", "lua-cjson" }
+-- No `header`: LuaRocks does not search the multiarch include directory where Debian keeps it; the compiler does.
+external_dependencies = { CURL = { library = "curl" } }
+-- The one list of sources: the Makefile reads it (scripts/sources.lua), `make sources` compares it with the disk.
+build = {
+  type = "builtin",
+  modules = {
+    ["vllm.core"] = {
+      sources = {
+        "src/core/base64.c",
+        "src/core/buf.c",
+        "src/core/decimal.c",
+        "src/core/json.c",
+        "src/core/json_string.c",
+        "src/core/json_write.c",
+        "src/core/messages.c",
+        "src/core/number.c",
+        "src/core/utf8.c",
+        "src/core/wire.c",
+      },
+    },
+    ["vllm.curl"] = {
+      sources = {
+        "src/net/poller.c",
+        "src/net/signals.c",
+      },
+      defines = { "_GNU_SOURCE" },
+      libdirs = { "$(CURL_LIBDIR)" },
+      libraries = { "curl" },
+    },
+    vllm = "lua/vllm/init.lua",
+    ["vllm.client"] = "lua/vllm/client.lua",
+    ["vllm.decoder"] = "lua/vllm/decoder.lua",
+    ["vllm.errors"] = "lua/vllm/errors.lua",
+    ["vllm.exchange"] = "lua/vllm/exchange.lua",
+    ["vllm.fields"] = "lua/vllm/fields.lua",
+    ["vllm.headers"] = "lua/vllm/headers.lua",
+    ["vllm.hints"] = "lua/vllm/hints.lua",
+    ["vllm.session"] = "lua/vllm/session.lua",
+    ["vllm.spelling"] = "lua/vllm/spelling.lua",
+    ["vllm.testing"] = "lua/vllm/testing.lua",
+    ["vllm.turn"] = "lua/vllm/turn.lua",
+    ["vllm.url"] = "lua/vllm/url.lua",
+  },
+}
