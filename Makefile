@@ -6,6 +6,7 @@ CC = gcc
 CLANG = clang
 T = 60
 WERROR = -Werror
+Q = @
 OPTIMIZE = -O2 -g
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wvla $(WERROR)
 CFLAGS = -std=c99 $(OPTIMIZE) -fPIC -fvisibility=hidden $(WARNINGS)
@@ -50,25 +51,31 @@ all: $(foreach l,$(LUAS),build/$l/vllm/core.so build/$l/vllm/curl.so) build/test
 define c_rules
 $(1)/obj/%.o: %.c Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $(2) -MMD -MP -c $$< -o $$@
+	@echo "  $$@"
+	$$(Q)$$(CC) $$(CFLAGS) $(2) -MMD -MP -c $$< -o $$@
 $(1)/ctest/engine_test: $(1)/obj/spec/c/engine_test.o $(CURL_PURE:%.c=$(1)/obj/%.o)
 	@mkdir -p $$(@D)
-	$$(CC) $(2) $$^ -lcurl -o $$@
+	@echo "  $$@"
+	$$(Q)$$(CC) $(2) $$^ -lcurl -o $$@
 $(1)/ctest/%: $(1)/obj/spec/c/%.o $(CORE_PURE:%.c=$(1)/obj/%.o)
 	@mkdir -p $$(@D)
-	$$(CC) $(2) $$^ -o $$@
+	@echo "  $$@"
+	$$(Q)$$(CC) $(2) $$^ -o $$@
 endef
 
 define lua_rules
 $(1)/$(2)/obj/%.o: %.c Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $(3) $$(call lua_flags,$(2)) -MMD -MP -c $$< -o $$@
+	@echo "  $$@"
+	$$(Q)$$(CC) $$(CFLAGS) $(3) $$(call lua_flags,$(2)) -MMD -MP -c $$< -o $$@
 $(1)/$(2)/vllm/core.so: $(CORE_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/obj/%.o,$(filter src/bind/%,$(CORE)))
 	@mkdir -p $$(@D)
-	$$(CC) $$(MODULE_FLAGS) $(3) $$^ -o $$@
+	@echo "  $$@"
+	$$(Q)$$(CC) $$(MODULE_FLAGS) $(3) $$^ -o $$@
 $(1)/$(2)/vllm/curl.so: $(CURL_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/obj/%.o,$(filter src/bind/%,$(CURL)))
 	@mkdir -p $$(@D)
-	$$(CC) $$(MODULE_FLAGS) $$(PINNED) $(3) $$^ -lcurl -o $$@
+	@echo "  $$@"
+	$$(Q)$$(CC) $$(MODULE_FLAGS) $$(PINNED) $(3) $$^ -lcurl -o $$@
 endef
 
 $(eval $(call c_rules,build,))
@@ -77,7 +84,8 @@ $(foreach l,$(LUAS),$(eval $(call lua_rules,build,$l,)))
 $(foreach l,$(LUAS),$(eval $(call lua_rules,build/asan,$l,$(SANITIZE))))
 
 build/test-server: $(SERVER:%.c=build/obj/%.o)
-	$(CC) $^ -lssl -lcrypto -o $@
+	@echo "  $@"
+	$(Q)$(CC) $^ -lssl -lcrypto -o $@
 
 -include $(shell find build -name '*.d' 2>/dev/null)
 
@@ -98,13 +106,11 @@ spec: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server buil
 ctest: $(CTESTS:%=build/ctest/%) build/test-server ## C tests
 	@scripts/run-tests build ctest
 
-# The interpreters are not instrumented, so the runtimes are preloaded; leaks are looked for in the C tests only, since
-# what an interpreter still holds when it ends is not ours.
-asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) build/test-server ## C tests and all specs under ASan and UBSan
-	@ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 scripts/run-tests build/asan ctest
-	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TEST_LIMIT_S=1200 \
+# The interpreters are not instrumented, so the runtimes are preloaded. Leaks are looked for everywhere, without suppressions.
+asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) build/test-server build/rocks/manifest ## C tests and all specs under ASan and UBSan
+	@ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TEST_LIMIT_S=1200 \
 	  PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
-	  scripts/run-tests build/asan $(LUAS)
+	  scripts/run-tests build/asan ctest $(LUAS)
 
 valgrind: $(CTESTS:%=build/ctest/%) build/test-server ## C tests under valgrind
 	@for test in $(CTESTS); do echo "== $$test"; \
@@ -120,7 +126,8 @@ fuzz: $(FUZZERS:%=build/fuzz/%) build/fuzz/seeds ## fuzz targets, T=60 seconds e
 
 build/fuzz/%: fuzz/%.c $(CORE_PURE) $(wildcard src/core/*.h fuzz/*.h)
 	@mkdir -p $(@D)
-	$(CLANG) -std=c99 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $< $(CORE_PURE) -o $@
+	@echo "  $@"
+	$(Q)$(CLANG) -std=c99 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $< $(CORE_PURE) -o $@
 
 build/fuzz/seeds: scripts/fuzz-seeds.lua $(wildcard spec/fixtures/*/*.http)
 	@mkdir -p $@
