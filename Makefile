@@ -37,7 +37,7 @@ run_lua = LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$(1)/?.
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all demo test check spec ctest asan valgrind lint warnings style layers sources fuzz bench rock test-vllm fresh clean FORCE
+.PHONY: help all demo test check spec ctest asan valgrind lint warnings style layers sources format fuzz bench rock test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -167,6 +167,9 @@ layers: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so ## who includes, lin
 
 style: ## banned calls, machine paths, sizes of files and functions
 	@scripts/lint-style
+
+format: ## clang-format over all C files, in place
+	clang-format -i $(wildcard src/*/*.[ch] spec/c/*.[ch] spec/support/server/*.[ch] fuzz/*.[ch])
 
 warnings: $(foreach l,$(LUAS),build/warnings/$l) build/warnings/ctest ## gcc and clang
 	@echo "warnings: none"
