@@ -1,0 +1,165 @@
+/* core.messages(list, options): the flat list of messages.lua in, the JSON text of the wire messages out.
+ *
+ * The list is flat, so that a transcript costs no table a message: a number says what follows, then come its operands.
+ *   1 to 7    a message, by kind (system, context, developer, user, notification, assistant, tool): its number in the
+ * caller's list, its name or false; a tool message also its call's id and whether it is an error 8 and up  a piece of
+ * the last message, in the order of enum vllm_piece_type: the operands of `layouts` below Returns the text, or nil,
+ * message, the number of the message at fault (or nil), the text at fault (or nil). Texts are borrowed from the list,
+ * which keeps them alive. A malformed list raises: only messages.lua writes one. */
+#include "bind.h"
+
+#include "../core/messages.h"
+
+#define CLASS     "vllm.messages"
+#define KINDS     7
+#define MAX_BODY  ((size_t)256 << 20)
+#define MOST_BODY ((size_t)1 << 40 < SIZE_MAX / 4 ? (size_t)1 << 40 : SIZE_MAX / 4)
+
+/* Operands of each piece: t text, n name, e extra. */
+static const char *const layouts[] = {"t", "te", "t", "tne", "te", "tne", "t", "tn", "tn", "t", "tn", "t"};
+
+struct transcript {
+    struct vllm_alloc alloc;
+    struct vllm_messages messages;
+};
+
+static int l_messages_release(lua_State *L) {
+    struct transcript *t = luaL_checkudata(L, 1, CLASS);
+    if (t->messages.alloc) {
+        vllm_messages_free(&t->messages);
+    }
+    return 0;
+}
+
+struct reader {
+    lua_State *L;
+    lua_Integer at; /* the next operand */
+};
+
+/* A string of the list, borrowed; false is an absent one. */
+static struct vllm_slice read_text(struct reader *r) {
+    struct vllm_slice text = {NULL, 0};
+    lua_rawgeti(r->L, 1, (int)r->at++);
+    if (lua_type(r->L, -1) == LUA_TSTRING) {
+        text.ptr = lua_tolstring(r->L, -1, &text.len);
+    } else if (!lua_isboolean(r->L, -1) || lua_toboolean(r->L, -1)) {
+        luaL_error(r->L, "core.messages: operand %d is no text", (int)(r->at - 1));
+    }
+    lua_pop(r->L, 1);
+    return text;
+}
+
+static size_t read_number(struct reader *r) {
+    lua_rawgeti(r->L, 1, (int)r->at++);
+    lua_Integer number = lua_tointeger(r->L, -1);
+    if (lua_type(r->L, -1) != LUA_TNUMBER || number < 0) {
+        luaL_error(r->L, "core.messages: operand %d is no number", (int)(r->at - 1));
+    }
+    lua_pop(r->L, 1);
+    return (size_t)number;
+}
+
+static enum vllm_status read_message(struct reader *r, struct vllm_messages *messages, size_t op) {
+    struct vllm_message message = {VLLM_MESSAGE_SYSTEM, false, 0, {NULL, 0}, {NULL, 0}};
+    message.kind = (enum vllm_message_kind)(op - 1);
+    message.tag = read_number(r);
+    message.name = read_text(r);
+    if (message.kind == VLLM_MESSAGE_TOOL) {
+        message.call_id = read_text(r);
+        lua_rawgeti(r->L, 1, (int)r->at++);
+        message.is_error = lua_toboolean(r->L, -1);
+        lua_pop(r->L, 1);
+    }
+    return vllm_messages_begin(messages, &message);
+}
+
+static enum vllm_status read_piece(struct reader *r, struct vllm_messages *messages, size_t type) {
+    struct vllm_piece piece = {(enum vllm_piece_type)type, {NULL, 0}, {NULL, 0}, {NULL, 0}};
+    for (const char *operand = layouts[type]; *operand; operand++) {
+        struct vllm_slice text = read_text(r);
+        *(*operand == 't' ? &piece.text : *operand == 'n' ? &piece.name : &piece.extra) = text;
+    }
+    return vllm_messages_piece(messages, &piece);
+}
+
+static enum vllm_status read_list(lua_State *L, struct vllm_messages *messages) {
+    struct reader r = {L, 1};
+    size_t length = lua_rawlen(L, 1);
+    enum vllm_status status = length < INT32_MAX - 8 ? VLLM_OK : VLLM_ELIMIT;
+    while (status == VLLM_OK && (size_t)r.at <= length) {
+        size_t op = read_number(&r);
+        if (op < 1 || op > KINDS + sizeof layouts / sizeof *layouts) {
+            luaL_error(L, "core.messages: unknown operation at %d", (int)(r.at - 1));
+        }
+        status = op <= KINDS ? read_message(&r, messages, op) : read_piece(&r, messages, op - KINDS - 1);
+    }
+    return status;
+}
+
+/* A text of the options, borrowed from them. */
+static struct vllm_slice option_text(lua_State *L, const char *name) {
+    struct vllm_slice text = {NULL, 0};
+    lua_getfield(L, 2, name);
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        text.ptr = lua_tolstring(L, -1, &text.len);
+    } else if (!lua_isnil(L, -1)) {
+        luaL_error(L, "%s: expected a string", name);
+    }
+    lua_pop(L, 1);
+    return text;
+}
+
+static int push_failure(lua_State *L, enum vllm_status status, const struct vllm_messages_fault *fault) {
+    lua_pushnil(L);
+    switch (status) {
+    case VLLM_EUTF8:
+        lua_pushfstring(L, "not valid UTF-8 at byte %d",
+                        (int)(fault->offset < INT32_MAX ? fault->offset + 1 : INT32_MAX));
+        lua_pushinteger(L, (lua_Integer)fault->tag);
+        lua_pushlstring(L, fault->text.ptr, fault->text.len);
+        return 4;
+    case VLLM_ENOMEM: return luaL_error(L, "not enough memory");
+    case VLLM_EINVALID: return luaL_error(L, "core.messages: a piece that its message cannot hold");
+    default: lua_pushliteral(L, "larger than max_body_bytes"); return 2;
+    }
+}
+
+static int l_messages(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    struct vllm_messages_options options = {false, false, false, {NULL, 0}, {NULL, 0}};
+    options.merge_users = bind_option_bool(L, 2, "merge_users", false);
+    options.fold_system = bind_option_bool(L, 2, "fold_system", false);
+    options.join_assistants = bind_option_bool(L, 2, "join_assistants", false);
+    options.filler = option_text(L, "filler");
+    options.reasoning_field = option_text(L, "reasoning_field");
+    if (!options.reasoning_field.ptr) {
+        options.reasoning_field = (struct vllm_slice){"reasoning", 9};
+    }
+    size_t max_bytes = bind_option_size(L, 2, "max_body_bytes", MAX_BODY, 1, MOST_BODY);
+    struct transcript *t = bind_new(L, CLASS, sizeof *t);
+    t->alloc = bind_alloc(L);
+    vllm_messages_init(&t->messages, &t->alloc);
+    struct vllm_buf *out = bind_new_buf(L, max_bytes);
+    struct vllm_messages_fault fault = {0, 0, {NULL, 0}};
+    enum vllm_status status = read_list(L, &t->messages);
+    if (status == VLLM_OK) {
+        status = vllm_messages_write(&t->messages, &options, out, &fault);
+    }
+    vllm_messages_free(&t->messages);
+    if (status != VLLM_OK) {
+        return push_failure(L, status, &fault);
+    }
+    struct vllm_slice text = vllm_buf_view(out);
+    lua_pushlstring(L, text.ptr, text.len);
+    bind_buf_release(out);
+    return 1;
+}
+
+void bind_open_messages(lua_State *L) {
+    static const luaL_Reg none[] = {{NULL, NULL}};
+    bind_class(L, CLASS, none, l_messages_release);
+    lua_pushcfunction(L, l_messages);
+    lua_setfield(L, -2, "messages");
+}

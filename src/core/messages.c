@@ -1,0 +1,491 @@
+/* Canonical messages in, the JSON array of wire messages out.
+ *
+ * Conversion. System, context, developer: one string, texts joined by a blank line; context goes out as role system.
+ * Notification: the same, as role user, wrapped in <system-reminder> lines. User: a string when it is one text,
+ * otherwise an array of parts; a message without parts is an empty string. Assistant: no text, no `content` (never
+ * null); one text, a string; more, an array; calls keep their raw arguments byte for byte, and arguments that are not a
+ * JSON object go out as {} (the transcript keeps them); an assistant message with nothing to send is left out, and
+ * separates nobody. Tool: one string; a failure begins with "Error: ".
+ *
+ * Merging (all off by default). Users: adjacent ones of the same name become one message whose content is an array.
+ * System: all system-like text moves to one message at the front, in order, under the first one's name. Assistants:
+ * adjacent ones of the same name join, unless the first has calls (its results must follow it). Filler: a user message
+ * before a leading assistant message. No part is ever lost, and only the fold changes an order.
+ *
+ * Object keys are sorted by bytes. Bounds: the output buffer's, and MAX_ITEMS below. Never: copies a text, looks at a
+ * clock, repairs UTF-8. Sources: OpenAI chat completions; vLLM's chat utilities, which drop unknown keys and turn
+ * arguments into objects. */
+#include "messages.h"
+
+#include <string.h>
+
+#include "json.h"
+#include "wire.h"
+
+#define MAX_ITEMS ((size_t)1 << 24)
+
+struct vllm_messages_entry {
+    struct vllm_message message;
+    size_t first, count; /* its pieces */
+    size_t texts, calls, reasonings;
+};
+
+/* ---- collecting ---- */
+
+void vllm_messages_init(struct vllm_messages *m, const struct vllm_alloc *alloc) {
+    memset(m, 0, sizeof *m);
+    m->alloc = alloc;
+}
+
+void vllm_messages_free(struct vllm_messages *m) {
+    if (m->entries) {
+        m->alloc->fn(m->alloc->ud, m->entries, m->entry_cap * sizeof *m->entries, 0);
+    }
+    if (m->pieces) {
+        m->alloc->fn(m->alloc->ud, m->pieces, m->piece_cap * sizeof *m->pieces, 0);
+    }
+    vllm_messages_init(m, m->alloc);
+}
+
+/* Makes room for one more item. `*items` and `*cap` change only on success. */
+static enum vllm_status grow(const struct vllm_alloc *alloc, void **items, size_t *cap, size_t count, size_t size) {
+    if (count < *cap) {
+        return VLLM_OK;
+    }
+    if (count >= MAX_ITEMS || *cap > SIZE_MAX / 2 / size) {
+        return VLLM_ELIMIT;
+    }
+    size_t wanted = *cap ? *cap * 2 : 16;
+    void *grown = alloc->fn(alloc->ud, *items, *cap * size, wanted * size);
+    if (!grown) {
+        return VLLM_ENOMEM;
+    }
+    *items = grown;
+    *cap = wanted;
+    return VLLM_OK;
+}
+
+enum vllm_status vllm_messages_begin(struct vllm_messages *m, const struct vllm_message *message) {
+    void *items = m->entries;
+    enum vllm_status status = grow(m->alloc, &items, &m->entry_cap, m->entry_count, sizeof *m->entries);
+    if (status != VLLM_OK) {
+        return status;
+    }
+    m->entries = items;
+    struct vllm_messages_entry *entry = &m->entries[m->entry_count++];
+    memset(entry, 0, sizeof *entry);
+    entry->message = *message;
+    entry->first = m->piece_count;
+    return VLLM_OK;
+}
+
+static bool is_text(const struct vllm_piece *piece) {
+    return piece->type == VLLM_PIECE_TEXT || piece->type == VLLM_PIECE_FILE;
+}
+
+static bool fits(enum vllm_message_kind kind, const struct vllm_piece *piece) {
+    switch (piece->type) {
+    case VLLM_PIECE_TEXT:
+        return true;
+    case VLLM_PIECE_FILE:
+        return kind < VLLM_MESSAGE_ASSISTANT;
+    case VLLM_PIECE_REASONING:
+    case VLLM_PIECE_CALL:
+        return kind == VLLM_MESSAGE_ASSISTANT;
+    default:
+        return kind == VLLM_MESSAGE_USER;
+    }
+}
+
+enum vllm_status vllm_messages_piece(struct vllm_messages *m, const struct vllm_piece *piece) {
+    struct vllm_messages_entry *entry = m->entry_count ? &m->entries[m->entry_count - 1] : NULL;
+    if (!entry || !fits(entry->message.kind, piece)) {
+        return VLLM_EINVALID;
+    }
+    bool empty_matters = entry->message.kind != VLLM_MESSAGE_ASSISTANT || piece->type == VLLM_PIECE_CALL;
+    if (piece->text.len == 0 && !empty_matters) {
+        return VLLM_OK;
+    }
+    void *items = m->pieces;
+    enum vllm_status status = grow(m->alloc, &items, &m->piece_cap, m->piece_count, sizeof *m->pieces);
+    if (status != VLLM_OK) {
+        return status;
+    }
+    m->pieces = items;
+    m->pieces[m->piece_count++] = *piece;
+    entry->count++;
+    entry->texts += is_text(piece);
+    entry->calls += piece->type == VLLM_PIECE_CALL;
+    entry->reasonings += piece->type == VLLM_PIECE_REASONING;
+    return VLLM_OK;
+}
+
+/* ---- writing: groups of messages ----
+ * A group is a range of entries that goes out as one message; entries that are left out may lie within it. */
+
+struct group {
+    const struct vllm_messages_entry *from, *to;
+    size_t size; /* entries that are not left out */
+    size_t parts; /* of a user's content: pieces, and notifications */
+    size_t texts, calls, reasonings;
+};
+
+static void put_name(struct vllm_wire *w, struct vllm_slice name) {
+    if (name.ptr) {
+        vllm_wire_key(w, "\"name\":");
+        vllm_wire_string(w, name);
+    }
+}
+
+static bool is_system(const struct vllm_messages_entry *entry) {
+    return entry->message.kind <= VLLM_MESSAGE_DEVELOPER;
+}
+
+static bool is_user(const struct vllm_messages_entry *entry) {
+    return entry->message.kind == VLLM_MESSAGE_USER || entry->message.kind == VLLM_MESSAGE_NOTIFICATION;
+}
+
+static bool is_left_out(const struct vllm_wire *w, const struct vllm_messages_entry *entry) {
+    return entry->message.kind == VLLM_MESSAGE_ASSISTANT ? entry->count == 0
+                                                         : w->options->fold_system && is_system(entry);
+}
+
+static bool same_name(struct vllm_slice a, struct vllm_slice b) {
+    return a.len == b.len && !a.ptr == !b.ptr && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+static bool merges(const struct vllm_wire *w, const struct group *group, const struct vllm_messages_entry *next) {
+    const struct vllm_messages_entry *first = group->from;
+    if (!same_name(first->message.name, next->message.name)) {
+        return false;
+    }
+    if (is_user(first)) {
+        return w->options->merge_users && is_user(next);
+    }
+    return w->options->join_assistants && first->message.kind == VLLM_MESSAGE_ASSISTANT &&
+           next->message.kind == VLLM_MESSAGE_ASSISTANT && group->calls == 0;
+}
+
+static void admit(struct group *group, const struct vllm_messages_entry *entry) {
+    group->to = entry + 1;
+    group->size++;
+    group->parts += entry->message.kind == VLLM_MESSAGE_NOTIFICATION ? 1 : entry->count;
+    group->texts += entry->texts;
+    group->calls += entry->calls;
+    group->reasonings += entry->reasonings;
+}
+
+static struct group group_at(const struct vllm_wire *w, const struct vllm_messages_entry *from) {
+    const struct vllm_messages_entry *end = w->m->entries + w->m->entry_count;
+    struct group group = {from, from, 0, 0, 0, 0, 0};
+    admit(&group, from);
+    for (const struct vllm_messages_entry *next = from + 1; next < end; next++) {
+        if (is_left_out(w, next)) {
+            continue;
+        }
+        if (!merges(w, &group, next)) {
+            break;
+        }
+        admit(&group, next);
+    }
+    return group;
+}
+
+/* All texts (or reasonings) of the entry, each after the first behind a blank line. `lead` comes before the first;
+ * returns the next lead. */
+static const char *compose_entry(struct vllm_wire *w, const struct vllm_messages_entry *entry, bool reasoning,
+                                 const char *lead) {
+    w->tag = entry->message.tag;
+    for (size_t i = 0; i < entry->count; i++) {
+        const struct vllm_piece *piece = &w->m->pieces[entry->first + i];
+        if (reasoning ? piece->type != VLLM_PIECE_REASONING : !is_text(piece)) {
+            continue;
+        }
+        if (piece->type == VLLM_PIECE_FILE) {
+            vllm_wire_extend(w, lead, piece->extra);
+            lead = VLLM_WIRE_BLANK_LINE;
+        }
+        vllm_wire_extend(w, lead, piece->text);
+        lead = VLLM_WIRE_BLANK_LINE;
+    }
+    return lead;
+}
+
+static void compose_group(struct vllm_wire *w, const struct group *group, bool reasoning) {
+    const char *lead = "\"";
+    w->composing = false;
+    for (const struct vllm_messages_entry *entry = group->from; entry < group->to; entry++) {
+        lead = is_left_out(w, entry) ? lead : compose_entry(w, entry, reasoning, lead);
+    }
+}
+
+/* One string out of one entry's texts, between an opening (which begins with the quote) and a closing. */
+static void compose_wrapped(struct vllm_wire *w, const struct vllm_messages_entry *entry, const char *opening,
+                            const char *closing) {
+    w->composing = false;
+    if (entry->texts == 0) {
+        vllm_wire_extend(w, opening, (struct vllm_slice){"", 0});
+    } else {
+        compose_entry(w, entry, false, opening);
+    }
+    if (*closing) {
+        vllm_wire_close(w, closing);
+    }
+}
+
+/* ---- writing: user ---- */
+
+static void put_notification(struct vllm_wire *w, const struct vllm_messages_entry *entry) {
+    compose_wrapped(w, entry, "\"<system-reminder>\\n", "\\n</system-reminder>");
+}
+
+static void put_entry_parts(struct vllm_wire *w, const struct vllm_messages_entry *entry) {
+    w->tag = entry->message.tag;
+    if (entry->message.kind == VLLM_MESSAGE_NOTIFICATION) {
+        vllm_wire_separate(w);
+        vllm_wire_put(w, "{\"text\":");
+        put_notification(w, entry);
+        vllm_wire_put(w, ",\"type\":\"text\"}");
+        return;
+    }
+    for (size_t i = 0; i < entry->count; i++) {
+        const struct vllm_piece *piece = &w->m->pieces[entry->first + i];
+        if (entry->message.kind == VLLM_MESSAGE_USER || piece->type == VLLM_PIECE_TEXT) {
+            vllm_wire_separate(w);
+            vllm_wire_part(w, piece);
+        }
+    }
+}
+
+/* The parts of all entries as an array: what users (all their pieces) and assistants (their texts) have in common. */
+static void put_parts(struct vllm_wire *w, const struct group *group) {
+    vllm_wire_put(w, "[");
+    w->comma = false;
+    for (const struct vllm_messages_entry *entry = group->from; entry < group->to; entry++) {
+        if (!is_left_out(w, entry)) {
+            put_entry_parts(w, entry);
+        }
+    }
+    vllm_wire_put(w, "]");
+    w->comma = true;
+}
+
+static void put_user(struct vllm_wire *w, const struct group *group) {
+    const struct vllm_messages_entry *entry = group->from;
+    vllm_wire_key(w, "\"content\":");
+    if (group->parts == 0) {
+        vllm_wire_put(w, "\"\"");
+    } else if (group->size == 1 && entry->message.kind == VLLM_MESSAGE_NOTIFICATION) {
+        put_notification(w, entry);
+    } else if (group->size == 1 && entry->count == 1 && entry->texts == 1) {
+        compose_wrapped(w, entry, "\"", "");
+    } else {
+        put_parts(w, group);
+    }
+    put_name(w, entry->message.name);
+    vllm_wire_key(w, "\"role\":\"user\"");
+}
+
+/* ---- writing: the other kinds ---- */
+
+static void put_system(struct vllm_wire *w, const struct vllm_messages_entry *entry) {
+    vllm_wire_key(w, "\"content\":");
+    compose_wrapped(w, entry, "\"", "");
+    put_name(w, entry->message.name);
+    vllm_wire_key(w, entry->message.kind == VLLM_MESSAGE_DEVELOPER ? "\"role\":\"developer\"" : "\"role\":\"system\"");
+}
+
+static void put_arguments(struct vllm_wire *w, struct vllm_slice raw) {
+    size_t at = 0;
+    while (at < raw.len && memchr(" \t\r\n", raw.ptr[at], 4)) {
+        at++;
+    }
+    bool is_object = at < raw.len && raw.ptr[at] == '{' && vllm_json_check(raw.ptr, raw.len, VLLM_JSON_MAX_DEPTH, NULL);
+    vllm_wire_string(w, is_object ? raw : (struct vllm_slice){"{}", 2});
+}
+
+static void put_call(struct vllm_wire *w, const struct vllm_piece *call) {
+    vllm_wire_key(w, "{\"function\":{\"arguments\":");
+    put_arguments(w, call->text);
+    vllm_wire_put(w, ",\"name\":");
+    vllm_wire_string(w, call->name);
+    vllm_wire_put(w, "},\"id\":");
+    vllm_wire_string(w, call->extra);
+    vllm_wire_put(w, ",\"type\":\"function\"}");
+}
+
+static void put_calls(struct vllm_wire *w, const struct group *group) {
+    if (group->calls == 0) {
+        return;
+    }
+    vllm_wire_key(w, "\"tool_calls\":[");
+    w->comma = false;
+    for (const struct vllm_messages_entry *entry = group->from; entry < group->to; entry++) {
+        w->tag = entry->message.tag;
+        for (size_t i = 0; i < entry->count; i++) {
+            const struct vllm_piece *piece = &w->m->pieces[entry->first + i];
+            if (piece->type == VLLM_PIECE_CALL) {
+                put_call(w, piece);
+            }
+        }
+    }
+    vllm_wire_put(w, "]");
+    w->comma = true;
+}
+
+static void put_assistant_content(struct vllm_wire *w, const struct group *group) {
+    if (group->texts == 0) {
+        return;
+    }
+    vllm_wire_key(w, "\"content\":");
+    if (group->texts > 1 && group->size == 1) {
+        put_parts(w, group);
+    } else {
+        compose_group(w, group, false);
+    }
+}
+
+static void put_reasoning(struct vllm_wire *w, const struct group *group) {
+    vllm_wire_separate(w);
+    vllm_wire_string(w, w->options->reasoning_field);
+    vllm_wire_put(w, ":");
+    compose_group(w, group, true);
+}
+
+static bool field_comes_before(struct vllm_slice field, const char *key) {
+    size_t len = strlen(key);
+    int order = memcmp(field.ptr, key, field.len < len ? field.len : len);
+    return order < 0 || (order == 0 && field.len < len);
+}
+
+/* The name of the reasoning's key is the user's, so its place among the sorted keys is looked for. */
+static void put_assistant(struct vllm_wire *w, const struct group *group) {
+    static const char *const keys[] = {"content", "name", "role", "tool_calls"};
+    bool reasoning = group->reasonings > 0;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (reasoning && field_comes_before(w->options->reasoning_field, keys[i])) {
+            put_reasoning(w, group);
+            reasoning = false;
+        }
+        switch (i) {
+        case 0:
+            put_assistant_content(w, group);
+            break;
+        case 1:
+            put_name(w, group->from->message.name);
+            break;
+        case 2:
+            vllm_wire_key(w, "\"role\":\"assistant\"");
+            break;
+        default:
+            put_calls(w, group);
+        }
+    }
+    if (reasoning) {
+        put_reasoning(w, group);
+    }
+}
+
+static bool says_error(struct vllm_slice text) {
+    return text.len >= 6 && (text.ptr[0] == 'E' || text.ptr[0] == 'e') && memcmp(text.ptr + 1, "rror:", 5) == 0;
+}
+
+static void put_result(struct vllm_wire *w, const struct vllm_messages_entry *entry) {
+    const struct vllm_piece *piece = entry->count ? &w->m->pieces[entry->first] : NULL;
+    vllm_wire_key(w, "\"content\":");
+    if (!entry->message.is_error || (piece && says_error(piece->text))) {
+        compose_wrapped(w, entry, "\"", "");
+    } else if (!piece || (entry->count == 1 && piece->text.len == 0)) {
+        vllm_wire_put(w, "\"Error: the tool gave no details\"");
+    } else {
+        compose_wrapped(w, entry, "\"Error: ", "");
+    }
+    put_name(w, entry->message.name);
+    vllm_wire_key(w, "\"role\":\"tool\",\"tool_call_id\":");
+    vllm_wire_string(w, entry->message.call_id);
+}
+
+/* ---- writing: the whole ---- */
+
+static void put_group(struct vllm_wire *w, const struct group *group) {
+    vllm_wire_key(w, "{");
+    w->comma = false;
+    w->tag = group->from->message.tag;
+    switch (group->from->message.kind) {
+    case VLLM_MESSAGE_USER:
+    case VLLM_MESSAGE_NOTIFICATION:
+        put_user(w, group);
+        break;
+    case VLLM_MESSAGE_ASSISTANT:
+        put_assistant(w, group);
+        break;
+    case VLLM_MESSAGE_TOOL:
+        put_result(w, group->from);
+        break;
+    default:
+        put_system(w, group->from);
+    }
+    vllm_wire_put(w, "}");
+    w->comma = true;
+}
+
+/* One system message at the front that holds the text of all of them. */
+static void put_folded(struct vllm_wire *w) {
+    const struct vllm_messages_entry *first = NULL;
+    const char *lead = "\"";
+    for (size_t i = 0; i < w->m->entry_count; i++) {
+        const struct vllm_messages_entry *entry = &w->m->entries[i];
+        if (is_system(entry) && !first) {
+            first = entry;
+            vllm_wire_key(w, "{\"content\":");
+        }
+        if (is_system(entry)) {
+            lead = compose_entry(w, entry, false, lead);
+        }
+    }
+    if (first) {
+        vllm_wire_put(w, *lead == '"' ? "\"\"" : "");
+        put_name(w, first->message.name);
+        vllm_wire_put(w, ",\"role\":\"system\"}");
+    }
+}
+
+static void put_filler(struct vllm_wire *w) {
+    vllm_wire_key(w, "{\"content\":");
+    vllm_wire_string(w, w->options->filler);
+    vllm_wire_put(w, ",\"role\":\"user\"}");
+}
+
+static void put_all(struct vllm_wire *w) {
+    bool leading = w->options->filler.ptr != NULL;
+    const struct vllm_messages_entry *entry = w->m->entries, *end = entry + w->m->entry_count;
+    while (entry < end && w->status == VLLM_OK) {
+        if (is_left_out(w, entry)) {
+            entry++;
+            continue;
+        }
+        struct group group = group_at(w, entry);
+        if (leading && !is_system(entry)) {
+            leading = false;
+            if (entry->message.kind == VLLM_MESSAGE_ASSISTANT) {
+                put_filler(w);
+            }
+        }
+        put_group(w, &group);
+        entry = group.to;
+    }
+}
+
+enum vllm_status vllm_messages_write(const struct vllm_messages *m, const struct vllm_messages_options *options,
+                                     struct vllm_buf *out, struct vllm_messages_fault *fault) {
+    struct vllm_wire w = {m, options, out, fault, VLLM_OK, 0, false, false};
+    vllm_wire_put(&w, "[");
+    if (options->fold_system) {
+        put_folded(&w);
+    }
+    if (m->entry_count > 0) {
+        put_all(&w);
+    }
+    vllm_wire_put(&w, "]");
+    return w.status;
+}
