@@ -1,0 +1,363 @@
+--- Configuration: what vllm.new, client:with and vllm.from_env take, checked once. Misuse throws and names the key.
+-- A checked configuration is a fresh table. Its secrets (key, headers, proxy) are read like any field and yet are not in it, so that
+-- a dump of a client shows none of them.
+
+local fields = require "vllm.fields"
+local headers = require "vllm.headers"
+local spelling = require "vllm.spelling"
+local tools = require "vllm.tools"
+local url = require "vllm.url"
+
+--- What vllm.new takes; every wire field besides (fields.lua lists them), as a default for each request.
+---@class vllm.Options
+---@field model string required
+---@field base_url string? default http://localhost:8000/v1/chat/completions; an empty path or one ending in /v1 is completed
+---@field api_key string? empty: none
+---@field streaming boolean? default true; `stream` is the same
+---@field include_usage boolean? default true: ask a stream for its usage
+---@field strict_alternating_roles boolean|{ system: "fold"?, assistant: "join"?, first: string? }? default false
+---@field reasoning_replay "never"|"tool_turns"|"always"|nil
+---@field reasoning_field string?
+---@field chunks boolean? default false: `chunk` events with the raw text
+---@field extra_body table? members of the body, sent as they are
+---@field headers table<string, string|false>? false (or null) takes a header of ours away
+---@field timeout table<"connect_s"|"first_event_s"|"idle_s"|"total_s", number|false>? seconds; false: no limit
+---@field tls { ca_file: string?, ca_path: string?, verify: boolean?, cert: string?, key: string? }?
+---@field proxy string? URL
+---@field unix_socket string? path
+---@field limits table<string, integer>? bounds by the names of DEFAULT_LIMITS below
+---@field transport table? see docs/architecture.md
+---@field on_event (fun(event: table))?
+---@field decode (fun(text: string): any)? for tool arguments
+---@field interrupt "cancel"|nil Ctrl-C cancels the turn that is being waited for
+---@field provider_name string?
+
+local config = {}
+
+local DEFAULT_BASE_URL = "http://localhost:8000/v1/chat/completions"
+-- In milliseconds it still fits a 32-bit long.
+local MAX_SECONDS = 2147483
+
+local MIB = 1024 * 1024
+local DEFAULT_TIMEOUT = { connect_s = 10, first_event_s = 600, idle_s = 300, total_s = false }
+local DEFAULT_LIMITS = {
+  max_event_bytes = 16 * MIB, max_message_bytes = 64 * MIB, max_tool_calls = 128, max_choices = 128, max_depth = 128,
+  max_error_bytes = 64 * 1024, max_body_bytes = 256 * MIB, max_buffer_bytes = MIB, max_header_bytes = 64 * 1024,
+}
+
+local function is_clean(value)
+  return type(value) == "string" and value ~= "" and not value:find("[%z\1-\31\127]")
+end
+
+local function is_limit(value)
+  return type(value) == "number" and value >= 1 and value <= 2147483647 and value == math.floor(value)
+end
+
+local function is_seconds(value)
+  return value == false or (type(value) == "number" and value >= 0.001 and value <= MAX_SECONDS)
+end
+
+local function is_table(value)
+  return type(value) == "table"
+end
+
+local BOOLEAN = { "true or false", function(value) return type(value) == "boolean" end }
+local FUNCTION = { "a function", function(value) return type(value) == "function" end }
+local PATH = { "a non-empty path without control characters", is_clean }
+local SECONDS = { ("seconds (0.001 to %d), or false for no limit"):format(MAX_SECONDS), is_seconds }
+local LIMIT = { "an integer between 1 and 2147483647", is_limit }
+local STRING = { "a string", function(value) return type(value) == "string" end }
+local LABEL = { "a non-empty string without control characters", is_clean }
+
+-- Tables with known keys of their own: name → key → check.
+local GROUPS = {
+  timeout = { connect_s = SECONDS, first_event_s = SECONDS, idle_s = SECONDS, total_s = SECONDS },
+  tls = { ca_file = PATH, ca_path = PATH, cert = PATH, key = PATH, verify = BOOLEAN },
+  limits = {},
+}
+for name in pairs(DEFAULT_LIMITS) do GROUPS.limits[name] = LIMIT end
+
+--- Options of a client that a single call cannot change.
+config.client_only = {
+  base_url = STRING, api_key = STRING, proxy = STRING, unix_socket = PATH,
+  timeout = { "a table of connect_s, first_event_s, idle_s, total_s", is_table },
+  tls = { "a table of ca_file, ca_path, verify, cert, key", is_table },
+  limits = { "a table of bounds such as max_event_bytes", is_table },
+  transport = { "a table with a function `open`", function(value) return is_table(value) and type(value.open) == "function" end },
+  on_event = FUNCTION, decode = FUNCTION, provider_name = LABEL,
+  interrupt = { '"cancel"', function(value) return value == "cancel" end },
+}
+
+-- One option at a time -------------------------------------------------------------------------------------------------
+
+local function check_group(group, options)
+  for _, key in ipairs(fields.sorted_keys(options)) do
+    local check = GROUPS[group][key]
+    if not check then
+      local meant = type(key) == "string" and spelling.nearest(key, GROUPS[group])
+      return ("unknown key `%s.%s`"):format(group, tostring(key)) .. (meant and (" (did you mean `%s`?)"):format(meant) or "")
+    end
+    local why = fields.fault(check, group .. "." .. key, options[key])
+    if why then return why end
+  end
+end
+
+-- An url.parse predicate as a sentence about a URL, without what is secret in it.
+local function about_url(name, text, why)
+  return ("%s %s: %s"):format(name, why, text == "" and '""' or url.shown(text))
+end
+
+local PROXY_SCHEMES = { http = true, https = true, socks4 = true, socks4a = true, socks5 = true, socks5h = true }
+
+local FURTHER = {}
+
+function FURTHER.base_url(value)
+  local _, why = url.endpoint(value)
+  return why and about_url("base_url", value, why)
+end
+
+function FURTHER.proxy(value)
+  local _, why = url.parse(value, PROXY_SCHEMES)
+  return why and about_url("proxy", value, why)
+end
+
+function FURTHER.api_key(value)
+  if value:find("[%z\1-\31\127]") then return "api_key holds a line break or another control character" end
+end
+
+function FURTHER.headers(value)
+  local list, why = headers.check(value)
+  return not list and why or nil
+end
+
+function FURTHER.tools(value)
+  local _, names_or_why, param = tools.to_wire(value)
+  return param and names_or_why
+end
+
+function FURTHER.extra_body(value)
+  for _, key in ipairs(fields.sorted_keys(value)) do
+    if key == "stream" or key == "messages" then return ("extra_body.%s: give `%s` itself"):format(key, key) end
+  end
+end
+
+for group in pairs(GROUPS) do
+  FURTHER[group] = function(value) return check_group(group, value) end
+end
+
+local SECRET = { api_key = true, proxy = true, base_url = true }
+
+-- Checks a value of a known key; only such values may be shown as are no secrets.
+local function fault(name, value)
+  local check = config.client_only[name] or fields.wire[name] or fields.own[name]
+  if not check[2](value) then
+    if SECRET[name] then return ("%s must be a string, got a %s"):format(name, type(value)) end
+    return fields.fault(check, name, value)
+  end
+  return FURTHER[name] and FURTHER[name](value)
+end
+
+local function unknown(key)
+  if type(key) ~= "string" then return ("unknown key %s: options have names"):format(fields.shown(key)) end
+  if key == "messages" then return "`messages` belong to a call: client:turn{ messages = … }" end
+  local removed = fields.why_removed(key)
+  if removed then return removed end
+  local meant = spelling.nearest(key, config.client_only, fields.wire, fields.own)
+  return ("unknown key `%s`"):format(key)
+    .. (meant and (" (did you mean `%s`?)"):format(meant) or "; a wire field that is not known here goes into extra_body")
+end
+
+-- All options together -------------------------------------------------------------------------------------------------
+
+local function conflict(options)
+  if options.stream ~= nil and options.streaming ~= nil and options.stream ~= options.streaming then
+    return "stream and streaming are the same option and differ"
+  end
+  if options.proxy and options.unix_socket then return "proxy and unix_socket exclude each other" end
+  if options.tls and options.tls.key and not options.tls.cert then return "tls.key needs tls.cert" end
+  for _, key in ipairs(fields.sorted_keys(options.extra_body or {})) do
+    if options[key] ~= nil then return ("extra_body.%s: `%s` is given, too"):format(tostring(key), tostring(key)) end
+  end
+end
+
+-- The first fault of a table of options, or nil.
+local function first_fault(options)
+  local keys = fields.sorted_keys(options)
+  for _, key in ipairs(keys) do
+    if not (config.client_only[key] or fields.wire[key] or fields.own[key]) then return unknown(key) end
+  end
+  for _, key in ipairs(keys) do
+    local why = fault(key, options[key])
+    if why then return why end
+  end
+  return conflict(options)
+end
+
+local function without_nulls(map)
+  local out = {}
+  for key, value in pairs(map) do
+    if not fields.is_null(value) then out[key] = value end
+  end
+  return out
+end
+
+-- A table with a metatable is somebody's object (a transport, a raw text) and is kept as it is.
+local function copy(value, seen)
+  if type(value) ~= "table" or getmetatable(value) then return value end
+  if seen[value] then return seen[value] end
+  local out = {}
+  seen[value] = out
+  for key, member in pairs(value) do out[key] = copy(member, seen) end
+  return out
+end
+
+-- Options without nulls, so that later changes of the caller's tables change nothing here.
+local function fresh(options)
+  local out = without_nulls(options)
+  for key, value in pairs(out) do
+    if key ~= "transport" then out[key] = copy(value, {}) end
+    if GROUPS[key] and type(value) == "table" then out[key] = without_nulls(value) end
+  end
+  return out
+end
+
+local function filled(given, defaults)
+  local out = {}
+  for name, default in pairs(defaults) do out[name] = default or nil end
+  for name, value in pairs(given or {}) do out[name] = value or nil end
+  return out
+end
+
+local function pick(options, from)
+  local out = {}
+  for name in pairs(from) do out[name] = options[name] end
+  return out
+end
+
+local function streams(options)
+  if options.streaming ~= nil then return options.streaming end
+  return options.stream ~= false
+end
+
+local function authorization(options, endpoint)
+  if options.api_key and options.api_key ~= "" then return "Bearer " .. options.api_key end
+  return endpoint.userinfo and url.basic_authorization(endpoint.userinfo) or nil
+end
+
+local function root_url_of(root)
+  return function(path)
+    if path:find("[%z\1-\32\127]") then return nil, "path holds a space or a control character" end
+    return root .. path
+  end
+end
+
+local function build(options)
+  local endpoint = url.endpoint(options.base_url or DEFAULT_BASE_URL)
+  local built = pick(options, { transport = 1, on_event = 1, decode = 1, provider_name = 1, interrupt = 1, unix_socket = 1, tls = 1,
+    reasoning_replay = 1, reasoning_field = 1, extra_body = 1, chunks = 1 })
+  built.model, built.url, built.root_url = options.model, endpoint.url, root_url_of(endpoint.root)
+  built.streaming, built.include_usage = streams(options), options.include_usage ~= false
+  built.strict_alternating_roles = options.strict_alternating_roles or false
+  built.timeout, built.limits = filled(options.timeout, DEFAULT_TIMEOUT), filled(options.limits, DEFAULT_LIMITS)
+  built.fields = pick(options, fields.wire)
+  local secrets = {
+    options = options, api_key = options.api_key ~= "" and options.api_key or nil, proxy = options.proxy,
+    authorization = authorization(options, endpoint), headers = headers.check(options.headers or {}),
+  }
+  return setmetatable(built, { __index = function(_, name) return secrets[name] end })
+end
+
+-- A configuration, or nil and the first fault.
+local function checked(options)
+  if type(options) ~= "table" then return nil, "a table of options is needed, got " .. fields.shown(options) end
+  local own = fresh(options)
+  local why = first_fault(own)
+  if why then return nil, why end
+  if own.model == nil then return nil, "`model` is missing: the name under which the server serves the model" end
+  return build(own)
+end
+
+--- Checks the options of vllm.new. Throws on misuse.
+---@param options vllm.Options
+---@param level integer? of the error, as `error` takes it, seen from here; do not call in tail position
+---@return table checked see `build` above; treat as read only
+function config.check(options, level)
+  local built, why = checked(options)
+  if not built then error("vllm.new: " .. why, level or 2) end
+  return built
+end
+
+-- Tables whose members are options of their own: a later one adds to an earlier one.
+local MERGED = { timeout = true, tls = true, limits = true, headers = true, extra_body = true }
+
+local function merged_map(old, new, fold)
+  local out = {}
+  for key, value in pairs(old) do out[key] = value end
+  for key, value in pairs(new) do
+    for known in pairs(old) do
+      if fold and type(key) == "string" and known ~= key and known:lower() == key:lower() then out[known] = nil end
+    end
+    out[key] = value
+  end
+  return out
+end
+
+--- The configuration of client:with: options over those of another configuration. Null unsets. Throws on misuse.
+---@param base table a checked configuration
+---@param options table as for vllm.new; timeout, tls, limits, headers, extra_body are joined by their keys
+---@param level integer? as for check
+---@return table checked
+function config.merge(base, options, level)
+  local merged = merged_map(base.options, {})
+  if options.stream ~= nil or options.streaming ~= nil then merged.stream, merged.streaming = nil, nil end
+  for key, value in pairs(options) do
+    local join = MERGED[key] and type(value) == "table" and merged[key]
+    merged[key] = join and merged_map(merged[key], value, key == "headers") or value
+  end
+  local built, why = checked(merged)
+  if not built then error("client:with: " .. why, level or 2) end
+  return built
+end
+
+local ENVIRONMENT = { { "model", "VLLM_MODEL" }, { "base_url", "VLLM_BASE_URL" }, { "api_key", "VLLM_API_KEY" } }
+
+--- The configuration of vllm.from_env: VLLM_MODEL, VLLM_BASE_URL, VLLM_API_KEY under the overrides. An empty variable is an unset one.
+---@param overrides table? as for vllm.new; they win. Misuse throws
+---@param level integer? as for check
+---@return table? checked
+---@return string? message `missing environment variable VLLM_MODEL`, or which variable cannot be used and why
+function config.from_env(overrides, level)
+  if overrides == nil then overrides = {} end
+  if type(overrides) ~= "table" then
+    error("vllm.from_env: a table of overrides is needed, got " .. fields.shown(overrides), level or 2)
+  end
+  local options = fresh(overrides)
+  local why = first_fault(options)
+  if why then error("vllm.from_env: " .. why, level or 2) end
+  for _, entry in ipairs(ENVIRONMENT) do
+    local name, variable = entry[1], entry[2]
+    local value = os.getenv(variable)
+    if options[name] == nil and value and value ~= "" then
+      why = fault(name, value)
+      if why then return nil, ("environment variable %s: %s"):format(variable, why) end
+      options[name] = value
+    end
+  end
+  if options.model == nil then return nil, "missing environment variable VLLM_MODEL" end
+  why = conflict(options)
+  if why then return nil, why end
+  return build(options)
+end
+
+--- A configuration in a few words. Never shows a key, a header's value, a password or a query.
+---@param built table a checked configuration
+---@return string
+function config.describe(built)
+  local words = { built.model, "at", url.shown(built.url) }
+  if built.unix_socket then words[#words + 1] = "through " .. built.unix_socket end
+  if built.proxy then words[#words + 1] = "by proxy " .. url.shown(built.proxy) end
+  if built.api_key then words[#words + 1] = "with a key" end
+  return table.concat(words, " ")
+end
+
+return config

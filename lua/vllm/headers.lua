@@ -1,0 +1,59 @@
+--- Request headers as users write them: checked, joined with the client's own. Values are never shown: they may be keys.
+-- Source: RFC 9110 section 5 (a name is a token; a value has no control characters but the tab).
+
+local fields = require "vllm.fields"
+
+local headers = {}
+
+-- What says where a body ends belongs to whoever sends it.
+local FRAMING = { ["content-length"] = true, ["transfer-encoding"] = true }
+
+local function fault(name, value)
+  if type(name) ~= "string" or not name:find("^[a-zA-Z0-9!#$%%&'*+.^_`|~-]+$") then
+    return "is not a header name"
+  end
+  if FRAMING[name:lower()] then return "is written by the client itself" end
+  if type(value) ~= "string" then return "must be a string, got a " .. type(value) end
+  if value:find("[%z\1-\8\10-\31\127]") then return "holds a line break, a NUL or another control character" end
+end
+
+--- A checked list from a user's table, sorted by name. Null or false: leave that header out.
+---@param map table name → value
+---@return { [1]: string, [2]: string|false }[]?
+---@return string? message
+---@return string? param `headers["X-Name"]`
+function headers.check(map)
+  local list, seen = {}, {}
+  for _, name in ipairs(fields.sorted_keys(map)) do
+    local value = map[name]
+    if fields.is_null(value) then value = false end
+    local param = ("headers[%s]"):format(fields.shown(name))
+    local why = fault(name, value or "")
+    if why then return nil, param .. " " .. why, param end
+    if seen[name:lower()] then return nil, param .. " is given twice", param end
+    seen[name:lower()] = true
+    list[#list + 1] = { name, value }
+  end
+  return list
+end
+
+--- Joins lists: a later header replaces an earlier one of the same name in its place, `false` takes it away.
+---@param ... table lists of {name, value}
+---@return { [1]: string, [2]: string }[] a fresh list
+function headers.join(...)
+  local joined, place = {}, {}
+  for i = 1, select("#", ...) do
+    for _, header in ipairs((select(i, ...))) do
+      local key = header[1]:lower()
+      place[key] = place[key] or #joined + 1
+      joined[place[key]] = header
+    end
+  end
+  local list = {}
+  for _, header in ipairs(joined) do
+    if header[2] then list[#list + 1] = { header[1], header[2] } end
+  end
+  return list
+end
+
+return headers

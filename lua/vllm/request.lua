@@ -1,0 +1,370 @@
+--- From a request table to the exact bytes of a body: the client's defaults under the call's values, each wire field checked, tools and
+-- messages in the wire's shape, one JSON object with its keys in byte order. The request is read, never changed.
+
+local config_options = require("vllm.config").client_only
+local core = require "vllm.core"
+local fields = require "vllm.fields"
+local headers = require "vllm.headers"
+local messages = require "vllm.messages"
+local spelling = require "vllm.spelling"
+local tools = require "vllm.tools"
+
+local request = {}
+
+-- What only a call has.
+local CALL_ONLY = { messages = true, text = true, body = true, set = true }
+
+-- Names -----------------------------------------------------------------------------------------------------------------
+
+-- A call may be a stranger's (a gateway's caller): the search for near misses is for people, who do not write more new names than this.
+local MAX_SEARCHED = 64
+
+local function fault_of_name(key)
+  if type(key) ~= "string" then
+    return "the request has a list part (a list of messages goes into `messages`)", "messages"
+  end
+  if config_options[key] then return ("`%s` belongs to the client: vllm.new{…} or client:with{…}"):format(key), key end
+  return fields.why_removed(key), key
+end
+
+local function near_miss(key)
+  local meant = spelling.nearest(key, fields.wire, fields.own, CALL_ONLY, config_options)
+  if meant then return ("unknown field `%s` (did you mean `%s`? extra_body sends any name)"):format(key, meant), key end
+end
+
+local function fault_of_value(key, value)
+  local check = fields.wire[key] or fields.own[key]
+  if check and not fields.is_null(value) then return fields.fault(check, key, value), key end
+end
+
+-- The first fault in a call's names and plain values, by the order of the names.
+local function first_fault(call)
+  local keys, searched = fields.sorted_keys(call), 0
+  for _, key in ipairs(keys) do
+    local message, param
+    if not (fields.wire[key] or fields.own[key] or CALL_ONLY[key]) then
+      message, param = fault_of_name(key)
+      searched = searched + 1
+      if not message and searched <= MAX_SEARCHED then message, param = near_miss(key) end
+    end
+    if message then return message, param end
+  end
+  for _, key in ipairs(keys) do
+    local message, param = fault_of_value(key, call[key])
+    if message then return message, param end
+  end
+end
+
+-- A call's own option over the client's; null gives what the client would have without it.
+local function option(call, name, default)
+  local value = call[name]
+  if value == nil then return default end
+  if fields.is_null(value) then return nil end
+  return value
+end
+
+-- Members -----------------------------------------------------------------------------------------------------------------
+
+local RESERVED = { messages = true, stream = true }
+
+-- What goes out as it is, nulls and all: the client's extra_body but for what the call names, under the call's extra_body.
+-- A field that the call gives both ways is a contradiction.
+local function extra_of(config, call)
+  local out, extra = {}, call.extra_body
+  if extra ~= nil and fields.is_null(extra) then return out end
+  for key, value in pairs(config.extra_body or {}) do
+    if call[key] == nil then out[key] = value end
+  end
+  for _, key in ipairs(fields.sorted_keys(extra or {})) do
+    local param = "extra_body." .. tostring(key)
+    if type(key) ~= "string" then return nil, "extra_body must have names as keys", "extra_body" end
+    if RESERVED[key] then return nil, ("%s: give `%s` itself"):format(param, key), param end
+    if call[key] ~= nil then return nil, ("%s: `%s` is given, too"):format(param, key), param end
+    out[key] = extra[key]
+  end
+  return out
+end
+
+-- The client's wire fields under the call's, with the names of the call that nobody here knows; not what `extra` replaces.
+local function joined(config, call, extra)
+  local members = { model = config.model }
+  for key, value in pairs(config.fields) do members[key] = value end
+  for key, value in pairs(call) do
+    if not fields.own[key] and not CALL_ONLY[key] then
+      if fields.is_null(value) then value = nil end
+      members[key] = value
+    end
+  end
+  for key in pairs(extra) do members[key] = nil end
+  return members
+end
+
+local function streams(config, call)
+  local stream, streaming = option(call, "stream"), option(call, "streaming")
+  if stream ~= nil and streaming ~= nil and stream ~= streaming then
+    return nil, "stream and streaming are the same option and differ", "stream"
+  end
+  if stream == nil then stream = streaming end
+  if stream == nil then stream = config.streaming end
+  return stream
+end
+
+-- `include_usage` under the user's own stream_options; servers refuse the field when they do not stream.
+local function add_stream(members, config, call)
+  local stream, message, param = streams(config, call)
+  if stream == nil then return nil, message, param end
+  members.stream = stream
+  if not stream then
+    if option(call, "stream_options") then return nil, "stream_options needs a request that streams", "stream_options" end
+    members.stream_options = nil
+  elseif option(call, "include_usage", config.include_usage) ~= false then
+    local options = { include_usage = true }
+    for key, value in pairs(members.stream_options or {}) do options[key] = value end
+    members.stream_options = options
+  end
+  return true
+end
+
+-- Without tools there is nothing to choose: a default of the client is left out, a wish of the call is a mistake.
+local function drop_choice(members, config, call)
+  local choice = option(call, "tool_choice")
+  local is_empty_list = fields.list_length(option(call, "tools", config.fields.tools)) == 0
+  if choice ~= nil and not (is_empty_list and (choice == "none" or choice == "auto")) then
+    return nil, "tool_choice is given without tools", "tool_choice"
+  end
+  members.tool_choice = nil
+  return true
+end
+
+local function add_tools(members, config, call, extra)
+  local names, message, param
+  if members.tools ~= nil then
+    members.tools, names, param = tools.to_wire(members.tools)
+    if param then return nil, names, param end
+  end
+  if members.tool_choice == nil then return true end
+  if members.tools == nil and extra.tools == nil then return drop_choice(members, config, call) end
+  members.tool_choice, message, param = tools.choice_to_wire(members.tool_choice, names)
+  if message then return nil, message, param end
+  return true
+end
+
+local function drop_empty_stop(members)
+  if fields.list_length(members.stop) == 0 and not fields.is_raw(members.stop) then members.stop = nil end
+end
+
+local function members_of(config, call)
+  local extra, message, param = extra_of(config, call)
+  if not extra then return nil, message, param end
+  local members = joined(config, call, extra)
+  for _, add in ipairs { add_stream, add_tools } do
+    local ok
+    ok, message, param = add(members, config, call, extra)
+    if not ok then return nil, message, param end
+  end
+  drop_empty_stop(members)
+  for key, value in pairs(extra) do members[key] = value end
+  return members
+end
+
+-- Text ----------------------------------------------------------------------------------------------------------------------
+
+local function message_options(config, call)
+  return {
+    strict_alternating_roles = option(call, "strict_alternating_roles", config.strict_alternating_roles),
+    reasoning_replay = option(call, "reasoning_replay", config.reasoning_replay),
+    reasoning_field = option(call, "reasoning_field", config.reasoning_field),
+    max_body_bytes = config.limits.max_body_bytes,
+  }
+end
+
+local function messages_text(config, call)
+  local list, text = option(call, "messages"), option(call, "text")
+  if text ~= nil then
+    if list ~= nil then return nil, "text and messages are given: text is one user message", "text" end
+    if type(text) ~= "string" then return nil, "text must be a string, got " .. fields.shown(text), "text" end
+    list = { { role = "user", content = text } }
+  end
+  if list == nil then return nil, "messages are missing (or `text`, for one user message)", "messages" end
+  if type(list) == "string" then list = { { role = "user", content = list } } end
+  if type(list) ~= "table" then return nil, "messages must be a list of messages, got " .. fields.shown(list), "messages" end
+  if fields.is_raw(list) then return core.raw_text(list) end
+  return messages.encode(list, message_options(config, call))
+end
+
+-- By bytes, whatever the locale: `<` on strings asks it.
+local function is_before(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = a:byte(i), b:byte(i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
+-- The members around `messages`, in byte order. The text of the messages is the largest part and is already written and checked.
+local function object_text(members, text_of_messages)
+  local before, after = {}, {}
+  for key, value in pairs(members) do
+    if is_before(key, "messages") then before[key] = value else after[key] = value end
+  end
+  local parts = {}
+  for i, some in ipairs { before, after } do
+    local text, message, param = core.json_encode(some, { request = true })
+    if not text then return nil, message, param end
+    parts[i] = text:sub(2, -2)
+  end
+  return "{" .. parts[1] .. (parts[1] == "" and "" or ",") .. '"messages":' .. text_of_messages
+    .. (parts[2] == "" and "" or ",") .. parts[2] .. "}"
+end
+
+local function within_limit(config, body)
+  local max = config.limits.max_body_bytes
+  if #body <= max then return body end
+  return nil, ("the body has %d bytes, more than limits.max_body_bytes (%d)"):format(#body, max), "body"
+end
+
+-- What the answer is measured against.
+local function asked(members)
+  local choice = members.tool_choice
+  local has_tools = type(members.tools) == "table" and next(members.tools) ~= nil and choice ~= "none"
+  local n = members.n
+  return {
+    tools = has_tools, call_demanded = has_tools and (choice == "required" or (type(choice) == "table" and choice.type == "function")),
+    choices = type(n) == "number" and n or 1,
+  }
+end
+
+local function finish(config, call, members, body, stream)
+  local list, message, param = request.headers(config, call, stream)
+  if not list then return nil, message, param end
+  body, message, param = within_limit(config, body)
+  if not body then return nil, message, param end
+  return {
+    body = body, stream = stream, url = config.url, headers = list, asked = asked(members),
+    chunks = option(call, "chunks", config.chunks) or false,
+  }
+end
+
+-- A ready-made body ---------------------------------------------------------------------------------------------------------
+
+local BESIDE_BODY = { body = true, set = true, headers = true, chunks = true }
+
+-- The JSON text of one member, written as it would be in its place.
+local function member_text(key, value)
+  local text, message, param = core.json_encode({ [key] = value }, { request = true })
+  if not text then return nil, message, param end
+  return text:sub(#core.json_encode(key) + 3, -2)
+end
+
+local function set_text(config, key, value)
+  if key == "messages" and type(value) == "table" and not fields.is_raw(value) then
+    return messages.encode(value, message_options(config, {}))
+  end
+  local check = fields.wire[key] or (key == "stream" and fields.own.stream)
+  local why = check and not fields.is_null(value) and fields.fault(check, key, value)
+  if why then return nil, why, key end
+  if key == "tools" and not fields.is_null(value) then
+    local wire, names, param = tools.to_wire(value)
+    if not wire then return nil, param and names or "tools: an empty list is refused by servers", param or key end
+    value = wire
+  end
+  return member_text(key, value)
+end
+
+local function set_texts(config, set)
+  local texts = {}
+  for _, key in ipairs(fields.sorted_keys(set)) do
+    if type(key) ~= "string" then return nil, "set must have names as keys", "set" end
+    local text, message, param = set_text(config, key, set[key])
+    if not text then return nil, "set: " .. message, "set." .. (param or key) end
+    texts[key] = text
+  end
+  return texts
+end
+
+local function build_ready_made(config, call)
+  for _, key in ipairs(fields.sorted_keys(call)) do
+    if not BESIDE_BODY[key] then return nil, ("`%s` stands beside `body`: put it into `set`"):format(tostring(key)), tostring(key) end
+  end
+  local body, set = call.body, option(call, "set") or {}
+  if type(body) ~= "string" then return nil, "body must be the text of a JSON object, got " .. fields.shown(body), "body" end
+  if type(set) ~= "table" then return nil, "set must be a table, got " .. fields.shown(set), "set" end
+  local texts, message, param = set_texts(config, set)
+  if not texts then return nil, message, param end
+  local text
+  text, message = core.splice(body, texts)
+  if not text then return nil, "body: " .. message, "body" end
+  local members
+  members, message = core.json_decode(text, { drop_nulls = true })
+  if not members then return nil, "body: " .. message, "body" end
+  return finish(config, call, members, text, members.stream == true)
+end
+
+-- Public --------------------------------------------------------------------------------------------------------------------
+
+--- What a call takes; every wire field besides (fields.lua lists them). Null unsets a default of the client.
+---@class vllm.Request
+---@field messages table[]|string|nil see messages.lua; this or `text`
+---@field text string? one user message
+---@field stream boolean? or `streaming`
+---@field include_usage boolean?
+---@field chunks boolean?
+---@field strict_alternating_roles boolean|table|nil
+---@field reasoning_replay string?
+---@field reasoning_field string?
+---@field headers table<string, string|false>?
+---@field extra_body table? flattened into the body
+---@field body string? a ready-made JSON object instead of all of this, sent byte for byte
+---@field set table? with `body`: top-level members to replace or add
+
+--- What goes out, and what the answer is measured against.
+---@class vllm.Built
+---@field body string the bytes
+---@field stream boolean was a stream asked for?
+---@field url string
+---@field headers { [1]: string, [2]: string }[]
+---@field chunks boolean are `chunk` events wanted?
+---@field asked { tools: boolean, call_demanded: boolean, choices: integer }
+
+--- The exact request that a call means.
+---@param config table a checked configuration (vllm.config)
+---@param call vllm.Request|string a string is one user message
+---@return vllm.Built?
+---@return string? message what is wrong
+---@return string? param the field at fault: `tools[2].name`, `messages[3].content`
+function request.build(config, call)
+  if type(call) == "string" then call = { text = call } end
+  if type(call) ~= "table" then error("a request must be a table or a string, got " .. fields.shown(call), 2) end
+  local message, param = first_fault(call)
+  if message then return nil, message, param end
+  if option(call, "set") ~= nil and option(call, "body") == nil then return nil, "set is given without body", "set" end
+  if option(call, "body") ~= nil then return build_ready_made(config, call) end
+  local members, text, body
+  members, message, param = members_of(config, call)
+  if not members then return nil, message, param end
+  text, message, param = messages_text(config, call)
+  if not text then return nil, message, param end
+  body, message, param = object_text(members, text)
+  if not body then return nil, message, param end
+  return finish(config, call, members, body, members.stream)
+end
+
+--- The headers of a request: ours, under the client's, under the call's; the same name in any case replaces.
+---@param config table a checked configuration
+---@param call table may have `headers`
+---@param stream boolean does the request stream?
+---@return { [1]: string, [2]: string }[]?
+---@return string? message
+---@return string? param
+function request.headers(config, call, stream)
+  local ours = {
+    { "Content-Type", "application/json" }, { "Accept", stream and "text/event-stream" or "application/json" },
+    { "User-Agent", "lua-vllm/" .. core.version },
+  }
+  if config.authorization then ours[#ours + 1] = { "Authorization", config.authorization } end
+  local own, message, param = headers.check(option(call, "headers") or {})
+  if not own then return nil, message, param end
+  return headers.join(ours, config.headers, own)
+end
+
+return request

@@ -1,0 +1,92 @@
+--- The server's address: http and https URLs, completed to the chat endpoint; and how a URL may be shown.
+-- Source: RFC 3986; a unix socket is an option of its own, not a URL.
+
+local url = {}
+
+local MAX_SHOWN = 200
+local CHAT = "/chat/completions"
+
+--- A URL as it may stand in a message: without user, password and query values. Works on any text.
+---@param text string
+---@return string
+function url.shown(text)
+  local scheme, rest = text:match("^([a-zA-Z][a-zA-Z0-9+.-]*://)(.*)$")
+  rest = (rest or text):gsub("^.*@", ""):gsub("%?.*$", "?…"):gsub("[%z\1-\31\127]", "?")
+  local shown = (scheme or "") .. rest
+  return #shown > MAX_SHOWN and shown:sub(1, MAX_SHOWN) .. "…" or shown
+end
+
+local function split_authority(authority)
+  local userinfo, place = authority:match("^(.*)@(.*)$")
+  place = place or authority
+  local host, port = place:match("^(%[[%x:.]+%]):?(%d*)$")
+  if not host then host, port = place:match("^([^%[%]:]+):?(%d*)$") end
+  if not host then return nil, place:find("^:") and "has no host" or "has a host or port that cannot be read" end
+  if port == "" and place:sub(-1) == ":" then return nil, "has an empty port" end
+  if port ~= "" and (#port > 5 or tonumber(port) < 1 or tonumber(port) > 65535) then return nil, "has a port outside 1..65535" end
+  return { place = place, userinfo = userinfo }
+end
+
+--- Takes a URL apart.
+---@param text string
+---@param schemes table set of allowed schemes
+---@return { scheme: string, place: string, userinfo: string?, path: string, query: string }?
+---@return string? why a predicate: "has no host"
+function url.parse(text, schemes)
+  if text:find("[%z\1-\31\127]") then return nil, "holds a line break or another control character" end
+  if text:find(" ", 1, true) then return nil, "holds a space" end
+  local scheme, authority, rest = text:match("^([a-zA-Z][a-zA-Z0-9+.-]*)://([^/?#]*)(.*)$")
+  if not scheme then return nil, "has no scheme (http:// or https://)" end
+  scheme = scheme:lower()
+  if not schemes[scheme] then return nil, "has the scheme " .. scheme .. ", which is not supported" end
+  if authority:match("([^@]*)$") == "" then return nil, "has no host" end
+  if rest:find("#", 1, true) then return nil, "has a fragment (#), which no server sees" end
+  local parts, why = split_authority(authority)
+  if not parts then return nil, why end
+  parts.scheme, parts.path, parts.query = scheme, rest:match("^([^?]*)(.*)$")
+  return parts
+end
+
+local function complete(path)
+  if path == "" or path == "/" then return "/v1" .. CHAT end
+  local base = path:match("^(.*/v1)/?$")
+  return base and base .. CHAT or path
+end
+
+local SERVER_SCHEMES = { http = true, https = true }
+
+--- The chat endpoint that a base_url means.
+---@param text string an empty path or one ending in /v1 is completed; any other path and every query is kept
+---@return { url: string, root: string, userinfo: string? }? `root` is what /v1/models and others are appended to; neither holds the user
+---@return string? why a predicate
+function url.endpoint(text)
+  local parts, why = url.parse(text, SERVER_SCHEMES)
+  if not parts then return nil, why end
+  local origin, path = parts.scheme .. "://" .. parts.place, complete(parts.path)
+  return { url = origin .. path .. parts.query, root = origin .. (path:match("^(.*)/v1/") or ""), userinfo = parts.userinfo }
+end
+
+local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+local function base64(bytes)
+  return (bytes:gsub("..?.?", function(group)
+    local a, b, c = group:byte(1, 3)
+    local bits = a * 65536 + (b or 0) * 256 + (c or 0)
+    local out = ""
+    for i = 3, 0, -1 do
+      local six = math.floor(bits / 64 ^ i) % 64
+      out = out .. ALPHABET:sub(six + 1, six + 1)
+    end
+    return out:sub(1, #group + 1) .. ("="):rep(3 - #group)
+  end))
+end
+
+--- The value of an Authorization header for the user and password of a URL (RFC 7617).
+---@param userinfo string percent-encoded `user:password`
+---@return string
+function url.basic_authorization(userinfo)
+  local plain = userinfo:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+  return "Basic " .. base64(plain:find(":", 1, true) and plain or plain .. ":")
+end
+
+return url

@@ -1,0 +1,347 @@
+-- Every wrong value with the exact sentence that a user reads. Misuse of vllm.new throws; a bad call and a bad environment return nil.
+local config = require "vllm.config"
+local core = require "vllm.core"
+local request = require "vllm.request"
+
+local NAN = 0 / 0
+local function noop() end
+
+-- { options (a model is added unless `false` comes third), message }
+local OPTIONS = {
+  { 7, "a table of options is needed, got 7" },
+  { "m", 'a table of options is needed, got "m"' },
+  { nil, "a table of options is needed, got nil" },
+  { {}, "`model` is missing: the name under which the server serves the model", false },
+  { { model = 7 }, "model must be a non-empty string, got 7", false },
+  { { model = "" }, 'model must be a non-empty string, got ""', false },
+  { { "m" }, "unknown key 1: options have names" },
+  { { tempurature = 1 }, "unknown key `tempurature` (did you mean `temperature`?)" },
+  { { maxTokens = 1 }, "unknown key `maxTokens` (did you mean `max_tokens`?)" },
+  { { apikey = "k" }, "unknown key `apikey` (did you mean `api_key`?)" },
+  { { timeouts = {} }, "unknown key `timeouts` (did you mean `timeout`?)" },
+  { { colour = 1 }, "unknown key `colour`; a wire field that is not known here goes into extra_body" },
+  { { messages = {} }, "`messages` belong to a call: client:turn{ messages = … }" },
+  { { guided_json = {} }, "`guided_json` was removed from vLLM and is ignored there: use structured_outputs.json (extra_body still sends it to an old server)" },
+
+  { { base_url = 7 }, "base_url must be a string, got a number" },
+  { { base_url = "" }, 'base_url has no scheme (http:// or https://): ""' },
+  { { base_url = "localhost:8000" }, "base_url has no scheme (http:// or https://): localhost:8000" },
+  { { base_url = "u:secret@localhost:8000" }, "base_url has no scheme (http:// or https://): localhost:8000" },
+  { { base_url = "ftp://u:secret@h/" }, "base_url has the scheme ftp, which is not supported: ftp://h/" },
+  { { base_url = "unix:///run/vllm.sock" }, "base_url has the scheme unix, which is not supported: unix:///run/vllm.sock" },
+  { { base_url = "http://" }, "base_url has no host: http://" },
+  { { base_url = "http:///v1" }, "base_url has no host: http:///v1" },
+  { { base_url = "http://u:secret@/v1" }, "base_url has no host: http:///v1" },
+  { { base_url = "http://:8000" }, "base_url has no host: http://:8000" },
+  { { base_url = "http://h:" }, "base_url has an empty port: http://h:" },
+  { { base_url = "http://h:0" }, "base_url has a port outside 1..65535: http://h:0" },
+  { { base_url = "http://h:65536" }, "base_url has a port outside 1..65535: http://h:65536" },
+  { { base_url = "http://h:99999999999" }, "base_url has a port outside 1..65535: http://h:99999999999" },
+  { { base_url = "http://h:80a" }, "base_url has a host or port that cannot be read: http://h:80a" },
+  { { base_url = "http://u:secret/x@h" }, "base_url has a host or port that cannot be read: http://h" },
+  { { base_url = "http://[::1" }, "base_url has a host or port that cannot be read: http://[::1" },
+  { { base_url = "http://h /v1" }, "base_url holds a space: http://h /v1" },
+  { { base_url = "http://h/v1\r\nX: 1" }, "base_url holds a line break or another control character: http://h/v1??X: 1" },
+  { { base_url = "http://h/\0" }, "base_url holds a line break or another control character: http://h/?" },
+  { { base_url = "http://h/v1#x" }, "base_url has a fragment (#), which no server sees: http://h/v1#x" },
+  { { base_url = "http://h/ v1?key=secret" }, "base_url holds a space: http://h/ v1?…" },
+
+  { { api_key = 12345 }, "api_key must be a string, got a number" },
+  { { api_key = "secret\n" }, "api_key holds a line break or another control character" },
+  { { headers = "X: 1" }, 'headers must be a table of name = value, got "X: 1"' },
+  { { headers = { "X: secret" } }, "headers[1] is not a header name" },
+  { { headers = { ["X Y"] = "secret" } }, 'headers["X Y"] is not a header name' },
+  { { headers = { [""] = "secret" } }, 'headers[""] is not a header name' },
+  { { headers = { ["X\r\nY"] = "secret" } }, 'headers["X??Y"] is not a header name' },
+  { { headers = { X = 1 } }, 'headers["X"] must be a string, got a number' },
+  { { headers = { X = "secret\r\nY: 1" } }, 'headers["X"] holds a line break, a NUL or another control character' },
+  { { headers = { X = "secret\0" } }, 'headers["X"] holds a line break, a NUL or another control character' },
+  { { headers = { X = "1", x = "2" } }, 'headers["x"] is given twice' },
+  { { headers = { ["Content-Length"] = "1" } }, 'headers["Content-Length"] is written by the client itself' },
+  { { headers = { ["transfer-encoding"] = "chunked" } }, 'headers["transfer-encoding"] is written by the client itself' },
+
+  { { timeout = 30 }, "timeout must be a table of connect_s, first_event_s, idle_s, total_s, got 30" },
+  { { timeout = { read = 30 } }, "unknown key `timeout.read`" },
+  { { timeout = { total = 30 } }, "unknown key `timeout.total` (did you mean `total_s`?)" },
+  { { timeout = { totals = 30 } }, "unknown key `timeout.totals` (did you mean `total_s`?)" },
+  { { timeout = { total_s = 0 } }, "timeout.total_s must be seconds (0.001 to 2147483), or false for no limit, got 0" },
+  { { timeout = { total_s = NAN } }, "timeout.total_s must be seconds (0.001 to 2147483), or false for no limit, got nan" },
+  { { timeout = { idle_s = math.huge } }, "timeout.idle_s must be seconds (0.001 to 2147483), or false for no limit, got inf" },
+  { { timeout = { idle_s = "30" } }, 'timeout.idle_s must be seconds (0.001 to 2147483), or false for no limit, got "30"' },
+  { { limits = 5 }, "limits must be a table of bounds such as max_event_bytes, got 5" },
+  { { limits = { max_events = 5 } }, "unknown key `limits.max_events`" },
+  { { limits = { max_event_byte = 5 } }, "unknown key `limits.max_event_byte` (did you mean `max_event_bytes`?)" },
+  { { limits = { max_depth = 0 } }, "limits.max_depth must be an integer between 1 and 2147483647, got 0" },
+  { { limits = { max_depth = 1.5 } }, "limits.max_depth must be an integer between 1 and 2147483647, got 1.5" },
+  { { limits = { max_depth = false } }, "limits.max_depth must be an integer between 1 and 2147483647, got false" },
+  { { tls = true }, "tls must be a table of ca_file, ca_path, verify, cert, key, got true" },
+  { { tls = { ca_files = "/f" } }, "unknown key `tls.ca_files` (did you mean `ca_file`?)" },
+  { { tls = { "x" } }, "unknown key `tls.1`" },
+  { { tls = { ca_file = "" } }, 'tls.ca_file must be a non-empty path without control characters, got ""' },
+  { { tls = { ca_file = "/a\0b" } }, 'tls.ca_file must be a non-empty path without control characters, got "/a?b"' },
+  { { tls = { verify = 1 } }, "tls.verify must be true or false, got 1" },
+  { { tls = { key = "/k" } }, "tls.key needs tls.cert" },
+  { { proxy = 1 }, "proxy must be a string, got a number" },
+  { { proxy = "p:3128" }, "proxy has no scheme (http:// or https://): p:3128" },
+  { { proxy = "ftp://u:secret@p" }, "proxy has the scheme ftp, which is not supported: ftp://p" },
+  { { unix_socket = "" }, 'unix_socket must be a non-empty path without control characters, got ""' },
+  { { unix_socket = "/s", proxy = "http://p" }, "proxy and unix_socket exclude each other" },
+  { { transport = "curl" }, 'transport must be a table with a function `open`, got "curl"' },
+  { { transport = {} }, "transport must be a table with a function `open`, got a table" },
+  { { on_event = "x" }, 'on_event must be a function, got "x"' },
+  { { decode = {} }, "decode must be a function, got a table" },
+  { { interrupt = true }, 'interrupt must be "cancel", got true' },
+  { { provider_name = "" }, 'provider_name must be a non-empty string without control characters, got ""' },
+
+  { { streaming = "yes" }, 'streaming must be true or false, got "yes"' },
+  { { stream = true, streaming = false }, "stream and streaming are the same option and differ" },
+  { { include_usage = 1 }, "include_usage must be true or false, got 1" },
+  { { chunks = 1 }, "chunks must be true or false, got 1" },
+  { { strict_alternating_roles = { system = "join" } },
+    'strict_alternating_roles must be true, false, or a table of system = "fold", assistant = "join", first = "filler" (or its text), got a table' },
+  { { strict_alternating_roles = { first = "" } },
+    'strict_alternating_roles must be true, false, or a table of system = "fold", assistant = "join", first = "filler" (or its text), got a table' },
+  { { strict_alternating_roles = { users = "fold" } },
+    'strict_alternating_roles must be true, false, or a table of system = "fold", assistant = "join", first = "filler" (or its text), got a table' },
+  { { strict_alternating_roles = 1 },
+    'strict_alternating_roles must be true, false, or a table of system = "fold", assistant = "join", first = "filler" (or its text), got 1' },
+  { { reasoning_replay = true }, 'reasoning_replay must be "never", "tool_turns" or "always", got true' },
+  { { reasoning_field = "a b" }, 'reasoning_field must be a name of letters, digits and _ that messages do not have yet, got "a b"' },
+  { { reasoning_field = "content" }, 'reasoning_field must be a name of letters, digits and _ that messages do not have yet, got "content"' },
+  { { extra_body = "x" }, 'extra_body must be a table with names as keys, got "x"' },
+  { { extra_body = { "x" } }, "extra_body must be a table with names as keys, got a table" },
+  { { extra_body = { stream = true } }, "extra_body.stream: give `stream` itself" },
+  { { extra_body = { messages = {} } }, "extra_body.messages: give `messages` itself" },
+  { { extra_body = { top_k = 1 }, top_k = 2 }, "extra_body.top_k: `top_k` is given, too" },
+
+  { { temperature = -0.1 }, "temperature must be a number of at least 0, got -0.1" },
+  { { tools = { { name = "a.b" } } }, 'tools[1].name must be 1 to 64 of a-z A-Z 0-9 _ -, got "a.b"' },
+}
+
+-- { call, message, param }
+local CALLS = {
+  { {}, "messages are missing (or `text`, for one user message)", "messages" },
+  { { messages = core.null }, "messages are missing (or `text`, for one user message)", "messages" },
+  { { messages = 7 }, "messages must be a list of messages, got 7", "messages" },
+  { { text = 7 }, "text must be a string, got 7", "text" },
+  { { text = "a", messages = {} }, "text and messages are given: text is one user message", "text" },
+  { { { role = "user", content = "hi" } }, "the request has a list part (a list of messages goes into `messages`)", "messages" },
+  { { text = "a", tempurature = 1 }, "unknown field `tempurature` (did you mean `temperature`? extra_body sends any name)", "tempurature" },
+  { { text = "a", maxTokens = 1 }, "unknown field `maxTokens` (did you mean `max_tokens`? extra_body sends any name)", "maxTokens" },
+  { { message = "a" }, "unknown field `message` (did you mean `messages`? extra_body sends any name)", "message" },
+  { { text = "a", api_key = "secret" }, "`api_key` belongs to the client: vllm.new{…} or client:with{…}", "api_key" },
+  { { text = "a", apiKey = "secret" }, "unknown field `apiKey` (did you mean `api_key`? extra_body sends any name)", "apiKey" },
+  { { text = "a", timeout = { total_s = 1 } }, "`timeout` belongs to the client: vllm.new{…} or client:with{…}", "timeout" },
+  { { text = "a", guided_json = {} },
+    "`guided_json` was removed from vLLM and is ignored there: use structured_outputs.json (extra_body still sends it to an old server)", "guided_json" },
+  { { text = "a", guided_regex = "x" },
+    "`guided_regex` was removed from vLLM and is ignored there: use structured_outputs.regex (extra_body still sends it to an old server)", "guided_regex" },
+  { { text = "a", guided_choice = {} },
+    "`guided_choice` was removed from vLLM and is ignored there: use structured_outputs.choice (extra_body still sends it to an old server)",
+    "guided_choice" },
+  { { text = "a", guided_grammar = "x" },
+    "`guided_grammar` was removed from vLLM and is ignored there: use structured_outputs.grammar (extra_body still sends it to an old server)",
+    "guided_grammar" },
+  { { text = "a", guided_whitespace_pattern = "x" },
+    "`guided_whitespace_pattern` was removed from vLLM and is ignored there: use structured_outputs.whitespace_pattern "
+      .. "(extra_body still sends it to an old server)", "guided_whitespace_pattern" },
+  { { text = "a", guided_decoding_backend = "x" },
+    "`guided_decoding_backend` was removed from vLLM and is ignored there: use the server's own configuration "
+      .. "(there is no structured_outputs.backend) (extra_body still sends it to an old server)", "guided_decoding_backend" },
+
+  { { text = "a", temperature = "0.7" }, 'temperature must be a number of at least 0, got "0.7"', "temperature" },
+  { { text = "a", temperature = -1 }, "temperature must be a number of at least 0, got -1", "temperature" },
+  { { text = "a", temperature = math.huge }, "temperature must be a number of at least 0, got inf", "temperature" },
+  { { text = "a", top_p = 0 }, "top_p must be a number above 0 and at most 1, got 0", "top_p" },
+  { { text = "a", top_p = 1.1 }, "top_p must be a number above 0 and at most 1, got 1.1", "top_p" },
+  { { text = "a", top_k = 0.5 }, "top_k must be an integer of at least -1, got 0.5", "top_k" },
+  { { text = "a", top_k = -2 }, "top_k must be an integer of at least -1, got -2", "top_k" },
+  { { text = "a", min_p = 2 }, "min_p must be a number between 0 and 1, got 2", "min_p" },
+  { { text = "a", presence_penalty = 2.5 }, "presence_penalty must be a number between -2 and 2, got 2.5", "presence_penalty" },
+  { { text = "a", repetition_penalty = 0 }, "repetition_penalty must be a number above 0, got 0", "repetition_penalty" },
+  { { text = "a", n = 0 }, "n must be an integer of at least 1, got 0", "n" },
+  { { text = "a", n = 1.5 }, "n must be an integer of at least 1, got 1.5", "n" },
+  { { text = "a", seed = 1e300 }, "seed must be an integer, got 1e+300", "seed" },
+  { { text = "a", max_completion_tokens = 0 }, "max_completion_tokens must be an integer of at least 1, got 0", "max_completion_tokens" },
+  { { text = "a", logprobs = 5 }, "logprobs must be true or false, got 5", "logprobs" },
+  { { text = "a", stop = "" }, 'stop must be a non-empty string or a list of non-empty strings, got ""', "stop" },
+  { { text = "a", stop = { "" } }, "stop must be a non-empty string or a list of non-empty strings, got a table", "stop" },
+  { { text = "a", stop = { "x", nil, "y" } }, "stop must be a non-empty string or a list of non-empty strings, got a table", "stop" },
+  { { text = "a", stop_token_ids = { "x" } }, "stop_token_ids must be a list of integers, got a table", "stop_token_ids" },
+  { { text = "a", bad_words = "x" }, 'bad_words must be a list of non-empty strings, got "x"', "bad_words" },
+  { { text = "a", logit_bias = { yes = 1 } }, "logit_bias must be a table of token id = number, got a table", "logit_bias" },
+  { { text = "a", logit_bias = { [5] = "x" } }, "logit_bias must be a table of token id = number, got a table", "logit_bias" },
+  { { text = "a", response_format = "json" }, 'response_format must be a table with a `type`, got "json"', "response_format" },
+  { { text = "a", response_format = {} }, "response_format must be a table with a `type`, got a table", "response_format" },
+  { { text = "a", reasoning_effort = 3 }, "reasoning_effort must be a non-empty string, got 3", "reasoning_effort" },
+  { { text = "a", truncation_side = "top" }, 'truncation_side must be "left" or "right", got "top"', "truncation_side" },
+  { { text = "a", chat_template_kwargs = { 1 } }, "chat_template_kwargs must be a table with names as keys, got a table", "chat_template_kwargs" },
+  { { text = "a", parallel_tool_calls = "no" }, 'parallel_tool_calls must be true or false, got "no"', "parallel_tool_calls" },
+  { { text = "a", user = noop }, "user must be a string, got a function", "user" },
+  { { text = "a", model = "" }, 'model must be a non-empty string, got ""', "model" },
+  { { text = "a", stream = 1 }, "stream must be true or false, got 1", "stream" },
+  { { text = "a", stream = true, streaming = false }, "stream and streaming are the same option and differ", "stream" },
+  { { text = "a", stream_options = true },
+    "stream_options must be a table whose include_usage and continuous_usage_stats are true or false, got true", "stream_options" },
+  { { text = "a", stream_options = { include_usage = 1 } },
+    "stream_options must be a table whose include_usage and continuous_usage_stats are true or false, got a table", "stream_options" },
+  { { text = "a", stream = false, stream_options = {} }, "stream_options needs a request that streams", "stream_options" },
+
+  { { text = "a", extra_body = 1 }, "extra_body must be a table with names as keys, got 1", "extra_body" },
+  { { text = "a", extra_body = { top_k = 1 }, top_k = 1 }, "extra_body.top_k: `top_k` is given, too", "extra_body.top_k" },
+  { { text = "a", extra_body = { stream = false } }, "extra_body.stream: give `stream` itself", "extra_body.stream" },
+  { { text = "a", extra_body = { messages = {} } }, "extra_body.messages: give `messages` itself", "extra_body.messages" },
+  { { text = "a", headers = { X = "secret\n" } }, 'headers["X"] holds a line break, a NUL or another control character', 'headers["X"]' },
+  { { text = "a", headers = 1 }, "headers must be a table of name = value, got 1", "headers" },
+
+  { { text = "a", tools = "f" }, 'tools must be a list of tools, got "f"', "tools" },
+  { { text = "a", tools = { f = {} } }, "tools must be a list of tools, got a table", "tools" },
+  { { text = "a", tools = { "f" } }, 'tools[1] must be a tool (a table with a `name`), got "f"', "tools[1]" },
+  { { text = "a", tools = { { name = "f" }, {} } }, "tools[2].name must be 1 to 64 of a-z A-Z 0-9 _ -, got nil", "tools[2].name" },
+  { { text = "a", tools = { { name = "a.b" } } }, 'tools[1].name must be 1 to 64 of a-z A-Z 0-9 _ -, got "a.b"', "tools[1].name" },
+  { { text = "a", tools = { { name = "ä" } } }, 'tools[1].name must be 1 to 64 of a-z A-Z 0-9 _ -, got "ä"', "tools[1].name" },
+  { { text = "a", tools = { { name = "f\n" } } }, 'tools[1].name must be 1 to 64 of a-z A-Z 0-9 _ -, got "f?"', "tools[1].name" },
+  { { text = "a", tools = { { name = ("x"):rep(65) } } },
+    'tools[1].name must be 1 to 64 of a-z A-Z 0-9 _ -, got "' .. ("x"):rep(40) .. '…"', "tools[1].name" },
+  { { text = "a", tools = { { ["function"] = { name = "" } } } },
+    'tools[1].function.name must be 1 to 64 of a-z A-Z 0-9 _ -, got ""', "tools[1].function.name" },
+  { { text = "a", tools = { { ["function"] = noop } } }, "tools[1].function must be a table, got a function", "tools[1].function" },
+  { { text = "a", tools = { { type = "custom", ["function"] = { name = "f" } } } }, 'tools[1].type must be "function", got "custom"', "tools[1].type" },
+  { { text = "a", tools = { { name = "f" }, { name = "f" } } }, 'tools[2].name: the name "f" is given twice', "tools[2].name" },
+  { { text = "a", tools = { { name = "f" }, { ["function"] = { name = "f" } } } },
+    'tools[2].function.name: the name "f" is given twice', "tools[2].function.name" },
+  { { text = "a", tools = { { name = "f", description = 1 } } }, "tools[1].description must be a string, got 1", "tools[1].description" },
+  { { text = "a", tools = { { name = "f", parameters = "{}" } } },
+    'tools[1].parameters must be a JSON Schema (a table), got "{}"', "tools[1].parameters" },
+  { { text = "a", tools = { { name = "f", strict = 1 } } }, "tools[1].strict must be true or false, got 1", "tools[1].strict" },
+  { { text = "a", tools = { { name = "f", paramters = {} } } }, "tools[1].paramters is not sent (did you mean `parameters`?)", "tools[1].paramters" },
+  { { text = "a", tools = { { name = "f", inputSchema = {} } } },
+    "tools[1].inputSchema is not sent (did you mean `parameters`?)", "tools[1].inputSchema" },
+  { { text = "a", tool_choice = "auto" }, "tool_choice is given without tools", "tool_choice" },
+  { { text = "a", tools = {}, tool_choice = "required" }, "tool_choice is given without tools", "tool_choice" },
+  { { text = "a", tools = { { name = "g" }, { name = "f" } }, tool_choice = "any" },
+    'tool_choice: there is no tool "any"; the tools are `f`, `g`', "tool_choice" },
+  { { text = "a", tools = { { name = "f" } }, tool_choice = { type = "function", ["function"] = { name = "g" } } },
+    'tool_choice.function.name: there is no tool "g"; the tools are `f`', "tool_choice.function.name" },
+  { { text = "a", tools = { { name = "f" } }, tool_choice = { type = "function", name = "f" } },
+    "tool_choice.function.name must be the name of a tool, got nil", "tool_choice.function.name" },
+  { { text = "a", tool_choice = true }, 'tool_choice must be "none", "auto", "required", the name of a tool, or a table, got true', "tool_choice" },
+
+  { { set = {} }, "set is given without body", "set" },
+  { { body = 7 }, "body must be the text of a JSON object, got 7", "body" },
+  { { body = "{}", set = 7 }, "set must be a table, got 7", "set" },
+  { { body = "{}", set = { "x" } }, "set must have names as keys", "set" },
+  { { body = "{}", temperature = 1 }, "`temperature` stands beside `body`: put it into `set`", "temperature" },
+  { { body = "{}", text = "a" }, "`text` stands beside `body`: put it into `set`", "text" },
+  { { body = "{}", set = { temperature = -1 } }, "set: temperature must be a number of at least 0, got -1", "set.temperature" },
+  { { body = "{}", set = { stream = 1 } }, "set: stream must be true or false, got 1", "set.stream" },
+  { { body = "{}", set = { tools = { {} } } }, "set: tools[1].name must be 1 to 64 of a-z A-Z 0-9 _ -, got nil", "set.tools[1].name" },
+  { { body = "{}", set = { tools = {} } }, "set: tools: an empty list is refused by servers", "set.tools" },
+}
+
+-- What other files find out: only where the fault is, is this file's business.
+local FOUND_ELSEWHERE = {
+  { { text = "a", extra_body = { x = noop } }, "x" },
+  { { text = "a", chat_template_kwargs = { a = { b = NAN } } }, "chat_template_kwargs.a.b" },
+  { { text = "a", tools = { { name = "f", parameters = { default = noop } } } }, "tools[1].function.parameters.default" },
+  { { text = "a", user = "\255" }, "user" },
+  { { messages = { { role = "nobody", content = "x" } } }, "messages[1].role" },
+  { { body = "[]" }, "body" },
+  { { body = "{" }, "body" },
+  { { body = "" }, "body" },
+  { { body = "{}x" }, "body" },
+  { { body = "{}", set = { x = noop } }, "set.x" },
+  { { body = "{}", set = { messages = { { role = "nobody", content = "x" } } } }, "set.messages[1].role" },
+}
+
+-- { environment, overrides, message }
+local ENVIRONMENTS = {
+  { {}, nil, "missing environment variable VLLM_MODEL" },
+  { { VLLM_MODEL = "" }, nil, "missing environment variable VLLM_MODEL" },
+  { { VLLM_BASE_URL = "http://h" }, { temperature = 0 }, "missing environment variable VLLM_MODEL" },
+  { { VLLM_MODEL = "m", VLLM_BASE_URL = "h:8000" }, nil,
+    "environment variable VLLM_BASE_URL: base_url has no scheme (http:// or https://): h:8000" },
+  { { VLLM_MODEL = "m", VLLM_BASE_URL = "http://u:secret@h:x" }, nil,
+    "environment variable VLLM_BASE_URL: base_url has a host or port that cannot be read: http://h:x" },
+  { { VLLM_MODEL = "m", VLLM_API_KEY = "secret\n" }, nil,
+    "environment variable VLLM_API_KEY: api_key holds a line break or another control character" },
+}
+
+local function label(value)
+  if type(value) ~= "table" then return tostring(value) end
+  return (core.json_encode(value) or "a value that is no JSON"):gsub("%c", "?"):sub(1, 80)
+end
+
+local function no_secret(message)
+  assert.is_nil(message:find("secret", 1, true), message)
+end
+
+describe("vllm.new throws for", function()
+  for i, case in ipairs(OPTIONS) do
+    local options, expected = case[1], case[2]
+    if type(options) == "table" and options.model == nil and case[3] ~= false then options.model = "m" end
+    it(("%d: %s"):format(i, label(options)), function()
+      local ok, message = pcall(config.check, options, 0)
+      assert.is_false(ok)
+      assert.equal("vllm.new: " .. expected, message)
+      no_secret(message)
+    end)
+  end
+end)
+
+describe("vllm.from_env", function()
+  local real = os.getenv
+  after_each(function() os.getenv = real end) -- luacheck: ignore
+
+  for i, case in ipairs(ENVIRONMENTS) do
+    it(("returns the fault of the environment, %d: %s"):format(i, case[3]), function()
+      os.getenv = function(name) return case[1][name] end -- luacheck: ignore
+      local built, message = config.from_env(case[2])
+      assert.is_nil(built)
+      assert.equal(case[3], message)
+      no_secret(message)
+    end)
+  end
+
+  it("throws for overrides that are wrong, whatever the environment", function()
+    os.getenv = function() end -- luacheck: ignore
+    assert.has_error(function() config.from_env(7) end, "vllm.from_env: a table of overrides is needed, got 7")
+    assert.has_error(function() config.from_env { tempurature = 1 } end,
+      "vllm.from_env: unknown key `tempurature` (did you mean `temperature`?)")
+    assert.has_error(function() config.from_env { base_url = "h" } end, "vllm.from_env: base_url has no scheme (http:// or https://): h")
+  end)
+end)
+
+describe("a call returns the fault of", function()
+  local checked = config.check { model = "m" }
+
+  for i, case in ipairs(CALLS) do
+    it(("%d: %s"):format(i, label(case[1])), function()
+      local built, message, param = request.build(checked, case[1])
+      assert.is_nil(built)
+      assert.equal(case[2], message)
+      assert.equal(case[3], param)
+      no_secret(message)
+    end)
+  end
+
+  for i, case in ipairs(FOUND_ELSEWHERE) do
+    it(("%d, found elsewhere: %s"):format(i, label(case[1])), function()
+      local built, message, param = request.build(checked, case[1])
+      assert.is_nil(built)
+      assert.is_string(message)
+      if case[2] then assert.equal(case[2], param) end
+    end)
+  end
+
+  it("a key that is no name", function()
+    local built, message = request.build(checked, { text = "a", [true] = 1 })
+    assert.is_nil(built)
+    assert.equal("the request has a list part (a list of messages goes into `messages`)", message)
+  end)
+
+  it("nothing: misuse throws", function()
+    assert.has_error(function() request.build(checked, 7) end, "a request must be a table or a string, got 7")
+    assert.has_error(function() request.build(checked) end, "a request must be a table or a string, got nil")
+  end)
+end)

@@ -1,0 +1,387 @@
+-- From a request table to the exact bytes. Wrong values: bad_input_spec.lua.
+local config = require "vllm.config"
+local core = require "vllm.core"
+local request = require "vllm.request"
+
+local HI = '"messages":[{"content":"hi","role":"user"}]'
+
+local function build(call, options)
+  options = options or {}
+  options.model = options.model or "m"
+  return assert(request.build(config.check(options), call))
+end
+
+local function body(call, options)
+  return build(call, options).body
+end
+
+-- The body of a call with `text = "hi"`, without what every body has.
+local function rest(call, options)
+  call.text, call.stream = "hi", false
+  local text = body(call, options)
+  local members = core.json_decode(text)
+  assert.same({ { role = "user", content = "hi" } }, members.messages)
+  members.messages, members.model, members.stream = nil, nil, nil
+  return members
+end
+
+local function tool(name)
+  return { name = name, parameters = { type = "object", properties = {} } }
+end
+
+local function wire_tool(name)
+  return { type = "function", ["function"] = tool(name) }
+end
+
+describe("a body", function()
+  it("of a string is one user message, streamed with usage", function()
+    assert.equal("{" .. HI .. ',"model":"m","stream":true,"stream_options":{"include_usage":true}}', body "hi")
+    assert.equal(body "hi", body { text = "hi" })
+    assert.equal(body "hi", body { messages = "hi" })
+    assert.equal(body "hi", body { messages = { { role = "user", content = "hi" } } })
+  end)
+
+  it("has its keys in byte order around the messages", function()
+    local text = body({ text = "hi", temperature = 0.7, max_completion_tokens = 64, parallel_tool_calls = false, user = "S", Z = 1,
+      tools = { { name = "f", description = "d" } } }, { stream = false })
+    assert.equal('{"Z":1,"max_completion_tokens":64,' .. HI .. ',"model":"m","parallel_tool_calls":false,"stream":false,"temperature":0.7,'
+      .. '"tools":[{"function":{"description":"d","name":"f","parameters":{"properties":{},"type":"object"}},"type":"function"}],'
+      .. '"user":"S"}', text)
+  end)
+
+  it("is JSON when nothing stands before or after the messages but the model", function()
+    assert.equal("{" .. HI .. ',"model":"m","stream":false}', body({ text = "hi" }, { stream = false }))
+    assert.equal('{"a":1,' .. HI .. ',"model":"m","stream":false}', body({ text = "hi", a = 1 }, { stream = false }))
+  end)
+
+  it("is the same whatever the order in which the table was filled", function()
+    local one, two = { text = "hi" }, { text = "hi" }
+    local names = { "seed", "n", "top_k", "min_tokens", "priority", "top_logprobs", "max_tokens" }
+    for i = 1, #names do
+      one[names[i]], two[names[#names + 1 - i]] = i, #names + 1 - i
+    end
+    assert.equal(body(one), body(two))
+  end)
+
+  it("leaves the request as it was", function()
+    local call = { messages = { { role = "user", content = "hi" } }, tools = { tool "f" }, tool_choice = "f", stop = {}, extra_body = { a = 1 },
+      stream_options = { continuous_usage_stats = true }, headers = { ["X-A"] = "1" } }
+    body(call)
+    assert.same({ messages = { { role = "user", content = "hi" } }, tools = { tool "f" }, tool_choice = "f", stop = {}, extra_body = { a = 1 },
+      stream_options = { continuous_usage_stats = true }, headers = { ["X-A"] = "1" } }, call)
+  end)
+
+  it("takes messages that are JSON already as they are", function()
+    assert.equal('{"messages": [ {} ] ,"model":"m","stream":false}', body({ messages = assert(core.raw ' [ {} ] '), stream = false }))
+  end)
+
+  it("is bounded", function()
+    local checked = config.check { model = "m", limits = { max_body_bytes = 100 } }
+    local built, message, param = request.build(checked, ("x"):rep(200))
+    assert.is_nil(built)
+    assert.truthy(message:find("max_body_bytes", 1, true), message)
+    assert.is_string(param)
+    built, message, param = request.build(checked, { text = "x", user = ("x"):rep(200) })
+    assert.is_nil(built)
+    assert.truthy(message:find("^the body has %d+ bytes, more than limits%.max_body_bytes %(100%)$"), message)
+    assert.equal("body", param)
+  end)
+end)
+
+describe("the call over the client", function()
+  it("replaces defaults, and null unsets them", function()
+    local options = { temperature = 1, top_p = 0.5, user = "u", model = "a" }
+    assert.same({ temperature = 0, user = "u" }, rest({ temperature = 0, top_p = core.null }, options))
+    assert.equal("b", core.json_decode(body({ text = "hi", model = "b" }, options)).model)
+  end)
+
+  it("streams by either name", function()
+    assert.is_false(build({ text = "hi", stream = false }).stream)
+    assert.is_false(build({ text = "hi", streaming = false }).stream)
+    assert.is_true(build({ text = "hi", streaming = true }, { stream = false }).stream)
+    assert.is_false(build({ text = "hi", stream = core.null }, { stream = false }).stream)
+  end)
+end)
+
+describe("stream_options", function()
+  local function stream_options(call, options)
+    call.text = "hi"
+    return core.json_decode(body(call, options)).stream_options
+  end
+
+  it("ask for usage unless told otherwise", function()
+    assert.same({ include_usage = true }, stream_options {})
+    assert.is_nil(stream_options { include_usage = false })
+    assert.is_nil(stream_options({}, { include_usage = false }))
+    assert.same({ include_usage = true }, stream_options({ include_usage = true }, { include_usage = false }))
+  end)
+
+  it("are the user's before ours", function()
+    assert.same({ include_usage = false }, stream_options { stream_options = { include_usage = false } })
+    assert.same({ include_usage = true, continuous_usage_stats = true }, stream_options { stream_options = { continuous_usage_stats = true } })
+    assert.same({ continuous_usage_stats = true }, stream_options { stream_options = { continuous_usage_stats = true }, include_usage = false })
+    assert.same({ a = 1 }, stream_options { extra_body = { stream_options = { a = 1 } } })
+  end)
+
+  it("of the client are left out where a call does not stream, since servers refuse them there", function()
+    assert.is_nil(stream_options({ stream = false }, { stream_options = { include_usage = true } }))
+    assert.is_nil(stream_options({ stream = false }, {}))
+  end)
+end)
+
+describe("extra_body", function()
+  it("is flattened, as it is", function()
+    assert.same({ a = 1, temperature = core.null }, rest { extra_body = { a = 1, temperature = core.null } })
+    assert.same({ guided_json = {}, tempurature = 1 }, rest { extra_body = { guided_json = {}, tempurature = 1 } })
+  end)
+
+  it("of the client joins the call's, which wins; null drops the client's", function()
+    local function options() return { extra_body = { a = 1, b = 1 } } end
+    assert.same({ a = 1, b = 2, c = 3 }, rest({ extra_body = { b = 2, c = 3 } }, options()))
+    assert.same({ a = 5, b = 1 }, rest({ a = 5 }, options()))
+    assert.same({}, rest({ extra_body = core.null }, options()))
+  end)
+
+  it("of the call wins over a default of the client", function()
+    assert.same({ top_k = "any" }, rest({ extra_body = { top_k = "any" } }, { top_k = 3 }))
+  end)
+
+  it("brings tools and choices that are not looked into", function()
+    local members = rest { extra_body = { tools = { "odd" }, tool_choice = "odd" } }
+    assert.same({ "odd" }, members.tools)
+    assert.equal("odd", members.tool_choice)
+    members = rest({ extra_body = { tools = { "odd" } } }, { tools = { tool "f" }, tool_choice = "required" })
+    assert.same({ "odd" }, members.tools)
+    assert.equal("required", members.tool_choice)
+  end)
+end)
+
+describe("fields nobody knows", function()
+  it("are sent when they are near to none that is known", function()
+    assert.same({ best_of = 2, some_new_field = { x = 1 } }, rest { best_of = 2, some_new_field = { x = 1 } })
+  end)
+end)
+
+describe("a stranger's request", function()
+  it("with a great many names costs no search for what each could mean", function()
+    local call, steps = { text = "hi" }, 0
+    for i = 1, 2000 do call["temperatur" .. i % 10 .. i] = i end
+    debug.sethook(function() steps = steps + 1 end, "", 1000)
+    local built = request.build(config.check { model = "m" }, call)
+    debug.sethook()
+    assert.is_table(built)
+    assert.is_true(steps < 5000, steps .. " thousand instructions")
+  end)
+end)
+
+describe("wire fields", function()
+  it("are sent as they are", function()
+    local call = {
+      temperature = 0, top_p = 1, top_k = -1, min_p = 0, frequency_penalty = -2, presence_penalty = 2, repetition_penalty = 1.5, n = 2,
+      seed = 42, stop = "x", logprobs = true, top_logprobs = 0, reasoning_effort = "high", user = "u", include_reasoning = false,
+      truncation_side = "left", documents = { { title = "t" } }, response_format = { type = "json_object" }, ignore_eos = true,
+      structured_outputs = { choice = { "a", "b" } }, chat_template_kwargs = { enable_thinking = false }, cache_salt = "s",
+      stop_token_ids = { 1, 2 }, bad_words = { "w" }, vllm_xargs = { a = 1 }, priority = -1, request_id = "r", max_tokens = 1,
+      min_tokens = 0, truncate_prompt_tokens = -1, return_token_ids = true,
+    }
+    local expected = {}
+    for name, value in pairs(call) do expected[name] = value end
+    assert.same(expected, rest(call))
+  end)
+
+  it("know logit_bias by number or by text", function()
+    assert.truthy(body({ text = "hi", logit_bias = { [50256] = -100 } }):find('"logit_bias":{"50256":-100}', 1, true))
+    assert.truthy(body({ text = "hi", logit_bias = { ["50256"] = -100 } }):find('"logit_bias":{"50256":-100}', 1, true))
+  end)
+
+  it("leave an empty stop list out", function()
+    assert.same({}, rest { stop = {} })
+    assert.same({}, rest({}, { stop = {} }))
+  end)
+
+  it("write an empty list as a list where the schema has one", function()
+    assert.truthy(body({ text = "hi", stop_token_ids = {}, bad_words = {} }):find('"bad_words":[]', 1, true))
+    assert.truthy(body({ text = "hi", chat_template_kwargs = {} }):find('"chat_template_kwargs":{}', 1, true))
+  end)
+end)
+
+describe("tools", function()
+  it("in the short form get the wire's shape", function()
+    local members = rest { tools = { { name = "f", description = "d", strict = true, parameters = { type = "object", properties = {} },
+      run = function() end, timeout_s = 3, title = "T" } } }
+    assert.same({ { type = "function", ["function"] = { name = "f", description = "d", strict = true,
+      parameters = { type = "object", properties = {} } } } }, members.tools)
+  end)
+
+  it("in the wire's shape keep what they hold", function()
+    local members = rest { tools = { { type = "function", x = 1, ["function"] = { name = "f", y = 2, parameters = { type = "object" } } } } }
+    assert.same({ { type = "function", x = 1, ["function"] = { name = "f", y = 2, parameters = { type = "object" } } } }, members.tools)
+  end)
+
+  it("without parameters say so, for templates that walk the properties", function()
+    assert.same({ wire_tool "f", wire_tool "g", wire_tool "h" },
+      rest { tools = { { name = "f" }, { name = "g", parameters = {} }, { ["function"] = { name = "h" } } } }.tools)
+  end)
+
+  it("keep ready schemas", function()
+    assert.truthy(body({ text = "hi", tools = { { name = "f", parameters = assert(core.raw '{"b":1,"a":2}') } } })
+      :find('"parameters":{"b":1,"a":2}', 1, true))
+    assert.truthy(body({ text = "hi", tools = assert(core.raw '[{"x":1}]'), tool_choice = "f" }):find('"tools":[{"x":1}]', 1, true))
+  end)
+
+  it("keep their order", function()
+    local members = rest { tools = { tool "b", tool "a", wire_tool "c" } }
+    assert.same({ wire_tool "b", wire_tool "a", wire_tool "c" }, members.tools)
+  end)
+
+  it("are left out when there are none, with a choice that asks for nothing", function()
+    assert.same({}, rest { tools = {} })
+    assert.same({}, rest { tools = {}, tool_choice = "auto" })
+    assert.same({}, rest({ tools = {}, tool_choice = "none" }, { tools = { tool "f" } }))
+    assert.same({}, rest({ tools = core.null }, { tools = { tool "f" }, tool_choice = "f" }))
+  end)
+
+  it("take names of every allowed letter and length", function()
+    local long = ("aZ09_-xx"):rep(8)
+    assert.equal(long, rest { tools = { tool(long) } }.tools[1]["function"].name)
+  end)
+end)
+
+describe("tool_choice", function()
+  local function choice(value)
+    return rest { tools = { tool "f", tool "g" }, tool_choice = value }.tool_choice
+  end
+
+  it("passes the wire's own words", function()
+    for _, word in ipairs { "none", "auto", "required" } do assert.equal(word, choice(word)) end
+  end)
+
+  it("makes a tool's name an object", function()
+    assert.same({ type = "function", ["function"] = { name = "g" } }, choice "g")
+    assert.same({ type = "function", ["function"] = { name = "g" } }, choice { type = "function", ["function"] = { name = "g" } })
+    assert.same({ type = "allowed_tools", x = 1 }, choice { type = "allowed_tools", x = 1 })
+  end)
+
+  it("lets the wire's word win over a tool of that name", function()
+    assert.equal("auto", rest({ tools = { tool "auto" }, tool_choice = "auto" }).tool_choice)
+  end)
+
+  it("of the client is left out in a call without tools", function()
+    assert.is_nil(rest({}, { tool_choice = "required" }).tool_choice)
+  end)
+
+  it("is known to who measures the answer", function()
+    local function asked(call)
+      call.text = "hi"
+      return build(call).asked
+    end
+    assert.same({ tools = false, call_demanded = false, choices = 1 }, asked {})
+    assert.same({ tools = true, call_demanded = false, choices = 3 }, asked { tools = { tool "f" }, n = 3 })
+    assert.same({ tools = true, call_demanded = false, choices = 1 }, asked { tools = { tool "f" }, tool_choice = "auto" })
+    assert.same({ tools = true, call_demanded = true, choices = 1 }, asked { tools = { tool "f" }, tool_choice = "required" })
+    assert.same({ tools = true, call_demanded = true, choices = 1 }, asked { tools = { tool "f" }, tool_choice = "f" })
+    assert.same({ tools = false, call_demanded = false, choices = 1 }, asked { tools = { tool "f" }, tool_choice = "none" })
+  end)
+end)
+
+describe("options for the messages", function()
+  it("come from the call, then from the client", function()
+    local list = { { role = "user", content = "a" }, { role = "user", content = "b" } }
+    local function count(call, options)
+      call.messages = list
+      return #core.json_decode(body(call, options)).messages
+    end
+    assert.equal(2, count({}))
+    assert.equal(1, count({ strict_alternating_roles = true }))
+    assert.equal(1, count({}, { strict_alternating_roles = true }))
+    assert.equal(2, count({ strict_alternating_roles = false }, { strict_alternating_roles = true }))
+  end)
+end)
+
+describe("a ready-made body", function()
+  local TEXT = '{ "model":"a" , "messages":[{"role":"user"}],\n "stream" : true, "n": 2 }'
+
+  it("goes out byte for byte, without the client's defaults", function()
+    local built = build({ body = TEXT }, { temperature = 1, extra_body = { x = 1 } })
+    assert.equal(TEXT, built.body)
+    assert.is_true(built.stream)
+    assert.equal(2, built.asked.choices)
+  end)
+
+  it("is changed only in the members that are set", function()
+    local built = build { body = TEXT, set = { model = "b", stream = false } }
+    assert.equal('{ "model":"b" , "messages":[{"role":"user"}],\n "stream" : false, "n": 2 }', built.body)
+    assert.is_false(built.stream)
+  end)
+
+  it("does not stream where it does not say so, as the server reads it", function()
+    assert.is_false(build({ body = "{}" }, { stream = true }).stream)
+    assert.is_true(build({ body = "{}", set = { stream = true } }).stream)
+  end)
+
+  it("gets short forms, empty lists and odd keys in the wire's shape", function()
+    local members = core.json_decode(build({ body = "{}", set = { tools = { tool "f" }, messages = { { role = "user", content = "hi" } },
+      stop_token_ids = {}, ['a"b'] = { 1 }, user = core.null } }).body)
+    assert.same({ wire_tool "f" }, members.tools)
+    assert.same({ { role = "user", content = "hi" } }, members.messages)
+    assert.same({ 1 }, members['a"b'])
+    assert.equal(core.null, members.user)
+    assert.truthy(build({ body = "{}", set = { stop_token_ids = {} } }).body:find("[]", 1, true))
+  end)
+
+  it("knows whether it has tools", function()
+    assert.same({ tools = true, call_demanded = true, choices = 1 }, build({ body = '{"tools":[{}],"tool_choice":"required"}' }).asked)
+    assert.is_false(build({ body = '{"tools":[]}' }).asked.tools)
+  end)
+end)
+
+describe("headers", function()
+  local function list(options, call, stream)
+    options.model = "m"
+    local out = {}
+    for i, header in ipairs(assert(request.headers(config.check(options), call or {}, stream or false))) do
+      out[i] = header[1] .. ": " .. header[2]
+    end
+    return out
+  end
+  local AGENT = "User-Agent: lua-vllm/" .. core.version
+
+  it("are ours alone by default", function()
+    assert.same({ "Content-Type: application/json", "Accept: application/json", AGENT }, list {})
+    assert.same({ "Content-Type: application/json", "Accept: text/event-stream", AGENT }, list({}, {}, true))
+  end)
+
+  it("bring the key", function()
+    assert.equal("Authorization: Bearer k", list({ api_key = "k" })[4])
+    assert.is_nil(list({ api_key = "" })[4])
+  end)
+
+  it("of the client and then of the call replace ours, in any case of letters", function()
+    local got = list({ api_key = "k", headers = { authorization = "Token t", ["X-B"] = "1" } },
+      { headers = { ["USER-AGENT"] = "mine", ["X-B"] = "2", ["X-Request-Id"] = "r" } })
+    assert.same({ "Content-Type: application/json", "Accept: application/json", "USER-AGENT: mine", "authorization: Token t", "X-B: 2",
+      "X-Request-Id: r" }, got)
+  end)
+
+  it("are taken away by null and by false", function()
+    assert.same({ "Content-Type: application/json", "Accept: application/json", AGENT },
+      list({ api_key = "k", headers = { ["X-A"] = "1" } }, { headers = { Authorization = core.null, ["x-a"] = false } }))
+  end)
+
+  it("travel with the built request", function()
+    local built = build({ text = "hi", headers = { ["X-Request-Id"] = "r" } })
+    assert.same({ "X-Request-Id", "r" }, built.headers[#built.headers])
+    assert.same({ "Accept", "text/event-stream" }, built.headers[2])
+    assert.equal("http://localhost:8000/v1/chat/completions", built.url)
+    assert.is_nil(built.body:find("X-Request-Id", 1, true))
+  end)
+end)
+
+describe("chunk events", function()
+  it("are wanted by the call or the client", function()
+    assert.is_false(build("hi").chunks)
+    assert.is_true(build({ text = "hi", chunks = true }).chunks)
+    assert.is_true(build("hi", { chunks = true }).chunks)
+    assert.is_nil(build({ text = "hi", chunks = true }).body:find("chunks", 1, true))
+  end)
+end)
