@@ -6,6 +6,13 @@
 #include "../core/json.h"
 #include "compat.h"
 
+/* The only symbols that a module shows: luaopen_*. */
+#if defined(__GNUC__)
+#define BIND_EXPORT __attribute__((visibility("default")))
+#else
+#define BIND_EXPORT
+#endif
+
 /* Each adds its functions to the table at the top of the stack and leaves the stack as it was. */
 void bind_open_json_encode(lua_State *L);
 void bind_open_json_decode(lua_State *L);
@@ -71,7 +78,8 @@ static inline int bind_fail(lua_State *L, const char *message) {
     return 2;
 }
 
-/* Field `name` of the options table at `index` (or none: nil): a whole number from `least` to `most`. Raises naming the field. */
+/* Field `name` of the options table at `index` (or none: nil): a whole number from `least` to `most`, itself at most 2^48. Raises naming
+ * the field. */
 static inline size_t bind_option_size(lua_State *L, int index, const char *name, size_t fallback, size_t least, size_t most) {
     if (lua_isnoneornil(L, index)) {
         return fallback;
@@ -80,12 +88,14 @@ static inline size_t bind_option_size(lua_State *L, int index, const char *name,
     lua_getfield(L, index, name);
     size_t value = fallback;
     if (!lua_isnil(L, -1)) {
-        lua_Number number = lua_tonumber(L, -1);
-        if (lua_type(L, -1) != LUA_TNUMBER || !(number >= (lua_Number)least && number <= (lua_Number)most) ||
-            (lua_Number)(size_t)number != number) {
-            luaL_error(L, "%s: expected a whole number from %f to %f", name, (lua_Number)least, (lua_Number)most);
+        lua_Number number = lua_tonumber(L, -1), low = (lua_Number)least, high = (lua_Number)most;
+        bool in_range = lua_type(L, -1) == LUA_TNUMBER && number >= low && number <= high;
+        value = in_range ? (size_t)number : 0;
+        if (!in_range || (lua_Number)value != number) {
+            bind_push_integer(L, (int64_t)least);
+            bind_push_integer(L, (int64_t)most);
+            luaL_error(L, "%s: expected a whole number from %s to %s", name, lua_tostring(L, -2), lua_tostring(L, -1));
         }
-        value = (size_t)number;
     }
     lua_pop(L, 1);
     return value;
@@ -105,9 +115,8 @@ static inline bool bind_option_bool(lua_State *L, int index, const char *name, b
     return value;
 }
 
-/* A vllm_buf that hangs on a userdata, pushed on the stack: whatever raises, its memory is freed. `bind_buf_release` frees it early. */
+/* A vllm_buf that hangs on a userdata, pushed on the stack: whatever raises, its memory is freed. vllm_buf_free frees it early. */
 struct vllm_buf *bind_new_buf(lua_State *L, size_t max);
-void bind_buf_release(struct vllm_buf *buf);
 
 /* The metatables and constants of the JSON values; each pushes one value. */
 void bind_push_array_mt(lua_State *L);
@@ -118,11 +127,14 @@ struct bind_decode_options {
     int null_index;   /* absolute stack index of the value that stands for null; 0: core.null */
     bool drop_nulls;  /* members that are null are absent */
     bool plain_arrays; /* arrays get no metatable */
-    unsigned max_depth; /* 0: VLLM_JSON_MAX_DEPTH */
+    unsigned max_depth; /* 0: VLLM_JSON_MAX_DEPTH, which is also the most */
 };
 /* Pushes the value of a whole JSON text and returns true; or pushes nothing, returns false, and `j` says why and where (`j->why`,
  * `j->at - j->start`). Raises only when Lua has no memory. `options` may be NULL. */
 bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options, struct vllm_json *j);
+
+/* Returns nil, message, position (of the first wrong byte, from 1) to Lua. */
+int bind_push_json_failure(lua_State *L, const struct vllm_json *j);
 
 /* Lua values → JSON, appended to `out`, which must hang on a userdata (this may raise when Lua has no memory). */
 struct bind_encode_options {

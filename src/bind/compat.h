@@ -40,6 +40,12 @@ static inline void *compat_testudata(lua_State *L, int index, const char *name) 
     return same ? found : NULL;
 }
 
+#define compat_push_globals(L) lua_pushvalue(L, LUA_GLOBALSINDEX)
+
+#else
+
+#define compat_push_globals(L) lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS)
+
 #endif
 
 #if LUA_VERSION_NUM < 503

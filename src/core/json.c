@@ -24,9 +24,9 @@ static bool fail(struct vllm_json *j, enum vllm_status status, const char *why) 
     return false;
 }
 
-static void skip_space(struct vllm_json *j) {
+static inline void skip_space(struct vllm_json *j) {
     const char *p = j->at;
-    while (p < j->end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) {
+    while (p < j->end && (unsigned char)*p <= ' ' && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) {
         p++;
     }
     j->at = p;
@@ -43,34 +43,29 @@ void vllm_json_init(struct vllm_json *j, const char *text, size_t len, unsigned 
     j->why = NULL;
 }
 
-enum vllm_json_type vllm_json_peek(struct vllm_json *j) {
+/* The type of a value by its first byte. */
+static const unsigned char types[256] = {
+    ['"'] = VLLM_JSON_STRING, ['{'] = VLLM_JSON_OBJECT, ['['] = VLLM_JSON_ARRAY,  ['t'] = VLLM_JSON_BOOL,
+    ['f'] = VLLM_JSON_BOOL,   ['n'] = VLLM_JSON_NULL,   ['-'] = VLLM_JSON_NUMBER, ['0'] = VLLM_JSON_NUMBER,
+    ['1'] = VLLM_JSON_NUMBER, ['2'] = VLLM_JSON_NUMBER, ['3'] = VLLM_JSON_NUMBER, ['4'] = VLLM_JSON_NUMBER,
+    ['5'] = VLLM_JSON_NUMBER, ['6'] = VLLM_JSON_NUMBER, ['7'] = VLLM_JSON_NUMBER, ['8'] = VLLM_JSON_NUMBER,
+    ['9'] = VLLM_JSON_NUMBER};
+
+static inline enum vllm_json_type peek(struct vllm_json *j) {
     if (j->status != VLLM_OK) {
         return VLLM_JSON_INVALID;
     }
     skip_space(j);
-    if (j->at == j->end) {
-        return VLLM_JSON_INVALID;
-    }
-    switch (*j->at) {
-    case '"':
-        return VLLM_JSON_STRING;
-    case '{':
-        return VLLM_JSON_OBJECT;
-    case '[':
-        return VLLM_JSON_ARRAY;
-    case 't':
-    case 'f':
-        return VLLM_JSON_BOOL;
-    case 'n':
-        return VLLM_JSON_NULL;
-    default:
-        return *j->at == '-' || (*j->at >= '0' && *j->at <= '9') ? VLLM_JSON_NUMBER : VLLM_JSON_INVALID;
-    }
+    return j->at == j->end ? VLLM_JSON_INVALID : (enum vllm_json_type)types[(unsigned char)*j->at];
+}
+
+enum vllm_json_type vllm_json_peek(struct vllm_json *j) {
+    return peek(j);
 }
 
 /* As peek, but no value here is an error. */
-static enum vllm_json_type expect_value(struct vllm_json *j) {
-    enum vllm_json_type type = vllm_json_peek(j);
+static inline enum vllm_json_type expect_value(struct vllm_json *j) {
+    enum vllm_json_type type = peek(j);
     if (type == VLLM_JSON_INVALID) {
         fail(j, VLLM_ESYNTAX, j->at == j->end ? "the text ends where a value should be" : "no JSON value begins here");
     }
@@ -92,7 +87,15 @@ static uint64_t special_bytes(const char *p) {
 }
 
 static const char *skip_plain(const char *p, const char *end) {
-    while (end - p >= 8 && !special_bytes(p)) {
+    while (end - p >= 8) {
+        uint64_t special = special_bytes(p);
+        if (special) {
+#if defined(__GNUC__) && defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+            return p + __builtin_ctzll(special) / 8; /* the lowest mark is never a borrow's */
+#else
+            break;
+#endif
+        }
         p += 8;
     }
     while (p < end && !is_special((unsigned char)*p)) {
