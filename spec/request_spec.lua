@@ -199,6 +199,16 @@ describe("wire fields", function()
     assert.same({}, rest({}, { stop = {} }))
   end)
 
+  it("take lua-cjson's null and empty array", function()
+    assert.same({}, rest({ user = require("cjson").null }, { user = "u", seed = require("cjson").null }))
+    local real, mark = package.loaded.cjson, io.stdout -- older versions have no mark: any userdata can stand for it
+    package.loaded.cjson = { empty_array = mark }
+    local ok, members = pcall(rest, { stop = mark, tools = mark, bad_words = mark })
+    package.loaded.cjson = real
+    assert.is_true(ok, tostring(members))
+    assert.same({ bad_words = {} }, members)
+  end)
+
   it("write an empty list as a list where the schema has one", function()
     assert.truthy(body({ text = "hi", stop_token_ids = {}, bad_words = {} }):find('"bad_words":[]', 1, true))
     assert.truthy(body({ text = "hi", chat_template_kwargs = {} }):find('"chat_template_kwargs":{}', 1, true))

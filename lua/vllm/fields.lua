@@ -40,11 +40,17 @@ function fields.shown(value)
   return "a " .. kind
 end
 
+-- lua-cjson's mark for [], where that library is loaded.
+local function is_empty_array(value)
+  local cjson = package.loaded.cjson
+  return type(value) == "userdata" and type(cjson) == "table" and value == cjson.empty_array
+end
+
 --- The length of a table whose keys are exactly 1..n, or nil. An empty table has length 0.
 ---@param value any
 ---@return integer?
 function fields.list_length(value)
-  if type(value) ~= "table" then return nil end
+  if type(value) ~= "table" then return is_empty_array(value) and 0 or nil end
   local count = 0
   for key in pairs(value) do
     if type(key) ~= "number" then return nil end

@@ -192,6 +192,12 @@ local function messages_text(config, call)
   return messages.encode(list, message_options(config, call))
 end
 
+local function encode(value)
+  local text, message, param = core.json_encode(value, { request = true })
+  if text then return text end
+  return nil, (param or "body") .. ": " .. message, param
+end
+
 -- By bytes, whatever the locale: `<` on strings asks it.
 local function is_before(a, b)
   for i = 1, math.min(#a, #b) do
@@ -209,7 +215,7 @@ local function object_text(members, text_of_messages)
   end
   local parts = {}
   for i, some in ipairs { before, after } do
-    local text, message, param = core.json_encode(some, { request = true })
+    local text, message, param = encode(some)
     if not text then return nil, message, param end
     parts[i] = text:sub(2, -2)
   end
@@ -251,7 +257,7 @@ local BESIDE_BODY = { body = true, set = true, headers = true, chunks = true }
 
 -- The JSON text of one member, written as it would be in its place.
 local function member_text(key, value)
-  local text, message, param = core.json_encode({ [key] = value }, { request = true })
+  local text, message, param = encode { [key] = value }
   if not text then return nil, message, param end
   return text:sub(#core.json_encode(key) + 3, -2)
 end
