@@ -1,0 +1,95 @@
+--- JSON for requests, tool arguments and structured answers: exact, and written the same way in every process.
+-- Reading keeps 64-bit integers where Lua has them and marks arrays, so that `[]` goes back as `[]`. Writing sorts members by the bytes
+-- of their names. lua-cjson's, Neovim's and nginx's nulls and array marks are understood when written.
+
+local core = require "vllm.core"
+
+local json = {}
+
+--- Stands for null, since nil cannot be stored: the same value as lua-cjson's and nginx's null.
+json.null = core.null
+
+local ENCODE_OPTIONS = { indent = true, request = true }
+local DECODE_OPTIONS = { null = true, drop_nulls = true, array_mt = true, max_depth = true }
+
+local function check_options(name, options, known)
+  if options == nil then return end
+  if type(options) ~= "table" then error(name .. ": options must be a table, got " .. type(options), 3) end
+  for key in pairs(options) do
+    if not known[key] then error(("%s: unknown option %s"):format(name, tostring(key)), 3) end
+  end
+end
+
+---@class vllm.json.EncodeOptions
+---@field indent? integer spaces a level, 0 to 16; 0 (the default) is compact
+---@field request? boolean an empty table is an array where the schema of a request wants one (`stop`, `required`, `tools`, …)
+
+--- Writes a value as JSON.
+-- Keys exactly 1..n make an array, all strings an object, anything else is an error; `{}` is an object (`json.array {}` an array). A field
+-- `__jsonorder`, a list of names, says which members come first; `properties` follow the order of `required` beside them.
+-- Integral floats below 2^53 are written as integers.
+---@param value any nil is written as null
+---@param options? vllm.json.EncodeOptions
+---@return string? text
+---@return string? message what cannot be written, behind its path: `tools[1].function.parameters: …`
+---@return string? path the path alone
+function json.encode(value, options)
+  check_options("vllm.json.encode", options, ENCODE_OPTIONS)
+  local text, message, path = core.json_encode(value, options)
+  if text then return text end
+  return nil, path == "" and message or path .. ": " .. message, path
+end
+
+---@class vllm.json.DecodeOptions
+---@field null? any what stands for null (default `json.null`)
+---@field drop_nulls? boolean members of objects that are null are absent
+---@field array_mt? boolean mark arrays by metatable (default true)
+---@field max_depth? integer 1 to 128, the default
+
+--- Reads one JSON text. Of repeated members the last one counts. Text that is not UTF-8 is repaired with U+FFFD.
+---@param text string
+---@param options? vllm.json.DecodeOptions
+---@return any value nil when the text is not JSON, otherwise never nil
+---@return string? message names the fault and its place
+---@return integer? position the byte where it is, from 1
+function json.decode(text, options)
+  if type(text) ~= "string" then error("vllm.json.decode: text must be a string, got " .. type(text), 2) end
+  check_options("vllm.json.decode", options, DECODE_OPTIONS)
+  return core.json_decode(text, options)
+end
+
+--- Marks a table as an array, so that it is written as one even when it is empty. The table itself is returned.
+---@generic T
+---@param list? T[] a new table when absent
+---@return T[]
+function json.array(list)
+  if list ~= nil and type(list) ~= "table" then error("vllm.array: expected a table, got " .. type(list), 2) end
+  return setmetatable(list or {}, core.array_mt)
+end
+
+--- Is this table written as an array? Marked ones are, and those whose keys are exactly 1..n with n at least 1.
+---@param value any
+---@return boolean
+function json.is_array(value)
+  if type(value) ~= "table" then return false end
+  if getmetatable(value) == core.array_mt then return true end
+  local count, length = 0, #value
+  for key in next, value do
+    if type(key) ~= "number" or key < 1 or key > length or key % 1 ~= 0 then return false end
+    count = count + 1
+  end
+  return count > 0 and count == length
+end
+
+--- A JSON text that is written as it is, for full control of a schema. It is checked here, once. In a table constructor put `assert` around it:
+-- a nil there would silently leave the field out.
+---@param text string
+---@return table? raw
+---@return string? message
+---@return integer? position the byte of the fault, from 1
+function json.raw(text)
+  if type(text) ~= "string" then error("vllm.raw: text must be a string, got " .. type(text), 2) end
+  return core.raw(text)
+end
+
+return json
