@@ -153,7 +153,7 @@ static int l_messages(lua_State *L) {
     }
     struct vllm_slice text = vllm_buf_view(out);
     lua_pushlstring(L, text.ptr, text.len);
-    bind_buf_release(out);
+    vllm_buf_free(out);
     return 1;
 }
 
