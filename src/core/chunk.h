@@ -1,6 +1,7 @@
 /* One chat completion chunk, or one whole completion, as JSON text → typed deltas. The one place that knows the dialects of servers;
  * its rules stand at the top of chunk.c with their sources. It keeps no memory of earlier chunks, but for the speculation
- * that a text chunk repeats the bytes around its text. Within one choice the deltas come in canonical order, whatever the
+ * that a text chunk repeats the bytes around its text. A text may begin with a low surrogate and end with a high one (three
+ * generalised UTF-8 bytes each) whose other half is in a neighbouring chunk. Within one choice the deltas come in canonical order, whatever the
  * order of the keys: reasoning, text, refusal, media, tool fragments, tokens, finish. */
 #ifndef VLLM_CHUNK_H
 #define VLLM_CHUNK_H
@@ -9,6 +10,7 @@
 
 enum vllm_delta_kind {
     VLLM_DELTA_ENVELOPE,  /* id, model: only when the chunk has either */
+    VLLM_DELTA_CHOICE,    /* the choice was named and has nothing new */
     VLLM_DELTA_TEXT,      /* text */
     VLLM_DELTA_REASONING, /* text */
     VLLM_DELTA_REFUSAL,   /* text */
@@ -24,7 +26,7 @@ struct vllm_delta {
     enum vllm_delta_kind kind;
     int64_t choice; /* 0-based; where the chunk does not say, 0 */
     int64_t index;  /* the wire's index of a tool fragment, -1 when absent */
-    bool whole;     /* came from a `message`, not a `delta`: the value is complete */
+    bool whole;     /* came from a `message`, not a `delta`: the value is complete; `index` counts its tool calls from 0 */
     struct vllm_slice text, id, name, model, raw, token_ids;
 };
 

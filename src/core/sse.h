@@ -14,6 +14,7 @@ struct vllm_sse_event {
     struct vllm_slice data; /* joined data lines */
     struct vllm_slice type; /* empty: "message" */
     struct vllm_slice id;   /* the last id in force; empty when none */
+    bool cut;               /* the bytes ended before its blank line; only with lenient_end */
 };
 
 struct vllm_sse; /* opaque */

@@ -56,7 +56,7 @@ void vllm_turn_free(struct vllm_turn *turn);
 
 /* Bytes of an event stream. Copies. */
 VLLM_NODISCARD enum vllm_status vllm_turn_feed(struct vllm_turn *turn, const char *bytes, size_t len);
-/* One whole completion instead (or a whole chunk list is fine too: one JSON text). Then call next until VLLM_END. */
+/* One whole completion instead (a JSON list of chunks is fine, too). VLLM_EINVALID after bytes were fed. Then call next until VLLM_END. */
 VLLM_NODISCARD enum vllm_status vllm_turn_body(struct vllm_turn *turn, const char *json, size_t len);
 /* The bytes have ended. Without a finish reason or `[DONE]` next will then return VLLM_ETRUNCATED. */
 VLLM_NODISCARD enum vllm_status vllm_turn_finish(struct vllm_turn *turn);
@@ -89,6 +89,7 @@ struct vllm_turn_state {
     size_t choice_count;     /* ascending by choice */
     bool complete;           /* a finish reason for every choice seen, and at least one choice */
     bool done;               /* `[DONE]` was seen, or a whole completion was read */
+    bool started;            /* TURN_START was handed out */
     uint64_t bytes, events;  /* fed so far */
 };
 void vllm_turn_state(const struct vllm_turn *turn, struct vllm_turn_state *out);

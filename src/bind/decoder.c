@@ -1,0 +1,171 @@
+/* core.decoder{ max_event_bytes, max_message_bytes, max_tool_calls, max_choices, max_depth, chunks }: the turn decoder for Lua.
+ *   :feed(bytes) :body(json) :finish() → true | nil, failure
+ *   :next() → event table · false (feed more) · nil (end) · nil, failure
+ *   :next_text() → the next text of choice 0, same other returns
+ *   :result() → the result so far     :state() → bytes, events, complete, done, started
+ * A failure is { kind = "stream" | "protocol" | "limit" | "truncated", detail, body (the server's error event) }. Calls in an impossible
+ * order and lack of memory raise. Everything it holds hangs on its userdata, so any raise is safe. */
+#include "../core/turn.h"
+
+#include "bind.h"
+#include "events.h"
+
+#define CLASS      "vllm.decoder"
+#define MOST_BYTES ((size_t)1 << 40 < SIZE_MAX / 4 ? (size_t)1 << 40 : SIZE_MAX / 4)
+#define MOST_COUNT ((size_t)1 << 20)
+
+struct decoder {
+    struct vllm_turn *turn;
+};
+
+static int l_decoder_release(lua_State *L) {
+    struct decoder *decoder = luaL_checkudata(L, 1, CLASS);
+    vllm_turn_free(decoder->turn);
+    decoder->turn = NULL;
+    return 0;
+}
+
+static struct vllm_turn *check_turn(lua_State *L) {
+    struct decoder *decoder = luaL_checkudata(L, 1, CLASS);
+    if (!decoder->turn) {
+        luaL_error(L, "this decoder is closed");
+    }
+    return decoder->turn;
+}
+
+static const char *kind_of(enum vllm_status status) {
+    switch (status) {
+    case VLLM_ESERVER:
+        return "stream";
+    case VLLM_ELIMIT:
+        return "limit";
+    case VLLM_ETRUNCATED:
+        return "truncated";
+    default:
+        return "protocol";
+    }
+}
+
+static int push_failure(lua_State *L, const struct vllm_turn *turn, enum vllm_status status) {
+    if (status == VLLM_EINVALID) {
+        return luaL_error(L, "a decoder takes either one body or bytes, and nothing after finish()");
+    }
+    if (status == VLLM_ENOMEM) {
+        return luaL_error(L, "not enough memory");
+    }
+    lua_pushnil(L);
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, kind_of(status));
+    lua_setfield(L, -2, "kind");
+    lua_pushstring(L, vllm_turn_why(turn));
+    lua_setfield(L, -2, "detail");
+    bind_push_slice(L, vllm_turn_server_error(turn));
+    lua_setfield(L, -2, "body");
+    return 2;
+}
+
+static int push_status(lua_State *L, const struct vllm_turn *turn, enum vllm_status status) {
+    if (status != VLLM_OK) {
+        return push_failure(L, turn, status);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int l_decoder_feed(lua_State *L) {
+    struct vllm_turn *turn = check_turn(L);
+    size_t len;
+    const char *bytes = luaL_checklstring(L, 2, &len);
+    return push_status(L, turn, vllm_turn_feed(turn, bytes, len));
+}
+
+static int l_decoder_body(lua_State *L) {
+    struct vllm_turn *turn = check_turn(L);
+    size_t len;
+    const char *json = luaL_checklstring(L, 2, &len);
+    return push_status(L, turn, vllm_turn_body(turn, json, len));
+}
+
+static int l_decoder_finish(lua_State *L) {
+    struct vllm_turn *turn = check_turn(L);
+    return push_status(L, turn, vllm_turn_finish(turn));
+}
+
+/* What next and next_text return when there is no event. */
+static int push_no_event(lua_State *L, const struct vllm_turn *turn, enum vllm_status status) {
+    if (status == VLLM_MORE) {
+        lua_pushboolean(L, 0);
+        return 1;
+    }
+    if (status == VLLM_END) {
+        lua_pushnil(L);
+        return 1;
+    }
+    return push_failure(L, turn, status);
+}
+
+static int l_decoder_next(lua_State *L) {
+    struct vllm_turn *turn = check_turn(L);
+    struct vllm_event event;
+    enum vllm_status status = vllm_turn_next(turn, &event);
+    if (status != VLLM_OK) {
+        return push_no_event(L, turn, status);
+    }
+    bind_push_event(L, &event, turn);
+    return 1;
+}
+
+static int l_decoder_next_text(lua_State *L) {
+    struct vllm_turn *turn = check_turn(L);
+    struct vllm_event event;
+    enum vllm_status status = vllm_turn_next(turn, &event);
+    while (status == VLLM_OK && (event.type != VLLM_EVENT_TEXT_DELTA || event.choice != 0)) {
+        status = vllm_turn_next(turn, &event);
+    }
+    if (status != VLLM_OK) {
+        return push_no_event(L, turn, status);
+    }
+    lua_pushlstring(L, event.text.ptr, event.text.len);
+    return 1;
+}
+
+static int l_decoder_result(lua_State *L) {
+    bind_push_result(L, check_turn(L));
+    return 1;
+}
+
+static int l_decoder_state(lua_State *L) {
+    struct vllm_turn_state state;
+    vllm_turn_state(check_turn(L), &state);
+    bind_push_integer(L, (int64_t)state.bytes);
+    bind_push_integer(L, (int64_t)state.events);
+    lua_pushboolean(L, state.complete);
+    lua_pushboolean(L, state.done);
+    lua_pushboolean(L, state.started);
+    return 5;
+}
+
+static int l_decoder(lua_State *L) {
+    struct vllm_turn_options options;
+    vllm_turn_options_default(&options);
+    options.max_event_bytes = bind_option_size(L, 1, "max_event_bytes", options.max_event_bytes, 1, MOST_BYTES);
+    options.max_message_bytes = bind_option_size(L, 1, "max_message_bytes", options.max_message_bytes, 1, MOST_BYTES);
+    options.max_tool_calls = bind_option_size(L, 1, "max_tool_calls", options.max_tool_calls, 0, MOST_COUNT);
+    options.max_choices = bind_option_size(L, 1, "max_choices", options.max_choices, 1, MOST_COUNT);
+    options.max_depth = (unsigned)bind_option_size(L, 1, "max_depth", options.max_depth, 1, VLLM_JSON_MAX_DEPTH);
+    options.want_chunks = bind_option_bool(L, 1, "chunks", false);
+    struct decoder *decoder = bind_new(L, CLASS, sizeof *decoder);
+    struct vllm_alloc alloc = bind_alloc(L);
+    decoder->turn = vllm_turn_new(&alloc, &options);
+    return decoder->turn ? 1 : luaL_error(L, "not enough memory");
+}
+
+void bind_open_decoder(lua_State *L) {
+    static const luaL_Reg methods[] = {{"feed", l_decoder_feed},     {"body", l_decoder_body},
+                                       {"finish", l_decoder_finish}, {"next", l_decoder_next},
+                                       {"next_text", l_decoder_next_text}, {"result", l_decoder_result},
+                                       {"state", l_decoder_state},   {NULL, NULL}};
+    bind_class(L, CLASS, methods, l_decoder_release);
+    lua_pushcfunction(L, l_decoder);
+    lua_setfield(L, -2, "decoder");
+}

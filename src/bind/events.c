@@ -1,0 +1,248 @@
+/* Events of the core → the tables of docs/events.md; the message so far → the result table. Absent values are absent fields. JSON inside them is
+ * decoded with its null members left out. */
+#include "events.h"
+
+static const char *const TYPES[] = {
+    "turn_start", "part_start", "text_delta", "reasoning_delta", "refusal_delta", "tool_call_delta", "part_end",
+    "tool_call",  "tokens",     "choice_end", "usage",           "chunk",         "turn_end",
+};
+static const char *const KINDS[] = {"text", "reasoning", "refusal", "tool_call", "media"};
+
+/* Field setters: the table is at the top of the stack. */
+static void set_slice(lua_State *L, const char *name, struct vllm_slice slice) {
+    if (slice.ptr) {
+        lua_pushlstring(L, slice.ptr, slice.len);
+        lua_setfield(L, -2, name);
+    }
+}
+
+static void set_integer(lua_State *L, const char *name, int64_t value) {
+    bind_push_integer(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static void set_count(lua_State *L, const char *name, int64_t value) {
+    if (value >= 0) {
+        set_integer(L, name, value);
+    }
+}
+
+static bool set_json(lua_State *L, const char *name, struct vllm_slice json) {
+    static const struct bind_decode_options options = {.drop_nulls = true};
+    struct vllm_json j;
+    bool decoded = json.ptr && bind_json_decode(L, json, &options, &j);
+    if (decoded) {
+        lua_setfield(L, -2, name);
+    }
+    return decoded;
+}
+
+/* Either `input` or `invalid`. */
+static void set_input(lua_State *L, struct vllm_slice arguments, const char *invalid) {
+    if (!invalid && !set_json(L, "input", arguments)) {
+        invalid = "the arguments cannot be decoded";
+    }
+    if (invalid) {
+        lua_pushstring(L, invalid);
+        lua_setfield(L, -2, "invalid");
+    }
+}
+
+static void set_usage_fields(lua_State *L, const struct vllm_usage *usage) {
+    set_count(L, "prompt_tokens", usage->prompt_tokens);
+    set_count(L, "completion_tokens", usage->completion_tokens);
+    set_count(L, "total_tokens", usage->total_tokens);
+    set_count(L, "cached_tokens", usage->cached_tokens);
+    set_count(L, "reasoning_tokens", usage->reasoning_tokens);
+    set_json(L, "raw", usage->raw);
+}
+
+/* Events ------------------------------------------------------------------------------------------------------------- */
+
+static void set_part_fields(lua_State *L, const struct vllm_event *event) {
+    set_slice(L, "part", event->part);
+    lua_pushstring(L, KINDS[event->kind]);
+    lua_setfield(L, -2, "kind");
+}
+
+static void set_call_fields(lua_State *L, const struct vllm_event *event) {
+    set_integer(L, "index", event->index);
+    set_slice(L, "id", event->id);
+    set_slice(L, "name", event->name);
+}
+
+/* The events that belong to a choice. */
+static void set_choice_fields(lua_State *L, const struct vllm_event *event) {
+    set_integer(L, "choice", event->choice);
+    switch (event->type) {
+    case VLLM_EVENT_PART_START:
+        set_part_fields(L, event);
+        break;
+    case VLLM_EVENT_TEXT_DELTA:
+    case VLLM_EVENT_REASONING_DELTA:
+    case VLLM_EVENT_REFUSAL_DELTA:
+        set_slice(L, "part", event->part);
+        set_slice(L, "text", event->text);
+        break;
+    case VLLM_EVENT_TOOL_CALL_DELTA:
+        set_slice(L, "part", event->part);
+        set_call_fields(L, event);
+        set_slice(L, "json", event->text);
+        break;
+    case VLLM_EVENT_PART_END:
+        set_part_fields(L, event);
+        if (event->kind == VLLM_PART_MEDIA) {
+            set_json(L, "value", event->raw);
+        } else {
+            set_slice(L, "value", event->text);
+        }
+        break;
+    case VLLM_EVENT_TOOL_CALL:
+        set_call_fields(L, event);
+        set_slice(L, "arguments", event->text);
+        set_input(L, event->text, event->invalid);
+        break;
+    case VLLM_EVENT_TOKENS:
+        set_json(L, "logprobs", event->raw);
+        set_json(L, "token_ids", event->token_ids);
+        break;
+    default: /* VLLM_EVENT_CHOICE_END */
+        set_slice(L, "finish_reason", event->text);
+        set_json(L, "stop_reason", event->raw);
+        break;
+    }
+}
+
+void bind_push_event(lua_State *L, const struct vllm_event *event, const struct vllm_turn *turn) {
+    luaL_checkstack(L, 8, "an event");
+    lua_createtable(L, 0, event->type == VLLM_EVENT_TOOL_CALL_DELTA || event->type == VLLM_EVENT_TOOL_CALL ? 8 : 4);
+    lua_pushstring(L, TYPES[event->type]);
+    lua_setfield(L, -2, "type");
+    switch (event->type) {
+    case VLLM_EVENT_TURN_START:
+        set_slice(L, "id", event->id);
+        set_slice(L, "model", event->model);
+        break;
+    case VLLM_EVENT_USAGE:
+        set_usage_fields(L, &event->usage);
+        break;
+    case VLLM_EVENT_CHUNK:
+        set_slice(L, "raw", event->raw);
+        break;
+    case VLLM_EVENT_TURN_END:
+        bind_push_result(L, turn);
+        lua_setfield(L, -2, "result");
+        break;
+    default:
+        set_choice_fields(L, event);
+        break;
+    }
+}
+
+/* Results ------------------------------------------------------------------------------------------------------------ */
+
+static void push_call(lua_State *L, const struct vllm_turn_call *call, int64_t choice, size_t index) {
+    lua_createtable(L, 0, 6);
+    set_slice(L, "id", call->id);
+    set_slice(L, "name", call->name);
+    set_slice(L, "arguments", call->arguments);
+    set_input(L, call->arguments, call->invalid);
+    set_integer(L, "choice", choice);
+    set_integer(L, "index", (int64_t)index);
+}
+
+/* { id, type = "function", function = { name, arguments } } */
+static void push_wire_call(lua_State *L, const struct vllm_turn_call *call) {
+    struct vllm_slice name = {call->name.ptr ? call->name.ptr : "", call->name.len};
+    lua_createtable(L, 0, 3);
+    set_slice(L, "id", call->id);
+    lua_pushliteral(L, "function");
+    lua_setfield(L, -2, "type");
+    lua_createtable(L, 0, 2);
+    set_slice(L, "name", name);
+    set_slice(L, "arguments", call->arguments);
+    lua_setfield(L, -2, "function");
+}
+
+/* The lists of calls, one for the program and one for the wire, into `result` and `message`, the two tables at the top. */
+static void set_calls(lua_State *L, const struct vllm_turn *turn, size_t position, const struct vllm_turn_choice *choice) {
+    struct vllm_turn_call call;
+    int size = choice->call_count < 1024 ? (int)choice->call_count : 1024;
+    lua_createtable(L, size, 0);
+    lua_createtable(L, size, 0);
+    for (size_t i = 0; i < choice->call_count; i++) {
+        vllm_turn_call(turn, position, i, &call);
+        push_call(L, &call, choice->choice, i);
+        lua_rawseti(L, -3, (int)i + 1);
+        push_wire_call(L, &call);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    if (choice->call_count > 0) {
+        lua_setfield(L, -3, "tool_calls");
+    } else {
+        lua_pop(L, 1);
+    }
+    lua_setfield(L, -3, "tool_calls");
+}
+
+static void push_choice(lua_State *L, const struct vllm_turn *turn, size_t position) {
+    struct vllm_turn_choice choice;
+    vllm_turn_choice(turn, position, &choice);
+    lua_createtable(L, 0, 12);
+    set_integer(L, "choice", choice.choice);
+    set_slice(L, "text", choice.text);
+    set_slice(L, "reasoning", choice.reasoning);
+    set_slice(L, "refusal", choice.refusal);
+    set_slice(L, "finish_reason", choice.finish_reason);
+    set_json(L, "stop_reason", choice.stop_reason);
+    set_json(L, "media", choice.media);
+    set_json(L, "logprobs", choice.logprobs);
+    set_json(L, "token_ids", choice.token_ids);
+    lua_createtable(L, 0, 5);
+    lua_pushliteral(L, "assistant");
+    lua_setfield(L, -2, "role");
+    set_slice(L, "content", choice.text);
+    set_slice(L, "reasoning", choice.reasoning);
+    set_slice(L, "refusal", choice.refusal);
+    set_calls(L, turn, position, &choice);
+    lua_setfield(L, -2, "message");
+}
+
+/* The result is below the top, its first choice at the top: what the choice has, the result has. */
+static void mirror_choice(lua_State *L) {
+    static const char *const names[] = {"message",       "text",        "reasoning", "refusal",  "tool_calls",
+                                        "finish_reason", "stop_reason", "media",     "logprobs", "token_ids"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        lua_getfield(L, -1, names[i]);
+        lua_setfield(L, -3, names[i]);
+    }
+}
+
+void bind_push_result(lua_State *L, const struct vllm_turn *turn) {
+    struct vllm_turn_state state;
+    luaL_checkstack(L, 16, "a result");
+    vllm_turn_state(turn, &state);
+    lua_createtable(L, 0, 16);
+    set_slice(L, "id", state.id);
+    set_slice(L, "model", state.model);
+    lua_pushboolean(L, state.complete);
+    lua_setfield(L, -2, "complete");
+    if (state.usage.raw.ptr) {
+        lua_createtable(L, 0, 6);
+        set_usage_fields(L, &state.usage);
+        lua_setfield(L, -2, "usage");
+    }
+    int choices = lua_gettop(L) + 1;
+    lua_createtable(L, state.choice_count < 1024 ? (int)state.choice_count : 1024, 0);
+    for (size_t i = 0; i < state.choice_count; i++) {
+        push_choice(L, turn, i);
+        if (i == 0) {
+            lua_pushvalue(L, choices - 1);
+            lua_insert(L, -2);
+            mirror_choice(L);
+            lua_remove(L, -2);
+        }
+        lua_rawseti(L, choices, (int)i + 1);
+    }
+    lua_setfield(L, choices - 1, "choices");
+}

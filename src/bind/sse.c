@@ -1,0 +1,96 @@
+/* core.sse{ max_event_bytes, lenient_end }: bytes in, server-sent events out.
+ *   :feed(bytes), :finish() → true | nil, why
+ *   :next() → data, type, id · false (feed more) · nil (end) · nil, why
+ * Feeding a stream that was finished or closed raises: that is the caller's mistake. */
+#include "../core/sse.h"
+
+#include "bind.h"
+
+#define CLASS     "vllm.sse"
+#define MAX_EVENT ((size_t)16 << 20)
+#define MOST_EVENT ((size_t)1 << 40 < SIZE_MAX / 4 ? (size_t)1 << 40 : SIZE_MAX / 4)
+
+struct reader {
+    struct vllm_sse *sse;
+};
+
+static int l_sse_release(lua_State *L) {
+    struct reader *reader = luaL_checkudata(L, 1, CLASS);
+    vllm_sse_free(reader->sse);
+    reader->sse = NULL;
+    return 0;
+}
+
+static struct vllm_sse *check_sse(lua_State *L) {
+    struct reader *reader = luaL_checkudata(L, 1, CLASS);
+    if (!reader->sse) {
+        luaL_error(L, "this event reader is closed");
+    }
+    return reader->sse;
+}
+
+static int push_status(lua_State *L, enum vllm_status status) {
+    switch (status) {
+    case VLLM_OK:
+        lua_pushboolean(L, 1);
+        return 1;
+    case VLLM_ELIMIT:
+        return bind_fail(L, "an event is larger than max_event_bytes");
+    case VLLM_EINVALID:
+        return luaL_error(L, "bytes were fed after finish()");
+    default:
+        return luaL_error(L, "not enough memory");
+    }
+}
+
+static int l_sse_feed(lua_State *L) {
+    struct vllm_sse *sse = check_sse(L);
+    size_t len;
+    const char *bytes = luaL_checklstring(L, 2, &len);
+    return push_status(L, vllm_sse_feed(sse, bytes, len));
+}
+
+static int l_sse_finish(lua_State *L) {
+    return push_status(L, vllm_sse_finish(check_sse(L)));
+}
+
+static int l_sse_next(lua_State *L) {
+    struct vllm_sse *sse = check_sse(L);
+    struct vllm_sse_event event;
+    enum vllm_status status = vllm_sse_next(sse, &event);
+    switch (status) {
+    case VLLM_OK:
+        bind_push_slice(L, event.data);
+        if (event.type.len > 0) {
+            bind_push_slice(L, event.type);
+        } else {
+            lua_pushliteral(L, "message");
+        }
+        bind_push_slice(L, event.id);
+        return 3;
+    case VLLM_MORE:
+        lua_pushboolean(L, 0);
+        return 1;
+    case VLLM_END:
+        lua_pushnil(L);
+        return 1;
+    default:
+        return push_status(L, status);
+    }
+}
+
+static int l_sse(lua_State *L) {
+    size_t max_event_bytes = bind_option_size(L, 1, "max_event_bytes", MAX_EVENT, 1, MOST_EVENT);
+    bool lenient_end = bind_option_bool(L, 1, "lenient_end", false);
+    struct reader *reader = bind_new(L, CLASS, sizeof *reader);
+    struct vllm_alloc alloc = bind_alloc(L);
+    reader->sse = vllm_sse_new(&alloc, max_event_bytes, lenient_end);
+    return reader->sse ? 1 : luaL_error(L, "not enough memory");
+}
+
+void bind_open_sse(lua_State *L) {
+    static const luaL_Reg methods[] = {{"feed", l_sse_feed}, {"finish", l_sse_finish}, {"next", l_sse_next}, {NULL, NULL}};
+    bind_class(L, CLASS, methods, l_sse_release);
+    lua_pushcfunction(L, l_sse);
+    lua_setfield(L, -2, "sse");
+}

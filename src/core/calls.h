@@ -1,0 +1,41 @@
+/* The tool calls of one choice, and the question to which of them a fragment belongs. The rules stand at the top of calls.c. */
+#ifndef VLLM_CALLS_H
+#define VLLM_CALLS_H
+
+#include "chunk.h"
+
+/* How far into its arguments it is known whether they are one complete object or array. */
+struct vllm_call_scan {
+    size_t at;
+    size_t depth;
+    bool in_string, escaped, complete;
+};
+
+struct vllm_call {
+    struct vllm_buf id, name, arguments; /* empty: not seen */
+    int64_t wire_index;                  /* the last one it was sent under, or -1 */
+    uint32_t half;                       /* see pieces.h */
+    struct vllm_call_scan scan;
+    const char *invalid; /* why it must not be run, or NULL */
+    bool ended;          /* it was handed out */
+};
+
+struct vllm_calls {
+    struct vllm_call *items; /* in order of arrival */
+    size_t count, cap, max, latest;
+    size_t max_bytes; /* of one id, name or argument text */
+    const struct vllm_alloc *alloc;
+};
+
+void vllm_calls_init(struct vllm_calls *calls, const struct vllm_alloc *alloc, size_t max_calls, size_t max_bytes);
+void vllm_calls_free(struct vllm_calls *calls);
+
+/* The place of the call that `fragment` belongs to; `*is_new` when it begins one. Nothing is taken from the fragment but its index.
+ * VLLM_ELIMIT: more than max_calls. Cost: a walk over the calls of the choice; reading what came of the arguments since the last question,
+ * when a name is repeated. */
+VLLM_NODISCARD enum vllm_status vllm_calls_route(struct vllm_calls *calls, const struct vllm_delta *fragment, size_t *place,
+                                                 bool *is_new);
+/* Takes id and name as far as they are news; `*news` says whether they were. */
+VLLM_NODISCARD enum vllm_status vllm_call_name(struct vllm_call *call, const struct vllm_delta *fragment, bool *news);
+
+#endif

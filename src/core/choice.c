@@ -1,0 +1,349 @@
+/* One entry of `choices` → its deltas: rules 3 to 9 of chunk.c. Tool calls are read in place; their fragments wait in `tools`, since
+ * the keys come in any order and the deltas in one. Lists of content parts and images are passed over and then walked. */
+#include <string.h>
+
+#include "delta.h"
+
+/* What a `delta` or a `message` says. */
+struct body {
+    struct vllm_value content, reasoning, reasoning_content, refusal, images, audio;
+    struct vllm_value name, arguments; /* of function_call */
+    size_t tools_from, tools_count;
+};
+
+struct entry {
+    struct body delta, message;
+    struct vllm_value index, text, finish_reason, stop_reason, logprobs, token_ids;
+};
+
+/* What the deltas being added have in common. */
+struct target {
+    struct vllm_gather *gather;
+    int64_t choice;
+    bool whole;
+};
+
+static struct vllm_delta *add(const struct target *target, enum vllm_delta_kind kind) {
+    struct vllm_delta *delta = vllm_gather_add(target->gather, &target->gather->deltas, kind);
+    if (delta) {
+        delta->choice = target->choice;
+        delta->whole = target->whole;
+    }
+    return delta;
+}
+
+/* Reading ------------------------------------------------------------------------------------------------------------ */
+
+/* Into an object; a value of another type is passed over. */
+static bool enter_object(struct vllm_json *j) {
+    struct vllm_value other;
+    if (vllm_json_peek(j) == VLLM_JSON_OBJECT) {
+        return vllm_json_enter(j);
+    }
+    vllm_value_read(j, &other);
+    return false;
+}
+
+static void read_function(struct vllm_json *j, struct vllm_value *name, struct vllm_value *arguments) {
+    struct vllm_json_string key;
+    struct vllm_value other;
+    memset(name, 0, sizeof *name);
+    memset(arguments, 0, sizeof *arguments);
+    bool more = enter_object(j);
+    while (more && vllm_json_member(j, &key)) {
+        enum vllm_key known = vllm_key_of(&key);
+        vllm_value_read(j, known == VLLM_KEY_NAME ? name : known == VLLM_KEY_ARGUMENTS ? arguments : &other);
+    }
+}
+
+static struct vllm_slice arguments_of(struct vllm_gather *gather, const struct vllm_value *arguments) {
+    struct vllm_slice absent = {NULL, 0};
+    if (arguments->type == VLLM_JSON_STRING) {
+        return vllm_gather_text(gather, arguments);
+    }
+    return arguments->type == VLLM_JSON_INVALID || arguments->type == VLLM_JSON_NULL ? absent : vllm_gather_json(gather, arguments);
+}
+
+/* One entry of tool_calls; it is nothing when it has neither id nor name nor arguments. */
+static void read_tool_call(struct vllm_gather *gather, struct vllm_json *j) {
+    struct vllm_json_string key;
+    struct vllm_value id, index, name, arguments, other;
+    memset(&id, 0, sizeof id);
+    memset(&index, 0, sizeof index);
+    memset(&name, 0, sizeof name);
+    memset(&arguments, 0, sizeof arguments);
+    bool more = enter_object(j);
+    while (more && vllm_json_member(j, &key)) {
+        enum vllm_key known = vllm_key_of(&key);
+        if (known == VLLM_KEY_FUNCTION) {
+            read_function(j, &name, &arguments);
+        } else {
+            vllm_value_read(j, known == VLLM_KEY_ID ? &id : known == VLLM_KEY_INDEX ? &index : &other);
+        }
+    }
+    struct vllm_delta fragment;
+    memset(&fragment, 0, sizeof fragment);
+    fragment.id = vllm_gather_text(gather, &id);
+    fragment.name = vllm_gather_text(gather, &name);
+    fragment.text = arguments_of(gather, &arguments);
+    if (fragment.id.ptr || fragment.name.ptr || fragment.text.ptr) {
+        struct vllm_delta *delta = vllm_gather_add(gather, &gather->tools, VLLM_DELTA_TOOL);
+        if (delta) {
+            delta->index = vllm_value_index(&index, -1);
+            delta->id = fragment.id;
+            delta->name = fragment.name;
+            delta->text = fragment.text;
+        }
+    }
+}
+
+static void read_tool_calls(struct vllm_gather *gather, struct vllm_json *j, struct body *body) {
+    body->tools_from = gather->tools.count;
+    if (vllm_json_peek(j) != VLLM_JSON_ARRAY) {
+        read_tool_call(gather, j);
+    } else {
+        bool more = vllm_json_enter(j);
+        while (more && gather->status == VLLM_OK && vllm_json_element(j)) {
+            read_tool_call(gather, j);
+        }
+    }
+    body->tools_count = gather->tools.count - body->tools_from;
+}
+
+static struct vllm_value *body_slot(struct body *body, enum vllm_key key, struct vllm_value *other) {
+    switch (key) {
+    case VLLM_KEY_CONTENT:
+        return &body->content;
+    case VLLM_KEY_REASONING:
+        return &body->reasoning;
+    case VLLM_KEY_REASONING_CONTENT:
+        return &body->reasoning_content;
+    case VLLM_KEY_REFUSAL:
+        return &body->refusal;
+    case VLLM_KEY_IMAGES:
+        return &body->images;
+    case VLLM_KEY_AUDIO:
+        return &body->audio;
+    default:
+        return other;
+    }
+}
+
+static void read_body(struct vllm_gather *gather, struct vllm_json *j, struct body *body) {
+    struct vllm_json_string key;
+    struct vllm_value other;
+    memset(body, 0, sizeof *body);
+    bool more = enter_object(j);
+    while (more && gather->status == VLLM_OK && vllm_json_member(j, &key)) {
+        enum vllm_key known = vllm_key_of(&key);
+        if (known == VLLM_KEY_TOOL_CALLS) {
+            read_tool_calls(gather, j, body);
+        } else if (known == VLLM_KEY_FUNCTION_CALL) {
+            read_function(j, &body->name, &body->arguments);
+        } else {
+            vllm_value_read(j, body_slot(body, known, &other));
+        }
+    }
+}
+
+static struct vllm_value *entry_slot(struct entry *entry, enum vllm_key key, struct vllm_value *other) {
+    switch (key) {
+    case VLLM_KEY_INDEX:
+        return &entry->index;
+    case VLLM_KEY_TEXT:
+        return &entry->text;
+    case VLLM_KEY_FINISH_REASON:
+        return &entry->finish_reason;
+    case VLLM_KEY_STOP_REASON:
+        return &entry->stop_reason;
+    case VLLM_KEY_LOGPROBS:
+        return &entry->logprobs;
+    case VLLM_KEY_TOKEN_IDS:
+        return &entry->token_ids;
+    default:
+        return other;
+    }
+}
+
+/* Adding ------------------------------------------------------------------------------------------------------------- */
+
+static void add_text(const struct target *target, enum vllm_delta_kind kind, const struct vllm_value *value) {
+    struct vllm_slice text = vllm_gather_text(target->gather, value);
+    struct vllm_delta *delta = text.ptr ? add(target, kind) : NULL;
+    if (delta) {
+        delta->text = text;
+        target->gather->text_raw = value->string.raw;
+    }
+}
+
+static void add_media(const struct target *target, const struct vllm_value *value) {
+    struct vllm_delta *delta = vllm_value_is_given(value) ? add(target, VLLM_DELTA_MEDIA) : NULL;
+    if (delta) {
+        delta->raw = value->raw;
+    }
+}
+
+/* One content part, if it is of `kind`: a text (or a plain string), a refusal, or else media. */
+static void add_part(const struct target *target, const struct vllm_value *part, enum vllm_delta_kind kind) {
+    struct vllm_json j;
+    struct vllm_json_string key;
+    struct vllm_value text, refusal, other;
+    memset(&text, 0, sizeof text);
+    memset(&refusal, 0, sizeof refusal);
+    if (part->type == VLLM_JSON_STRING) {
+        text = *part;
+    } else if (part->type == VLLM_JSON_OBJECT) {
+        vllm_json_init(&j, part->raw.ptr, part->raw.len, target->gather->limits.max_depth);
+        bool more = vllm_json_enter(&j);
+        while (more && vllm_json_member(&j, &key)) {
+            enum vllm_key known = vllm_key_of(&key);
+            vllm_value_read(&j, known == VLLM_KEY_TEXT ? &text : known == VLLM_KEY_REFUSAL ? &refusal : &other);
+        }
+    }
+    bool is_text = text.type == VLLM_JSON_STRING, is_refusal = !is_text && refusal.type == VLLM_JSON_STRING;
+    if (kind == VLLM_DELTA_TEXT && is_text) {
+        add_text(target, kind, &text);
+    } else if (kind == VLLM_DELTA_REFUSAL && is_refusal) {
+        add_text(target, kind, &refusal);
+    } else if (kind == VLLM_DELTA_MEDIA && !is_text && !is_refusal) {
+        add_media(target, part);
+    }
+}
+
+/* The parts of `kind` in a list. */
+static void add_parts(const struct target *target, const struct vllm_value *list, enum vllm_delta_kind kind) {
+    struct vllm_json j;
+    struct vllm_value part;
+    if (list->type != VLLM_JSON_ARRAY) {
+        return;
+    }
+    vllm_json_init(&j, list->raw.ptr, list->raw.len, target->gather->limits.max_depth);
+    bool more = vllm_json_enter(&j);
+    while (more && target->gather->status == VLLM_OK && vllm_json_element(&j)) {
+        vllm_value_read(&j, &part);
+        add_part(target, &part, kind);
+    }
+}
+
+static void add_images(const struct target *target, const struct vllm_value *images) {
+    struct vllm_json j;
+    struct vllm_value image;
+    if (images->type != VLLM_JSON_ARRAY) {
+        add_media(target, images);
+        return;
+    }
+    vllm_json_init(&j, images->raw.ptr, images->raw.len, target->gather->limits.max_depth);
+    bool more = vllm_json_enter(&j);
+    while (more && target->gather->status == VLLM_OK && vllm_json_element(&j)) {
+        vllm_value_read(&j, &image);
+        add_media(target, &image);
+    }
+}
+
+static void add_tools(const struct target *target, const struct body *body) {
+    struct vllm_gather *gather = target->gather;
+    for (size_t i = 0; i < body->tools_count; i++) {
+        struct vllm_delta *delta = add(target, VLLM_DELTA_TOOL);
+        if (!delta) {
+            return;
+        }
+        const struct vllm_delta *fragment = &gather->tools.items[body->tools_from + i];
+        delta->index = target->whole ? (int64_t)i : fragment->index;
+        delta->id = fragment->id;
+        delta->name = fragment->name;
+        delta->text = fragment->text;
+    }
+}
+
+static void add_function_call(const struct target *target, const struct body *body) {
+    struct vllm_slice name = vllm_gather_text(target->gather, &body->name);
+    struct vllm_slice arguments = arguments_of(target->gather, &body->arguments);
+    struct vllm_delta *delta = name.ptr || arguments.ptr ? add(target, VLLM_DELTA_TOOL) : NULL;
+    if (delta) {
+        delta->index = target->whole ? 0 : -1;
+        delta->name = name;
+        delta->text = arguments;
+    }
+}
+
+static void add_body(const struct target *target, const struct body *body) {
+    bool reasoning = body->reasoning.type == VLLM_JSON_STRING && body->reasoning.string.raw.len > 0;
+    add_text(target, VLLM_DELTA_REASONING, reasoning ? &body->reasoning : &body->reasoning_content);
+    add_text(target, VLLM_DELTA_TEXT, &body->content);
+    add_parts(target, &body->content, VLLM_DELTA_TEXT);
+    add_text(target, VLLM_DELTA_REFUSAL, &body->refusal);
+    add_parts(target, &body->content, VLLM_DELTA_REFUSAL);
+    add_parts(target, &body->content, VLLM_DELTA_MEDIA);
+    add_images(target, &body->images);
+    add_media(target, &body->audio);
+    if (body->tools_count > 0) {
+        add_tools(target, body);
+    } else {
+        add_function_call(target, body);
+    }
+}
+
+static void add_tokens(const struct target *target, const struct entry *entry) {
+    bool logprobs = vllm_value_is_given(&entry->logprobs), token_ids = vllm_value_is_given(&entry->token_ids);
+    struct vllm_delta *delta = logprobs || token_ids ? add(target, VLLM_DELTA_TOKENS) : NULL;
+    if (delta && logprobs) {
+        delta->raw = entry->logprobs.raw;
+    }
+    if (delta && token_ids) {
+        delta->token_ids = entry->token_ids.raw;
+    }
+}
+
+static void add_finish(const struct target *target, const struct entry *entry) {
+    struct vllm_slice reason = vllm_gather_text(target->gather, &entry->finish_reason);
+    struct vllm_delta *delta = reason.ptr ? add(target, VLLM_DELTA_FINISH) : NULL;
+    if (delta) {
+        delta->text = reason;
+        if (entry->stop_reason.type != VLLM_JSON_INVALID && entry->stop_reason.type != VLLM_JSON_NULL) {
+            delta->raw = entry->stop_reason.raw;
+        }
+    }
+}
+
+static void add_entry(struct vllm_gather *gather, const struct entry *entry) {
+    struct target target = {gather, vllm_value_index(&entry->index, 0), false};
+    size_t before = gather->deltas.count;
+    add_body(&target, &entry->delta);
+    if (gather->deltas.count == before) {
+        target.whole = true;
+        add_body(&target, &entry->message);
+    }
+    target.whole = false;
+    if (gather->deltas.count == before) {
+        add_text(&target, VLLM_DELTA_TEXT, &entry->text);
+    }
+    add_tokens(&target, entry);
+    add_finish(&target, entry);
+    if (gather->deltas.count == before) {
+        add(&target, VLLM_DELTA_CHOICE);
+    }
+}
+
+void vllm_choice_read(struct vllm_gather *gather, struct vllm_json *j) {
+    struct vllm_json_string key;
+    struct vllm_value other;
+    struct entry entry;
+    if (vllm_json_peek(j) != VLLM_JSON_OBJECT) {
+        vllm_value_read(j, &other);
+        return;
+    }
+    memset(&entry, 0, sizeof entry);
+    bool more = vllm_json_enter(j);
+    while (more && gather->status == VLLM_OK && vllm_json_member(j, &key)) {
+        enum vllm_key known = vllm_key_of(&key);
+        if (known == VLLM_KEY_DELTA || known == VLLM_KEY_MESSAGE) {
+            read_body(gather, j, known == VLLM_KEY_DELTA ? &entry.delta : &entry.message);
+        } else {
+            vllm_value_read(j, entry_slot(&entry, known, &other));
+        }
+    }
+    if (j->status == VLLM_OK) {
+        add_entry(gather, &entry);
+    }
+    gather->tools.count = 0;
+}

@@ -1,0 +1,199 @@
+/* JSON values of one chunk → slices and deltas. Strings without escapes stay where they lie; others are decoded into one scratch buffer.
+ * Bounds: the number of deltas and the decoded bytes of a chunk. Memory is kept for the next chunk, unless it is much. */
+#include "delta.h"
+
+#include <string.h>
+
+#include "utf8.h"
+
+#define KEPT_SCRATCH_BYTES 65536
+#define NO_MEMORY "no memory"
+#define SCRATCH_LIMIT "the texts of a chunk are larger than max_event_bytes allows"
+
+static const struct {
+    const char *name;
+    size_t len;
+} KEYS[] = {
+    {"", 0},           {"id", 2},          {"name", 4},      {"text", 4},           {"audio", 5},
+    {"delta", 5},      {"error", 5},       {"index", 5},     {"model", 5},          {"usage", 5},
+    {"images", 6},     {"object", 6},      {"choices", 7},   {"content", 7},        {"message", 7},
+    {"refusal", 7},    {"function", 8},    {"logprobs", 8},  {"arguments", 9},      {"reasoning", 9},
+    {"token_ids", 9},  {"tool_calls", 10}, {"stop_reason", 11}, {"finish_reason", 13}, {"function_call", 13},
+    {"reasoning_content", 17},
+};
+
+enum vllm_key vllm_key_of(const struct vllm_json_string *name) {
+    for (size_t i = 1; i < sizeof KEYS / sizeof KEYS[0]; i++) {
+        bool same = name->plain ? name->raw.len == KEYS[i].len && memcmp(name->raw.ptr, KEYS[i].name, KEYS[i].len) == 0
+                                : vllm_json_string_is(name, KEYS[i].name);
+        if (same) {
+            return (enum vllm_key)i;
+        }
+    }
+    return VLLM_KEY_OTHER;
+}
+
+void vllm_value_read(struct vllm_json *j, struct vllm_value *value) {
+    value->type = vllm_json_peek(j);
+    if (value->type != VLLM_JSON_STRING) {
+        if (!vllm_json_skip(j, &value->raw)) {
+            value->type = VLLM_JSON_INVALID;
+        }
+    } else if (vllm_json_string(j, &value->string)) {
+        value->raw.ptr = value->string.raw.ptr - 1;
+        value->raw.len = value->string.raw.len + 2;
+    } else {
+        value->type = VLLM_JSON_INVALID;
+    }
+}
+
+bool vllm_value_is_given(const struct vllm_value *value) {
+    switch (value->type) {
+    case VLLM_JSON_INVALID:
+    case VLLM_JSON_NULL:
+        return false;
+    case VLLM_JSON_BOOL:
+        return value->raw.ptr[0] == 't';
+    case VLLM_JSON_NUMBER:
+        return true;
+    default:
+        return value->raw.len > 2;
+    }
+}
+
+int64_t vllm_value_index(const struct vllm_value *value, int64_t fallback) {
+    struct vllm_number number;
+    bool good = value->type == VLLM_JSON_NUMBER && vllm_number_read(value->raw.ptr, value->raw.len, &number) == VLLM_OK &&
+                number.is_integer && number.integer >= 0;
+    return good ? number.integer : fallback;
+}
+
+void vllm_gather_init(struct vllm_gather *gather, const struct vllm_alloc *alloc, const struct vllm_chunk_limits *limits) {
+    memset(gather, 0, sizeof *gather);
+    gather->alloc = *alloc;
+    gather->limits = *limits;
+    vllm_buf_init(&gather->scratch, &gather->alloc, SIZE_MAX / 2);
+}
+
+static void free_deltas(struct vllm_gather *gather, struct vllm_deltas *deltas) {
+    if (deltas->items) {
+        gather->alloc.fn(gather->alloc.ud, deltas->items, deltas->cap * sizeof *deltas->items, 0);
+    }
+}
+
+void vllm_gather_free(struct vllm_gather *gather) {
+    vllm_buf_free(&gather->scratch);
+    free_deltas(gather, &gather->deltas);
+    free_deltas(gather, &gather->tools);
+}
+
+void vllm_gather_begin(struct vllm_gather *gather, size_t json_len) {
+    if (gather->scratch.cap > KEPT_SCRATCH_BYTES) {
+        vllm_buf_free(&gather->scratch);
+    }
+    vllm_buf_clear(&gather->scratch);
+    gather->deltas.count = 0;
+    gather->tools.count = 0;
+    gather->json_len = json_len;
+    gather->status = VLLM_OK;
+    gather->why = NULL;
+}
+
+bool vllm_gather_fail(struct vllm_gather *gather, enum vllm_status status, const char *why) {
+    if (gather->status == VLLM_OK) {
+        gather->status = status;
+        gather->why = why;
+    }
+    return false;
+}
+
+static bool grow(struct vllm_gather *gather, struct vllm_deltas *deltas) {
+    size_t size = sizeof *deltas->items, cap = deltas->cap ? deltas->cap * 2 : 8;
+    if (cap > SIZE_MAX / size) {
+        return vllm_gather_fail(gather, VLLM_ENOMEM, NO_MEMORY);
+    }
+    void *grown = gather->alloc.fn(gather->alloc.ud, deltas->items, deltas->cap * size, cap * size);
+    if (!grown) {
+        return vllm_gather_fail(gather, VLLM_ENOMEM, NO_MEMORY);
+    }
+    deltas->items = grown;
+    deltas->cap = cap;
+    return true;
+}
+
+struct vllm_delta *vllm_gather_add(struct vllm_gather *gather, struct vllm_deltas *deltas, enum vllm_delta_kind kind) {
+    if (deltas->count >= gather->limits.max_deltas) {
+        vllm_gather_fail(gather, VLLM_ELIMIT, "a chunk has too many parts");
+        return NULL;
+    }
+    if (deltas->count == deltas->cap && !grow(gather, deltas)) {
+        return NULL;
+    }
+    struct vllm_delta *delta = &deltas->items[deltas->count++];
+    memset(delta, 0, sizeof *delta);
+    delta->kind = kind;
+    delta->index = -1;
+    return delta;
+}
+
+/* Room for all that a chunk can decode to is made at its first decoded string, so that earlier slices stay valid: repair makes
+ * at most three bytes of one, and each byte of the chunk is decoded at most once. */
+static bool reserve_scratch(struct vllm_gather *gather) {
+    enum vllm_status status = VLLM_ELIMIT;
+    if (gather->json_len <= SIZE_MAX / 6) {
+        status = gather->scratch.len > 0 ? VLLM_OK : vllm_buf_reserve(&gather->scratch, gather->json_len * 3);
+    }
+    return status == VLLM_OK || vllm_gather_fail(gather, status, status == VLLM_ENOMEM ? NO_MEMORY : SCRATCH_LIMIT);
+}
+
+static struct vllm_slice take_scratch(struct vllm_gather *gather, size_t before, enum vllm_status status) {
+    struct vllm_slice value = {NULL, 0};
+    if (status == VLLM_OK && gather->scratch.len > gather->limits.max_scratch) {
+        status = VLLM_ELIMIT;
+    }
+    if (status == VLLM_OK) {
+        value.ptr = gather->scratch.data + before;
+        value.len = gather->scratch.len - before;
+    } else {
+        vllm_gather_fail(gather, status, status == VLLM_ENOMEM ? NO_MEMORY : SCRATCH_LIMIT);
+    }
+    return value;
+}
+
+struct vllm_slice vllm_gather_text(struct vllm_gather *gather, const struct vllm_value *value) {
+    struct vllm_slice absent = {NULL, 0};
+    if (value->type != VLLM_JSON_STRING || value->string.raw.len == 0) {
+        return absent;
+    }
+    if (value->string.plain) {
+        return value->string.raw;
+    }
+    if (!reserve_scratch(gather)) {
+        return absent;
+    }
+    size_t before = gather->scratch.len;
+    return take_scratch(gather, before, vllm_json_string_value(&value->string, true, &gather->scratch));
+}
+
+struct vllm_slice vllm_gather_json(struct vllm_gather *gather, const struct vllm_value *value) {
+    const char *p = value->raw.ptr, *end = p + value->raw.len;
+    struct vllm_slice absent = {NULL, 0};
+    bool well_formed = true;
+    while (p < end && well_formed) {
+        p += vllm_utf8_step(p, end, &well_formed);
+    }
+    if (well_formed) {
+        return value->raw;
+    }
+    if (!reserve_scratch(gather)) {
+        return absent;
+    }
+    size_t before = gather->scratch.len;
+    enum vllm_status status = VLLM_OK;
+    for (p = value->raw.ptr; p < end && status == VLLM_OK;) {
+        size_t len = vllm_utf8_step(p, end, &well_formed);
+        status = well_formed ? vllm_buf_append(&gather->scratch, p, len) : vllm_buf_text(&gather->scratch, "\xEF\xBF\xBD");
+        p += len;
+    }
+    return take_scratch(gather, before, status);
+}

@@ -1,0 +1,81 @@
+/* What chunk.c and choice.c share: the JSON values of one chunk as they are passed over, and the list of deltas they become. */
+#ifndef VLLM_DELTA_H
+#define VLLM_DELTA_H
+
+#include "chunk.h"
+
+/* The names that mean something anywhere in a chunk. */
+enum vllm_key {
+    VLLM_KEY_OTHER,
+    VLLM_KEY_ID,
+    VLLM_KEY_NAME,
+    VLLM_KEY_TEXT,
+    VLLM_KEY_AUDIO,
+    VLLM_KEY_DELTA,
+    VLLM_KEY_ERROR,
+    VLLM_KEY_INDEX,
+    VLLM_KEY_MODEL,
+    VLLM_KEY_USAGE,
+    VLLM_KEY_IMAGES,
+    VLLM_KEY_OBJECT,
+    VLLM_KEY_CHOICES,
+    VLLM_KEY_CONTENT,
+    VLLM_KEY_MESSAGE,
+    VLLM_KEY_REFUSAL,
+    VLLM_KEY_FUNCTION,
+    VLLM_KEY_LOGPROBS,
+    VLLM_KEY_ARGUMENTS,
+    VLLM_KEY_REASONING,
+    VLLM_KEY_TOKEN_IDS,
+    VLLM_KEY_TOOL_CALLS,
+    VLLM_KEY_STOP_REASON,
+    VLLM_KEY_FINISH_REASON,
+    VLLM_KEY_FUNCTION_CALL,
+    VLLM_KEY_REASONING_CONTENT
+};
+enum vllm_key vllm_key_of(const struct vllm_json_string *name);
+
+/* One value; all zero: absent. */
+struct vllm_value {
+    enum vllm_json_type type;
+    struct vllm_json_string string; /* when it is one */
+    struct vllm_slice raw;          /* its JSON text */
+};
+/* Consumes the value at the cursor. After a fault it is absent, and the cursor knows. */
+void vllm_value_read(struct vllm_json *j, struct vllm_value *value);
+bool vllm_value_is_given(const struct vllm_value *value); /* there, and neither null nor false nor empty */
+int64_t vllm_value_index(const struct vllm_value *value, int64_t fallback); /* a whole number from 0 */
+
+struct vllm_deltas {
+    struct vllm_delta *items;
+    size_t count, cap;
+};
+
+/* Where the deltas of one chunk are gathered. The first failure sticks. */
+struct vllm_gather {
+    struct vllm_alloc alloc;
+    struct vllm_chunk_limits limits;
+    struct vllm_deltas deltas;
+    struct vllm_deltas tools;   /* fragments that wait until the rest of their choice is known */
+    struct vllm_buf scratch;    /* decoded strings; never moves while a chunk is read */
+    size_t json_len;            /* of the chunk */
+    struct vllm_slice text_raw; /* what the last text or reasoning delta looked like in the chunk */
+    enum vllm_status status;
+    const char *why;
+};
+void vllm_gather_init(struct vllm_gather *gather, const struct vllm_alloc *alloc, const struct vllm_chunk_limits *limits);
+void vllm_gather_free(struct vllm_gather *gather);
+void vllm_gather_begin(struct vllm_gather *gather, size_t json_len);
+bool vllm_gather_fail(struct vllm_gather *gather, enum vllm_status status, const char *why); /* false */
+/* A new delta, empty but for `kind` and index -1; or NULL, and the gathering has failed. */
+struct vllm_delta *vllm_gather_add(struct vllm_gather *gather, struct vllm_deltas *deltas, enum vllm_delta_kind kind);
+
+/* The text of a string that is not empty (halves of surrogate pairs kept at its ends); absent for every other value. */
+struct vllm_slice vllm_gather_text(struct vllm_gather *gather, const struct vllm_value *value);
+/* The JSON text of a value, its UTF-8 repaired, for what will be sent back as it is. */
+struct vllm_slice vllm_gather_json(struct vllm_gather *gather, const struct vllm_value *value);
+
+/* Reads the entry of `choices` at the cursor and adds its deltas. */
+void vllm_choice_read(struct vllm_gather *gather, struct vllm_json *j);
+
+#endif

@@ -1,0 +1,412 @@
+/* Deltas → the message of a turn, as far as it has come.
+ * Bounds: choices, calls of a choice, and max_message_bytes for all texts, arguments, names and token data together. Texts grow by doubling
+ * and are never copied out; a choice never moves once it was made. Nothing is judged before its choice is over. */
+#include "message.h"
+
+#include <string.h>
+
+#include "pieces.h"
+
+#define NO_MEMORY "no memory"
+
+static void init_choice(struct vllm_message *message, struct vllm_choice *choice, int64_t number) {
+    size_t max = message->limits.max_message_bytes;
+    memset(choice, 0, sizeof *choice);
+    choice->number = number;
+    for (size_t i = 0; i < VLLM_TEXT_KINDS; i++) {
+        vllm_buf_init(&choice->texts[i], &message->alloc, SIZE_MAX / 2);
+    }
+    vllm_buf_init(&choice->media, &message->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&choice->logprobs, &message->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&choice->token_ids, &message->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&choice->finish_reason, &message->alloc, max);
+    vllm_buf_init(&choice->stop_reason, &message->alloc, max);
+    vllm_calls_init(&choice->calls, &message->alloc, message->limits.max_tool_calls, SIZE_MAX / 2);
+}
+
+static void free_choice(struct vllm_message *message, struct vllm_choice *choice) {
+    for (size_t i = 0; i < VLLM_TEXT_KINDS; i++) {
+        vllm_buf_free(&choice->texts[i]);
+    }
+    vllm_buf_free(&choice->media);
+    vllm_buf_free(&choice->logprobs);
+    vllm_buf_free(&choice->token_ids);
+    vllm_buf_free(&choice->finish_reason);
+    vllm_buf_free(&choice->stop_reason);
+    vllm_calls_free(&choice->calls);
+    message->alloc.fn(message->alloc.ud, choice, sizeof *choice, 0);
+}
+
+void vllm_message_init(struct vllm_message *message, const struct vllm_alloc *alloc, const struct vllm_turn_options *limits) {
+    memset(message, 0, sizeof *message);
+    message->alloc = *alloc;
+    message->limits = *limits;
+    vllm_buf_init(&message->id, &message->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&message->model, &message->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&message->usage, &message->alloc, SIZE_MAX / 2);
+}
+
+void vllm_message_free(struct vllm_message *message) {
+    for (size_t i = 0; i < message->count; i++) {
+        free_choice(message, message->choices[i]);
+    }
+    if (message->choices) {
+        message->alloc.fn(message->alloc.ud, message->choices, message->cap * sizeof *message->choices, 0);
+    }
+    vllm_buf_free(&message->id);
+    vllm_buf_free(&message->model);
+    vllm_buf_free(&message->usage);
+}
+
+static enum vllm_status fail(struct vllm_message *message, enum vllm_status status, const char *limit) {
+    if (status != VLLM_OK) {
+        message->why = status == VLLM_ENOMEM ? NO_MEMORY : limit;
+    }
+    return status;
+}
+
+/* Before `len` bytes more are kept. */
+static enum vllm_status spend(struct vllm_message *message, size_t len) {
+    if (len > message->limits.max_message_bytes - message->used) {
+        return fail(message, VLLM_ELIMIT, "the answer is larger than max_message_bytes");
+    }
+    message->used += len;
+    return VLLM_OK;
+}
+
+static enum vllm_status keep(struct vllm_message *message, struct vllm_buf *buf, struct vllm_slice text) {
+    enum vllm_status status = spend(message, text.len);
+    return status == VLLM_OK ? fail(message, vllm_buf_append(buf, text.ptr, text.len), NO_MEMORY) : status;
+}
+
+static enum vllm_status keep_first(struct vllm_message *message, struct vllm_buf *buf, struct vllm_slice text) {
+    return buf->len > 0 || text.len == 0 ? VLLM_OK : keep(message, buf, text);
+}
+
+enum vllm_status vllm_message_envelope(struct vllm_message *message, const struct vllm_delta *delta) {
+    enum vllm_status status = keep_first(message, &message->id, delta->id);
+    return status == VLLM_OK ? keep_first(message, &message->model, delta->model) : status;
+}
+
+enum vllm_status vllm_message_usage(struct vllm_message *message, struct vllm_slice raw) {
+    vllm_buf_clear(&message->usage);
+    return fail(message, vllm_buf_append(&message->usage, raw.ptr, raw.len), NO_MEMORY);
+}
+
+/* Choices ------------------------------------------------------------------------------------------------------------ */
+
+static enum vllm_status grow(struct vllm_message *message) {
+    size_t cap = message->cap ? message->cap * 2 : 4, size = sizeof *message->choices;
+    void *grown = cap > SIZE_MAX / size
+                      ? NULL
+                      : message->alloc.fn(message->alloc.ud, message->choices, message->cap * size, cap * size);
+    if (!grown) {
+        return fail(message, VLLM_ENOMEM, NO_MEMORY);
+    }
+    message->choices = grown;
+    message->cap = cap;
+    return VLLM_OK;
+}
+
+/* The first place whose choice is not below `number`. */
+static size_t place_of(const struct vllm_message *message, int64_t number) {
+    size_t low = 0, high = message->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (message->choices[middle]->number < number) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+enum vllm_status vllm_message_choice(struct vllm_message *message, int64_t number, struct vllm_choice **out) {
+    size_t place = place_of(message, number);
+    if (place < message->count && message->choices[place]->number == number) {
+        *out = message->choices[place];
+        return VLLM_OK;
+    }
+    if (message->count >= message->limits.max_choices) {
+        return fail(message, VLLM_ELIMIT, "the answer has more choices than max_choices");
+    }
+    enum vllm_status status = message->count == message->cap ? grow(message) : VLLM_OK;
+    if (status != VLLM_OK) {
+        return status;
+    }
+    struct vllm_choice *choice = message->alloc.fn(message->alloc.ud, NULL, 0, sizeof *choice);
+    if (!choice) {
+        return fail(message, VLLM_ENOMEM, NO_MEMORY);
+    }
+    init_choice(message, choice, number);
+    memmove(message->choices + place + 1, message->choices + place, (message->count - place) * sizeof *message->choices);
+    message->choices[place] = choice;
+    message->count++;
+    *out = choice;
+    return VLLM_OK;
+}
+
+enum vllm_status vllm_message_text(struct vllm_message *message, struct vllm_choice *choice, enum vllm_part_kind kind,
+                                   struct vllm_slice piece) {
+    enum vllm_status status = spend(message, piece.len);
+    return status == VLLM_OK ? fail(message, vllm_pieces_append(&choice->texts[kind], &choice->half, piece), NO_MEMORY) : status;
+}
+
+/* Appends `items` (values and the commas between them) to the array in `buf`: all or nothing, so that it stays readable. */
+static enum vllm_status add_items(struct vllm_message *message, struct vllm_buf *buf, struct vllm_slice items) {
+    enum vllm_status status = spend(message, items.len);
+    if (status == VLLM_OK) {
+        status = fail(message, items.len > SIZE_MAX - 2 ? VLLM_ENOMEM : vllm_buf_reserve(buf, items.len + 2), NO_MEMORY);
+    }
+    if (status == VLLM_OK) {
+        char *p = buf->data + (buf->len > 0 ? buf->len - 1 : 0);
+        *p++ = buf->len > 0 ? ',' : '[';
+        memcpy(p, items.ptr, items.len);
+        p[items.len] = ']';
+        buf->len = (size_t)(p + items.len + 1 - buf->data);
+    }
+    return status;
+}
+
+/* The inside of an array; nothing for an empty one and for every other value. */
+static struct vllm_slice items_of(struct vllm_slice raw) {
+    struct vllm_slice none = {NULL, 0};
+    struct vllm_json j;
+    vllm_json_init(&j, raw.ptr, raw.len, VLLM_JSON_MAX_DEPTH);
+    if (vllm_json_peek(&j) != VLLM_JSON_ARRAY || !vllm_json_enter(&j) || !vllm_json_element(&j)) {
+        return none;
+    }
+    struct vllm_slice items = {raw.ptr + 1, raw.len - 2};
+    return items;
+}
+
+/* logprobs of chat answers are an object with the list in `content`. */
+static struct vllm_slice logprobs_list(struct vllm_slice raw, unsigned max_depth) {
+    struct vllm_slice list = {NULL, 0}, value;
+    struct vllm_json j;
+    struct vllm_json_string key;
+    vllm_json_init(&j, raw.ptr, raw.len, max_depth);
+    bool more = vllm_json_peek(&j) == VLLM_JSON_OBJECT && vllm_json_enter(&j);
+    while (more && vllm_json_member(&j, &key) && vllm_json_skip(&j, &value)) {
+        if (vllm_json_string_is(&key, "content")) {
+            list = value;
+        }
+    }
+    return list;
+}
+
+enum vllm_status vllm_message_media(struct vllm_message *message, struct vllm_choice *choice, struct vllm_slice raw) {
+    return add_items(message, &choice->media, raw);
+}
+
+enum vllm_status vllm_message_tokens(struct vllm_message *message, struct vllm_choice *choice, const struct vllm_delta *delta) {
+    struct vllm_slice logprobs = items_of(logprobs_list(delta->raw, message->limits.max_depth));
+    struct vllm_slice token_ids = items_of(delta->token_ids);
+    enum vllm_status status = logprobs.ptr ? add_items(message, &choice->logprobs, logprobs) : VLLM_OK;
+    return status == VLLM_OK && token_ids.ptr ? add_items(message, &choice->token_ids, token_ids) : status;
+}
+
+enum vllm_status vllm_message_finish(struct vllm_message *message, struct vllm_choice *choice, const struct vllm_delta *delta) {
+    enum vllm_status status = keep_first(message, &choice->finish_reason, delta->text);
+    choice->finished = choice->finished || status == VLLM_OK;
+    return status == VLLM_OK ? keep_first(message, &choice->stop_reason, delta->raw) : status;
+}
+
+/* Calls -------------------------------------------------------------------------------------------------------------- */
+
+struct vllm_slice vllm_message_news(const struct vllm_buf *text, struct vllm_slice whole) {
+    size_t shared = text->len < whole.len ? text->len : whole.len;
+    if (shared > 0 && memcmp(text->data, whole.ptr, shared) == 0) {
+        whole.ptr += shared;
+        whole.len -= shared;
+    }
+    return whole;
+}
+
+enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_choice *choice, const struct vllm_delta *fragment,
+                                   struct vllm_call_change *change) {
+    enum vllm_status status = vllm_calls_route(&choice->calls, fragment, &change->place, &change->is_new);
+    if (status != VLLM_OK) {
+        return fail(message, status, "a choice has more tool calls than max_tool_calls");
+    }
+    struct vllm_call *call = &choice->calls.items[change->place];
+    struct vllm_slice text = fragment->text;
+    change->from = call->arguments.len;
+    change->news = false;
+    if (fragment->whole && text.ptr) {
+        text = vllm_message_news(&call->arguments, text);
+    }
+    if (call->ended) {
+        return fail(message, text.len > 0 ? VLLM_ESYNTAX : VLLM_OK, "arguments came for a tool call that had ended");
+    }
+    size_t named = call->id.len + call->name.len;
+    status = fail(message, vllm_call_name(call, fragment, &change->news), NO_MEMORY);
+    if (status == VLLM_OK) {
+        status = spend(message, call->id.len + call->name.len - named);
+    }
+    if (status == VLLM_OK && text.len > 0) {
+        status = spend(message, text.len);
+        status = status == VLLM_OK ? fail(message, vllm_pieces_append(&call->arguments, &call->half, text), NO_MEMORY) : status;
+    }
+    change->news = change->news || call->arguments.len > change->from;
+    return status;
+}
+
+static bool is_blank(const struct vllm_buf *buf) {
+    for (size_t i = 0; i < buf->len; i++) {
+        char c = buf->data[i];
+        if (c != ' ' && c != '\t' && c != '\r' && c != '\n') {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t hash(uint64_t value, const struct vllm_buf *text) {
+    for (size_t i = 0; i < text->len; i++) {
+        value = (value ^ (unsigned char)text->data[i]) * UINT64_C(0x100000001B3); /* FNV-1a */
+    }
+    return value;
+}
+
+/* Nine letters and digits, the one form that every server accepts. Within 2^53 the steps can be undone, so that two calls of a response
+ * never get the same. */
+static enum vllm_status make_id(struct vllm_message *message, const struct vllm_choice *choice, size_t place) {
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    const uint64_t mask = (UINT64_C(1) << 53) - 1;
+    struct vllm_call *call = &choice->calls.items[place];
+    uint64_t seed = hash(UINT64_C(0xCBF29CE484222325), &message->id);
+    if (message->id.len == 0) { /* two turns without response ids should differ, too */
+        seed = hash(hash(seed, &call->name), &call->arguments);
+    }
+    uint64_t value = ((uint64_t)choice->number << 26 ^ (uint64_t)place) & mask;
+    char text[9];
+    for (int i = 0; i < 3; i++) {
+        value = (value * UINT64_C(0x9E3779B97F4A7C15) + (seed >> 11)) & mask;
+        value ^= value >> 27;
+    }
+    for (size_t i = 0; i < sizeof text; i++) {
+        text[i] = digits[value % 62];
+        value /= 62;
+    }
+    return fail(message, vllm_buf_append(&call->id, text, sizeof text), NO_MEMORY);
+}
+
+/* Why nobody may trust that the choice's calls are all there, or NULL. */
+static const char *cut_reason(const struct vllm_choice *choice) {
+    static const struct {
+        const char *finish, *why;
+    } cuts[] = {
+        {"length", "the answer was cut off at its length limit"},
+        {"content_filter", "the answer was stopped by a content filter"},
+        {"abort", "the server aborted the answer"},
+        {"cancelled", "the server cancelled the answer"},
+        {"error", "the server failed during the answer"},
+        {"repetition", "the answer was stopped because it repeated itself"},
+    };
+    if (!choice->finished) {
+        return "the answer ended without a finish reason";
+    }
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        if (choice->finish_reason.len == strlen(cuts[i].finish) &&
+            memcmp(choice->finish_reason.data, cuts[i].finish, choice->finish_reason.len) == 0) {
+            return cuts[i].why;
+        }
+    }
+    return NULL;
+}
+
+static const char *call_fault(const struct vllm_message *message, const struct vllm_call *call) {
+    struct vllm_json j;
+    if (call->name.len == 0) {
+        return "the call names no tool";
+    }
+    if (!vllm_json_check(call->arguments.data, call->arguments.len, message->limits.max_depth, &j)) {
+        return j.status == VLLM_ELIMIT ? "the arguments are nested too deeply" : "the arguments are not valid JSON";
+    }
+    vllm_json_init(&j, call->arguments.data, call->arguments.len, message->limits.max_depth);
+    return vllm_json_peek(&j) == VLLM_JSON_OBJECT ? NULL : "the arguments are not a JSON object";
+}
+
+enum vllm_status vllm_message_judge(struct vllm_message *message, const struct vllm_choice *choice, size_t place) {
+    struct vllm_call *call = &choice->calls.items[place];
+    const char *cut = cut_reason(choice);
+    enum vllm_status status = VLLM_OK;
+    if (call->id.len == 0) {
+        status = make_id(message, choice, place);
+    }
+    if (status == VLLM_OK && !cut && is_blank(&call->arguments)) {
+        vllm_buf_clear(&call->arguments);
+        status = fail(message, vllm_buf_text(&call->arguments, "{}"), NO_MEMORY);
+    }
+    call->invalid = cut ? cut : call_fault(message, call);
+    return status;
+}
+
+/* Reading ------------------------------------------------------------------------------------------------------------ */
+
+struct vllm_slice vllm_message_view(const struct vllm_buf *buf) {
+    struct vllm_slice view = {buf->len > 0 ? buf->data : NULL, buf->len};
+    return view;
+}
+
+bool vllm_message_any_finished(const struct vllm_message *message) {
+    for (size_t i = 0; i < message->count; i++) {
+        if (message->choices[i]->finished) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool vllm_message_complete(const struct vllm_message *message) {
+    for (size_t i = 0; i < message->count; i++) {
+        if (!message->choices[i]->finished) {
+            return false;
+        }
+    }
+    return message->count > 0;
+}
+
+static void read_counter(struct vllm_slice raw, int64_t *out) {
+    struct vllm_number number;
+    if (vllm_number_read(raw.ptr, raw.len, &number) == VLLM_OK && number.is_integer) {
+        *out = number.integer;
+    }
+}
+
+/* The counters of an object of usage, one level below included. */
+static void read_counters(struct vllm_slice raw, struct vllm_usage *usage, bool details) {
+    struct vllm_json j;
+    struct vllm_json_string key;
+    struct vllm_slice value;
+    vllm_json_init(&j, raw.ptr, raw.len, VLLM_JSON_MAX_DEPTH);
+    bool more = vllm_json_peek(&j) == VLLM_JSON_OBJECT && vllm_json_enter(&j);
+    while (more && vllm_json_member(&j, &key) && vllm_json_skip(&j, &value)) {
+        if (details) {
+            if (vllm_json_string_is(&key, "cached_tokens")) {
+                read_counter(value, &usage->cached_tokens);
+            } else if (vllm_json_string_is(&key, "reasoning_tokens")) {
+                read_counter(value, &usage->reasoning_tokens);
+            }
+        } else if (vllm_json_string_is(&key, "prompt_tokens")) {
+            read_counter(value, &usage->prompt_tokens);
+        } else if (vllm_json_string_is(&key, "completion_tokens")) {
+            read_counter(value, &usage->completion_tokens);
+        } else if (vllm_json_string_is(&key, "total_tokens")) {
+            read_counter(value, &usage->total_tokens);
+        } else if (vllm_json_string_is(&key, "prompt_tokens_details") || vllm_json_string_is(&key, "completion_tokens_details")) {
+            read_counters(value, usage, true);
+        }
+    }
+}
+
+void vllm_message_read_usage(const struct vllm_message *message, struct vllm_usage *usage) {
+    struct vllm_usage none = {-1, -1, -1, -1, -1, {NULL, 0}};
+    *usage = none;
+    usage->raw = vllm_message_view(&message->usage);
+    if (usage->raw.ptr) {
+        read_counters(usage->raw, usage, false);
+    }
+}

@@ -1,0 +1,77 @@
+/* The growing message of one turn: its choices, their texts, calls and ends. It knows nothing of events; the few fields that say how far
+ * the events of a choice have come belong to parts.c. */
+#ifndef VLLM_MESSAGE_H
+#define VLLM_MESSAGE_H
+
+#include "calls.h"
+#include "turn.h"
+
+#define VLLM_TEXT_KINDS 3 /* text, reasoning, refusal: the first of enum vllm_part_kind */
+#define VLLM_PART_KINDS 5
+#define VLLM_PART_ID_MAX 72
+
+struct vllm_choice {
+    int64_t number;
+    struct vllm_buf texts[VLLM_TEXT_KINDS];
+    struct vllm_buf media, logprobs, token_ids; /* JSON arrays with their brackets; empty: none */
+    struct vllm_buf finish_reason, stop_reason; /* the first that came */
+    struct vllm_calls calls;
+    bool finished; /* it has a finish reason */
+    /* parts.c's: */
+    bool open;                   /* a part of kind open_kind, a text kind, is open */
+    enum vllm_part_kind open_kind;
+    size_t open_at;              /* where its text begins in `texts` */
+    uint32_t half;               /* of its text; see pieces.h */
+    size_t parts[VLLM_PART_KINDS]; /* begun so far; not counted for calls */
+    char part[VLLM_PART_ID_MAX]; /* id of the open part */
+    size_t part_len;
+    char other_part[VLLM_PART_ID_MAX]; /* id of the call or media part in the event at hand */
+    size_t calls_ended;          /* calls before this one have ended */
+    bool ended;                  /* the choice was ended */
+};
+
+/* What a fragment of a call did. */
+struct vllm_call_change {
+    size_t place, from; /* the call, and where in its arguments the fragment begins */
+    bool is_new;        /* it began the call */
+    bool news;          /* it brought an id, a name or arguments */
+};
+
+struct vllm_message {
+    struct vllm_alloc alloc;
+    struct vllm_turn_options limits;
+    struct vllm_choice **choices; /* ascending by number */
+    size_t count, cap;
+    size_t used;                  /* of max_message_bytes */
+    struct vllm_buf id, model, usage;
+    const char *why; /* after a failure: which bound */
+};
+
+void vllm_message_init(struct vllm_message *message, const struct vllm_alloc *alloc, const struct vllm_turn_options *limits);
+void vllm_message_free(struct vllm_message *message);
+
+/* Every one of these: VLLM_OK, VLLM_ENOMEM or VLLM_ELIMIT, and then `why` is set. */
+VLLM_NODISCARD enum vllm_status vllm_message_envelope(struct vllm_message *message, const struct vllm_delta *delta); /* the first id and model stay */
+VLLM_NODISCARD enum vllm_status vllm_message_usage(struct vllm_message *message, struct vllm_slice raw);             /* the last one stays */
+VLLM_NODISCARD enum vllm_status vllm_message_choice(struct vllm_message *message, int64_t number, struct vllm_choice **out);
+VLLM_NODISCARD enum vllm_status vllm_message_text(struct vllm_message *message, struct vllm_choice *choice, enum vllm_part_kind kind,
+                                                  struct vllm_slice piece);
+VLLM_NODISCARD enum vllm_status vllm_message_media(struct vllm_message *message, struct vllm_choice *choice, struct vllm_slice raw);
+VLLM_NODISCARD enum vllm_status vllm_message_tokens(struct vllm_message *message, struct vllm_choice *choice,
+                                                    const struct vllm_delta *delta);
+VLLM_NODISCARD enum vllm_status vllm_message_finish(struct vllm_message *message, struct vllm_choice *choice,
+                                                    const struct vllm_delta *delta); /* the first reason stays */
+/* VLLM_ESYNTAX as well: arguments for a call that has ended. */
+VLLM_NODISCARD enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_choice *choice, const struct vllm_delta *fragment,
+                                                  struct vllm_call_change *change);
+/* The choice is over for this call: makes a missing id, "{}" of missing arguments, and the verdict. */
+VLLM_NODISCARD enum vllm_status vllm_message_judge(struct vllm_message *message, const struct vllm_choice *choice, size_t place);
+
+/* What of a whole value is news after `text`: a server may send the deltas and then the message, or the message again and again. */
+struct vllm_slice vllm_message_news(const struct vllm_buf *text, struct vllm_slice whole);
+void vllm_message_read_usage(const struct vllm_message *message, struct vllm_usage *usage);
+bool vllm_message_any_finished(const struct vllm_message *message);
+bool vllm_message_complete(const struct vllm_message *message);
+struct vllm_slice vllm_message_view(const struct vllm_buf *buf); /* absent when empty */
+
+#endif

@@ -1,0 +1,307 @@
+/* Bytes of a response body, in any pieces → server-sent events. Source: WHATWG HTML, 9.2.5 (parsing) and 9.2.6 (interpreting).
+ *
+ * Input is copied once into `input`; a line is found there by memchr, once for LF and once for CR, and never searched again.
+ * The data of an event with one data line stays where it lies; further lines are joined in `joined`.
+ * Bounds: the data of one event, and one line (the data and its field name), by max_event_bytes. What was passed over is
+ * dropped when it is more than what is left, so each byte is moved a bounded number of times.
+ * It never judges the bytes: malformed UTF-8 and NUL pass through in data. */
+#include "sse.h"
+
+#include <limits.h>
+#include <string.h>
+
+#define DATA_FIELD "data: "
+
+static const char BYTE_ORDER_MARK[] = "\xEF\xBB\xBF";
+
+struct vllm_sse {
+    struct vllm_alloc alloc;
+    struct vllm_buf input;
+    size_t at;        /* where the current line begins; everything before it is done */
+    size_t cr;        /* no CR lies between `at` and here */
+    size_t lf;        /* no LF lies between `at` and here */
+    bool lf_found;    /* and one lies exactly here */
+    struct vllm_buf joined;
+    size_t data_at, data_len; /* while in_place: the only data line, in `input` */
+    struct vllm_buf type, id;
+    size_t max_event_bytes, max_line_bytes;
+    long retry_ms;
+    enum vllm_status status;
+    bool has_data, in_place;
+    bool delivered; /* the event above was handed out: the next call begins another */
+    bool begun;     /* the question of a byte order mark is settled */
+    bool skip_lf;   /* the last line ended in CR: an LF right behind belongs to it */
+    bool finished, lenient_end;
+};
+
+struct vllm_sse *vllm_sse_new(const struct vllm_alloc *alloc, size_t max_event_bytes, bool lenient_end) {
+    struct vllm_sse *sse = alloc->fn(alloc->ud, NULL, 0, sizeof *sse);
+    if (!sse) {
+        return NULL;
+    }
+    memset(sse, 0, sizeof *sse);
+    size_t field = sizeof DATA_FIELD - 1;
+    sse->alloc = *alloc;
+    sse->max_event_bytes = max_event_bytes;
+    sse->max_line_bytes = max_event_bytes > SIZE_MAX - field ? SIZE_MAX : max_event_bytes + field;
+    sse->lenient_end = lenient_end;
+    sse->retry_ms = -1;
+    vllm_buf_init(&sse->input, &sse->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&sse->joined, &sse->alloc, max_event_bytes);
+    vllm_buf_init(&sse->type, &sse->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&sse->id, &sse->alloc, SIZE_MAX / 2);
+    return sse;
+}
+
+void vllm_sse_free(struct vllm_sse *sse) {
+    if (!sse) {
+        return;
+    }
+    struct vllm_alloc alloc = sse->alloc;
+    vllm_buf_free(&sse->input);
+    vllm_buf_free(&sse->joined);
+    vllm_buf_free(&sse->type);
+    vllm_buf_free(&sse->id);
+    alloc.fn(alloc.ud, sse, sizeof *sse, 0);
+}
+
+static enum vllm_status fail(struct vllm_sse *sse, enum vllm_status status) {
+    if (status != VLLM_OK && sse->status == VLLM_OK) {
+        sse->status = status;
+    }
+    return sse->status;
+}
+
+static void begin_event(struct vllm_sse *sse) {
+    vllm_buf_clear(&sse->joined);
+    vllm_buf_clear(&sse->type);
+    sse->has_data = false;
+    sse->in_place = false;
+    sse->delivered = false;
+}
+
+/* Before `input` changes, or a second data line: the first line moves into `joined`. */
+static enum vllm_status leave_place(struct vllm_sse *sse) {
+    if (!sse->in_place) {
+        return VLLM_OK;
+    }
+    sse->in_place = false;
+    return vllm_buf_append(&sse->joined, sse->input.data + sse->data_at, sse->data_len);
+}
+
+static void drop_passed(struct vllm_sse *sse) {
+    if (sse->at > sse->input.len - sse->at) {
+        vllm_buf_consume(&sse->input, sse->at);
+        sse->cr -= sse->at;
+        sse->lf -= sse->at;
+        sse->at = 0;
+    }
+}
+
+enum vllm_status vllm_sse_feed(struct vllm_sse *sse, const char *bytes, size_t len) {
+    if (sse->status != VLLM_OK) {
+        return sse->status;
+    }
+    if (sse->finished) {
+        return VLLM_EINVALID;
+    }
+    if (sse->delivered) {
+        begin_event(sse);
+    }
+    enum vllm_status status = leave_place(sse);
+    if (status == VLLM_OK) {
+        drop_passed(sse);
+        status = vllm_buf_append(&sse->input, bytes, len);
+    }
+    return fail(sse, status);
+}
+
+enum vllm_status vllm_sse_finish(struct vllm_sse *sse) {
+    sse->finished = true;
+    return sse->status;
+}
+
+static void begin_line(struct vllm_sse *sse, size_t at) {
+    sse->at = at;
+    sse->cr = at;
+    if (sse->lf < at) {
+        sse->lf = at;
+        sse->lf_found = false;
+    }
+}
+
+/* True when the stream's first bytes are known to be a byte order mark (dropped) or not. */
+static bool settle_mark(struct vllm_sse *sse) {
+    size_t have = sse->input.len < 3 ? sse->input.len : 3;
+    bool matches = have > 0 && memcmp(sse->input.data, BYTE_ORDER_MARK, have) == 0;
+    if (have == 0 || (matches && have < 3 && !sse->finished)) {
+        return false;
+    }
+    if (matches && have == 3) {
+        begin_line(sse, 3);
+    }
+    sse->begun = true;
+    return true;
+}
+
+/* The offset of the CR or LF that ends the current line. */
+static bool find_end(struct vllm_sse *sse, size_t *end) {
+    const char *bytes = sse->input.data;
+    if (!sse->lf_found && sse->lf < sse->input.len) {
+        const char *found = memchr(bytes + sse->lf, '\n', sse->input.len - sse->lf);
+        sse->lf_found = found != NULL;
+        sse->lf = found ? (size_t)(found - bytes) : sse->input.len;
+    }
+    if (sse->cr < sse->lf) {
+        const char *found = memchr(bytes + sse->cr, '\r', sse->lf - sse->cr);
+        sse->cr = found ? (size_t)(found - bytes) : sse->lf;
+        if (found) {
+            *end = sse->cr;
+            return true;
+        }
+    }
+    *end = sse->lf;
+    return sse->lf_found;
+}
+
+static enum vllm_status add_data(struct vllm_sse *sse, size_t at, size_t len) {
+    if (!sse->has_data) {
+        if (len > sse->max_event_bytes) {
+            return VLLM_ELIMIT;
+        }
+        sse->has_data = true;
+        sse->in_place = true;
+        sse->data_at = at;
+        sse->data_len = len;
+        return VLLM_OK;
+    }
+    enum vllm_status status = leave_place(sse);
+    if (status == VLLM_OK) {
+        status = vllm_buf_byte(&sse->joined, '\n');
+    }
+    return status == VLLM_OK ? vllm_buf_append(&sse->joined, sse->input.data + at, len) : status;
+}
+
+static void set_retry(struct vllm_sse *sse, const char *digits, size_t len) {
+    long value = 0;
+    for (size_t i = 0; i < len; i++) {
+        int digit = digits[i] - '0';
+        if (digit < 0 || digit > 9 || value > (LONG_MAX - digit) / 10) {
+            return;
+        }
+        value = value * 10 + digit;
+    }
+    if (len > 0) {
+        sse->retry_ms = value;
+    }
+}
+
+static enum vllm_status set_text(struct vllm_buf *buf, const char *value, size_t len) {
+    vllm_buf_clear(buf);
+    return vllm_buf_append(buf, value, len);
+}
+
+static bool name_is(const char *name, size_t len, const char *known) {
+    return strlen(known) == len && memcmp(name, known, len) == 0;
+}
+
+/* A line that is not empty. */
+static enum vllm_status read_field(struct vllm_sse *sse, size_t at, size_t len) {
+    const char *line = sse->input.data + at;
+    const char *colon = memchr(line, ':', len);
+    size_t name_len = colon ? (size_t)(colon - line) : len;
+    size_t skip = colon ? name_len + 1 : len;
+    if (skip < len && line[skip] == ' ') {
+        skip++;
+    }
+    const char *value = line + skip;
+    size_t value_len = len - skip;
+    if (name_is(line, name_len, "data")) {
+        return add_data(sse, at + skip, value_len);
+    }
+    if (name_is(line, name_len, "event")) {
+        return set_text(&sse->type, value, value_len);
+    }
+    if (name_is(line, name_len, "id") && !memchr(value, '\0', value_len)) {
+        return set_text(&sse->id, value, value_len);
+    }
+    if (name_is(line, name_len, "retry")) {
+        set_retry(sse, value, value_len);
+    }
+    return VLLM_OK; /* a comment, or a field nobody knows */
+}
+
+static enum vllm_status deliver(struct vllm_sse *sse, struct vllm_sse_event *event, bool cut) {
+    event->data.ptr = sse->in_place ? sse->input.data + sse->data_at : vllm_buf_view(&sse->joined).ptr;
+    event->data.len = sse->in_place ? sse->data_len : sse->joined.len;
+    event->type = vllm_buf_view(&sse->type);
+    event->id = vllm_buf_view(&sse->id);
+    event->cut = cut;
+    sse->delivered = true;
+    return VLLM_OK;
+}
+
+/* The bytes have ended: what stands behind the last blank line is no event, unless we were asked to be lenient. */
+static enum vllm_status last_event(struct vllm_sse *sse, struct vllm_sse_event *event) {
+    size_t at = sse->at, len = sse->input.len - at;
+    if (!sse->lenient_end) {
+        return VLLM_END;
+    }
+    begin_line(sse, sse->input.len);
+    if (len > 0 && fail(sse, read_field(sse, at, len)) != VLLM_OK) {
+        return sse->status;
+    }
+    return sse->has_data ? deliver(sse, event, true) : VLLM_END;
+}
+
+/* No whole line is there. */
+static enum vllm_status starve(struct vllm_sse *sse, struct vllm_sse_event *event) {
+    if (sse->input.len - sse->at > sse->max_line_bytes) {
+        return fail(sse, VLLM_ELIMIT);
+    }
+    return sse->finished ? last_event(sse, event) : VLLM_MORE;
+}
+
+enum vllm_status vllm_sse_next(struct vllm_sse *sse, struct vllm_sse_event *event) {
+    size_t end;
+    if (sse->status != VLLM_OK) {
+        return sse->status;
+    }
+    if (sse->delivered) {
+        begin_event(sse);
+    }
+    if (!sse->begun && !settle_mark(sse)) {
+        return starve(sse, event);
+    }
+    for (;;) {
+        size_t at = sse->at;
+        if (sse->skip_lf && at < sse->input.len) {
+            sse->skip_lf = false;
+            if (sse->input.data[at] == '\n') {
+                begin_line(sse, ++at);
+            }
+        }
+        if (!find_end(sse, &end)) {
+            return starve(sse, event);
+        }
+        size_t len = end - at;
+        if (len > sse->max_line_bytes) {
+            return fail(sse, VLLM_ELIMIT);
+        }
+        sse->skip_lf = sse->input.data[end] == '\r';
+        begin_line(sse, end + 1);
+        if (len > 0) {
+            if (fail(sse, read_field(sse, at, len)) != VLLM_OK) {
+                return sse->status;
+            }
+        } else if (sse->has_data) {
+            return deliver(sse, event, false);
+        } else {
+            vllm_buf_clear(&sse->type);
+        }
+    }
+}
+
+long vllm_sse_retry_ms(const struct vllm_sse *sse) {
+    return sse->retry_ms;
+}
