@@ -81,8 +81,8 @@ function json.is_array(value)
   return count > 0 and count == length
 end
 
---- A JSON text that is written as it is, for full control of a schema. It is checked here, once. In a table constructor put `assert` around it:
--- a nil there would silently leave the field out.
+--- A JSON text that is written as it is, for full control of a schema. It is checked here, once.
+-- In a table constructor put `assert` around it: a nil there would silently leave the field out.
 ---@param text string
 ---@return table? raw
 ---@return string? message

@@ -1,4 +1,5 @@
-/* A test program: CHECKs, then `return check_report("name")` from main. Prints each failure with its place, and one line at the end. */
+/* A test program: CHECKs, then `return check_report("name")` from main. Prints each failure with its place, and one
+ * line at the end. */
 #ifndef VLLM_CHECK_H
 #define VLLM_CHECK_H
 
@@ -10,8 +11,8 @@
 
 static unsigned long check_count, check_failures;
 
-#define CHECK(cond) check_that((cond) ? 1 : 0, #cond, __FILE__, __LINE__)
-#define CHECK_BYTES(slice, text) check_bytes((slice), (text), strlen(text), #slice, __FILE__, __LINE__)
+#define CHECK(cond)                  check_that((cond) ? 1 : 0, #cond, __FILE__, __LINE__)
+#define CHECK_BYTES(slice, text)     check_bytes((slice), (text), strlen(text), #slice, __FILE__, __LINE__)
 #define CHECK_STATUS(expr, expected) check_status((int)(expr), (int)(expected), #expr, __FILE__, __LINE__)
 
 static inline void check_that(int ok, const char *what, const char *file, int line) {
@@ -30,7 +31,8 @@ static inline void check_status(int got, int expected, const char *what, const c
     }
 }
 
-static inline void check_bytes(struct vllm_slice got, const char *text, size_t len, const char *what, const char *file, int line) {
+static inline void check_bytes(struct vllm_slice got, const char *text, size_t len, const char *what, const char *file,
+                               int line) {
     check_count++;
     if (got.ptr == NULL || got.len != len || memcmp(got.ptr, text, len) != 0) {
         check_failures++;
@@ -44,7 +46,8 @@ static inline int check_report(const char *name) {
     return check_failures == 0 ? 0 : 1;
 }
 
-/* The allocator of the tests: counts live bytes, checks the sizes it is told, and fails on purpose when `left` allocations were made. */
+/* The allocator of the tests: counts live bytes, checks the sizes it is told, and fails on purpose when `left`
+ * allocations were made. */
 struct check_memory {
     size_t live, peak;
     long left; /* -1: never fails */

@@ -5,27 +5,91 @@
 #include "../../src/core/utf8.h"
 
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
-#define FFFD "\xEF\xBF\xBD"
+#define FFFD        "\xEF\xBF\xBD"
 
 struct bytes {
     const char *text;
     size_t len;
 };
-#define BYTES(literal) {literal, sizeof(literal) - 1}
+#define BYTES(literal)                                                                                                 \
+    { literal, sizeof(literal) - 1 }
 
 static void validity(void) {
-    static const struct bytes good[] = {
-        BYTES("0"), BYTES(" \t\r\n1 \t\r\n"), BYTES("-0"), BYTES("1e400"), BYTES("\"\""), BYTES("\"\\u0000\\ud800\""), BYTES("[]"), BYTES("{}"),
-        BYTES("[ ]"), BYTES("{ }"), BYTES("[1,[2],{\"a\":{\"b\":[]}},null]"), BYTES(" { \"a\" : 1 , \"a\" : [ true , false ] } "),
-        BYTES("\"\xFF\xC0\xE2\x82\""), BYTES("\"\x7F\""), BYTES("\"12345678\\\"12345678\""), BYTES("[-1.5E+3,0.0,1e-9]"), BYTES("null")};
-    static const struct bytes bad[] = {
-        BYTES(""), BYTES(" "), BYTES("nul"), BYTES("nulL"), BYTES("nullx"), BYTES("True"), BYTES("NaN"), BYTES("-Infinity"), BYTES("01"),
-        BYTES("1."), BYTES(".5"), BYTES("0x1"), BYTES("+1"), BYTES("-"), BYTES("1e"), BYTES("1 2"), BYTES("[1,]"), BYTES("[,]"), BYTES("[1 2]"),
-        BYTES("[1"), BYTES("["), BYTES("]"), BYTES("[}"), BYTES("{]"), BYTES("{\"a\":1]"), BYTES("[1}"), BYTES("{,}"), BYTES("{\"a\"}"),
-        BYTES("{\"a\":}"), BYTES("{\"a\":1,}"), BYTES("{\"a\" 1}"), BYTES("{1:1}"), BYTES("{\"a\":1 \"b\":2}"), BYTES("\""), BYTES("\"\\\""),
-        BYTES("\"\\x\""), BYTES("\"\\u123\""), BYTES("\"\\u12G4\""), BYTES("\"\\u"), BYTES("\"\n\""), BYTES("\"\x1F\""), BYTES("\"\0\""),
-        BYTES("1\0"), BYTES("\0"), BYTES("[\0]"), BYTES("\xEF\xBB\xBF" "1"), BYTES("//x\n1"), BYTES("[1]/**/"), BYTES("\f1"), BYTES("\xC2\xA0" "1"),
-        BYTES("'a'"), BYTES("{\"a\":1}}"), BYTES("1,"), BYTES("\"1234567890\x01" "234567890\""), BYTES("\"abcdefgh\\'\"")};
+    static const struct bytes good[] = {BYTES("0"),
+                                        BYTES(" \t\r\n1 \t\r\n"),
+                                        BYTES("-0"),
+                                        BYTES("1e400"),
+                                        BYTES("\"\""),
+                                        BYTES("\"\\u0000\\ud800\""),
+                                        BYTES("[]"),
+                                        BYTES("{}"),
+                                        BYTES("[ ]"),
+                                        BYTES("{ }"),
+                                        BYTES("[1,[2],{\"a\":{\"b\":[]}},null]"),
+                                        BYTES(" { \"a\" : 1 , \"a\" : [ true , false ] } "),
+                                        BYTES("\"\xFF\xC0\xE2\x82\""),
+                                        BYTES("\"\x7F\""),
+                                        BYTES("\"12345678\\\"12345678\""),
+                                        BYTES("[-1.5E+3,0.0,1e-9]"),
+                                        BYTES("null")};
+    static const struct bytes bad[] = {BYTES(""),
+                                       BYTES(" "),
+                                       BYTES("nul"),
+                                       BYTES("nulL"),
+                                       BYTES("nullx"),
+                                       BYTES("True"),
+                                       BYTES("NaN"),
+                                       BYTES("-Infinity"),
+                                       BYTES("01"),
+                                       BYTES("1."),
+                                       BYTES(".5"),
+                                       BYTES("0x1"),
+                                       BYTES("+1"),
+                                       BYTES("-"),
+                                       BYTES("1e"),
+                                       BYTES("1 2"),
+                                       BYTES("[1,]"),
+                                       BYTES("[,]"),
+                                       BYTES("[1 2]"),
+                                       BYTES("[1"),
+                                       BYTES("["),
+                                       BYTES("]"),
+                                       BYTES("[}"),
+                                       BYTES("{]"),
+                                       BYTES("{\"a\":1]"),
+                                       BYTES("[1}"),
+                                       BYTES("{,}"),
+                                       BYTES("{\"a\"}"),
+                                       BYTES("{\"a\":}"),
+                                       BYTES("{\"a\":1,}"),
+                                       BYTES("{\"a\" 1}"),
+                                       BYTES("{1:1}"),
+                                       BYTES("{\"a\":1 \"b\":2}"),
+                                       BYTES("\""),
+                                       BYTES("\"\\\""),
+                                       BYTES("\"\\x\""),
+                                       BYTES("\"\\u123\""),
+                                       BYTES("\"\\u12G4\""),
+                                       BYTES("\"\\u"),
+                                       BYTES("\"\n\""),
+                                       BYTES("\"\x1F\""),
+                                       BYTES("\"\0\""),
+                                       BYTES("1\0"),
+                                       BYTES("\0"),
+                                       BYTES("[\0]"),
+                                       BYTES("\xEF\xBB\xBF"
+                                             "1"),
+                                       BYTES("//x\n1"),
+                                       BYTES("[1]/**/"),
+                                       BYTES("\f1"),
+                                       BYTES("\xC2\xA0"
+                                             "1"),
+                                       BYTES("'a'"),
+                                       BYTES("{\"a\":1}}"),
+                                       BYTES("1,"),
+                                       BYTES("\"1234567890\x01"
+                                             "234567890\""),
+                                       BYTES("\"abcdefgh\\'\"")};
     for (size_t i = 0; i < COUNT(good); i++) {
         struct vllm_json j;
         CHECK(vllm_json_check(good[i].text, good[i].len, 8, &j));
@@ -45,7 +109,8 @@ static void validity(void) {
 
 /* Every prefix of a text is invalid, with its end in no readable memory behind it (valgrind and ASan watch). */
 static void truncation(void) {
-    static const char text[] = "{\"a\\u00e9\":[1.5e-3,true,\"\xF0\x9F\x98\x80\\n\"],\"long enough to be scanned by words\":{\"x\":null}}";
+    static const char text[] =
+        "{\"a\\u00e9\":[1.5e-3,true,\"\xF0\x9F\x98\x80\\n\"],\"long enough to be scanned by words\":{\"x\":null}}";
     for (size_t len = 0; len < sizeof text - 1; len++) {
         char *copy = malloc(len ? len : 1);
         if (copy) {
@@ -79,7 +144,8 @@ static void depth(void) {
 }
 
 static void walking(void) {
-    static const char text[] = " { \"n\" : -12 , \"s\":\"a\\nb\", \"list\" : [ 1.5 , [ ] , { } , \"x\" ] ,\"t\":true,\"z\":null,\"o\":{\"k\":[0]} } ";
+    static const char text[] = " { \"n\" : -12 , \"s\":\"a\\nb\", \"list\" : [ 1.5 , [ ] , { } , \"x\" ] "
+                               ",\"t\":true,\"z\":null,\"o\":{\"k\":[0]} } ";
     struct vllm_json j;
     struct vllm_json_string key, string;
     struct vllm_number number;
@@ -129,7 +195,8 @@ static void wrong_types(void) {
     vllm_json_init(&j, NULL, 5, 8);
     CHECK(vllm_json_peek(&j) == VLLM_JSON_INVALID && !vllm_json_skip(&j, NULL) && j.status == VLLM_ESYNTAX);
     vllm_json_init(&j, "{\"a\":1}", 7, 8); /* walked as what it is not */
-    CHECK(vllm_json_enter(&j) && vllm_json_element(&j) && vllm_json_skip(&j, NULL) && !vllm_json_element(&j) && j.status == VLLM_ESYNTAX);
+    CHECK(vllm_json_enter(&j) && vllm_json_element(&j) && vllm_json_skip(&j, NULL) && !vllm_json_element(&j) &&
+          j.status == VLLM_ESYNTAX);
 }
 
 static struct vllm_json_string string_of(const char *text, size_t len) {
@@ -147,15 +214,20 @@ static void string_values(void) {
         struct bytes value, with_halves;
     } cases[] = {
         {BYTES("\"\""), true, BYTES(""), BYTES("")},
-        {BYTES("\"plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80 \xF4\x8F\xBF\xBF\""), true, BYTES("plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80 \xF4\x8F\xBF\xBF"),
+        {BYTES("\"plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80 \xF4\x8F\xBF\xBF\""), true,
+         BYTES("plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80 \xF4\x8F\xBF\xBF"),
          BYTES("plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80 \xF4\x8F\xBF\xBF")},
         {BYTES("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\""), false, BYTES("\"\\/\b\f\n\r\t"), BYTES("\"\\/\b\f\n\r\t")},
-        {BYTES("\"\\u0041\\u00e9\\u20AC\\uFFFF\\u0000\""), false, BYTES("A\xC3\xA9\xE2\x82\xAC\xEF\xBF\xBF\0"), BYTES("A\xC3\xA9\xE2\x82\xAC\xEF\xBF\xBF\0")},
+        {BYTES("\"\\u0041\\u00e9\\u20AC\\uFFFF\\u0000\""), false, BYTES("A\xC3\xA9\xE2\x82\xAC\xEF\xBF\xBF\0"),
+         BYTES("A\xC3\xA9\xE2\x82\xAC\xEF\xBF\xBF\0")},
         {BYTES("\"\\ud83d\\ude00\""), false, BYTES("\xF0\x9F\x98\x80"), BYTES("\xF0\x9F\x98\x80")},
-        {BYTES("\"\\uD800\\uDC00\\uDBFF\\uDFFF\""), false, BYTES("\xF0\x90\x80\x80\xF4\x8F\xBF\xBF"), BYTES("\xF0\x90\x80\x80\xF4\x8F\xBF\xBF")},
+        {BYTES("\"\\uD800\\uDC00\\uDBFF\\uDFFF\""), false, BYTES("\xF0\x90\x80\x80\xF4\x8F\xBF\xBF"),
+         BYTES("\xF0\x90\x80\x80\xF4\x8F\xBF\xBF")},
         {BYTES("\"\\ud83d\""), false, BYTES(FFFD), BYTES("\xED\xA0\xBD")},
         {BYTES("\"\\ude00\""), false, BYTES(FFFD), BYTES("\xED\xB8\x80")},
-        {BYTES("\"\\ude00x\\ud83d\""), false, BYTES(FFFD "x" FFFD), BYTES("\xED\xB8\x80" "x\xED\xA0\xBD")},
+        {BYTES("\"\\ude00x\\ud83d\""), false, BYTES(FFFD "x" FFFD),
+         BYTES("\xED\xB8\x80"
+               "x\xED\xA0\xBD")},
         {BYTES("\"x\\ude00\\ud83dy\""), false, BYTES("x" FFFD FFFD "y"), BYTES("x" FFFD FFFD "y")},
         {BYTES("\"\\ud83d\\ud83d\\ude00\""), false, BYTES(FFFD "\xF0\x9F\x98\x80"), BYTES(FFFD "\xF0\x9F\x98\x80")},
         {BYTES("\"\\ud83d\\u0041\""), false, BYTES(FFFD "A"), BYTES(FFFD "A")},
@@ -168,8 +240,10 @@ static void string_values(void) {
         {BYTES("\"\xE2\x82\""), false, BYTES(FFFD), BYTES(FFFD)},
         {BYTES("\"\xF0\x9F\x98\""), false, BYTES(FFFD), BYTES(FFFD)},
         {BYTES("\"\xF0\x80\x80\x80\""), false, BYTES(FFFD FFFD FFFD FFFD), BYTES(FFFD FFFD FFFD FFFD)},
-        {BYTES("\"\xED\xA0\x80\""), false, BYTES(FFFD FFFD FFFD), BYTES(FFFD FFFD FFFD)}, /* raw halves are never kept */
-        {BYTES("\"\xE0\x9F\xBF\xF4\x90\x80\x80\xF5\""), false, BYTES(FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD), BYTES(FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD)}};
+        {BYTES("\"\xED\xA0\x80\""), false, BYTES(FFFD FFFD FFFD),
+         BYTES(FFFD FFFD FFFD)}, /* raw halves are never kept */
+        {BYTES("\"\xE0\x9F\xBF\xF4\x90\x80\x80\xF5\""), false, BYTES(FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD),
+         BYTES(FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD)}};
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
     struct vllm_buf buf;
@@ -198,8 +272,10 @@ static void string_values(void) {
 }
 
 static void comparing_strings(void) {
-    struct vllm_json_string string = string_of("\"\\u0063ontent\"", 14), nul = string_of("\"a\\u0000b\"", 10), empty = string_of("\"\"", 2);
-    CHECK(vllm_json_string_is(&string, "content") && !vllm_json_string_is(&string, "conten") && !vllm_json_string_is(&string, "contents"));
+    struct vllm_json_string string = string_of("\"\\u0063ontent\"", 14), nul = string_of("\"a\\u0000b\"", 10),
+                            empty = string_of("\"\"", 2);
+    CHECK(vllm_json_string_is(&string, "content") && !vllm_json_string_is(&string, "conten") &&
+          !vllm_json_string_is(&string, "contents"));
     CHECK(!vllm_json_string_is(&string, "") && !vllm_json_string_is(&string, "Content"));
     CHECK(!vllm_json_string_is(&nul, "a") && !vllm_json_string_is(&nul, "ab"));
     CHECK(vllm_json_string_is(&empty, "") && !vllm_json_string_is(&empty, "a"));
@@ -242,8 +318,14 @@ static void writing(void) {
     vllm_buf_init(&buf, &alloc, 1000);
     CHECK_STATUS(vllm_json_write_string(&buf, "\"\\/\b\f\n\r\t\0\x1F\x7F\xE2\x80\xA8", 14), VLLM_OK);
     CHECK_BYTES(vllm_buf_view(&buf), "\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0000\\u001f\x7F\xE2\x80\xA8\"");
-    static const struct bytes bad[] = {BYTES("\x80"), BYTES("ok\xFF"), BYTES("\xC1\xBF"), BYTES("\xED\xA0\x80"), BYTES("\xF4\x90\x80\x80"),
-                                       BYTES("\xE2\x82"), BYTES("\xC3"), BYTES("\n\xF8\x88\x80\x80\x80")};
+    static const struct bytes bad[] = {BYTES("\x80"),
+                                       BYTES("ok\xFF"),
+                                       BYTES("\xC1\xBF"),
+                                       BYTES("\xED\xA0\x80"),
+                                       BYTES("\xF4\x90\x80\x80"),
+                                       BYTES("\xE2\x82"),
+                                       BYTES("\xC3"),
+                                       BYTES("\n\xF8\x88\x80\x80\x80")};
     size_t before = buf.len;
     for (size_t i = 0; i < COUNT(bad); i++) {
         CHECK_STATUS(vllm_json_write_string(&buf, bad[i].text, bad[i].len), VLLM_EUTF8);
@@ -261,7 +343,8 @@ static void writing(void) {
     vllm_buf_free(&buf);
 }
 
-/* All one-, two- and three-byte sequences against the definition: a code point is well-formed if writing it gives the same bytes. */
+/* All one-, two- and three-byte sequences against the definition: a code point is well-formed if writing it gives the
+ * same bytes. */
 static void utf8(void) {
     char bytes[4], again[4];
     unsigned long well_formed_count = 0;
@@ -270,7 +353,8 @@ static void utf8(void) {
         size_t len = vllm_utf8_write(code_point, bytes);
         size_t step = vllm_utf8_step(bytes, bytes + len, &well_formed);
         bool surrogate = code_point >= 0xD800 && code_point <= 0xDFFF;
-        if (well_formed == surrogate || (well_formed && step != len) || (len > 1 && vllm_utf8_step(bytes, bytes + len - 1, &well_formed) > len - 1)) {
+        if (well_formed == surrogate || (well_formed && step != len) ||
+            (len > 1 && vllm_utf8_step(bytes, bytes + len - 1, &well_formed) > len - 1)) {
             CHECK(code_point == UINT32_MAX);
         }
         well_formed_count += !surrogate;
@@ -288,7 +372,8 @@ static void utf8(void) {
     CHECK(vllm_utf8_write(0xE9, again) == 2 && memcmp(again, "\xC3\xA9", 2) == 0);
 }
 
-/* A special byte at every place of a word, with every neighbour: the scan by words must see exactly the special ones. */
+/* A special byte at every place of a word, with every neighbour: the scan by words must see exactly the special ones.
+ */
 static void scan_by_words(void) {
     char text[40];
     for (unsigned byte = 0; byte < 256; byte++) {
@@ -296,7 +381,11 @@ static void scan_by_words(void) {
             for (int fill = 0; fill < 3; fill++) {
                 struct vllm_json_string string;
                 struct vllm_json j;
-                memset(text, fill == 0 ? 'a' : fill == 1 ? '!' : '#', sizeof text); /* neighbours of the quote in the code table */
+                memset(text,
+                       fill == 0   ? 'a'
+                       : fill == 1 ? '!'
+                                   : '#',
+                       sizeof text); /* neighbours of the quote in the code table */
                 text[0] = '"';
                 text[at] = (char)byte;
                 text[35] = '"';

@@ -1,5 +1,6 @@
-/* What the files of the binding share. Rules: a userdata is made first and its resource second; nothing that can raise runs while a resource
- * is not rooted in one; close, __gc and __close go through one release function that may run twice. */
+/* What the files of the binding share. Rules: a userdata is made first and its resource second; nothing that can raise
+ * runs while a resource is not rooted in one; close, __gc and __close go through one release function that may run
+ * twice. */
 #ifndef VLLM_BIND_H
 #define VLLM_BIND_H
 
@@ -78,9 +79,10 @@ static inline int bind_fail(lua_State *L, const char *message) {
     return 2;
 }
 
-/* Field `name` of the options table at `index` (or none: nil): a whole number from `least` to `most`, itself at most 2^48. Raises naming
- * the field. */
-static inline size_t bind_option_size(lua_State *L, int index, const char *name, size_t fallback, size_t least, size_t most) {
+/* Field `name` of the options table at `index` (or none: nil): a whole number from `least` to `most`, itself at most
+ * 2^48. Raises naming the field. */
+static inline size_t bind_option_size(lua_State *L, int index, const char *name, size_t fallback, size_t least,
+                                      size_t most) {
     if (lua_isnoneornil(L, index)) {
         return fallback;
     }
@@ -115,7 +117,8 @@ static inline bool bind_option_bool(lua_State *L, int index, const char *name, b
     return value;
 }
 
-/* A vllm_buf that hangs on a userdata, pushed on the stack: whatever raises, its memory is freed. vllm_buf_free frees it early. */
+/* A vllm_buf that hangs on a userdata, pushed on the stack: whatever raises, its memory is freed. vllm_buf_free frees
+ * it early. */
 struct vllm_buf *bind_new_buf(lua_State *L, size_t max);
 
 /* The metatables and constants of the JSON values; each pushes one value. */
@@ -124,26 +127,28 @@ void bind_push_raw_mt(lua_State *L);
 
 /* JSON → Lua values. */
 struct bind_decode_options {
-    int null_index;   /* absolute stack index of the value that stands for null; 0: core.null */
-    bool drop_nulls;  /* members that are null are absent */
-    bool plain_arrays; /* arrays get no metatable */
+    int null_index;     /* absolute stack index of the value that stands for null; 0: core.null */
+    bool drop_nulls;    /* members that are null are absent */
+    bool plain_arrays;  /* arrays get no metatable */
     unsigned max_depth; /* 0: VLLM_JSON_MAX_DEPTH, which is also the most */
 };
-/* Pushes the value of a whole JSON text and returns true; or pushes nothing, returns false, and `j` says why and where (`j->why`,
- * `j->at - j->start`). Raises only when Lua has no memory. `options` may be NULL. */
-bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options, struct vllm_json *j);
+/* Pushes the value of a whole JSON text and returns true; or pushes nothing, returns false, and `j` says why and where
+ * (`j->why`, `j->at - j->start`). Raises only when Lua has no memory. `options` may be NULL. */
+bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options,
+                      struct vllm_json *j);
 
 /* Returns nil, message, position (of the first wrong byte, from 1) to Lua. */
 int bind_push_json_failure(lua_State *L, const struct vllm_json *j);
 
 /* Lua values → JSON, appended to `out`, which must hang on a userdata (this may raise when Lua has no memory). */
 struct bind_encode_options {
-    bool request;           /* bare {} is an array under the member names that a request's schema says so */
-    unsigned indent;        /* spaces a level; 0: compact */
-    const char *path;       /* where the value stands, for messages: "messages[1].content"; may be NULL */
-    const char *name;       /* the member name under which it stands (for the rules of bare {} and logit_bias); may be NULL */
+    bool request;     /* bare {} is an array under the member names that a request's schema says so */
+    unsigned indent;  /* spaces a level; 0: compact */
+    const char *path; /* where the value stands, for messages: "messages[1].content"; may be NULL */
+    const char *name; /* the member name under which it stands (for the rules of bare {} and logit_bias); may be NULL */
 };
-/* True, and the stack is as it was; or false, with message and path (two strings) pushed and `out` as it was. `options` may be NULL. */
+/* True, and the stack is as it was; or false, with message and path (two strings) pushed and `out` as it was. `options`
+ * may be NULL. */
 bool bind_json_encode(lua_State *L, int index, struct vllm_buf *out, const struct bind_encode_options *options);
 
 #endif

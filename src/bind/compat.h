@@ -1,5 +1,5 @@
-/* The differences between Lua 5.1, LuaJIT, 5.3 and 5.4 that the binding meets, and no others: the names of 5.3 work everywhere.
- * LuaJIT 2.1 has some of them itself; a macro of ours hides its own, so that both 5.1s behave alike. */
+/* The differences between Lua 5.1, LuaJIT, 5.3 and 5.4 that the binding meets, and no others: the names of 5.3 work
+ * everywhere. LuaJIT 2.1 has some of them itself; a macro of ours hides its own, so that both 5.1s behave alike. */
 #ifndef VLLM_COMPAT_H
 #define VLLM_COMPAT_H
 
@@ -8,10 +8,10 @@
 
 #if LUA_VERSION_NUM < 502
 
-#define lua_rawlen lua_objlen
-#define lua_absindex compat_absindex
-#define luaL_setfuncs compat_setfuncs
-#define luaL_testudata compat_testudata
+#define lua_rawlen                 lua_objlen
+#define lua_absindex               compat_absindex
+#define luaL_setfuncs              compat_setfuncs
+#define luaL_testudata             compat_testudata
 #define luaL_setmetatable(L, name) (luaL_getmetatable(L, name), lua_setmetatable(L, -2))
 
 static inline int compat_absindex(lua_State *L, int index) {
@@ -52,7 +52,7 @@ static inline void *compat_testudata(lua_State *L, int index, const char *name) 
 
 /* No integers but those inside a double. */
 #define lua_isinteger(L, index) ((void)(L), (void)(index), 0)
-#define COMPAT_INTEGERS 0
+#define COMPAT_INTEGERS         0
 
 #else
 

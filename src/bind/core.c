@@ -1,5 +1,5 @@
-/* require "vllm.core": one table with the functions of every part of the core. Holds what they share: the buffer that hangs on a
- * userdata, and the metatables that mark arrays and raw JSON. Needs the C library and nothing else. */
+/* require "vllm.core": one table with the functions of every part of the core. Holds what they share: the buffer that
+ * hangs on a userdata, and the metatables that mark arrays and raw JSON. Needs the C library and nothing else. */
 #define _POSIX_C_SOURCE 199309L
 
 #include "bind.h"
@@ -9,8 +9,8 @@
 #include "version.h"
 
 #define ARRAY_MT "vllm.array_mt"
-#define RAW_MT "vllm.raw_mt"
-#define BUF_MT "vllm.buf"
+#define RAW_MT   "vllm.raw_mt"
+#define BUF_MT   "vllm.buf"
 
 struct bind_buf {
     struct vllm_buf buf; /* first: the userdata's address is the buffer's */

@@ -1,6 +1,6 @@
-/* JSON text → Lua values: nil never, null as a value that the caller chooses, arrays marked by a metatable, integers exact where Lua has
- * them. Of duplicate members the last one wins. Bounds: VLLM_JSON_MAX_DEPTH levels of C recursion and Lua stack; the scratch buffer for
- * strings with escapes is at most three times the text. */
+/* JSON text → Lua values: nil never, null as a value that the caller chooses, arrays marked by a metatable, integers
+ * exact where Lua has them. Of duplicate members the last one wins. Bounds: VLLM_JSON_MAX_DEPTH levels of C recursion
+ * and Lua stack; the scratch buffer for strings with escapes is at most three times the text. */
 #include "bind.h"
 
 struct decoder {
@@ -103,14 +103,10 @@ static bool push_value(struct decoder *d) {
         return stop(d, "Lua's stack is full");
     }
     switch (vllm_json_peek(d->j)) {
-    case VLLM_JSON_OBJECT:
-        return push_object(d);
-    case VLLM_JSON_ARRAY:
-        return push_array(d);
-    case VLLM_JSON_STRING:
-        return vllm_json_string(d->j, &string) && push_string(d, &string);
-    case VLLM_JSON_NUMBER:
-        return push_number(d);
+    case VLLM_JSON_OBJECT: return push_object(d);
+    case VLLM_JSON_ARRAY: return push_array(d);
+    case VLLM_JSON_STRING: return vllm_json_string(d->j, &string) && push_string(d, &string);
+    case VLLM_JSON_NUMBER: return push_number(d);
     case VLLM_JSON_BOOL:
         if (!vllm_json_bool(d->j, &truth)) {
             return false;
@@ -126,7 +122,8 @@ static bool push_value(struct decoder *d) {
     }
 }
 
-bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options, struct vllm_json *j) {
+bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options,
+                      struct vllm_json *j) {
     static const struct bind_decode_options defaults;
     options = options ? options : &defaults;
     unsigned max_depth = options->max_depth ? options->max_depth : VLLM_JSON_MAX_DEPTH;

@@ -1,16 +1,16 @@
 /* Lua values → JSON text, the same bytes in every process.
- * In: any value; out: text appended to a buffer, or a sentence and the path of what cannot be written (`tools[1].function.parameters`).
- * Keys exactly 1..n make an array, all strings an object sorted by bytes (json_order.c), anything else is an error; an empty table
- * is an object but where the schema of a request wants an array (json_names.c). Tables are read raw: no metamethod is ever
- * called, so no Lua runs here. Bounds: VLLM_JSON_MAX_DEPTH levels, MAX_TEXT bytes. All memory hangs on userdata, since Lua can raise at
- * any push. */
+ * In: any value; out: text appended to a buffer, or a sentence and the path of what cannot be written
+ * (`tools[1].function.parameters`). Keys exactly 1..n make an array, all strings an object sorted by bytes
+ * (json_order.c), anything else is an error; an empty table is an object but where the schema of a request wants an
+ * array (json_names.c). Tables are read raw: no metamethod is ever called, so no Lua runs here. Bounds:
+ * VLLM_JSON_MAX_DEPTH levels, MAX_TEXT bytes. All memory hangs on userdata, since Lua can raise at any push. */
 #include "json_encode.h"
 
 #include <string.h>
 
-#define MAX_TEXT ((size_t)1 << 30)
-#define MAX_KEYS ((size_t)1 << 30)
-#define MAX_SHOWN_NAME 60
+#define MAX_TEXT             ((size_t)1 << 30)
+#define MAX_KEYS             ((size_t)1 << 30)
+#define MAX_SHOWN_NAME       60
 #define LUA_TCDATA_OF_LUAJIT 10
 
 /* A name in a path: bare where it looks like an identifier, else as ["name"], shortened and printable. */
@@ -18,7 +18,8 @@ static void add_name(luaL_Buffer *b, const char *name, size_t len, bool is_first
     bool bare = len > 0;
     for (size_t i = 0; i < len && bare; i++) {
         char c = name[i];
-        bare = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$' || (i > 0 && c >= '0' && c <= '9');
+        bare =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$' || (i > 0 && c >= '0' && c <= '9');
     }
     if (bare && len <= MAX_SHOWN_NAME) {
         luaL_addlstring(b, ".", is_first ? 0 : 1);
@@ -70,16 +71,11 @@ bool encode_fail(struct encoder *e, const struct encode_frame *frame, const char
 
 static bool put(struct encoder *e, const struct encode_frame *frame, enum vllm_status status) {
     switch (status) {
-    case VLLM_OK:
-        return true;
-    case VLLM_EUTF8:
-        return encode_fail(e, frame, "text that is not UTF-8");
-    case VLLM_EINVALID:
-        return encode_fail(e, frame, "JSON has no NaN and no infinity");
-    case VLLM_ELIMIT:
-        return encode_fail(e, frame, "the JSON text becomes too long");
-    default:
-        return encode_fail(e, frame, "not enough memory");
+    case VLLM_OK: return true;
+    case VLLM_EUTF8: return encode_fail(e, frame, "text that is not UTF-8");
+    case VLLM_EINVALID: return encode_fail(e, frame, "JSON has no NaN and no infinity");
+    case VLLM_ELIMIT: return encode_fail(e, frame, "the JSON text becomes too long");
+    default: return encode_fail(e, frame, "not enough memory");
     }
 }
 
@@ -135,7 +131,8 @@ static enum vllm_status write_name(struct encoder *e, const struct encode_key *k
     return status == VLLM_OK && e->options->indent ? vllm_buf_byte(e->out, ' ') : status;
 }
 
-/* The members of the table at `frame->at`, whose keys are all strings. The keys of all open objects share one buffer, as a stack. */
+/* The members of the table at `frame->at`, whose keys are all strings. The keys of all open objects share one buffer,
+ * as a stack. */
 static bool encode_object(struct encoder *e, const struct encode_frame *frame) {
     size_t first = e->keys->len / sizeof(struct encode_key), count;
     if (!put(e, frame, encode_sorted_keys(e, frame, &count))) {
@@ -149,7 +146,8 @@ static bool encode_object(struct encoder *e, const struct encode_frame *frame) {
     }
     for (size_t i = 0; i < count; i++) {
         struct encode_key key;
-        memcpy(&key, e->keys->data + (first + i) * sizeof key, sizeof key); /* the buffer may move while a value is written */
+        memcpy(&key, e->keys->data + (first + i) * sizeof key,
+               sizeof key); /* the buffer may move while a value is written */
         struct encode_frame member = {frame, key.ptr, key.len, 0, 0, frame->depth + 1, encode_names_things(frame)};
         if (!put(e, &member, begin_item(e, member.depth, i == 0)) || !put(e, &member, write_name(e, &key))) {
             return false;
@@ -229,7 +227,8 @@ static bool encode_plain_table(struct encoder *e, const struct encode_frame *fra
     struct shape shape = shape_of(e->L, frame->at);
     bool is_list = shape.names == 0 && !shape.others && shape.highest == shape.indices;
     if (mark == ENCODE_ARRAY) {
-        return is_list ? encode_array(e, frame, shape.indices) : encode_fail(e, frame, "an array whose keys are not 1 to n");
+        return is_list ? encode_array(e, frame, shape.indices)
+                       : encode_fail(e, frame, "an array whose keys are not 1 to n");
     }
     if (encode_is_named(frame, "logit_bias") && mark == ENCODE_UNMARKED && (shape.indices > 0 || shape.others)) {
         return copy_with_names(e, frame) && encode_object(e, frame);
@@ -288,12 +287,9 @@ static bool encode_text(struct encoder *e, const struct encode_frame *frame) {
 
 static bool encode_foreign(struct encoder *e, const struct encode_frame *frame) {
     switch (encode_constant_of(e->L, frame->at)) {
-    case ENCODE_NULL:
-        return put(e, frame, vllm_buf_text(e->out, "null"));
-    case ENCODE_EMPTY_ARRAY:
-        return put(e, frame, vllm_buf_text(e->out, "[]"));
-    default:
-        return encode_fail(e, frame, "a userdata is not a JSON value");
+    case ENCODE_NULL: return put(e, frame, vllm_buf_text(e->out, "null"));
+    case ENCODE_EMPTY_ARRAY: return put(e, frame, vllm_buf_text(e->out, "[]"));
+    default: return encode_fail(e, frame, "a userdata is not a JSON value");
     }
 }
 
@@ -303,27 +299,19 @@ bool encode_value(struct encoder *e, struct encode_frame *frame) {
         return encode_fail(e, frame, "Lua's stack is full");
     }
     switch (lua_type(e->L, frame->at)) {
-    case LUA_TNIL:
-        return put(e, frame, vllm_buf_text(e->out, "null"));
-    case LUA_TBOOLEAN:
-        return put(e, frame, vllm_buf_text(e->out, lua_toboolean(e->L, frame->at) ? "true" : "false"));
-    case LUA_TNUMBER:
-        return encode_number(e, frame);
-    case LUA_TSTRING:
-        return encode_text(e, frame);
-    case LUA_TTABLE:
-        return encode_table(e, frame);
+    case LUA_TNIL: return put(e, frame, vllm_buf_text(e->out, "null"));
+    case LUA_TBOOLEAN: return put(e, frame, vllm_buf_text(e->out, lua_toboolean(e->L, frame->at) ? "true" : "false"));
+    case LUA_TNUMBER: return encode_number(e, frame);
+    case LUA_TSTRING: return encode_text(e, frame);
+    case LUA_TTABLE: return encode_table(e, frame);
     case LUA_TLIGHTUSERDATA:
-    case LUA_TUSERDATA:
-        return encode_foreign(e, frame);
-    case LUA_TFUNCTION:
-        return encode_fail(e, frame, "a function is not a JSON value");
-    case LUA_TTHREAD:
-        return encode_fail(e, frame, "a coroutine is not a JSON value");
+    case LUA_TUSERDATA: return encode_foreign(e, frame);
+    case LUA_TFUNCTION: return encode_fail(e, frame, "a function is not a JSON value");
+    case LUA_TTHREAD: return encode_fail(e, frame, "a coroutine is not a JSON value");
     case LUA_TCDATA_OF_LUAJIT:
-        return encode_fail(e, frame, "a cdata is not a JSON value; tonumber() makes it a number, vllm.raw() takes its exact digits");
-    default:
-        return encode_fail(e, frame, "not a JSON value");
+        return encode_fail(
+            e, frame, "a cdata is not a JSON value; tonumber() makes it a number, vllm.raw() takes its exact digits");
+    default: return encode_fail(e, frame, "not a JSON value");
     }
 }
 

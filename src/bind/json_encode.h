@@ -1,4 +1,5 @@
-/* The inside of the encoder: json_encode.c writes, json_names.c knows which names and marks mean something, json_order.c sorts. */
+/* The inside of the encoder: json_encode.c writes, json_names.c knows which names and marks mean something,
+ * json_order.c sorts. */
 #ifndef VLLM_JSON_ENCODE_H
 #define VLLM_JSON_ENCODE_H
 
@@ -11,10 +12,10 @@ struct encode_frame {
     const struct encode_frame *parent;
     const char *name; /* of the member, borrowed from the table; NULL: an element, or the root */
     size_t name_len;
-    size_t index;     /* of the element, from 1 */
-    int at;           /* stack index of the value */
-    unsigned depth;   /* composites around it */
-    bool is_thing;    /* the name was chosen by the user (a property, a definition), so it means nothing to us */
+    size_t index;   /* of the element, from 1 */
+    int at;         /* stack index of the value */
+    unsigned depth; /* composites around it */
+    bool is_thing;  /* the name was chosen by the user (a property, a definition), so it means nothing to us */
 };
 
 /* A member's name; the buffers hold these one after the other. */

@@ -1,21 +1,45 @@
-/* What names, metatables and constants mean when a Lua value becomes JSON: the request's schema, and the marks of other libraries.
- * Of those it looks only at what is loaded already (package.loaded, the global vim), raw, and loads nothing. */
+/* What names, metatables and constants mean when a Lua value becomes JSON: the request's schema, and the marks of other
+ * libraries. Of those it looks only at what is loaded already (package.loaded, the global vim), raw, and loads nothing.
+ */
 #include "json_encode.h"
 
 #include <string.h>
 
-/* Members of a request whose value is an array wherever it may be empty. From vLLM's ChatCompletionRequest and its neighbours
- * (completions, embeddings, rerank, responses), the structural tags, and JSON Schema. */
-static const char *const array_names[] = {
-    "messages", "tools", "stop", "stop_token_ids", "bad_words", "allowed_token_ids", "logprob_token_ids", "documents", /* request */
-    "modalities", "include", "prompt", "input", "prompt_token_ids",                                                    /* others' */
-    "content", "tool_calls", "annotations",                                                                            /* messages */
-    "choice", "structures", "triggers", "tags", "elements", "excludes",                          /* structured_outputs, structural tags */
-    "required", "enum", "anyOf", "oneOf", "allOf", "prefixItems", "examples"};                                      /* JSON Schema */
+/* Members of a request whose value is an array wherever it may be empty. From vLLM's ChatCompletionRequest and its
+ * neighbours (completions, embeddings, rerank, responses), the structural tags, and JSON Schema. */
+static const char *const array_names[] = {"messages",
+                                          "tools",
+                                          "stop",
+                                          "stop_token_ids",
+                                          "bad_words",
+                                          "allowed_token_ids",
+                                          "logprob_token_ids",
+                                          "documents", /* request */
+                                          "modalities",
+                                          "include",
+                                          "prompt",
+                                          "input",
+                                          "prompt_token_ids", /* others' */
+                                          "content",
+                                          "tool_calls",
+                                          "annotations", /* messages */
+                                          "choice",
+                                          "structures",
+                                          "triggers",
+                                          "tags",
+                                          "elements",
+                                          "excludes", /* structured_outputs, structural tags */
+                                          "required",
+                                          "enum",
+                                          "anyOf",
+                                          "oneOf",
+                                          "allOf",
+                                          "prefixItems",
+                                          "examples"}; /* JSON Schema */
 
 /* Members whose own members the user has named. */
-static const char *const thing_names[] = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas",
-                                          "dependentRequired"};
+static const char *const thing_names[] = {"properties",  "patternProperties", "$defs",
+                                          "definitions", "dependentSchemas",  "dependentRequired"};
 
 static bool is_one_of(const struct encode_frame *frame, const char *const *names, size_t count) {
     for (size_t i = 0; i < count; i++) {
@@ -27,7 +51,8 @@ static bool is_one_of(const struct encode_frame *frame, const char *const *names
 }
 
 bool encode_is_named(const struct encode_frame *frame, const char *name) {
-    return frame->name && !frame->is_thing && frame->name_len == strlen(name) && memcmp(frame->name, name, frame->name_len) == 0;
+    return frame->name && !frame->is_thing && frame->name_len == strlen(name) &&
+           memcmp(frame->name, name, frame->name_len) == 0;
 }
 
 bool encode_names_things(const struct encode_frame *frame) {
@@ -120,7 +145,8 @@ enum encode_constant encode_constant_of(lua_State *L, int index) {
     enum encode_constant constant = ENCODE_UNKNOWN;
     bool is_light = lua_islightuserdata(L, index);
     lua_pushvalue(L, index);
-    if ((is_light && !lua_touserdata(L, index)) || is_of_vim(L, "NIL") || is_of_cjson(L, "null") || is_loaded(L, "ngx", "null")) {
+    if ((is_light && !lua_touserdata(L, index)) || is_of_vim(L, "NIL") || is_of_cjson(L, "null") ||
+        is_loaded(L, "ngx", "null")) {
         constant = ENCODE_NULL;
     } else if (is_of_cjson(L, "empty_array")) {
         constant = ENCODE_EMPTY_ARRAY;

@@ -1,6 +1,6 @@
-/* The order in which the members of an object are written: those that a list names first, in its order, then the rest by the bytes of
- * their names. The list is `__jsonorder` (of the table or its metatable); for `properties` it is the `required` beside it, since
- * servers generate fields in the order of the schema. */
+/* The order in which the members of an object are written: those that a list names first, in its order, then the rest
+ * by the bytes of their names. The list is `__jsonorder` (of the table or its metatable); for `properties` it is the
+ * `required` beside it, since servers generate fields in the order of the schema. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,7 +46,8 @@ static void push_order(struct encoder *e, const struct encode_frame *frame) {
     }
 }
 
-/* Replaces the list at the top by a table of name → place in it. What is no string orders nothing; of a repeated name the first counts. */
+/* Replaces the list at the top by a table of name → place in it. What is no string orders nothing; of a repeated name
+ * the first counts. */
 static void rank_names(lua_State *L) {
     int list = lua_gettop(L);
     lua_newtable(L);

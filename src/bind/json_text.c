@@ -1,5 +1,5 @@
-/* JSON texts that pass through Lua as they are: core.raw checks one and marks it, core.splice exchanges members of an object and keeps
- * every other byte. Nothing is ever written that was not checked first. */
+/* JSON texts that pass through Lua as they are: core.raw checks one and marks it, core.splice exchanges members of an
+ * object and keeps every other byte. Nothing is ever written that was not checked first. */
 #include <string.h>
 
 #include "json_encode.h"
@@ -53,7 +53,8 @@ static bool splice_fail(struct splice *s, const char *message) {
 }
 
 static bool put(struct splice *s, enum vllm_status status) {
-    return status == VLLM_OK || splice_fail(s, status == VLLM_ELIMIT ? "the JSON text becomes too long" : "not enough memory");
+    return status == VLLM_OK ||
+           splice_fail(s, status == VLLM_ELIMIT ? "the JSON text becomes too long" : "not enough memory");
 }
 
 /* The new members: names sorted, values checked. */
@@ -89,7 +90,8 @@ static bool push_name(struct splice *s, const struct vllm_json_string *name) {
     return true;
 }
 
-/* The member whose name was just read: marks it as seen; if it is to be set, the body up to its value and the new value go out. */
+/* The member whose name was just read: marks it as seen; if it is to be set, the body up to its value and the new value
+ * go out. */
 static bool splice_member(struct splice *s, const struct vllm_json_string *name) {
     lua_State *L = s->L;
     struct vllm_slice old;
@@ -112,7 +114,8 @@ static bool splice_member(struct splice *s, const struct vllm_json_string *name)
     if (!lua_isnil(L, -1)) {
         size_t len;
         const char *text = lua_tolstring(L, -1, &len);
-        if (!put(s, vllm_buf_append(s->out, s->copied, (size_t)(old.ptr - s->copied))) || !put(s, vllm_buf_append(s->out, text, len))) {
+        if (!put(s, vllm_buf_append(s->out, s->copied, (size_t)(old.ptr - s->copied))) ||
+            !put(s, vllm_buf_append(s->out, text, len))) {
             return false;
         }
         s->copied = old.ptr + old.len;

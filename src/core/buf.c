@@ -1,6 +1,6 @@
 /* Bytes in, bytes out: the one growable buffer of the core.
- * Bound: `max` bytes, given at birth. Capacity doubles, so n appended bytes cost O(n) copies. Every size is checked for overflow
- * here and nowhere else. It never shrinks by itself and never frees what it did not allocate. */
+ * Bound: `max` bytes, given at birth. Capacity doubles, so n appended bytes cost O(n) copies. Every size is checked for
+ * overflow here and nowhere else. It never shrinks by itself and never frees what it did not allocate. */
 #include "buf.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* Bounded growable bytes. The bound is given at birth; growth doubles; a failed append leaves the contents as they were. */
+/* Bounded growable bytes. The bound is given at birth; growth doubles; a failed append leaves the contents as they
+ * were. */
 #ifndef VLLM_BUF_H
 #define VLLM_BUF_H
 

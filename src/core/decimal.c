@@ -1,8 +1,8 @@
-/* Decimal digits → the nearest double; a double → its shortest digits. Both by exact integer arithmetic, so that nothing depends on the
- * C library, the locale or the rounding mode. number.c comes here only when its short cuts do not apply.
- * Bounds: at most 801 digits and exponents down to 10^-330 (number.c sees to it) need 3900 bits, MAX_LIMBS gives 4224; work is
- * quadratic in those constants, never in the input. Source: Clinger 1990 (what correct reading is); Steele & White 1990, with
- * the exponent estimate of Burger & Dybvig 1996 (writing); Knuth 4.3.1 D (division). */
+/* Decimal digits → the nearest double; a double → its shortest digits. Both by exact integer arithmetic, so that
+ * nothing depends on the C library, the locale or the rounding mode. number.c comes here only when its short cuts do
+ * not apply. Bounds: at most 801 digits and exponents down to 10^-330 (number.c sees to it) need 3900 bits, MAX_LIMBS
+ * gives 4224; work is quadratic in those constants, never in the input. Source: Clinger 1990 (what correct reading is);
+ * Steele & White 1990, with the exponent estimate of Burger & Dybvig 1996 (writing); Knuth 4.3.1 D (division). */
 #include "decimal.h"
 
 #include <string.h>
@@ -121,8 +121,8 @@ static uint64_t subtract_product(struct big *r, const struct big *s, uint64_t q)
     return carry;
 }
 
-/* r %= s; returns the quotient. Needs r < s * 2^32, and the top bit of the top limb of s set: then the estimate from the leading limbs is
- * at most two too high. */
+/* r %= s; returns the quotient. Needs r < s * 2^32, and the top bit of the top limb of s set: then the estimate from
+ * the leading limbs is at most two too high. */
 static uint32_t big_divide(struct big *r, const struct big *s) {
     unsigned n = s->len;
     if (r->len < n) {
@@ -170,7 +170,7 @@ static double round_to_double(uint64_t q, bool sticky, int exponent) {
     if (rest > half || (rest == half && (sticky || (kept & 1)))) {
         kept++;
     }
-    /* Adding instead of joining the fields lets a carry, or the leading bit of a normal number, walk into the exponent. */
+    /* Added, not joined: a carry, or the leading bit of a normal number, walks into the exponent. */
     int above_least = exponent + drop + 1074;
     uint64_t infinity = UINT64_C(0x7FF) << 52;
     return double_from_bits(above_least > 2045 ? infinity : ((uint64_t)above_least << 52) + kept);
@@ -194,7 +194,8 @@ double vllm_decimal_to_double(const struct vllm_decimal *decimal) {
     } else {
         big_multiply_power5(&m, (unsigned)-exponent);
     }
-    /* Shift m to fill its top limb and n to 31 bits above it: the quotient has 31 or 32 bits, and 32 more are divided out of the rest. */
+    /* Shift m to fill its top limb and n to 31 bits above it: the quotient has 31 or 32 bits, and 32 more are divided
+     * out of the rest. */
     unsigned shift_m = (32 - big_bits(&m) % 32) % 32;
     while (big_bits(&m) + shift_m + 31 < big_bits(&n)) {
         shift_m += 32;

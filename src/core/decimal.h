@@ -4,8 +4,8 @@
 
 #include "core.h"
 
-/* A double, and a point halfway between two, has at most 767 significant digits. What comes after 800 can only matter by being nonzero: who
- * drops such digits appends one more digit, 1. */
+/* A double, and a point halfway between two, has at most 767 significant digits. What comes after 800 can only matter
+ * by being nonzero: who drops such digits appends one more digit, 1. */
 #define VLLM_DECIMAL_KEPT 800
 
 /* 0.d1d2d3… × 10^point; no leading zeros. */

@@ -1,8 +1,8 @@
-/* JSON text → a cursor over it. One pass: every byte is looked at once by the scanner, and a second time only where the caller asks for
- * the value of a string or number (json_string.c, number.c).
- * Bounds: `max_depth` nested composites, at most DEPTH_CEILING whatever the caller says; no allocation, no recursion.
- * Malformed UTF-8 inside a string is no error here: the string is not `plain`, and its value is repaired when it is taken.
- * A NUL is a byte like any other: an error wherever JSON has no place for it. Source: RFC 8259. */
+/* JSON text → a cursor over it. One pass: every byte is looked at once by the scanner, and a second time only where the
+ * caller asks for the value of a string or number (json_string.c, number.c). Bounds: `max_depth` nested composites, at
+ * most DEPTH_CEILING whatever the caller says; no allocation, no recursion. Malformed UTF-8 inside a string is no error
+ * here: the string is not `plain`, and its value is repaired when it is taken. A NUL is a byte like any other: an error
+ * wherever JSON has no place for it. Source: RFC 8259. */
 #include "json.h"
 
 #include <string.h>
@@ -77,7 +77,8 @@ static bool expect_type(struct vllm_json *j, enum vllm_json_type type, const cha
     return found == type || (found != VLLM_JSON_INVALID && fail(j, VLLM_ESYNTAX, why));
 }
 
-/* Eight bytes at once: nonzero when one of them is special. A borrow can mark a plain byte above a special one as well, never one alone. */
+/* Eight bytes at once: nonzero when one of them is special. A borrow can mark a plain byte above a special one as well,
+ * never one alone. */
 static uint64_t special_bytes(const char *p) {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = UINT64_C(0x8080808080808080);
     uint64_t word;
@@ -121,12 +122,9 @@ static const char *scan_escape(const char *p, const char *end) {
     case 'f':
     case 'n':
     case 'r':
-    case 't':
-        return p + 1;
-    case 'u':
-        return end - p > 4 && is_hex(p[1]) && is_hex(p[2]) && is_hex(p[3]) && is_hex(p[4]) ? p + 5 : NULL;
-    default:
-        return NULL;
+    case 't': return p + 1;
+    case 'u': return end - p > 4 && is_hex(p[1]) && is_hex(p[2]) && is_hex(p[3]) && is_hex(p[4]) ? p + 5 : NULL;
+    default: return NULL;
     }
 }
 
@@ -283,16 +281,11 @@ static bool skip_scalar(struct vllm_json *j, enum vllm_json_type type) {
     struct vllm_json_string string;
     struct vllm_slice raw;
     switch (type) {
-    case VLLM_JSON_STRING:
-        return scan_string(j, &string);
-    case VLLM_JSON_NUMBER:
-        return scan_number(j, &raw);
-    case VLLM_JSON_NULL:
-        return scan_word(j, "null", 4);
-    case VLLM_JSON_BOOL:
-        return *j->at == 't' ? scan_word(j, "true", 4) : scan_word(j, "false", 5);
-    default:
-        return false;
+    case VLLM_JSON_STRING: return scan_string(j, &string);
+    case VLLM_JSON_NUMBER: return scan_number(j, &raw);
+    case VLLM_JSON_NULL: return scan_word(j, "null", 4);
+    case VLLM_JSON_BOOL: return *j->at == 't' ? scan_word(j, "true", 4) : scan_word(j, "false", 5);
+    default: return false;
     }
 }
 

@@ -1,10 +1,10 @@
 /* JSON: a strict on-demand reader over one buffer, and a writer that appends to a vllm_buf.
  *
- * The reader is a cursor. It builds nothing: the caller walks members and elements, takes what it knows and skips the rest.
- * It checks what it passes over. Strings come as raw slices; `plain` says that the slice already is the value. This is
- * the only place in the program that repairs UTF-8: each maximal malformed subpart, and each lone surrogate escape,
- * becomes U+FFFD. NaN, comments, hex, trailing commas and unescaped control characters are errors. Source: RFC 8259;
- * Unicode 15 section 3.9 (substitution of maximal subparts). */
+ * The reader is a cursor. It builds nothing: the caller walks members and elements, takes what it knows and skips the
+ * rest. It checks what it passes over. Strings come as raw slices; `plain` says that the slice already is the value.
+ * This is the only place in the program that repairs UTF-8: each maximal malformed subpart, and each lone surrogate
+ * escape, becomes U+FFFD. NaN, comments, hex, trailing commas and unescaped control characters are errors. Source: RFC
+ * 8259; Unicode 15 section 3.9 (substitution of maximal subparts). */
 #ifndef VLLM_JSON_H
 #define VLLM_JSON_H
 
@@ -36,20 +36,21 @@ struct vllm_json_string {
 
 #define VLLM_JSON_MAX_DEPTH 128 /* what the program uses unless it is told otherwise */
 
-/* `text` is borrowed until the last use. */
+/* `text` is borrowed until the last use. More than 1024 levels are never allowed, whatever `max_depth` says. */
 void vllm_json_init(struct vllm_json *j, const char *text, size_t len, unsigned max_depth);
 
 /* The type of the value at the cursor, by its first byte; moves over white space only. */
 enum vllm_json_type vllm_json_peek(struct vllm_json *j);
 
 /* Into the object or array at the cursor (false: it is neither, or too deep). Then member/element until they return
- * false, which means the closing bracket was consumed, or an error: look at `status`. Each value must be consumed (by any of the
- * calls below, or by entering and leaving it) before the next one is asked for. */
+ * false, which means the closing bracket was consumed, or an error: look at `status`. Each value must be consumed (by
+ * any of the calls below, or by entering and leaving it) before the next one is asked for. */
 bool vllm_json_enter(struct vllm_json *j);
 bool vllm_json_member(struct vllm_json *j, struct vllm_json_string *key);
 bool vllm_json_element(struct vllm_json *j);
 
-/* Consume the value at the cursor. `raw` (may be NULL) receives its bytes. False: wrong type or malformed; status is set. */
+/* Consume the value at the cursor. `raw` (may be NULL) receives its bytes. False: wrong type or malformed; status is
+ * set. */
 bool vllm_json_skip(struct vllm_json *j, struct vllm_slice *raw);
 bool vllm_json_string(struct vllm_json *j, struct vllm_json_string *out);
 bool vllm_json_number(struct vllm_json *j, struct vllm_number *out);
@@ -65,11 +66,13 @@ bool vllm_json_check(const char *text, size_t len, unsigned max_depth, struct vl
 /* Does the string equal `terminated`, escapes decoded? */
 bool vllm_json_string_is(const struct vllm_json_string *s, const char *terminated);
 
-/* Appends the string's value. With `keep_halves`, a lone low surrogate at the very start or a lone high surrogate at the very end is
- * appended as its three generalised UTF-8 bytes (ED A0..BF xx), for a caller that holds the other half. */
-VLLM_NODISCARD enum vllm_status vllm_json_string_value(const struct vllm_json_string *s, bool keep_halves, struct vllm_buf *out);
+/* Appends the string's value. With `keep_halves`, a lone low surrogate at the very start or a lone high surrogate at
+ * the very end is appended as its three generalised UTF-8 bytes (ED A0..BF xx): the caller holds the other half. */
+VLLM_NODISCARD enum vllm_status vllm_json_string_value(const struct vllm_json_string *s, bool keep_halves,
+                                                       struct vllm_buf *out);
 
-/* Append one JSON token. A string that is not UTF-8 gives VLLM_EUTF8, a NaN or infinity VLLM_EINVALID; then nothing was appended. */
+/* Append one JSON token. A string that is not UTF-8 gives VLLM_EUTF8, a NaN or infinity VLLM_EINVALID; then nothing was
+ * appended. */
 VLLM_NODISCARD enum vllm_status vllm_json_write_string(struct vllm_buf *out, const char *text, size_t len);
 VLLM_NODISCARD enum vllm_status vllm_json_write_integer(struct vllm_buf *out, int64_t value);
 VLLM_NODISCARD enum vllm_status vllm_json_write_real(struct vllm_buf *out, double value);

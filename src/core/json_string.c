@@ -1,6 +1,6 @@
 /* The raw bytes of a JSON string, as the reader found them → its value in UTF-8.
- * Escapes are decoded; each malformed subpart and each lone surrogate escape becomes U+FFFD. The value is never longer than three
- * times the raw bytes; the output buffer's own bound holds. The reader has checked the escapes before.
+ * Escapes are decoded; each malformed subpart and each lone surrogate escape becomes U+FFFD. The value is never longer
+ * than three times the raw bytes; the output buffer's own bound holds. The reader has checked the escapes before.
  * Source: RFC 8259 section 7; Unicode 15 section 3.9. */
 #include "json.h"
 
@@ -61,13 +61,16 @@ static const char *decode_escape(const char *p, const char *end, uint32_t *code_
     return p + 1;
 }
 
-/* The piece of the value that begins at `p`: one escape, or one UTF-8 sequence, well-formed or not. Returns what follows. */
-static const char *next_piece(const struct vllm_json_string *s, const char *p, bool keep_halves, struct vllm_slice *piece, char bytes[4]) {
+/* The piece of the value that begins at `p`: one escape, or one UTF-8 sequence, well-formed or not. Returns what
+ * follows. */
+static const char *next_piece(const struct vllm_json_string *s, const char *p, bool keep_halves,
+                              struct vllm_slice *piece, char bytes[4]) {
     const char *end = s->raw.ptr + s->raw.len, *begin = p;
     uint32_t code_point = REPLACEMENT;
     if (*p == '\\') {
         p = decode_escape(p + 1, end, &code_point);
-        bool kept = keep_halves && ((is_low_half(code_point) && begin == s->raw.ptr) || (is_high_half(code_point) && p == end));
+        bool kept =
+            keep_halves && ((is_low_half(code_point) && begin == s->raw.ptr) || (is_high_half(code_point) && p == end));
         if (code_point >= 0xD800 && code_point <= 0xDFFF && !kept) {
             code_point = REPLACEMENT;
         }

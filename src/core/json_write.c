@@ -1,6 +1,6 @@
-/* One value → one JSON token at the end of a buffer. Compact, escapes only what JSON demands (quote, backslash, bytes below
- * 0x20), so the same value always gives the same bytes. Never repairs: text that is not UTF-8 is refused, and then, as with every
- * failure, the buffer is as it was. Source: RFC 8259 section 7. */
+/* One value → one JSON token at the end of a buffer. Compact, escapes only what JSON demands (quote, backslash, bytes
+ * below 0x20), so the same value always gives the same bytes. Never repairs: text that is not UTF-8 is refused, and
+ * then, as with every failure, the buffer is as it was. Source: RFC 8259 section 7. */
 #include "json.h"
 
 #include <string.h>
@@ -11,20 +11,13 @@
 static char short_escape(unsigned char byte) {
     switch (byte) {
     case '"':
-    case '\\':
-        return (char)byte;
-    case '\b':
-        return 'b';
-    case '\f':
-        return 'f';
-    case '\n':
-        return 'n';
-    case '\r':
-        return 'r';
-    case '\t':
-        return 't';
-    default:
-        return 0;
+    case '\\': return (char)byte;
+    case '\b': return 'b';
+    case '\f': return 'f';
+    case '\n': return 'n';
+    case '\r': return 'r';
+    case '\t': return 't';
+    default: return 0;
     }
 }
 

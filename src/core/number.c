@@ -1,7 +1,7 @@
 /* JSON numbers ↔ 64-bit integers and doubles. The short cuts stand here; decimal.c has the exact way for the rest.
- * Bounds: reading is one pass for the grammar and one for the digits, linear however long the number is; 801 digits are the
- * most that is kept. Writing gives at most VLLM_NUMBER_MAX bytes.
- * Source: RFC 8259 section 6; Clinger 1990 (two exact operands give a correctly rounded quotient or product). */
+ * Bounds: reading is one pass for the grammar and one for the digits, linear however long the number is; 801 digits are
+ * the most that is kept. Writing gives at most VLLM_NUMBER_MAX bytes. Source: RFC 8259 section 6; Clinger 1990 (two
+ * exact operands give a correctly rounded quotient or product). */
 #include "number.h"
 
 #include <float.h>
@@ -9,8 +9,8 @@
 
 #include "decimal.h"
 
-#define EXACT_INTEGERS 9007199254740992.0 /* 2^53: up to here every integer is a double */
-#define EXPONENT_CEILING 1000000000000000 /* more digits than memory holds cannot bring such an exponent back */
+#define EXACT_INTEGERS   9007199254740992.0 /* 2^53: up to here every integer is a double */
+#define EXPONENT_CEILING 1000000000000000   /* more digits than memory holds cannot bring such an exponent back */
 
 /* The powers of ten that are doubles exactly. */
 static const double exact_powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
@@ -83,7 +83,8 @@ size_t vllm_number_scan(const char *text, size_t len) {
 }
 
 /* Digits of one part, leading zeros of the whole number passed over. */
-static void collect(struct vllm_decimal *decimal, int64_t *point, bool *more, const char *digits, size_t len, bool whole) {
+static void collect(struct vllm_decimal *decimal, int64_t *point, bool *more, const char *digits, size_t len,
+                    bool whole) {
     for (size_t i = 0; i < len; i++) {
         unsigned char digit = (unsigned char)(digits[i] - '0');
         if (decimal->count == 0 && digit == 0) {
@@ -138,11 +139,12 @@ static bool read_digits(const struct parts *parts, uint64_t *out) {
     return true;
 }
 
-/* Where mantissa and power of ten are doubles exactly, one operation rounds once, which is right by IEEE 754. Not where the
- * processor computes in a wider format. */
+/* Where mantissa and power of ten are doubles exactly, one operation rounds once, which is right by IEEE 754. Not where
+ * the processor computes in a wider format. */
 static bool read_quickly(const struct parts *parts, uint64_t digits, double *out) {
     int64_t exponent = parts->exponent - (int64_t)parts->fraction_len;
-    if (FLT_EVAL_METHOD != 0 || digits > (uint64_t)EXACT_INTEGERS || exponent < -EXACT_POWERS_MAX || exponent > EXACT_POWERS_MAX) {
+    if (FLT_EVAL_METHOD != 0 || digits > (uint64_t)EXACT_INTEGERS || exponent < -EXACT_POWERS_MAX ||
+        exponent > EXACT_POWERS_MAX) {
         return false;
     }
     double mantissa = (double)digits;
@@ -191,8 +193,8 @@ size_t vllm_number_write_integer(int64_t value, char out[VLLM_NUMBER_MAX]) {
     return len;
 }
 
-/* The decimals that people write: 0.7, 12.25. A number of at most 15 digits that reads back as `value` is the only one of its length, so
- * the first that does is the shortest. */
+/* The decimals that people write: 0.7, 12.25. A number of at most 15 digits that reads back as `value` is the only one
+ * of its length, so the first that does is the shortest. */
 static bool find_short_decimal(double value, struct vllm_decimal *out) {
     if (FLT_EVAL_METHOD != 0 || value < 1e-5 || value >= 1e15) {
         return false;
@@ -216,7 +218,8 @@ static bool find_short_decimal(double value, struct vllm_decimal *out) {
     return false;
 }
 
-/* Plain notation, point between digits or before them: 0.00012, 12.5. The caller has seen to it that a digit follows the point. */
+/* Plain notation, point between digits or before them: 0.00012, 12.5. The caller has seen to it that a digit follows
+ * the point. */
 static size_t format_plain(const struct vllm_decimal *decimal, char *out) {
     size_t len = 0;
     int at = decimal->point < 0 ? decimal->point : 0;

@@ -3,7 +3,7 @@
 #include "utf8.h"
 
 struct lead {
-    size_t length; /* of the whole sequence; 0: no lead byte */
+    size_t length;           /* of the whole sequence; 0: no lead byte */
     unsigned char low, high; /* range of the second byte */
 };
 

@@ -4,8 +4,8 @@
 
 #include "core.h"
 
-/* The sequence at `at` (at < end). Returns its length in bytes, at least 1; `*well_formed` says whether it is a code point. If it is not,
- * the length is that of the maximal malformed subpart: what one U+FFFD stands for. */
+/* The sequence at `at` (at < end). Returns its length in bytes, at least 1; `*well_formed` says whether it is a code
+ * point. If it is not, the length is that of the maximal malformed subpart: what one U+FFFD stands for. */
 size_t vllm_utf8_step(const char *at, const char *end, bool *well_formed);
 
 /* Writes a code point up to U+10FFFF; surrogates come out as their three generalised bytes. Returns 1 to 4. */
