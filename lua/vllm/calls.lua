@@ -6,8 +6,6 @@ local spelling = require "vllm.spelling"
 
 local calls = {}
 
-local MAX_NAME_BYTES = 256
-
 local CALL_KEYS = {
   id = true, type = true, ["function"] = true, name = true, arguments = true, input = true,
   invalid = true, index = true, choice = true, part = true, metadata = true,
@@ -64,7 +62,8 @@ local function arguments_text(arguments)
   return text
 end
 
---- Reads one call of an assistant message.
+--- Reads one call of an assistant message. Its name may be anything, even empty: a model made it, and what it said must not spoil the
+-- requests that follow. (The names of tools that are offered are checked where they are offered.)
 ---@param call any
 ---@return string? id
 ---@return string name or why it cannot be sent
@@ -87,9 +86,7 @@ function calls.read(call)
   end
   local id, name = call.id, from.name
   if type(id) ~= "string" or id == "" then return nil, "expected the call's id (a string that is not empty)", ".id" end
-  if type(name) ~= "string" or name == "" or #name > MAX_NAME_BYTES then
-    return nil, ("expected the tool's name (a string of 1 to %d bytes)"):format(MAX_NAME_BYTES), prefix .. ".name"
-  end
+  if type(name) ~= "string" then return nil, "expected the tool's name (a string)", prefix .. ".name" end
   local field, raw = ".arguments", given(from.arguments)
   if raw == nil and given(call.input) ~= nil then prefix, field, raw = "", ".input", call.input end
   local text

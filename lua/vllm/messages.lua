@@ -39,7 +39,7 @@ local function known_keys(...)
 end
 
 local PLAIN_KEYS = known_keys()
-local ASSISTANT_KEYS = known_keys("calls", "tool_calls", "reasoning", "reasoning_content", "refusal", "media", "audio")
+local ASSISTANT_KEYS = known_keys("calls", "tool_calls", "reasoning", "reasoning_content", "refusal", "audio")
 local TOOL_KEYS = known_keys("tool_call_id", "call_id", "call", "result", "is_error")
 local RESULT_KEYS = {
   type = true, tool_call_id = true, call_id = true, call = true, result = true, output = true, content = true, is_error = true,
@@ -165,14 +165,10 @@ local function reasoning_of(message)
   return true, text or ""
 end
 
--- What the model made besides text, which no server takes back: a word for it, so that the message is not empty.
-local function add_generated(s, message)
-  local audio, list = message.audio, message.media
-  if type(audio) == "table" and next(audio) ~= nil then parts.text(s, ASSISTANT, "[audio]") end
-  if type(list) ~= "table" then return end
-  for _, item in ipairs(list) do
-    parts.text(s, ASSISTANT, type(item) == "table" and (item.image_url or item.type == "image") and "[image]" or "[media]")
-  end
+-- Speech that the model made, which no server takes back: its words, or a mark so that the message is not empty.
+local function add_speech(s, audio)
+  if type(audio) ~= "table" or next(audio) == nil then return end
+  parts.text(s, ASSISTANT, type(audio.transcript) == "string" and audio.transcript or "[audio]")
 end
 
 local function add_calls(s, message)
@@ -188,7 +184,7 @@ local function add_calls(s, message)
   return true
 end
 
--- Everything an assistant message holds, in the order content, refusal, generated media, calls.
+-- Everything an assistant message holds, in the order content, refusal, speech, calls.
 local function add_assistant_pieces(s, message)
   local ok, reasoning, where = reasoning_of(message)
   if not ok then return nil, reasoning, where end
@@ -205,7 +201,7 @@ local function add_assistant_pieces(s, message)
     if type(refusal) ~= "string" then return nil, "expected a string, got " .. type(refusal), ".refusal" end
     parts.text(s, ASSISTANT, refusal)
   end
-  add_generated(s, message)
+  if content == nil and message.audio ~= nil then add_speech(s, message.audio) end
   return add_calls(s, message)
 end
 
