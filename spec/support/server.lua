@@ -162,16 +162,18 @@ function Server:script(steps)
   return body:match('"path":"([^"]+)"')
 end
 
+---@return any what closing a pipe returns: from Lua 5.2 on true, "exit", 0
 function Server:stop()
-  if self.pipe then self.pipe:close() end
+  local pipe = self.pipe
   self.pipe = nil
+  if pipe then return pipe:close() end
 end
 
----@param options? { tls?: boolean, mtls?: boolean, unix?: boolean|string, key?: string, fixtures?: string, idle_s?: integer }
+---@param options? { tls?: boolean, mtls?: boolean, unix?: boolean|string, key?: string, fixtures?: string, idle_s?: integer, binary?: string }
 ---@return table server  port, url, tls_url, mtls_url, unix, ca_file, cert_file, key_file, key, and the methods above
 function M.start(options)
   options = options or {}
-  local words = { BINARY }
+  local words = { options.binary or BINARY }
   if options.tls then append(words, "--tls") end
   if options.mtls then append(words, "--tls", "--mtls") end
   if options.unix then append(words, "--unix", options.unix == true and "auto" or options.unix) end

@@ -142,14 +142,14 @@ int main(int count, char **arguments) {
     if (s.epoll < 0) die("no epoll");
     watch_output_and_signals(&s);
     if (s.options.tls || s.options.mtls) tls_start(&s);
-    printf("port %u", listen_tcp(&s, SOURCE_TCP, s.options.port));
-    if (s.options.tls) printf(" tls %u ca %s", listen_tcp(&s, SOURCE_TLS, 0), s.files.ca);
-    if (s.options.mtls)
-        printf(" mtls %u cert %s key %s", listen_tcp(&s, SOURCE_MTLS, 0), s.files.cert, s.files.key);
-    if (s.options.unix_path != NULL) {
-        listen_unix(&s, &unix_address);
-        printf(" unix %s", unix_address.sun_path);
-    }
+    unsigned port = listen_tcp(&s, SOURCE_TCP, s.options.port);
+    unsigned tls = s.options.tls ? listen_tcp(&s, SOURCE_TLS, 0) : 0;
+    unsigned mtls = s.options.mtls ? listen_tcp(&s, SOURCE_MTLS, 0) : 0;
+    if (s.options.unix_path != NULL) listen_unix(&s, &unix_address);
+    printf("port %u", port);
+    if (s.options.tls) printf(" tls %u ca %s", tls, s.files.ca);
+    if (s.options.mtls) printf(" mtls %u cert %s key %s", mtls, s.files.cert, s.files.key);
+    if (s.options.unix_path != NULL) printf(" unix %s", unix_address.sun_path);
     printf("\n");
     fflush(stdout);
     server_run(&s);

@@ -142,6 +142,7 @@ static bool call_tools(struct answer *answer, const struct ask *ask, bool after_
 /* Text -------------------------------------------------------------------------------------------------------------*/
 
 static bool shaped_text(struct bytes *out, const struct ask *ask) {
+    size_t before = out->length;
     const struct json *format = json_member(ask->body, "response_format");
     const struct json *outputs = json_member(ask->body, "structured_outputs");
     const struct json *schema = json_member(json_member(format, "json_schema"), "schema");
@@ -151,7 +152,7 @@ static bool shaped_text(struct bytes *out, const struct ask *ask) {
     if (schema != NULL) schema_value(out, schema, ask->prompt.data, 0);
     else if (type != NULL && strcmp(type, "json_object") == 0) bytes_text(out, "{\"answer\": \"yes\"}");
     else if (json_string(choice) != NULL) bytes_add(out, choice->text.data, choice->text.length);
-    return out->length > 0;
+    return out->length > before;
 }
 
 static void echo(struct bytes *out, const struct ask *ask) {

@@ -4,7 +4,7 @@
  *     rechunk=1   the body framed anew, one chunk per N bytes of it (or one for all); also where a length was recorded
  *     keep=1      without `connection: close`, and the connection stays open
  *     cut=K       only the first K bytes of all that
- *     end=close|drop|reset|stall   how it ends after the last byte (close, unless keep=1)
+ *     end=close|drop|reset|stall|keep   how it ends after the last byte (close; keep where keep=1 and nothing is cut)
  *     pace_ms=P   between two writes
  * Bound: files of 16 MiB.
  */
