@@ -1,0 +1,154 @@
+--- A client: a checked configuration and a transport with its pool of connections. Making one does no I/O and opens no descriptor,
+-- so it is safe before a fork.
+
+local core = require "vllm.core"
+local config = require "vllm.config"
+local errors = require "vllm.errors"
+local exchange = require "vllm.exchange"
+local request_builder = require "vllm.request"
+local Turn = require "vllm.turn"
+local url = require "vllm.url"
+
+---@class vllm.Client
+---@field config table the checked configuration; read only
+local Client = {}
+Client.__index = Client
+Client.__name = "vllm.client"
+
+-- Connection options that a transport may or may not be able to honour.
+local CONNECTION_OPTIONS = { "proxy", "unix_socket" }
+local TLS_OPTIONS = { "ca_file", "ca_path", "verify", "cert", "key" }
+
+local function refuse(transport, name, level)
+  error(("vllm.new: the transport `%s` cannot honour `%s`"):format(transport.name or "?", name), level)
+end
+
+local function check_transport(transport, checked, level)
+  local honoured = transport.options or {}
+  for _, name in ipairs(CONNECTION_OPTIONS) do
+    if checked[name] ~= nil and not honoured[name] then refuse(transport, name, level) end
+  end
+  for _, name in ipairs(TLS_OPTIONS) do
+    if checked.tls and checked.tls[name] ~= nil and not honoured[name] then refuse(transport, "tls." .. name, level) end
+  end
+  if checked.interrupt and not transport.interrupt then refuse(transport, "interrupt", level) end
+end
+
+--- Makes a client from a checked configuration (vllm.new checks it).
+---@param checked table of config.check
+---@param transport table? shared with the client it is derived from
+---@param level integer? of the error on a misuse
+---@return vllm.Client
+function Client._new(checked, transport, level)
+  transport = transport or checked.transport or require("vllm.transports.curl").new()
+  check_transport(transport, checked, (level or 1) + 1)
+  return setmetatable({ config = checked, transport = transport }, Client)
+end
+
+function Client:_transport_request(method, address, headers, body)
+  local checked = self.config
+  return {
+    method = method, url = address, headers = headers, body = body, connect_s = checked.timeout.connect_s,
+    unix_socket = checked.unix_socket, proxy = checked.proxy, tls = checked.tls,
+    max_buffer_bytes = checked.limits.max_buffer_bytes, max_header_bytes = checked.limits.max_header_bytes,
+  }
+end
+
+function Client:_headers()
+  return assert(request_builder.headers(self.config, {}, false)) -- without a call's own headers nothing can be wrong
+end
+
+-- What errors.lua needs to know to explain an answer from `address`.
+function Client:_error_context(address)
+  return { url = url.shown(address), has_key = self.config.authorization ~= nil, now_unix = os.time() }
+end
+
+function Client:_scrub(err)
+  local authorization = self.config.authorization
+  return errors.scrub(err, self.config.api_key, authorization and authorization:match(" (.+)$"))
+end
+
+--- One model call. Sends nothing yet: that happens at the first of open, next, poll, events, text_deltas, each, result, text, relay.
+-- Bad data (an unknown role, a wrong value, …) makes a turn whose every method returns that error, and `turn:error()` has it.
+---@param request table|string DESIGN: messages, tools, wire fields; a string is one user message
+---@return vllm.Turn
+function Client:turn(request)
+  local kind = type(request)
+  if kind ~= "table" and kind ~= "string" then error("client:turn: a request (table or string) is needed, got " .. kind, 2) end
+  local built, message, param = request_builder.build(self.config, request)
+  if not built then return Turn._new(self, nil, errors.new("invalid_request", message, { param = param })) end
+  return Turn._new(self, built)
+end
+
+--- Asks and waits for the text.
+---@param request table|string as for turn
+---@return string? text
+---@return string? message
+---@return vllm.Error? err any kind; `no_output` when the answer has no text
+function Client:ask(request)
+  return self:turn(request):text()
+end
+
+--- The exact bytes that a turn with this request would send.
+---@param request table|string
+---@return string? body JSON
+---@return string? message
+---@return vllm.Error? err
+function Client:body(request)
+  local built, message, param = request_builder.build(self.config, request)
+  if not built then return errors.give(errors.new("invalid_request", message, { param = param })) end
+  return built.body
+end
+
+--- A client with some options changed, on the same pool of connections.
+---@param options table as for vllm.new
+---@return vllm.Client
+function Client:with(options)
+  if type(options) ~= "table" then error("client:with: a table of options is needed, got " .. type(options), 2) end
+  local merged = config.merge(self.config, options, 3)
+  return Client._new(merged, options.transport and merged.transport or self.transport, 2)
+end
+
+--- A session: a transcript that turns grow.
+---@param options { id: string?, messages: table? }?
+---@return vllm.Session
+function Client:session(options)
+  return require("vllm.session")._new(self, options or {})
+end
+
+--- Any other endpoint of the same server.
+---@param method string "GET", "POST", …
+---@param path string from the server's root, such as "/v1/models", "/health", "/tokenize"
+---@param body table|string|nil a table is sent as JSON, a string as it is
+---@return { status: integer, headers: table, body: string, json: any }? answer `json` where the answer is JSON
+---@return string? message
+---@return vllm.Error? err
+function Client:request(method, path, body)
+  if type(method) ~= "string" or not method:find("^%u+$") then error("client:request: method must be a word in capitals", 2) end
+  if type(path) ~= "string" or not path:find("^/") then error("client:request: path must begin with /", 2) end
+  if type(body) == "table" then
+    local text, message, where = core.json_encode(body, { request = true })
+    if not text then return errors.give(errors.new("invalid_request", message, { param = where })) end
+    body = text
+  end
+  local checked = self.config
+  local address, why = checked.root_url(path)
+  if not address then return errors.give(errors.new("invalid_request", why, { param = "path" })) end
+  local headers = self:_headers()
+  local deadline_s = checked.timeout.total_s or checked.timeout.first_event_s
+  local answer, failure = exchange.run(self.transport, self:_transport_request(method, address, headers, body),
+    checked.limits.max_event_bytes, deadline_s and core.now() + deadline_s)
+  if not answer then return errors.give(self:_scrub(errors.from_transport(failure))) end
+  if answer.status < 200 or answer.status > 299 then
+    return errors.give(self:_scrub(errors.from_status(answer.status, answer.headers,
+      answer.body:sub(1, checked.limits.max_error_bytes), self:_error_context(address))))
+  end
+  if (answer.headers["content-type"] or ""):find("json", 1, true) then answer.json = core.json_decode(answer.body) end
+  return answer
+end
+
+function Client:__tostring()
+  return "vllm.client (" .. config.describe(self.config) .. ")"
+end
+
+return Client

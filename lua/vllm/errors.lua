@@ -1,0 +1,320 @@
+--- Errors: the closed list of kinds, how a status, a body or a broken transport becomes one, and the words for people.
+-- A kind comes from the HTTP status and the body's `code`, never from the body's `type` (vLLM spells that three ways).
+-- Sources: RFC 9110 section 15; what servers were recorded to send (spec/fixtures).
+
+local core = require "vllm.core"
+
+local errors = {}
+
+--- An error value. `tostring` gives `message`, which begins with the kind.
+---@class vllm.Error
+---@field kind string one of `errors.kinds`
+---@field message string "<kind>: <sentence>", for people; holds no key and no header value
+---@field retryable boolean the same request may succeed later
+---@field status integer? HTTP status
+---@field code string|integer? the body's own code
+---@field type string? the body's own type
+---@field param string? the field at fault, as a path into the request
+---@field body string? the server's answer, cut at limits.max_error_bytes
+---@field retry_after_s number? what the server asked for
+---@field request_id string? the answer's x-request-id
+---@field context vllm.ContextNumbers? only with kind `context_length`
+---@field partial table? the result so far, where an answer had begun
+
+--- What a server said about the length of a context, in tokens; absent where it did not say.
+---@class vllm.ContextNumbers
+---@field limit integer?
+---@field requested integer? prompt and completion together
+---@field completion integer?
+---@field prompt integer?
+---@field prompt_is_lower_bound boolean? vLLM stops counting where the prompt no longer fits
+
+--- Every kind, and whether the same request may succeed later.
+errors.kinds = {
+  config = false, connect = true, tls = false, timeout = true, auth = false, not_found = false, invalid_request = false,
+  context_length = false, role_order = false, rate_limited = true, overloaded = true, server = true, stream = false,
+  protocol = false, truncated = false, limit = false, cancelled = false, no_output = false, busy = false, closed = true,
+}
+
+local KIND_OF_STATUS = {
+  [401] = "auth", [403] = "auth", [404] = "not_found", [405] = "not_found", [408] = "timeout", [409] = "server",
+  [410] = "not_found", [429] = "rate_limited", [500] = "server", [501] = "invalid_request", [502] = "overloaded",
+  [503] = "overloaded", [504] = "overloaded", [505] = "protocol", [529] = "overloaded",
+}
+
+-- Codes spelled as words: vLLM's Rust front end, gateways.
+local KIND_OF_CODE = {
+  invalid_request_error = "invalid_request", json_parse_error = "invalid_request", model_not_found = "not_found",
+  server_error = "server", context_length_exceeded = "context_length", rate_limit_exceeded = "rate_limited",
+  insufficient_quota = "rate_limited", invalid_api_key = "auth",
+}
+
+-- Wordings of vLLM by version, SGLang, llama.cpp and LiteLLM; matched in lower case.
+local CONTEXT_WORDS = {
+  "maximum context length", "context length is only", "longer than the maximum model length",
+  "longer than the model's context length", "exceeds the model's maximum context", "exceeds the available context",
+  "exceeds the maximum context", "exceed_context_size_error", "context_length_exceeded", "contextwindowexceeded",
+  "prompt is too long", "max_tokens.*cannot be greater than", "max_completion_tokens.*cannot be greater than",
+  "is too large: %d+",
+}
+local CONTEXT_PARAMS = { input_tokens = true, input_text = true }
+
+-- What chat templates raise.
+local ROLE_ORDER_WORDS = {
+  "must alternate", "unexpected role '", "only user and assistant roles", "system role not supported",
+  "system message must be", "expected last role",
+}
+
+local CONTEXT_NUMBERS = {
+  { "limit", "maximum context length is (%d+)" }, { "limit", "context length is only (%d+)" },
+  { "limit", "maximum model length of (%d+)" }, { "limit", "max_model_len%s*=%s*(%d+)" },
+  { "limit", "maximum context length %((%d+)%)" }, { "limit", "model's context length %((%d+)" },
+  { "limit", '"n_ctx"%s*:%s*(%d+)' },
+  { "prompt", "prompt contains at least (%d+) input" }, { "prompt", "%((%d+) in the messages" },
+  { "prompt", "passed (%d+) input tokens" }, { "prompt", "request has (%d+) input" },
+  { "prompt", "input length %((%d+)%)" }, { "prompt", "prompt %(length (%d+)%)" }, { "prompt", '"n_prompt_tokens"%s*:%s*(%d+)' },
+  { "completion", "requested (%d+) output tokens" }, { "completion", "(%d+) in the completion" },
+  { "completion", "is too large: (%d+)" }, { "completion", "max_completion_tokens%s*=%s*(%d+)" },
+  { "completion", "max_tokens%s*=%s*(%d+)" },
+  { "requested", "total of at least (%d+)" }, { "requested", "you requested (%d+) tokens" },
+}
+
+local metatable = { __name = "vllm.error", __tostring = function(err) return err.message end }
+
+--- Makes an error value.
+---@param kind string one of `errors.kinds`
+---@param detail string a sentence for people
+---@param fields table? further fields of vllm.Error
+---@return vllm.Error
+function errors.new(kind, detail, fields)
+  local err = { kind = kind, message = kind .. ": " .. detail, retryable = errors.kinds[kind] }
+  for name, value in pairs(fields or {}) do err[name] = value end
+  return setmetatable(err, metatable)
+end
+
+--- Is this an error value of this module?
+---@param value any
+---@return boolean
+function errors.is(value)
+  return getmetatable(value) == metatable
+end
+
+--- nil, message, err: what every failing call returns. The second is a string so that `assert` prints it on every Lua.
+---@param err vllm.Error
+---@return nil, string, vllm.Error
+function errors.give(err)
+  return nil, err.message, err
+end
+
+local function any_word(text, words)
+  for _, word in ipairs(words) do
+    if text:find(word) then return true end
+  end
+  return false
+end
+
+local function context_numbers(text)
+  local numbers = {}
+  for _, rule in ipairs(CONTEXT_NUMBERS) do
+    if not numbers[rule[1]] then numbers[rule[1]] = tonumber(text:match(rule[2])) end
+  end
+  if text:find("at least %d+ input") then numbers.prompt_is_lower_bound = true end
+  return numbers
+end
+
+local function text_of_html(body)
+  local title = body:match("<[tT][iI][tT][lL][eE][^>]*>%s*(.-)%s*</")
+  return "an HTML page came back" .. (title and title ~= "" and (" (" .. title:sub(1, 200) .. ")") or "") .. "; is a proxy in between?"
+end
+
+local function text_of_detail(detail)
+  if type(detail) == "string" then return detail end
+  if type(detail) ~= "table" then return nil end
+  local sentences = {}
+  for _, entry in ipairs(detail) do
+    local where = type(entry) == "table" and type(entry.loc) == "table" and table.concat(entry.loc, ".") or nil
+    local what = type(entry) == "table" and entry.msg or entry
+    if type(what) == "string" then sentences[#sentences + 1] = where and (where .. ": " .. what) or what end
+  end
+  return #sentences > 0 and table.concat(sentences, "; ") or nil
+end
+
+local function scalar(value)
+  local kind = type(value)
+  return (kind == "string" or kind == "number") and value or nil
+end
+
+--- The parts of an error body, whatever its shape: vLLM's two, a bare string, FastAPI's `detail`, a list, HTML, nothing.
+---@param body string?
+---@return { message: string?, code: (string|number)?, type: string?, param: string? }
+function errors.parse_body(body)
+  if not body or not body:find("%S") then return {} end
+  local value = core.json_decode(body, { drop_nulls = true, array_mt = false })
+  if value == nil then
+    if body:find("^%s*<") then return { message = text_of_html(body) } end
+    return { message = (body:sub(1, 300):gsub("%s+", " ")) }
+  end
+  if type(value) == "string" then return { message = value } end
+  if type(value) ~= "table" then return { message = body:sub(1, 300) } end
+  local inner = value.error
+  if type(inner) == "table" and inner[1] ~= nil then inner = inner[1] end
+  if type(inner) == "string" then return { message = inner, code = scalar(value.code), type = scalar(value.type) } end
+  if type(inner) ~= "table" then inner = value end
+  local message = scalar(inner.message) or text_of_detail(inner.detail) or text_of_detail(value.detail)
+  return { message = message and tostring(message), code = scalar(inner.code), type = scalar(inner.type), param = scalar(inner.param) }
+end
+
+local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12 }
+
+-- Days from civil date, so that no local time zone comes in. Source: RFC 9110 section 5.6.7 for the form.
+local function seconds_of_http_date(text)
+  local day, month, year, hour, minute, second = text:match("^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
+  month = month and MONTHS[month]
+  if not month then return nil end
+  local y, m = tonumber(year), month
+  if m <= 2 then y, m = y - 1, m + 12 end
+  local days = 365 * y + math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400)
+      + math.floor((153 * (m - 3) + 2) / 5) + tonumber(day) - 719469
+  return ((days * 24 + tonumber(hour)) * 60 + tonumber(minute)) * 60 + tonumber(second)
+end
+
+--- What the server asked a client to wait, from `retry-after-ms` and `retry-after` (seconds or a date).
+---@param headers table lower-case name → value
+---@param now_unix integer seconds since the epoch
+---@return number? seconds, never negative
+function errors.retry_after_s(headers, now_unix)
+  local ms = tonumber((headers["retry-after-ms"] or ""):match("^%s*(%d+%.?%d*)%s*$"))
+  if ms then return ms / 1000 end
+  local text = headers["retry-after"] or ""
+  local seconds = tonumber(text:match("^%s*(%d+%.?%d*)%s*$"))
+  if seconds then return seconds end
+  local date = seconds_of_http_date(text)
+  return date and math.max(0, date - now_unix) or nil
+end
+
+local function classify(status, parts, body)
+  local code, text = parts.code, ((parts.message or "") .. " " .. (body or ""):sub(1, 4096)):lower()
+  local number = tonumber(code)
+  local base = status ~= 200 and status or number
+  local client_fault = not base or (base >= 400 and base < 500 and base ~= 401 and base ~= 403 and base ~= 429) or base == 500
+  if client_fault and (CONTEXT_PARAMS[parts.param or ""] or any_word(text, CONTEXT_WORDS)) then return "context_length" end
+  if client_fault and any_word(text, ROLE_ORDER_WORDS) then return "role_order" end
+  if status ~= 200 and KIND_OF_STATUS[status] and status ~= 500 then return KIND_OF_STATUS[status] end
+  if KIND_OF_CODE[code] then return KIND_OF_CODE[code] end
+  if not base then return "stream" end
+  if KIND_OF_STATUS[base] then return KIND_OF_STATUS[base] end
+  if base >= 300 and base < 400 then return "protocol" end
+  if base >= 400 and base < 500 then return "invalid_request" end
+  return base >= 500 and base < 600 and "server" or "stream"
+end
+
+local function is_retryable(kind, status, code)
+  if status == 501 or status == 505 or code == "insufficient_quota" then return false end
+  return errors.kinds[kind]
+end
+
+local function hint_of(kind, status, parts, context)
+  if kind == "auth" then
+    return context.has_key and "the server refuses the key" or "the server wants a key: set api_key or VLLM_API_KEY"
+  end
+  if kind == "not_found" and (parts.param == "model" or (parts.message or ""):find("model")) then
+    local served = context.served
+    return served and #served > 0 and ("the server serves: " .. table.concat(served, ", ")) or nil
+  end
+  if kind == "not_found" then
+    return "the server has no such address: " .. context.url .. "; base_url usually ends in /v1"
+  end
+  if status and status >= 300 and status < 400 then
+    local target = (context.location or ""):match("^%a+://([^/?#]+)")
+    target = target and target:gsub("^.*@", "")
+    return "redirects are not followed, since they would carry the key away; the server points to "
+        .. (target or "another path") .. ": set base_url to where the server is"
+  end
+  if kind == "context_length" and parts.context and parts.context.prompt_is_lower_bound then
+    return "the prompt's count is only a lower bound: leave max_completion_tokens out, or shorten the messages"
+  end
+  if kind == "role_order" then return "strict_alternating_roles can merge messages for such a template" end
+  if (parts.message or ""):find("enable%-auto%-tool%-choice", 1) then return "start the server with these flags" end
+  return nil
+end
+
+--- The error of an HTTP answer that is not a success.
+---@param status integer
+---@param headers table lower-case name → value
+---@param body string? cut by the caller
+---@param context { url: string, has_key: boolean, served: string[]?, now_unix: integer }
+---@return vllm.Error
+function errors.from_status(status, headers, body, context)
+  local parts = errors.parse_body(body)
+  local kind = classify(status, parts, body)
+  local fields = {
+    status = status, code = parts.code, type = parts.type, param = parts.param, body = body,
+    retry_after_s = errors.retry_after_s(headers, context.now_unix), request_id = headers["x-request-id"],
+    retryable = is_retryable(kind, status, parts.code),
+  }
+  if kind == "context_length" then
+    parts.context = context_numbers(((parts.message or "") .. " " .. (body or "")):lower())
+    fields.context = parts.context
+  end
+  context.location = headers.location
+  local hint = hint_of(kind, status, parts, context)
+  local detail = (parts.message or "no explanation") .. " (status " .. status .. ")" .. (hint and ("; " .. hint) or "")
+  return errors.new(kind, detail, fields)
+end
+
+local DECODER_DETAIL = {
+  protocol = "the server's answer breaks the protocol: ",
+  limit = "a bound was reached: ",
+  truncated = "the stream ended before the answer did: ",
+}
+
+--- The error of the decoder, or of an error event inside a stream that began with status 200.
+---@param failure { kind: string, detail: string, body: string? } from core.decoder
+---@param context table as for from_status
+---@return vllm.Error
+function errors.from_decoder(failure, context)
+  if failure.kind ~= "stream" then
+    return errors.new(failure.kind, (DECODER_DETAIL[failure.kind] or "") .. failure.detail, { body = failure.body })
+  end
+  local parts = errors.parse_body(failure.body)
+  local kind = classify(200, parts, failure.body)
+  local fields = { status = 200, code = parts.code, type = parts.type, param = parts.param, body = failure.body }
+  fields.retryable = is_retryable(kind, tonumber(parts.code), parts.code)
+  if kind == "context_length" then fields.context = context_numbers(failure.body:lower()) end
+  local hint = hint_of(kind, nil, parts, context)
+  return errors.new(kind, (parts.message or "the server reported an error without a message")
+    .. " (in the stream)" .. (hint and ("; " .. hint) or ""), fields)
+end
+
+--- The error of a transport's failure.
+---@param failure { kind: string, detail: string }
+---@return vllm.Error
+function errors.from_transport(failure)
+  local fields = {}
+  for name, value in pairs(failure) do
+    if name ~= "kind" and name ~= "detail" then fields[name] = value end
+  end
+  return errors.new(failure.kind, failure.detail, fields)
+end
+
+local function blotted(text, secret)
+  return (text:gsub(secret:gsub("%p", "%%%0"), "***"))
+end
+
+--- Removes what a client keeps secret from all that a person may see: servers and proxies are known to echo requests.
+---@param err vllm.Error
+---@param ... string? secrets; shorter ones than four bytes are left, since they stand everywhere
+---@return vllm.Error the same
+function errors.scrub(err, ...)
+  for i = 1, select("#", ...) do
+    local secret = select(i, ...)
+    if secret and #secret >= 4 then
+      for name, value in pairs(err) do
+        if type(value) == "string" then err[name] = blotted(value, secret) end
+      end
+    end
+  end
+  return err
+end
+
+return errors

@@ -1,0 +1,73 @@
+--- `require "vllm"`: connects an agent loop in Lua to a vLLM server, or to anything that speaks OpenAI-compatible chat completions.
+-- Loading this does no I/O, reads no environment, and loads no libcurl (that happens at the first request).
+
+local core = require "vllm.core"
+local Client = require "vllm.client"
+local config = require "vllm.config"
+local errors = require "vllm.errors"
+local json = require "vllm.json"
+local media = require "vllm.media"
+
+local vllm = {
+  version = core.version,
+  json = json, null = core.null, array = json.array, raw = json.raw,
+  image = media.image, audio = media.audio, video = media.video, file = media.file,
+}
+
+--- Makes a client. Throws on an unknown or ill-typed key, naming it.
+---@param options table see docs/configuration.md; `model` is required
+---@return vllm.Client
+function vllm.new(options)
+  return Client._new(config.check(options, 3), nil, 2)
+end
+
+--- Makes a client from VLLM_MODEL, VLLM_BASE_URL and VLLM_API_KEY.
+---@param overrides table? options that win over the environment
+---@return vllm.Client?
+---@return string? message `missing environment variable VLLM_MODEL`, or which one cannot be used and why
+---@return vllm.Error? err kind `config`
+function vllm.from_env(overrides)
+  local checked, message = config.from_env(overrides, 3)
+  if not checked then return nil, message, errors.new("config", message) end
+  return Client._new(checked, nil, 2)
+end
+
+--- The five-minute way: asks the server of the environment and waits for the text.
+---@param request table|string
+---@return string? text
+---@return string? message
+---@return vllm.Error? err
+function vllm.ask(request)
+  local client, message, err = vllm.from_env()
+  if not client then return nil, message, err end
+  return client:ask(request)
+end
+
+--- The decoder alone: bytes of a response body in, events out. No I/O; usable in any nginx phase.
+---@param options table? limits: max_event_bytes, max_message_bytes, max_tool_calls, max_choices, max_depth; chunks = true for raw chunks
+---@return vllm.Decoder
+function vllm.decoder(options)
+  return require("vllm.decoder").new(options)
+end
+
+--- The server-sent events stage alone: feed(bytes), finish(), next() → data, type, id · false (feed more) · nil (end) · nil, why.
+---@param options { max_event_bytes: integer?, lenient_end: boolean? }?
+function vllm.sse(options)
+  return core.sse(options or {})
+end
+
+--- Answers open tool calls and drops orphan results, so that a transcript that was cut short can be sent again.
+---@param messages table[]
+---@return table[] a new list
+function vllm.repair(messages)
+  return require("vllm.repair").repair(messages)
+end
+
+--- Is this an error value of this module?
+---@param value any
+---@return boolean
+function vllm.is_error(value)
+  return errors.is(value)
+end
+
+return vllm

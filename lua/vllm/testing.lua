@@ -1,0 +1,174 @@
+--- `vllm.testing`: a client whose server is a script. For the tests of programs that use this module: no socket, but the real
+-- request builder, the real decoder and real server bytes, in the chunks that vLLM would send.
+
+local core = require "vllm.core"
+
+local testing = {}
+
+---@class vllm.testing.Reply
+---@field text string?
+---@field reasoning string?
+---@field refusal string?
+---@field tool_calls { id: string?, name: string, arguments: string|table? }[]?
+---@field finish_reason string? default: "tool_calls" with calls, else "stop"
+---@field usage table? default: counts of 1 token per piece
+---@field error table? { message, code }: an error event after what the reply has
+---@field cut boolean? the stream ends after what the reply has, without a finish
+---@field status integer? an HTTP error instead, with `body` (string or table) and `headers`
+---@field bytes string? raw bytes of an event stream instead
+---@field fail string? the transport fails with this error kind
+
+local function encode(value)
+  return assert(core.json_encode(value))
+end
+
+local function arguments_of(call)
+  local arguments = call.arguments
+  if arguments == nil then return "{}" end
+  return type(arguments) == "string" and arguments or encode(arguments)
+end
+
+-- Pieces of about a token: a word with the space before it.
+local function pieces(text)
+  local list, at = {}, 1
+  while at <= #(text or "") do
+    local _, stop = text:find("^%s*%S+", at)
+    stop = stop or #text
+    list[#list + 1], at = text:sub(at, stop), stop + 1
+  end
+  return list
+end
+
+local function call_id(number, position)
+  return ("call%d_%d"):format(number, position)
+end
+
+local function finish_reason(reply)
+  return reply.finish_reason or (reply.tool_calls and #reply.tool_calls > 0 and "tool_calls" or "stop")
+end
+
+local function usage_of(reply)
+  local tokens = #pieces(reply.text) + #pieces(reply.reasoning)
+  return reply.usage or { prompt_tokens = 1, completion_tokens = tokens, total_tokens = 1 + tokens }
+end
+
+-- The event stream of a reply: role chunk, deltas, finish, usage, [DONE].
+local function stream_of(reply, number, model)
+  local out = {}
+  local function send(delta, finish)
+    local choice = { index = 0, delta = delta, finish_reason = finish or core.null }
+    out[#out + 1] = "data: " .. encode { id = "test-" .. number, object = "chat.completion.chunk", created = 0, model = model,
+      choices = { choice } } .. "\n\n"
+  end
+  send { role = "assistant", content = "" }
+  for _, piece in ipairs(pieces(reply.reasoning)) do send { reasoning = piece } end
+  for _, piece in ipairs(pieces(reply.text)) do send { content = piece } end
+  if reply.refusal then send { refusal = reply.refusal } end
+  for i, call in ipairs(reply.tool_calls or {}) do
+    send { tool_calls = { { index = i - 1, id = call.id or call_id(number, i), type = "function", ["function"] = { name = call.name } } } }
+    local arguments = arguments_of(call)
+    local half = math.floor(#arguments / 2)
+    for _, piece in ipairs { arguments:sub(1, half), arguments:sub(half + 1) } do
+      send { tool_calls = { { index = i - 1, ["function"] = { arguments = piece } } } }
+    end
+  end
+  if reply.cut then return table.concat(out) end
+  if reply.error then
+    out[#out + 1] = "data: " .. encode { error = reply.error } .. "\n\ndata: [DONE]\n\n"
+    return table.concat(out)
+  end
+  send(core.json_decode("{}"), finish_reason(reply))
+  out[#out + 1] = "data: " .. encode { id = "test-" .. number, object = "chat.completion.chunk", created = 0, model = model,
+    choices = setmetatable({}, core.array_mt), usage = usage_of(reply) } .. "\n\ndata: [DONE]\n\n"
+  return table.concat(out)
+end
+
+local function completion_of(reply, number, model)
+  local message = { role = "assistant", content = reply.text or core.null, reasoning = reply.reasoning, refusal = reply.refusal }
+  for i, call in ipairs(reply.tool_calls or {}) do
+    message.tool_calls = message.tool_calls or {}
+    message.tool_calls[i] = { id = call.id or call_id(number, i), type = "function",
+      ["function"] = { name = call.name, arguments = arguments_of(call) } }
+  end
+  return encode { id = "test-" .. number, object = "chat.completion", created = 0, model = model, usage = usage_of(reply),
+    choices = { { index = 0, message = message, finish_reason = finish_reason(reply) } } }
+end
+
+local Stream = {}
+Stream.__index = Stream
+
+function Stream:head()
+  return self._status, self._headers
+end
+
+function Stream:read()
+  if self._closed or self._at > #self._bytes then return nil end
+  local from = self._at
+  self._at = from + self._split
+  return self._bytes:sub(from, self._at - 1)
+end
+
+function Stream.info()
+  return { reused = false }
+end
+
+function Stream:close()
+  self._closed = true
+end
+
+local function answer(reply, number, asked, split)
+  local status, kind, bytes = 200, "text/event-stream; charset=utf-8", reply.bytes
+  if reply.status then
+    status, kind = reply.status, "application/json"
+    bytes = type(reply.body) == "table" and encode(reply.body) or reply.body or ""
+  elseif not bytes and asked.stream then
+    bytes = stream_of(reply, number, asked.model or "test-model")
+  elseif not bytes then
+    kind, bytes = "application/json", completion_of(reply, number, asked.model or "test-model")
+  end
+  local headers = { ["content-type"] = kind }
+  for name, value in pairs(reply.headers or {}) do headers[name:lower()] = value end
+  return setmetatable({ _status = status, _headers = headers, _bytes = bytes, _at = 1, _split = split or math.max(1, #bytes) }, Stream)
+end
+
+--- A transport that plays `replies` in order and keeps what it was asked.
+---@param replies (string|vllm.testing.Reply|fun(asked: table): string|vllm.testing.Reply)[] a string is a text answer
+---@param options { split: integer? }? split: bytes per read (default: all at once)
+---@return table transport `transport.requests[i]` = { method, url, headers, text, body (decoded) }
+function testing.transport(replies, options)
+  local transport = { name = "testing", options = {}, requests = {} }
+  local played = 0
+  function transport:open(request)
+    if request.method ~= "POST" then return answer({ status = 404, body = "" }, 0, {}) end
+    local asked = core.json_decode(request.body or "{}", { drop_nulls = true })
+    self.requests[#self.requests + 1] = { method = request.method, url = request.url, headers = request.headers,
+      text = request.body, body = asked }
+    played = played + 1
+    local reply = replies[played]
+    if type(reply) == "function" then reply = reply(asked) end
+    if type(reply) == "string" then reply = { text = reply } end
+    if reply == nil then
+      return nil, { kind = "config", detail = ("vllm.testing: the script has %d replies, and one more was asked for"):format(#replies) }
+    end
+    if reply.fail then return nil, { kind = reply.fail, detail = reply.detail or "as the script says" } end
+    return answer(reply, played, asked, options and options.split)
+  end
+  return transport
+end
+
+--- A client that talks to a script.
+---@param replies table as for testing.transport
+---@param options table? options of vllm.new (model defaults to "test-model"), and `split` as for testing.transport
+---@return vllm.Client
+---@return table transport with `requests`
+function testing.client(replies, options)
+  local all, split = {}, nil
+  for key, value in pairs(options or {}) do
+    if key == "split" then split = value else all[key] = value end
+  end
+  all.model = all.model or "test-model"
+  all.transport = testing.transport(replies, { split = split })
+  return require("vllm").new(all), all.transport
+end
+
+return testing

@@ -1,0 +1,236 @@
+-- Errors: kind, numbers and words, from what real servers sent and from what proxies are known to send.
+local errors = require "vllm.errors"
+
+local function recorded(name)
+  local file = assert(io.open("spec/fixtures/" .. name .. ".http", "rb"))
+  local text = file:read("*a")
+  file:close()
+  local head, body = text:match("^(.-)\r\n\r\n(.*)$")
+  local headers = {}
+  for key, value in head:gmatch("\r\n([^:\r\n]+):%s*([^\r\n]*)") do headers[key:lower()] = value end
+  return tonumber(head:match("^HTTP/1.1 (%d+)")), headers, body
+end
+
+local CONTEXT = { url = "http://h/v1/chat/completions", has_key = true, now_unix = 784111777 }
+
+local function context(fields)
+  local all = {}
+  for key, value in pairs(CONTEXT) do all[key] = value end
+  for key, value in pairs(fields or {}) do all[key] = value end
+  return all
+end
+
+describe("the error of a recorded answer", function()
+  local cases = {
+    { "vllm/error-choice-without-tools", "invalid_request", param = "tool_choice", code = 400 },
+    { "vllm/error-context", "context_length", param = "input_tokens", limit = 2048, prompt = 2049, lower = true },
+    { "vllm/error-context-buffered", "context_length", limit = 2048, prompt = 2049, lower = true },
+    { "vllm/error-context-by-max-tokens", "context_length", limit = 2048, completion = 4000 },
+    { "vllm/error-empty-tools", "invalid_request", param = "tools" },
+    { "vllm/error-image", "invalid_request" },
+    { "vllm/error-malformed-json", "invalid_request", param = "body.34" },
+    { "vllm/error-messages-missing", "invalid_request" },
+    { "vllm/error-method", "not_found", words = "Method Not Allowed" },
+    { "vllm/error-model", "not_found", words = "nope", param = "model" },
+    { "vllm/error-no-key", "auth", words = "Unauthorized" },
+    { "vllm/error-wrong-key", "auth", words = "refuses the key" },
+    { "vllm/error-no-messages", "invalid_request" },
+    { "vllm/error-not-json-type", "invalid_request" },
+    { "vllm/error-path", "not_found", words = "base_url usually ends in /v1" },
+    { "vllm/error-role-order", "role_order", words = "strict_alternating_roles" },
+    { "vllm/error-temperature", "invalid_request", param = "temperature" },
+    { "vllm/error-unknown-tool-choice", "invalid_request" },
+    { "vllm/engine-dead", "server", retryable = true },
+    { "vllm/overload-1", "overloaded", retryable = true },
+    { "llama-server/error-context", "context_length", limit = 1024, prompt = 1531 },
+    { "llama-server/error-grammar", "invalid_request" },
+    { "llama-server/error-malformed-json", "server" },
+    { "llama-server/error-messages-missing", "invalid_request" },
+    { "llama-server/error-path", "not_found" },
+    { "llama-server/error-schema", "invalid_request" },
+    { "llama-server/error-wrong-key", "auth", words = "Invalid API Key" },
+  }
+  for _, case in ipairs(cases) do
+    it(case[1] .. " is " .. case[2], function()
+      local status, headers, body = recorded(case[1])
+      local err = errors.from_status(status, headers, body, context())
+      assert.equal(case[2], err.kind)
+      assert.equal(status, err.status)
+      assert.equal(case[2] .. ": ", err.message:sub(1, #case[2] + 2))
+      assert.equal(body, err.body)
+      assert.equal(headers["x-request-id"], err.request_id)
+      assert.equal(case.retryable or case[2] == "server" or false, err.retryable)
+      if case.param then assert.equal(case.param, err.param) end
+      if case.code then assert.equal(case.code, err.code) end
+      if case.words then assert.truthy(err.message:find(case.words, 1, true), err.message) end
+      if case[2] == "context_length" then
+        assert.equal(case.limit, err.context.limit)
+        assert.equal(case.prompt, err.context.prompt)
+        assert.equal(case.completion, err.context.completion)
+        assert.equal(case.lower, err.context.prompt_is_lower_bound)
+      end
+    end)
+  end
+end)
+
+describe("a status without a recording", function()
+  local cases = {
+    { 301, "protocol", false }, { 307, "protocol", false }, { 400, "invalid_request", false }, { 403, "auth", false },
+    { 408, "timeout", true }, { 409, "server", true }, { 413, "invalid_request", false }, { 415, "invalid_request", false },
+    { 422, "invalid_request", false }, { 429, "rate_limited", true }, { 500, "server", true }, { 501, "invalid_request", false },
+    { 502, "overloaded", true }, { 503, "overloaded", true }, { 504, "overloaded", true }, { 505, "protocol", false },
+    { 507, "server", true }, { 529, "overloaded", true }, { 418, "invalid_request", false },
+  }
+  for _, case in ipairs(cases) do
+    it(case[1] .. " is " .. case[2], function()
+      local err = errors.from_status(case[1], {}, "", context())
+      assert.equal(case[2], err.kind)
+      assert.equal(case[3], err.retryable)
+      assert.truthy(err.message:find("(status " .. case[1] .. ")", 1, true), err.message)
+    end)
+  end
+
+  it("an exhausted quota is not worth another try", function()
+    local err = errors.from_status(429, {}, '{"error":{"message":"no more","code":"insufficient_quota"}}', context())
+    assert.equal("rate_limited", err.kind)
+    assert.is_false(err.retryable)
+  end)
+
+  it("a redirect names where it points, and no more of it than the host", function()
+    local err = errors.from_status(302, { location = "https://user:secret@elsewhere.example:8443/x?key=abc" }, "", context())
+    assert.truthy(err.message:find("elsewhere.example:8443", 1, true), err.message)
+    assert.is_nil(err.message:find("secret", 1, true))
+    assert.is_nil(err.message:find("abc", 1, true))
+  end)
+
+  it("a missing key is told apart from a refused one", function()
+    local err = errors.from_status(401, {}, "", context { has_key = false })
+    assert.truthy(err.message:find("wants a key", 1, true))
+  end)
+
+  it("a 404 for a model names the models that are served", function()
+    local err = errors.from_status(404, {}, '{"error":{"message":"The model `x` does not exist.","param":"model","code":404}}',
+      context { served = { "a", "b" } })
+    assert.truthy(err.message:find("the server serves: a, b", 1, true), err.message)
+  end)
+end)
+
+describe("the body of an error", function()
+  local cases = {
+    { "nested object", '{"error":{"message":"m","type":"t","param":"p","code":400}}', "m", 400, "t", "p" },
+    { "flat object, old vLLM", '{"object":"error","message":"m","type":"t","param":null,"code":400}', "m", 400, "t" },
+    { "string error", '{"error":"Unauthorized"}', "Unauthorized" },
+    { "string error, TGI", '{"error":"Input validation error","error_type":"validation"}', "Input validation error" },
+    { "list of errors", '{"error":[{"message":"first","code":"c"}]}', "first", "c" },
+    { "string code, Rust front end", '{"error":{"message":"m","code":"model_not_found"}}', "m", "model_not_found" },
+    { "detail string", '{"detail":"Not Found"}', "Not Found" },
+    { "detail list, FastAPI", '{"detail":[{"loc":["body","messages"],"msg":"field required"}]}', "body.messages: field required" },
+    { "bare JSON string", '"no healthy upstream"', "no healthy upstream" },
+    { "plain text", "upstream  connect\nerror", "upstream connect error" },
+    { "HTML page", "<html><head><title>502 Bad Gateway</title></head></html>",
+      "an HTML page came back (502 Bad Gateway); is a proxy in between?" },
+    { "nothing", "" }, { "white space", " \n" },
+    { "a number", "17", "17" },
+    { "message of another type", '{"error":{"message":{"a":1}}}' },
+  }
+  for _, case in ipairs(cases) do
+    it(case[1], function()
+      local parts = errors.parse_body(case[2])
+      assert.same({ case[3], case[4], case[5], case[6] }, { parts.message, parts.code, parts.type, parts.param })
+    end)
+  end
+
+  it("is cut in the message, not in memory, when it is long", function()
+    assert.equal(300, #errors.parse_body(("x"):rep(100000)).message)
+  end)
+end)
+
+describe("context lengths, in every wording met so far", function()
+  local cases = {
+    { "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (4000 in the messages, 1000 in the completion). Please reduce the length of the messages or completion.",
+      { limit = 4096, requested = 5000, prompt = 4000, completion = 1000 } },
+    { "'max_tokens' or 'max_completion_tokens' is too large: 9000. This model's maximum context length is 8192 tokens and your request has 20 input tokens (9000 > 8192 - 20).",
+      { limit = 8192, prompt = 20, completion = 9000 } },
+    { "You passed 9000 input tokens and requested 100 output tokens. However, the model's context length is only 8192 tokens, resulting in a maximum input length of 8092 tokens. Please reduce the length of the input prompt.",
+      { limit = 8192, prompt = 9000, completion = 100 } },
+    { "This model's maximum context length is 2048 tokens. However, you requested 100 output tokens and your prompt contains at least 1949 input tokens, for a total of at least 2049 tokens.",
+      { limit = 2048, prompt = 1949, completion = 100, requested = 2049, prompt_is_lower_bound = true } },
+    { "max_tokens=4000 cannot be greater than max_model_len=2048.", { limit = 2048, completion = 4000 } },
+    { "Input length (3000) exceeds model's maximum context length (2048).", { limit = 2048, prompt = 3000 } },
+    { "The decoder prompt (length 3000) is longer than the maximum model length of 2048. Make sure that …", { limit = 2048, prompt = 3000 } },
+    { "litellm.ContextWindowExceededError: too much", {} },
+    { "The input (3000 tokens) is longer than the model's context length (2048 tokens).", { limit = 2048 } },
+  }
+  for _, case in ipairs(cases) do
+    it(case[1]:sub(1, 60), function()
+      local body = '{"error":{"message":"' .. case[1]:gsub('"', '\\"') .. '","code":400}}'
+      local err = errors.from_status(400, {}, body, context())
+      assert.equal("context_length", err.kind)
+      assert.same(case[2], err.context)
+      assert.is_false(err.retryable)
+    end)
+  end
+end)
+
+describe("an error event in a 200 stream", function()
+  local cases = {
+    { '{"error":{"message":"boom","type":"InternalServerError","param":null,"code":500}}', "server", true },
+    { '{"error":{"message":"Unsupported type","type":"BadRequestError","code":400}}', "invalid_request", false },
+    { '{"error":{"message":"busy","code":503}}', "overloaded", true },
+    { '{"object":"error","message":"boom","code":400}', "invalid_request", false },
+    { '{"error":"boom"}', "stream", false },
+    { '{"error":{"message":"maximum context length is 10 tokens","code":400}}', "context_length", false },
+    { '{"error":{"message":"m","code":"server_error"}}', "server", true },
+    { '{"error":{"message":"m","code":"502"}}', "overloaded", true },
+    { '{"error":{}}', "stream", false },
+  }
+  for _, case in ipairs(cases) do
+    it(case[2] .. " for " .. case[1]:sub(1, 50), function()
+      local err = errors.from_decoder({ kind = "stream", detail = "", body = case[1] }, context())
+      assert.equal(case[2], err.kind)
+      assert.equal(case[3], err.retryable)
+      assert.equal(case[2] .. ": ", err.message:sub(1, #case[2] + 2))
+    end)
+  end
+end)
+
+describe("what a server asks a client to wait", function()
+  local cases = {
+    { { ["retry-after"] = "7" }, 7 }, { { ["retry-after"] = "1.5" }, 1.5 }, { { ["retry-after-ms"] = "250", ["retry-after"] = "7" }, 0.25 },
+    { { ["retry-after"] = "Sun, 06 Nov 1994 08:49:47 GMT" }, 10 }, { { ["retry-after"] = "Sun, 06 Nov 1994 08:49:07 GMT" }, 0 },
+    { { ["retry-after"] = "Sat, 01 Jan 2000 00:00:00 GMT" }, 162573023 },
+    { { ["retry-after"] = "soon" } }, { { ["retry-after"] = "-3" } }, { { ["retry-after"] = "0x10" } }, { {} },
+  }
+  for i, case in ipairs(cases) do
+    it("case " .. i, function() assert.equal(case[2], errors.retry_after_s(case[1], 784111777)) end)
+  end
+end)
+
+describe("an error value", function()
+  it("prints its message and begins with its kind", function()
+    local err = errors.new("auth", "no")
+    assert.equal("auth: no", tostring(err))
+    assert.is_true(errors.is(err))
+    assert.is_false(errors.is { kind = "auth" })
+  end)
+
+  it("gives nil, string, table, so that assert prints it on every Lua", function()
+    local nothing, message, err = errors.give(errors.new("auth", "no"))
+    assert.is_nil(nothing)
+    assert.equal("string", type(message))
+    assert.equal("auth", err.kind)
+  end)
+
+  it("never shows a key that a server echoed", function()
+    local err = errors.scrub(errors.new("auth", "bad key sk-1.2+3", { body = "you sent sk-1.2+3!" }), "sk-1.2+3")
+    assert.equal("auth: bad key ***", err.message)
+    assert.equal("you sent ***!", err.body)
+  end)
+
+  it("keeps every kind in the closed list", function()
+    for kind, retryable in pairs(errors.kinds) do
+      assert.equal("boolean", type(retryable))
+      assert.truthy(kind:find("^[a-z_]+$"))
+    end
+  end)
+end)

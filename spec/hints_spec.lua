@@ -1,0 +1,35 @@
+-- Hints: sentences that a person can act on, from answers that real servers gave.
+local hints = require "vllm.hints"
+
+local function result(choice, tokens)
+  return { choices = { choice }, usage = tokens and { completion_tokens = tokens } }
+end
+
+describe("hints", function()
+  local cases = {
+    { "a plain answer needs none", { text = "Paris.", finish_reason = "stop" }, {}, {} },
+    { "a call needs none", { tool_calls = { {} }, finish_reason = "tool_calls" }, { tools = true }, {} },
+    { "all reasoning", { reasoning = "x", finish_reason = "stop" }, {}, { "whole answer came as reasoning" } },
+    { "reasoning cut", { reasoning = "x", finish_reason = "length" }, {}, { "still reasoning" } },
+    { "reasoning, then white space only", { reasoning = "x", text = "\n\n", finish_reason = "stop" }, {}, { "whole answer came as reasoning" } },
+    { "length and nothing", { finish_reason = "length" }, {}, { "14 tokens were spent" }, 14 },
+    { "tokens and nothing", { finish_reason = "stop" }, {}, { "14 tokens were spent and nothing came" }, 14 },
+    { "raw call with tools", { text = 'ok <tool_call>{"name":"f"}</tool_call>', finish_reason = "stop" }, { tools = true }, { "--tool-call-parser" } },
+    { "raw call without tools", { text = "<tool_call>", finish_reason = "stop" }, {}, { "offered no tools" } },
+    { "raw thinking", { text = "<think>hm</think> Paris", finish_reason = "stop" }, {}, { "--reasoning-parser" } },
+    { "a call demanded, none came", { text = "Paris", finish_reason = "stop" }, { tools = true, call_demanded = true }, { "tool_choice demanded a call" } },
+    { "tool_calls without a call", { text = "x", finish_reason = "tool_calls" }, { tools = true }, { "speaks of tool calls" } },
+    { "length in a call", { tool_calls = { {} }, finish_reason = "length" }, { tools = true }, { "must not be run" } },
+  }
+  for _, case in ipairs(cases) do
+    it(case[1], function()
+      local list = hints.of(result(case[2], case[5]), case[3])
+      assert.equal(#case[4], #list)
+      for i, words in ipairs(case[4]) do assert.truthy(list[i]:find(words, 1, true), list[i]) end
+    end)
+  end
+
+  it("has nothing to say of no choice at all", function()
+    assert.same({}, hints.of({ choices = {} }, {}))
+  end)
+end)
