@@ -1,9 +1,12 @@
-/* HTTP requests over libcurl behind ONE pollable descriptor. No Lua, nothing of the core, no idea of chat: status, headers, bytes, end.
+/* HTTP requests over libcurl behind ONE pollable descriptor. No Lua, nothing of the core, no idea of chat: status,
+ * headers, bytes, end.
  *
- * One `curl_multi` is driven by curl_multi_socket_action from an epoll set and a timerfd (inline mode: the caller's thread does
- * all work in vllm_engine_step). libcurl's callbacks only write C memory. The engine is counted: it lives until its last
- * request is closed. After a fork the child's engine refuses everything with VLLM_NET_FORKED, and frees its memory
- * without touching the parent's connections. Not in any call: exit, abort, printing, an unbounded buffer. */
+ * One `curl_multi` is driven by curl_multi_socket_action from an epoll set and a timerfd (inline mode: the caller's
+ * thread does all work in vllm_engine_step). libcurl's callbacks only write C memory. The engine is counted: it lives
+ * until its last request is closed. After a fork the child's engine refuses everything with VLLM_NET_FORKED; its
+ * release frees our memory and closes the child's copies of the descriptors, sends nothing on the parent's connections,
+ * and leaves libcurl's own memory where it is. One thread at a time. Not in any call: exit, abort, printing, an
+ * unbounded buffer. */
 #ifndef VLLM_ENGINE_H
 #define VLLM_ENGINE_H
 
@@ -13,16 +16,18 @@
 
 enum vllm_net_status {
     VLLM_NET_OK = 0,
-    VLLM_NET_WAIT,    /* nothing yet: step the engine, or wait until its descriptor is readable */
-    VLLM_NET_END,     /* the body has ended, completely */
-    VLLM_NET_FAILED,  /* the request failed: vllm_request_error */
+    VLLM_NET_WAIT, /* nothing yet: step the engine, or wait until its descriptor is readable */
+    VLLM_NET_END, /* the body has ended, completely */
+    VLLM_NET_FAILED, /* the request failed: vllm_request_error */
     VLLM_NET_NOMEM,
-    VLLM_NET_INVALID, /* an option that cannot be honoured: vllm_engine_why */
+    VLLM_NET_INVALID, /* an option that cannot be honoured: `why` of vllm_engine_add */
     VLLM_NET_FORKED,
     VLLM_NET_INTERRUPTED /* a signal ended the wait */
 };
 
-enum vllm_engine_mode { VLLM_ENGINE_INLINE /* , VLLM_ENGINE_THREAD: same calls, a pthread behind an eventfd or pipe */ };
+enum vllm_engine_mode {
+    VLLM_ENGINE_INLINE /* , VLLM_ENGINE_THREAD: same calls, a pthread behind an eventfd or pipe */
+};
 
 struct vllm_engine;
 struct vllm_request;
@@ -30,34 +35,34 @@ struct vllm_request;
 struct vllm_engine_options {
     enum vllm_engine_mode mode;
     long max_idle_age_s; /* a pooled connection idle for longer is not used again */
-    size_t max_starts;   /* requests handed to libcurl in one step; 0: 16. The rest follow in the next steps */
+    size_t max_starts; /* requests handed to libcurl in one step; 0: 16. The rest follow in the next steps */
 };
 
 struct vllm_request_options {
-    const char *url;    /* http or https only */
+    const char *url; /* http or https only */
     const char *method; /* "POST", "GET", … */
     const char *const *headers; /* "Name: value" lines, NULL at the end; checked by the caller for CR, LF, NUL */
-    const char *body;   /* copied; NULL: none */
+    const char *body; /* copied; NULL: none */
     size_t body_len;
     long connect_timeout_ms; /* 0: none */
-    size_t max_buffer;       /* body bytes held before the transfer is paused */
-    size_t max_header_bytes; /* of the final response's header block */
+    size_t max_buffer; /* body bytes held before the transfer is paused, beside those lent; 0: 256 KiB */
+    size_t max_header_bytes; /* of the final response's header block; 0: 64 KiB */
     const char *unix_socket, *proxy, *no_proxy, *ca_file, *ca_path, *cert, *key; /* NULL: the default */
     bool insecure; /* do not verify TLS: only when the user spelled it out */
 };
 
 struct vllm_request_error {
-    int curl_code;    /* CURLcode */
-    long os_errno;    /* 0 when unknown */
+    int curl_code; /* CURLcode */
+    long os_errno; /* 0 when unknown */
     long verify_result; /* OpenSSL's X509 verify result; 0 when fine or unknown */
-    char text[256];   /* libcurl's own sentence; holds no header and no key */
+    char text[256]; /* libcurl's own sentence; holds no header and no key */
     uint64_t body_bytes; /* received before */
 };
 
 struct vllm_request_info {
     double name_lookup_s, connect_s, tls_s, start_transfer_s, total_s;
     bool reused; /* an existing connection was used */
-    long http_version;
+    long http_version; /* 10, 11; 0: unknown */
     uint64_t upload_bytes, body_bytes;
     char remote_ip[64];
     long remote_port;
@@ -65,28 +70,34 @@ struct vllm_request_info {
 
 /* NULL: no memory or no descriptor (errno). No thread and no descriptor exists before this call. */
 struct vllm_engine *vllm_engine_new(const struct vllm_engine_options *options);
-void vllm_engine_release(struct vllm_engine *engine); /* drops the caller's hold; requests not yet closed keep it alive */
+/* Drops the caller's hold; requests not yet closed keep the engine alive. NULL: nothing. */
+void vllm_engine_release(struct vllm_engine *engine);
 
 int vllm_engine_fd(const struct vllm_engine *engine); /* readable: call step(0). -1 in a forked child */
-/* Waits up to timeout_ms (-1: for ever; 0: not at all) and does what is due. OK, INTERRUPTED, FORKED. */
+/* Waits up to timeout_ms (-1: for ever; 0: not at all) and does what is due. OK, INTERRUPTED (also at once, while a
+ * trapped SIGINT was not taken: signals.h), FORKED. */
 enum vllm_net_status vllm_engine_step(struct vllm_engine *engine, int timeout_ms);
 /* The next request on which something happened since it was last returned here; NULL: none. Borrowed. */
 struct vllm_request *vllm_engine_ready(struct vllm_engine *engine);
 
 /* Starts a request; all options are copied. On INVALID `why` (constant) names the option. */
-enum vllm_net_status vllm_engine_add(struct vllm_engine *engine, const struct vllm_request_options *options, struct vllm_request **out,
-                                     const char **why);
+enum vllm_net_status vllm_engine_add(struct vllm_engine *engine, const struct vllm_request_options *options,
+                                     struct vllm_request **out, const char **why);
 
-/* OK once the final response's head is in: `status` and `headers` ("Name: value\r\n" lines, borrowed until close). WAIT, FAILED. */
-enum vllm_net_status vllm_request_head(struct vllm_request *request, long *status, const char **headers, size_t *headers_len);
-/* OK: `*bytes` is borrowed until the next call on the engine; the caller has taken all of it. WAIT, END, FAILED (only after all bytes that did arrive were taken). */
+/* OK once the final response's head is in: `status` and `headers` ("Name: value\r\n" lines, borrowed until close).
+ * WAIT, FAILED. */
+enum vllm_net_status vllm_request_head(struct vllm_request *request, long *status, const char **headers,
+                                       size_t *headers_len);
+/* OK: `*bytes` is borrowed until the next call on the engine; the caller has taken all of it. WAIT, END, FAILED (only
+ * after all bytes that did arrive were taken). */
 enum vllm_net_status vllm_request_read(struct vllm_request *request, const char **bytes, size_t *len);
 void vllm_request_error(const struct vllm_request *request, struct vllm_request_error *out);
 void vllm_request_info(const struct vllm_request *request, struct vllm_request_info *out);
 void *vllm_request_tag(const struct vllm_request *request); /* the caller's own word for it */
 void vllm_request_set_tag(struct vllm_request *request, void *tag);
-/* Ends it now: the server sees the close at once. With `drain`, a response that has only its end outstanding may still finish within later
- * steps (a bounded number of bytes and a second at most), so that its connection can be used again. Frees `request`. */
+/* Ends it now: the server sees the close at once. With `drain`, a response that has only its end outstanding may still
+ * finish within later steps (a bounded number of bytes and a second at most), so that its connection can be used again.
+ * Frees `request`. */
 void vllm_request_close(struct vllm_request *request, bool drain);
 
 #endif

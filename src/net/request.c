@@ -1,0 +1,303 @@
+/* One transfer's memory: libcurl's header lines and body bytes in; status, header block, body bytes, error and timings
+ * out.
+ *
+ * Two buffers take turns: libcurl fills one, the caller holds the other; read swaps them, so nothing is copied twice
+ * and the memory is used again, by this request and by later ones. Bounds: `max_buffer` for each of the two (a single
+ * piece of libcurl's, at most CURL_MAX_WRITE_SIZE, is always taken by an empty one), `max_header_bytes` for the header
+ * block, POOL_MAX requests kept for their next use with at most KEPT_BYTES in each buffer. The callbacks call nothing
+ * of libcurl. Sources: RFC 9112 sections 4 and 5, RFC 9110 section 15.2 (1xx); CURLOPT_WRITEFUNCTION,
+ * CURLOPT_HEADERFUNCTION. */
+#define _GNU_SOURCE
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POOL_MAX 8
+#define KEPT_BYTES ((size_t)256 * 1024)
+#define FIRST_CAP ((size_t)4 * 1024)
+
+/* Bytes ------------------------------------------------------------------------------------------------------------ */
+
+static bool bytes_append(struct vllm_bytes *bytes, const char *more, size_t len) {
+    if (len > bytes->cap - bytes->len) {
+        if (len > SIZE_MAX / 2 - bytes->len)
+            return false;
+        size_t needed = bytes->len + len, cap = bytes->cap ? bytes->cap : FIRST_CAP;
+        while (cap < needed) {
+            cap *= 2; /* needed is below SIZE_MAX / 2 */
+        }
+        char *grown = realloc(bytes->data, cap);
+        if (!grown)
+            return false;
+        bytes->data = grown;
+        bytes->cap = cap;
+    }
+    if (len > 0)
+        memcpy(bytes->data + bytes->len, more, len);
+    bytes->len += len;
+    return true;
+}
+
+static void bytes_free(struct vllm_bytes *bytes) {
+    free(bytes->data);
+    memset(bytes, 0, sizeof *bytes);
+}
+
+static void bytes_reuse(struct vllm_bytes *bytes) {
+    if (bytes->cap > KEPT_BYTES) {
+        bytes_free(bytes);
+    } else {
+        bytes->len = 0;
+    }
+}
+
+/* Life ------------------------------------------------------------------------------------------------------------- */
+
+static struct vllm_request *request_new(struct vllm_engine *engine) {
+    struct vllm_request *request = calloc(1, sizeof *request);
+    if (!request)
+        return NULL;
+    request->engine = engine;
+    vllm_link_init(&request->work);
+    vllm_link_init(&request->resume);
+    vllm_link_init(&request->ready);
+    request->easy = curl_easy_init();
+    if (request->easy)
+        return request;
+    free(request);
+    return NULL;
+}
+
+struct vllm_request *vllm_request_obtain(struct vllm_engine *engine) {
+    if (engine->pool_len == 0)
+        return request_new(engine);
+    struct vllm_link *last = engine->pool.prev;
+    vllm_link_remove(last);
+    engine->pool_len--;
+    return (struct vllm_request *)(void *)((char *)last - offsetof(struct vllm_request, work));
+}
+
+void vllm_request_free(struct vllm_request *request) {
+    vllm_link_remove(&request->work);
+    vllm_link_remove(&request->resume);
+    vllm_link_remove(&request->ready);
+    if (!vllm_engine_forked(request->engine)) {
+        if (request->phase == VLLM_PHASE_RUNNING) {
+            (void)curl_multi_remove_handle(request->engine->multi, request->easy);
+        }
+        curl_easy_cleanup(request->easy);
+        curl_slist_free_all(request->headers);
+    } /* else: a connection of the parent hangs on the handle; see engine.c */
+    bytes_free(&request->head);
+    bytes_free(&request->filling);
+    bytes_free(&request->lent);
+    free(request);
+}
+
+void vllm_request_discard(struct vllm_request *request) {
+    struct vllm_engine *engine = request->engine;
+    if (engine->pool_len >= POOL_MAX) {
+        vllm_request_free(request);
+        return;
+    }
+    curl_easy_reset(request->easy); /* drops the body and every option; the handle keeps nothing of the request */
+    curl_slist_free_all(request->headers);
+    struct vllm_request kept = *request;
+    bytes_reuse(&kept.head);
+    bytes_reuse(&kept.filling);
+    bytes_reuse(&kept.lent);
+    memset(request, 0, sizeof *request);
+    request->engine = engine;
+    request->easy = kept.easy;
+    request->head = kept.head;
+    request->filling = kept.filling;
+    request->lent = kept.lent;
+    vllm_link_init(&request->work);
+    vllm_link_init(&request->resume);
+    vllm_link_init(&request->ready);
+    vllm_link_append(&engine->pool, &request->work);
+    engine->pool_len++;
+}
+
+/* libcurl's callbacks ---------------------------------------------------------------------------------------------- */
+
+static long status_of_line(const char *line, size_t len) {
+    const char *space = memchr(line, ' ', len);
+    size_t left = space ? len - (size_t)(space - line) : 0;
+    long status = 0;
+    for (size_t i = 1; i < left && i <= 3 && space[i] >= '0' && space[i] <= '9'; i++) {
+        status = status * 10 + (space[i] - '0');
+    }
+    return status;
+}
+
+/* One line at a time. A response may have several heads (1xx); only the final one is kept. Trailers after it are passed
+ * over. */
+size_t vllm_request_on_header(char *line, size_t size, size_t count, void *ud) {
+    struct vllm_request *request = ud;
+    size_t len = size * count; /* size is 1 */
+    if (request->head_done)
+        return len;
+    if (!request->in_head) {
+        request->in_head = true;
+        request->head.len = 0;
+        request->status = status_of_line(line, len);
+        return len;
+    }
+    if (len == 0 || line[0] == '\r' || line[0] == '\n') {
+        request->in_head = false;
+        request->head_done = request->status >= 200;
+        if (request->head_done)
+            vllm_engine_mark_ready(request);
+        return len;
+    }
+    if (len > request->max_header_bytes || request->head.len > request->max_header_bytes - len) {
+        request->broken = VLLM_BROKEN_HEAD;
+        return 0;
+    }
+    if (bytes_append(&request->head, line, len))
+        return len;
+    request->broken = VLLM_BROKEN_MEMORY;
+    return 0;
+}
+
+size_t vllm_request_on_body(char *bytes, size_t size, size_t count, void *ud) {
+    struct vllm_request *request = ud;
+    struct vllm_bytes *filling = &request->filling;
+    size_t len = size * count; /* size is 1 */
+    if (request->draining) {
+        if (len > request->drain_left)
+            return 0;
+        request->drain_left -= len;
+        return len;
+    }
+    if (filling->len > 0 && (len > request->max_buffer || filling->len > request->max_buffer - len)) {
+        request->paused = true;
+        return CURL_WRITEFUNC_PAUSE; /* libcurl keeps the piece and brings it again */
+    }
+    if (!bytes_append(filling, bytes, len)) {
+        request->broken = VLLM_BROKEN_MEMORY;
+        return 0;
+    }
+    request->body_bytes += len;
+    vllm_engine_mark_ready(request);
+    return len;
+}
+
+/* The caller's side ------------------------------------------------------------------------------------------------ */
+
+enum vllm_net_status vllm_request_head(struct vllm_request *request, long *status, const char **headers,
+                                       size_t *headers_len) {
+    *status = 0;
+    *headers = "";
+    *headers_len = 0;
+    if (!request->head_done)
+        return request->phase == VLLM_PHASE_DONE ? VLLM_NET_FAILED : VLLM_NET_WAIT;
+    *status = request->status;
+    if (request->head.len > 0)
+        *headers = request->head.data;
+    *headers_len = request->head.len;
+    return VLLM_NET_OK;
+}
+
+enum vllm_net_status vllm_request_read(struct vllm_request *request, const char **bytes, size_t *len) {
+    *bytes = "";
+    *len = 0;
+    request->lent.len = 0;
+    if (request->filling.len > 0) {
+        struct vllm_bytes filled = request->filling;
+        request->filling = request->lent;
+        request->lent = filled;
+        *bytes = filled.data;
+        *len = filled.len;
+        if (request->paused && request->phase == VLLM_PHASE_RUNNING && !vllm_engine_forked(request->engine)) {
+            vllm_link_append(&request->engine->resumes, &request->resume); /* the next step lets it go on */
+            vllm_engine_arm(request->engine);
+        }
+        return VLLM_NET_OK;
+    }
+    if (request->phase != VLLM_PHASE_DONE)
+        return VLLM_NET_WAIT;
+    return request->result == CURLE_OK && request->head_done ? VLLM_NET_END : VLLM_NET_FAILED;
+}
+
+static CURLcode result_of(const struct vllm_request *request) {
+    if (request->phase != VLLM_PHASE_DONE)
+        return CURLE_OK;
+    if (request->broken == VLLM_BROKEN_MEMORY)
+        return CURLE_OUT_OF_MEMORY;
+    if (request->result == CURLE_OK && !request->head_done)
+        return CURLE_GOT_NOTHING;
+    return request->result;
+}
+
+void vllm_request_error(const struct vllm_request *request, struct vllm_request_error *out) {
+    CURLcode result = result_of(request);
+    memset(out, 0, sizeof *out);
+    out->curl_code = (int)result;
+    out->body_bytes = request->body_bytes;
+    if (result == CURLE_OK)
+        return;
+    (void)curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &out->os_errno);
+    (void)curl_easy_getinfo(request->easy, CURLINFO_SSL_VERIFYRESULT, &out->verify_result);
+    if (request->broken == VLLM_BROKEN_HEAD) {
+        (void)snprintf(out->text, sizeof out->text, "the response's header block is longer than %lu bytes",
+                       (unsigned long)request->max_header_bytes);
+    } else {
+        bool own = request->error_text[0] != '\0' && result == request->result;
+        (void)snprintf(out->text, sizeof out->text, "%s", own ? request->error_text : curl_easy_strerror(result));
+    }
+}
+
+static double seconds_of(CURL *easy, CURLINFO info) {
+    double seconds = 0;
+    return curl_easy_getinfo(easy, info, &seconds) == CURLE_OK ? seconds : 0;
+}
+
+static long long_of(CURL *easy, CURLINFO info) {
+    long value = 0;
+    return curl_easy_getinfo(easy, info, &value) == CURLE_OK ? value : 0;
+}
+
+void vllm_request_info(const struct vllm_request *request, struct vllm_request_info *out) {
+    CURL *easy = request->easy;
+    curl_off_t uploaded = 0;
+    char *ip = NULL;
+    memset(out, 0, sizeof *out);
+    out->body_bytes = request->body_bytes;
+    if (request->phase == VLLM_PHASE_WAITING)
+        return;
+    out->name_lookup_s = seconds_of(easy, CURLINFO_NAMELOOKUP_TIME);
+    out->connect_s = seconds_of(easy, CURLINFO_CONNECT_TIME);
+    out->tls_s = seconds_of(easy, CURLINFO_APPCONNECT_TIME);
+    out->start_transfer_s = seconds_of(easy, CURLINFO_STARTTRANSFER_TIME);
+    out->total_s = seconds_of(easy, CURLINFO_TOTAL_TIME);
+    out->reused = request->head_done && long_of(easy, CURLINFO_NUM_CONNECTS) == 0;
+    switch (long_of(easy, CURLINFO_HTTP_VERSION)) {
+    case CURL_HTTP_VERSION_1_0:
+        out->http_version = 10;
+        break;
+    case CURL_HTTP_VERSION_1_1:
+        out->http_version = 11;
+        break;
+    default:
+        break;
+    }
+    if (curl_easy_getinfo(easy, CURLINFO_SIZE_UPLOAD_T, &uploaded) == CURLE_OK && uploaded > 0) {
+        out->upload_bytes = (uint64_t)uploaded;
+    }
+    if (curl_easy_getinfo(easy, CURLINFO_PRIMARY_IP, &ip) == CURLE_OK && ip) {
+        (void)snprintf(out->remote_ip, sizeof out->remote_ip, "%s", ip);
+    }
+    out->remote_port = long_of(easy, CURLINFO_PRIMARY_PORT);
+}
+
+void *vllm_request_tag(const struct vllm_request *request) {
+    return request->tag;
+}
+
+void vllm_request_set_tag(struct vllm_request *request, void *tag) {
+    request->tag = tag;
+}
