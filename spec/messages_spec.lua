@@ -432,4 +432,67 @@ describe("the whole", function()
     if jit then jit.on() end
     assert.is_true(large < small * 10, ("%d steps for 500 messages, %d for 4000"):format(small, large))
   end)
+
+  it("a decoded answer can be appended as it is", function()
+    local decoder = core.decoder {}
+    assert(decoder:feed('data: {"choices":[{"index":0,"delta":{"reasoning":"r","content":"a","tool_calls":[{"index":0,"id":"c1","function":{"name":"now","arguments":"{\\"b\\": 1e2"}}]}}]}\n\n'
+      .. 'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"}"}}]},"finish_reason":"tool_calls"}]}\n\ndata: [DONE]\n\n'))
+    assert(decoder:finish())
+    repeat local event = decoder:next() until not event
+    local answer = decoder:result()
+    local want = '{"content":"a","role":"assistant",' .. called('"{\\"b\\": 1e2}"'):sub(21)
+    assert.equal("[" .. want .. "," .. result '"ok"' .. "]", encode { answer.message, { role = "tool", call = answer.tool_calls[1], result = "ok" } })
+    assert.equal("[" .. want .. "," .. result '"ok"' .. "]", encode { { role = "assistant", text = "a", calls = answer.tool_calls }, OK })
+  end)
+end)
+
+-- Shapes at random, from a generator of our own so that a failure comes back on every machine.
+describe("hostile input", function()
+  local seed
+  local function random(n)
+    seed = (seed * 16807) % 2147483647
+    return seed % n + 1
+  end
+  local function pick(list) return list[random(#list)] end
+
+  local values = { "a", "", "\255", "c1", "{}", "data:,x", "http://x/y", "text", "image", "user", 0, -1, 1.5, true, false, null, print, {}, { "a" }, { {} } }
+  local keys = { "role", "kind", "content", "text", "calls", "tool_calls", "tool_call_id", "call", "result", "is_error", "reasoning", "refusal", "audio", "name", "_x", "zzz", 1, 2, true }
+  local part_keys = { "type", "text", "url", "bytes", "data", "mime", "image_url", "input_audio", "file", "value", "modality", "id", "name", "arguments", "function", "thinking", 1 }
+  local types = { "text", "image", "audio", "video", "file", "media", "structured", "reasoning", "tool_call", "tool_result", "image_url", "input_audio", "custom", "function" }
+  local roles = { "system", "context", "developer", "user", "notification", "assistant", "tool" }
+
+  local function object(depth, some_keys)
+    local out = {}
+    for _ = 1, random(4) - 1 do out[pick(some_keys)] = pick(values) end
+    if some_keys == part_keys and random(3) > 1 then out.type = pick(types) end
+    if depth > 0 and random(2) == 1 then out[pick(some_keys)] = { object(depth - 1, part_keys), object(depth - 1, part_keys) } end
+    return out
+  end
+  local function message()
+    if random(8) == 1 then return pick(values) end
+    local out = object(2, keys)
+    if random(4) > 1 then out.role = pick(roles) end
+    if random(3) == 1 then out.content = { object(1, part_keys), pick(values) } end
+    if random(3) == 1 then out.calls = { { id = "c1", name = "now", arguments = pick(values) } } end
+    return out
+  end
+
+  it("never throws: it is either JSON or a message that begins with its place", function()
+    seed = 20240607
+    local sent = 0
+    for _ = 1, 20000 do
+      local list = {}
+      for i = 1, random(4) do list[i] = message() end
+      local options = { strict_alternating_roles = pick { false, true, { system = "fold", assistant = "join", first = "filler" } }, reasoning_replay = pick { "never", "always", "tool_turns" } }
+      local json, why, param = messages.encode(list, options)
+      if json then
+        sent = sent + 1
+        assert(core.json_check(json))
+      else
+        assert.equal("messages", param:sub(1, 8))
+        assert.equal(param .. ": ", why:sub(1, #param + 2))
+      end
+    end
+    assert.is_true(sent > 100, sent .. " lists were sent")
+  end)
 end)
