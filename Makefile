@@ -157,7 +157,10 @@ build/rocks/manifest: vllm-scm-1.rockspec $(C_FILES) $(wildcard src/*/*.h) $(LUA
 lint: warnings layers sources style ## warnings of two compilers, static analysis, style, rooms, banned calls
 	luacheck -q $(LUA_FILES)
 	for file in $(LUA_FILES); do luac5.1 -p $$file || exit 1; done
-	cppcheck -q --std=c99 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 $(C_FILES)
+	cppcheck -q --std=c99 --enable=warning,portability,performance --error-exitcode=1 $(CPPCHECK_FACTS) $(C_FILES)
+
+# What cppcheck cannot see: the compiler's __has_include, libcurl's version, and that an address taken is not a read.
+CPPCHECK_FACTS = '-D__has_include(x)=1' -DLIBCURL_VERSION_NUM=0x075800 --suppress=uninitvar:src/core/json.c
 
 sources: ## the rockspec lists what is on the disk
 	@$(LUA) scripts/sources.lua --check
