@@ -205,6 +205,8 @@ local function suite(binary)
         {"role":"assistant","content":null,"tool_calls":[{"id":"a","type":"function","function":{"name":"get_weather","arguments":"{\"city\": \"Paris\"}"}}]},
         {"role":"tool","tool_call_id":"a","content":"18 °C, sunny"}],"stream":true,"tools":[]] .. WEATHER .. "]%s}"
       assert.equals("get_weather(Paris) says: 18 °C, sunny.", streamed(conversation:format "").text)
+      local object = conversation:format(""):gsub("18 °C, sunny", [[{\"celsius\":18,\"sky\":\"sunny\"}]])
+      assert.equals("get_weather(Paris) says: celsius 18, sky sunny.", streamed(object).text)
       local sum = streamed(conversation:format ',"parallel_tool_calls":false')
       assert.equals(1, #sum.calls)
       assert.equals('{"city": "Rome"}', sum.calls[1].arguments)

@@ -55,30 +55,35 @@ static const struct json *find_call(const struct ask *ask, const struct json *re
     return found;
 }
 
-/* "Paris, C" for {"city": "Paris", "unit": "C"} */
-static void add_values(struct bytes *out, const char *arguments) {
+/* "Paris, 18" for {"city": "Paris", "celsius": 18}, or with the keys: "city Paris, celsius 18". False: no such JSON. */
+static bool add_values(struct bytes *out, const char *text, bool keys) {
     size_t wrong_at = 0;
-    struct json *values = arguments == NULL ? NULL : json_parse(arguments, strlen(arguments), &wrong_at);
-    for (const struct json *at = json_is(values, JSON_OBJECT) ? values->child : NULL; at != NULL; at = at->next) {
+    struct json *values = text == NULL ? NULL : json_parse(text, strlen(text), &wrong_at);
+    bool some = json_is(values, JSON_OBJECT) && values->child != NULL;
+    for (const struct json *at = some ? values->child : NULL; at != NULL; at = at->next) {
         if (at != values->child) bytes_text(out, ", ");
+        if (keys) bytes_format(out, "%s ", at->key.data);
         if (json_string(at) != NULL) bytes_add(out, at->text.data, at->text.length);
         else json_write(out, at);
     }
     json_free(values);
+    return some;
 }
 
 static void use_result(struct bytes *out, const struct ask *ask, const struct json *result) {
     const char *name = NULL;
     const struct json *function = tool_function(find_call(ask, result), &name);
-    struct bytes values = {0};
-    add_values(&values, json_string(json_member(function, "arguments")));
+    struct bytes values = {0}, text = {0};
+    add_values(&values, json_string(json_member(function, "arguments")), false);
+    message_text(&text, result);
     if (out->length > 0) bytes_text(out, " ");
     bytes_format(out, "%s", name != NULL ? name : "The tool");
     if (values.length > 0) bytes_format(out, "(%s)", values.data);
     bytes_text(out, " says: ");
-    message_text(out, result);
+    if (!add_values(out, text.data, true)) bytes_add(out, text.data, text.length);
     if (out->data[out->length - 1] != '.') bytes_text(out, ".");
     bytes_free(&values);
+    bytes_free(&text);
 }
 
 static void use_results(struct bytes *out, const struct ask *ask) {
