@@ -159,6 +159,23 @@ function events.difference(actual, expected, path)
   end
 end
 
+--- Are two values equal, without a word about where not? Much cheaper than `difference`; null and absent differ.
+---@param a any
+---@param b any
+---@return boolean
+function events.same(a, b)
+  if a == b then return true end
+  if type(a) ~= "table" or type(b) ~= "table" then return false end
+  for key, value in next, a do
+    local other = b[key]
+    if value ~= other and not (type(value) == "table" and events.same(value, other)) then return false end
+  end
+  for key in next, b do
+    if a[key] == nil then return false end
+  end
+  return true
+end
+
 --- The reason of an invalid call is a sentence that may change: only its presence is compared.
 local function plain_call(call)
   local out = copy(call)
@@ -186,7 +203,12 @@ local compared = { "text", "reasoning", "refusal", "finish_reason", "stop_reason
 local function plain_choice(choice, number)
   local out = { choice = number, tool_calls = {} }
   for _, key in ipairs(compared) do out[key] = choice[key] end
-  for i, call in ipairs(choice.tool_calls) do out.tool_calls[i] = plain_call(call) end
+  for i, call in ipairs(choice.tool_calls) do
+    local plain = plain_call(call)
+    assert(plain.choice == number and plain.index == i - 1, "a call of a result knows its place")
+    plain.choice, plain.index = nil, nil
+    out.tool_calls[i] = plain
+  end
   return out
 end
 
