@@ -46,7 +46,7 @@ static inline int check_report(const char *name) {
     return check_failures == 0 ? 0 : 1;
 }
 
-/* The allocator of the tests: counts live bytes, checks the sizes it is told, and fails on purpose when `left`
+/* The allocator of the tests: counts live bytes by the sizes it is told, and fails on purpose when `left`
  * allocations were made. */
 struct check_memory {
     size_t live, peak;

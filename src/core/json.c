@@ -7,14 +7,10 @@
 
 #include <string.h>
 
+#include "json_scan.h"
 #include "utf8.h"
 
 #define DEPTH_CEILING 1024 /* bits that skip_nested keeps on the stack */
-
-/* What a byte can be inside a string: 0 a plain byte, else something to look at. */
-static bool is_special(unsigned char byte) {
-    return byte < 0x20 || byte == '"' || byte == '\\' || byte >= 0x80;
-}
 
 static bool fail(struct vllm_json *j, enum vllm_status status, const char *why) {
     if (j->status == VLLM_OK) {
@@ -77,34 +73,6 @@ static bool expect_type(struct vllm_json *j, enum vllm_json_type type, const cha
     return found == type || (found != VLLM_JSON_INVALID && fail(j, VLLM_ESYNTAX, why));
 }
 
-/* Eight bytes at once: nonzero when one of them is special. A borrow can mark a plain byte above a special one as well,
- * never one alone. */
-static uint64_t special_bytes(const char *p) {
-    const uint64_t ones = UINT64_C(0x0101010101010101), tops = UINT64_C(0x8080808080808080);
-    uint64_t word;
-    memcpy(&word, p, sizeof word);
-    uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
-    return (word | (word - ones * 0x20) | (quote - ones) | (backslash - ones)) & tops;
-}
-
-static const char *skip_plain(const char *p, const char *end) {
-    while (end - p >= 8) {
-        uint64_t special = special_bytes(p);
-        if (special) {
-#if defined(__GNUC__) && defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-            return p + __builtin_ctzll(special) / 8; /* the lowest mark is never a borrow's */
-#else
-            break;
-#endif
-        }
-        p += 8;
-    }
-    while (p < end && !is_special((unsigned char)*p)) {
-        p++;
-    }
-    return p;
-}
-
 static bool is_hex(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
@@ -133,7 +101,7 @@ static bool scan_string(struct vllm_json *j, struct vllm_json_string *out) {
     const char *begin = j->at + 1, *end = j->end, *p = begin;
     bool plain = true;
     for (;;) {
-        p = skip_plain(p, end);
+        p = json_skip_plain(p, end);
         if (p == end) {
             return fail(j, VLLM_ESYNTAX, "a string has no end");
         }

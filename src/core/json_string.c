@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "json_scan.h"
 #include "utf8.h"
 
 #define REPLACEMENT 0xFFFD
@@ -118,9 +119,7 @@ enum vllm_status vllm_json_string_value(const struct vllm_json_string *s, bool k
     const char *p = s->raw.ptr, *end = s->raw.ptr + s->raw.len;
     while (p < end && status == VLLM_OK) {
         const char *run = p;
-        while (p < end && *p != '\\' && (unsigned char)*p < 0x80) {
-            p++;
-        }
+        p = json_skip_plain(p, end);
         status = vllm_buf_append(out, run, (size_t)(p - run));
         if (status == VLLM_OK && p < end) {
             p = next_piece(s, p, keep_halves, &piece, bytes);

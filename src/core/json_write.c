@@ -3,27 +3,16 @@
  * then, as with every failure, the buffer is as it was. Source: RFC 8259 section 7. */
 #include "json.h"
 
-#include <string.h>
-
+#include "json_scan.h"
 #include "utf8.h"
 
-/* How the byte is written after the backslash; 0: as \u00XX. */
-static char short_escape(unsigned char byte) {
-    switch (byte) {
-    case '"':
-    case '\\': return (char)byte;
-    case '\b': return 'b';
-    case '\f': return 'f';
-    case '\n': return 'n';
-    case '\r': return 'r';
-    case '\t': return 't';
-    default: return 0;
-    }
-}
+/* What follows the backslash, by byte; 0: \u00XX. */
+static const char short_escapes['\\' + 1] = {
+    ['"'] = '"', ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
 
 static enum vllm_status write_escape(struct vllm_buf *out, unsigned char byte) {
     static const char hex[] = "0123456789abcdef";
-    char escape[6] = {'\\', short_escape(byte), '0', '0', hex[byte >> 4], hex[byte & 15]};
+    char escape[6] = {'\\', short_escapes[byte], '0', '0', hex[byte >> 4], hex[byte & 15]};
     if (escape[1]) {
         return vllm_buf_append(out, escape, 2);
     }
@@ -33,14 +22,17 @@ static enum vllm_status write_escape(struct vllm_buf *out, unsigned char byte) {
 
 /* End of the run that can be copied as it is; NULL where the text is not UTF-8. */
 static const char *skip_copied(const char *p, const char *end) {
-    while (p < end && (unsigned char)*p >= 0x20 && *p != '"' && *p != '\\') {
-        bool well_formed = true;
-        p += (unsigned char)*p < 0x80 ? 1 : vllm_utf8_step(p, end, &well_formed);
+    for (;;) {
+        bool well_formed;
+        p = json_skip_plain(p, end);
+        if (p == end || (unsigned char)*p < 0x80) {
+            return p;
+        }
+        p += vllm_utf8_step(p, end, &well_formed);
         if (!well_formed) {
             return NULL;
         }
     }
-    return p;
 }
 
 static enum vllm_status write_content(struct vllm_buf *out, const char *p, const char *end) {
