@@ -172,6 +172,17 @@ enum vllm_status vllm_calls_route(struct vllm_calls *calls, const struct vllm_de
     return VLLM_OK;
 }
 
+struct vllm_slice vllm_call_id(const struct vllm_call *call) {
+    struct vllm_slice id = {NULL, 0};
+    if (call->id.len > 0) {
+        id = vllm_buf_view(&call->id);
+    } else if (call->made_id[0]) {
+        id.ptr = call->made_id;
+        id.len = sizeof call->made_id;
+    }
+    return id;
+}
+
 enum vllm_status vllm_call_name(struct vllm_call *call, const struct vllm_delta *fragment, bool *news) {
     enum vllm_status status = VLLM_OK;
     *news = false;

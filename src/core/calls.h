@@ -11,8 +11,11 @@ struct vllm_call_scan {
     bool in_string, escaped, complete;
 };
 
+#define VLLM_MADE_ID 9
+
 struct vllm_call {
     struct vllm_buf id, name, arguments; /* empty: not seen */
+    char made_id[VLLM_MADE_ID];          /* stands in for a missing id; all zero: not made */
     int64_t wire_index;                  /* the last one it was sent under, or -1 */
     uint32_t half;                       /* see pieces.h */
     struct vllm_call_scan scan;
@@ -35,6 +38,7 @@ void vllm_calls_free(struct vllm_calls *calls);
  * when a name is repeated. */
 VLLM_NODISCARD enum vllm_status vllm_calls_route(struct vllm_calls *calls, const struct vllm_delta *fragment, size_t *place,
                                                  bool *is_new);
+struct vllm_slice vllm_call_id(const struct vllm_call *call); /* the server's, or the one made; absent when there is neither */
 /* Takes id and name as far as they are news; `*news` says whether they were. */
 VLLM_NODISCARD enum vllm_status vllm_call_name(struct vllm_call *call, const struct vllm_delta *fragment, bool *news);
 

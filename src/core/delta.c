@@ -10,24 +10,33 @@
 #define NO_MEMORY "no memory"
 #define SCRATCH_LIMIT "the texts of a chunk are larger than max_event_bytes allows"
 
-static const struct {
-    const char *name;
-    size_t len;
-} KEYS[] = {
-    {"", 0},           {"id", 2},          {"name", 4},      {"text", 4},           {"audio", 5},
-    {"delta", 5},      {"error", 5},       {"index", 5},     {"model", 5},          {"usage", 5},
-    {"images", 6},     {"object", 6},      {"choices", 7},   {"content", 7},        {"message", 7},
-    {"refusal", 7},    {"function", 8},    {"logprobs", 8},  {"arguments", 9},      {"reasoning", 9},
-    {"token_ids", 9},  {"tool_calls", 10}, {"stop_reason", 11}, {"finish_reason", 13}, {"function_call", 13},
-    {"reasoning_content", 17},
+/* In the order of enum vllm_key, which is by length. */
+static const char *const KEYS[] = {
+    "",        "id",      "name",     "text",     "audio",     "delta",     "error",     "index",      "model",
+    "usage",   "images",  "object",   "choices",  "content",   "message",   "refusal",   "function",   "logprobs",
+    "arguments", "reasoning", "token_ids", "tool_calls", "stop_reason", "finish_reason", "function_call", "reasoning_content",
 };
+#define KEY_COUNT (sizeof KEYS / sizeof KEYS[0])
+#define LONGEST_KEY 17
+
+/* The first key that is at least so long. */
+static const unsigned char FIRST_OF_LENGTH[LONGEST_KEY + 2] = {1, 1, 1, 2, 2, 4, 10, 12, 16, 18, 21, 22, 23, 23, 25, 25, 25, 25, 26};
 
 enum vllm_key vllm_key_of(const struct vllm_json_string *name) {
-    for (size_t i = 1; i < sizeof KEYS / sizeof KEYS[0]; i++) {
-        bool same = name->plain ? name->raw.len == KEYS[i].len && memcmp(name->raw.ptr, KEYS[i].name, KEYS[i].len) == 0
-                                : vllm_json_string_is(name, KEYS[i].name);
-        if (same) {
-            return (enum vllm_key)i;
+    size_t len = name->raw.len;
+    if (!name->plain) {
+        for (size_t i = 1; i < KEY_COUNT; i++) {
+            if (vllm_json_string_is(name, KEYS[i])) {
+                return (enum vllm_key)i;
+            }
+        }
+        return VLLM_KEY_OTHER;
+    }
+    if (len <= LONGEST_KEY) {
+        for (size_t i = FIRST_OF_LENGTH[len]; i < FIRST_OF_LENGTH[len + 1]; i++) {
+            if (memcmp(name->raw.ptr, KEYS[i], len) == 0) {
+                return (enum vllm_key)i;
+            }
         }
     }
     return VLLM_KEY_OTHER;

@@ -272,7 +272,7 @@ static uint64_t hash(uint64_t value, const struct vllm_buf *text) {
 
 /* Nine letters and digits, the one form that every server accepts. Within 2^53 the steps can be undone, so that two calls of a response
  * never get the same. */
-static enum vllm_status make_id(struct vllm_message *message, const struct vllm_choice *choice, size_t place) {
+static void make_id(const struct vllm_message *message, const struct vllm_choice *choice, size_t place) {
     static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     const uint64_t mask = (UINT64_C(1) << 53) - 1;
     struct vllm_call *call = &choice->calls.items[place];
@@ -281,16 +281,14 @@ static enum vllm_status make_id(struct vllm_message *message, const struct vllm_
         seed = hash(hash(seed, &call->name), &call->arguments);
     }
     uint64_t value = ((uint64_t)choice->number << 26 ^ (uint64_t)place) & mask;
-    char text[9];
     for (int i = 0; i < 3; i++) {
         value = (value * UINT64_C(0x9E3779B97F4A7C15) + (seed >> 11)) & mask;
         value ^= value >> 27;
     }
-    for (size_t i = 0; i < sizeof text; i++) {
-        text[i] = digits[value % 62];
+    for (size_t i = 0; i < sizeof call->made_id; i++) {
+        call->made_id[i] = digits[value % 62];
         value /= 62;
     }
-    return fail(message, vllm_buf_append(&call->id, text, sizeof text), NO_MEMORY);
 }
 
 /* Why nobody may trust that the choice's calls are all there, or NULL. */
@@ -334,9 +332,9 @@ enum vllm_status vllm_message_judge(struct vllm_message *message, const struct v
     const char *cut = cut_reason(choice);
     enum vllm_status status = VLLM_OK;
     if (call->id.len == 0) {
-        status = make_id(message, choice, place);
+        make_id(message, choice, place);
     }
-    if (status == VLLM_OK && !cut && is_blank(&call->arguments)) {
+    if (!cut && is_blank(&call->arguments)) {
         vllm_buf_clear(&call->arguments);
         status = fail(message, vllm_buf_text(&call->arguments, "{}"), NO_MEMORY);
     }

@@ -82,7 +82,7 @@ void vllm_parts_call(struct vllm_choice *choice, size_t place, enum vllm_event_t
     vllm_parts_event(event, type, choice);
     set_part(event, VLLM_PART_TOOL_CALL, choice->other_part, len);
     event->index = (int64_t)place;
-    event->id = vllm_message_view(&call->id);
+    event->id = vllm_call_id(call);
     event->name = vllm_message_view(&call->name);
     event->text = text_from(&call->arguments, from);
 }

@@ -1,0 +1,314 @@
+/* One chunk's JSON → deltas: each dialect as a case. Every case is read three times by one reader, so that speculation on repeated bytes is
+ * tried on all of them, and once more between two other chunks. */
+#include "../../src/core/chunk.h"
+
+#include "check.h"
+
+#define MAX_OUT 2048
+
+struct chunk_case {
+    const char *json, *expected; /* deltas as render() writes them; or "! " and the reason */
+};
+
+static const struct chunk_case CASES[] = {
+    /* the envelope, and choices that say nothing */
+    {"{}", ""},
+    {"{\"id\":\"r\",\"model\":\"m\",\"choices\":[]}", "envelope r m;"},
+    {"{\"id\":\"r\",\"model\":null}", "envelope r -;"},
+    {"{\"id\":\"\",\"choices\":null}", ""},
+    {"{\"choices\":\"none\"}", ""},
+    {"{\"choices\":{\"index\":0}}", ""},
+    {"{\"choices\":[1,null,\"x\",[]]}", ""},
+    {"{\"choices\":[{}]}", "0 choice;"},
+    {"{\"choices\":[{\"index\":2,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}]}", "2 choice;"},
+    {"{\"choices\":[{\"index\":0,\"delta\":null}]}", "0 choice;"},
+    {"{\"choices\":[{\"index\":0,\"delta\":[]}]}", "0 choice;"},
+    {"{\"choices\":[{\"index\":-1,\"delta\":{\"content\":\"a\"}}]}", "0 text a;"},
+    {"{\"choices\":[{\"index\":\"1\",\"delta\":{\"content\":\"a\"}}]}", "0 text a;"},
+    {"{\"choices\":[{\"index\":1.5,\"delta\":{\"content\":\"a\"}}]}", "0 text a;"},
+    {"{\"choices\":[{\"index\":1e999,\"delta\":{\"content\":\"a\"}}]}", "0 text a;"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "0 text a;"},
+    /* text */
+    {"{\"id\":\"r\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}", "envelope r -;0 text a;"},
+    {"{\"choices\":[{\"index\":1,\"delta\":{\"role\":null,\"content\":\"a\\\"\\u00e9\\n\"}}]}", "1 text a\"\xC3\xA9\n;"},
+    {"{\"choices\":[{\"index\":0,\"delta\":{\"content\":null}}]}", "0 choice;"},
+    {"{\"choices\":[{\"index\":0,\"delta\":{\"content\":7}}]}", "0 choice;"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"\\ud83d\"}}]}", "0 text \xED\xA0\xBD;"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"\\ude00\"}}]}", "0 text \xED\xB8\x80;"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\\ud83db\"}}]}", "0 text a\xEF\xBF\xBD" "b;"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\xFF\"}}]}", "0 text a\xEF\xBF\xBD;"},
+    {"{\"choices\":[{\"delta\":{\"content\":[{\"type\":\"text\",\"text\":\"a\"},\"b\",{\"type\":\"refusal\",\"refusal\":\"no\"},"
+     "{\"type\":\"image_url\",\"image_url\":{\"url\":\"u\"}},null]}}]}",
+     "0 text a;0 text b;0 refusal no;0 media {\"type\":\"image_url\",\"image_url\":{\"url\":\"u\"}};"},
+    {"{\"choices\":[{\"index\":0,\"text\":\"a\",\"logprobs\":null}]}", "0 text a;"},
+    {"{\"choices\":[{\"text\":\"old\",\"delta\":{\"content\":\"new\"}}]}", "0 text new;"},
+    {"{\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"a\"},\"finish_reason\":\"stop\"}]}",
+     "0 text a whole;0 finish stop -;"},
+    {"{\"choices\":[{\"delta\":{},\"message\":{\"content\":\"a\"}}]}", "0 text a whole;"},
+    {"{\"choices\":[{\"message\":{\"content\":\"a\"},\"delta\":null}]}", "0 text a whole;"},
+    {"{\"choices\":[{\"message\":{\"content\":\"all\"},\"delta\":{\"content\":\"a\"}}]}", "0 text a;"},
+    /* reasoning, refusal, media */
+    {"{\"choices\":[{\"delta\":{\"reasoning\":\"r\"}}]}", "0 reasoning r;"},
+    {"{\"choices\":[{\"delta\":{\"reasoning_content\":\"r\"}}]}", "0 reasoning r;"},
+    {"{\"choices\":[{\"delta\":{\"reasoning\":null,\"reasoning_content\":\"r\"}}]}", "0 reasoning r;"},
+    {"{\"choices\":[{\"delta\":{\"reasoning\":\"\",\"reasoning_content\":\"r\"}}]}", "0 reasoning r;"},
+    {"{\"choices\":[{\"delta\":{\"reasoning_content\":\"r\",\"reasoning\":\"r\"}}]}", "0 reasoning r;"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\",\"reasoning\":\"r\",\"refusal\":\"no\"}}]}", "0 reasoning r;0 text a;0 refusal no;"},
+    {"{\"choices\":[{\"delta\":{\"images\":[{\"u\":1},{\"u\":2}],\"audio\":{\"id\":\"x\"},\"content\":\"a\"}}]}",
+     "0 text a;0 media {\"u\":1};0 media {\"u\":2};0 media {\"id\":\"x\"};"},
+    {"{\"choices\":[{\"delta\":{\"images\":null,\"audio\":null,\"refusal\":null}}]}", "0 choice;"},
+    /* tool calls */
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":null}}]}", "0 choice;"},
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":[]}}]}", "0 choice;"},
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":[null,7,{},{\"index\":1}]}}]}", "0 choice;"},
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]}}]}",
+     "0 tool 0 a f -;"},
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":null,\"function\":{\"name\":null,\"arguments\":\"{\\\"a\\\"\"}}]}}]}",
+     "0 tool 0 - - {\"a\";"},
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"a\",\"function\":null},{\"function\":{\"name\":\"g\",\"arguments\":null}}]}}]}",
+     "0 tool -1 a - -;0 tool -1 - g -;"},
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":3,\"function\":{\"arguments\":{\"a\": [1, null]},\"name\":\"f\"}}]}}]}",
+     "0 tool 3 - f {\"a\": [1, null]};"},
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":{\"a\":\"\xC3\"}}}]}}]}", "0 tool -1 - - {\"a\":\"\xEF\xBF\xBD\"};"},
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":{\"index\":0,\"function\":{\"name\":\"f\"}}}}]}", "0 tool 0 - f -;"},
+    {"{\"choices\":[{\"delta\":{\"function_call\":{\"name\":\"f\",\"arguments\":\"{}\"}}}]}", "0 tool -1 - f {};"},
+    {"{\"choices\":[{\"delta\":{\"function_call\":null}}]}", "0 choice;"},
+    {"{\"choices\":[{\"finish_reason\":\"tool_calls\",\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"a\"}],\"content\":\"t\"},\"index\":1}]}",
+     "1 text t;1 tool 0 a - -;1 finish tool_calls -;"},
+    {"{\"choices\":[{\"message\":{\"content\":null,\"tool_calls\":[{\"id\":\"a\",\"index\":9,\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},"
+     "{\"id\":\"b\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}]}}]}",
+     "0 tool 0 a f {} whole;0 tool 1 b g {} whole;"},
+    {"{\"choices\":[{\"message\":{\"function_call\":{\"name\":\"f\",\"arguments\":\"{}\"},\"tool_calls\":null}}]}", "0 tool 0 - f {} whole;"},
+    /* ends */
+    {"{\"choices\":[{\"delta\":{},\"finish_reason\":\"\"}]}", "0 choice;"},
+    {"{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\",\"stop_reason\":null}]}", "0 finish stop -;"},
+    {"{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\",\"stop_reason\":\"END\"}]}", "0 finish stop \"END\";"},
+    {"{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\",\"stop_reason\":128009}]}", "0 finish stop 128009;"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\"},\"logprobs\":{\"content\":[]},\"token_ids\":[1,2]}]}",
+     "0 text a;0 tokens {\"content\":[]} [1,2];"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\"},\"logprobs\":{},\"token_ids\":[]}]}", "0 text a;"},
+    {"{\"choices\":[],\"usage\":{\"prompt_tokens\":1}}", "usage {\"prompt_tokens\":1};"},
+    {"{\"usage\":null,\"choices\":[]}", ""},
+    {"{\"usage\":{\"n\":1},\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "0 text a;usage {\"n\":1};"},
+    {"{\"choices\":[{\"index\":1,\"delta\":{\"content\":\"b\"}},{\"index\":0,\"delta\":{\"content\":\"a\"}}]}", "1 text b;0 text a;"},
+    /* duplicate and unknown keys */
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"choices\":[{\"delta\":{\"content\":\"b\"}}]}", "0 text b;"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\",\"content\":\"b\"}}]}", "0 text b;"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\"},\"delta\":{\"content\":\"b\"}}]}", "0 text b;"},
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"a\"}],\"tool_calls\":[{\"id\":\"b\"}]}}]}", "0 tool -1 b - -;"},
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\"},\"function\":{\"arguments\":\"{}\"}}]}}]}",
+     "0 tool -1 a - {};"},
+    {"{\"id\":\"a\",\"id\":\"b\"}", "envelope b -;"},
+    {"{\"x\":[{\"choices\":[1]}],\"choices\":[{\"delta\":{\"content\":\"a\",\"y\":{\"content\":\"z\"}},\"z\":1}]}", "0 text a;"},
+    {"{\"\\u0063hoices\":[{\"delta\":{\"cont\\u0065nt\":\"a\"}}]}", "0 text a;"},
+    {"{\"model\":\"m\\u00e9\",\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "envelope - m\xC3\xA9;0 text a;"},
+    /* errors */
+    {"{\"error\":null,\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "0 text a;"},
+    {"{\"error\":\"\",\"choices\":[]}", ""},
+    {"{\"error\":false}", ""},
+    {"{\"error\":\"boom\"}", "error {\"error\":\"boom\"};"},
+    {"{\"error\":[{\"message\":\"boom\"}]}", "error {\"error\":[{\"message\":\"boom\"}]};"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"error\":{\"code\":\"500\"}}",
+     "error {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"error\":{\"code\":\"500\"}};"},
+    {"{\"object\":\"error\",\"message\":\"boom\",\"code\":400}", "error {\"object\":\"error\",\"message\":\"boom\",\"code\":400};"},
+    {"{\"object\":\"chat.completion.chunk\"}", ""},
+    /* not a chunk */
+    {"", "! the text ends where a value should be"},
+    {"\"error\"", "! a chunk is not a JSON object"},
+    {"42", "! a chunk is not a JSON object"},
+    {"[]", "! a chunk is not a JSON object"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\"}}]} x", "! more text after the value"},
+    {"{\"a\":[[[[[[[[[]]]]]]]]]}", "! a chunk is nested deeper than max_depth"},
+};
+
+static const char *const NAMES[] = {"envelope", "choice", "text", "reasoning", "refusal", "media", "tool", "tokens", "finish", "usage", "error"};
+
+static void put(char *out, const char *before, struct vllm_slice text) {
+    size_t used = strlen(out);
+    snprintf(out + used, MAX_OUT - used, "%s%.*s", before, text.ptr ? (int)text.len : 1, text.ptr ? text.ptr : "-");
+}
+
+static void render_delta(const struct vllm_delta *delta, char *out) {
+    size_t used = strlen(out);
+    bool of_choice = delta->kind != VLLM_DELTA_ENVELOPE && delta->kind != VLLM_DELTA_USAGE && delta->kind != VLLM_DELTA_ERROR;
+    if (of_choice) {
+        used += (size_t)snprintf(out + used, MAX_OUT - used, "%ld ", (long)delta->choice);
+    }
+    used += (size_t)snprintf(out + used, MAX_OUT - used, "%s", NAMES[delta->kind]);
+    switch (delta->kind) {
+    case VLLM_DELTA_ENVELOPE:
+        put(out, " ", delta->id);
+        put(out, " ", delta->model);
+        break;
+    case VLLM_DELTA_CHOICE:
+        break;
+    case VLLM_DELTA_TOOL:
+        snprintf(out + used, MAX_OUT - used, " %ld", (long)delta->index);
+        put(out, " ", delta->id);
+        put(out, " ", delta->name);
+        put(out, " ", delta->text);
+        break;
+    case VLLM_DELTA_TOKENS:
+        put(out, " ", delta->raw);
+        put(out, " ", delta->token_ids);
+        break;
+    case VLLM_DELTA_FINISH:
+        put(out, " ", delta->text);
+        put(out, " ", delta->raw);
+        break;
+    case VLLM_DELTA_MEDIA:
+    case VLLM_DELTA_USAGE:
+    case VLLM_DELTA_ERROR:
+        put(out, " ", delta->raw);
+        break;
+    default:
+        put(out, " ", delta->text);
+        break;
+    }
+    used = strlen(out);
+    snprintf(out + used, MAX_OUT - used, "%s;", delta->whole && delta->kind != VLLM_DELTA_CHOICE ? " whole" : "");
+}
+
+static enum vllm_status read_copy(struct vllm_chunk *chunk, const char *json, const char *type, char *out) {
+    size_t len = strlen(json), count = 0;
+    const char *why = "";
+    char *copy = malloc(len + 1); /* exactly as long as the text: a read past its end is seen */
+    memcpy(copy, json, len + 1);
+    char *exact = realloc(copy, len > 0 ? len : 1);
+    struct vllm_slice text = {exact, len}, event_type = {type, strlen(type)};
+    enum vllm_status status = vllm_chunk_read(chunk, text, event_type, &why);
+    const struct vllm_delta *deltas = vllm_chunk_deltas(chunk, &count);
+    out[0] = '\0';
+    if (status != VLLM_OK) {
+        CHECK(count == 0);
+        snprintf(out, MAX_OUT, "! %s", why);
+    }
+    for (size_t i = 0; i < count; i++) {
+        render_delta(&deltas[i], out);
+    }
+    free(exact);
+    return status;
+}
+
+static struct vllm_chunk *new_chunk(struct check_memory *memory, const struct vllm_alloc *alloc) {
+    struct vllm_chunk_limits limits = {9, 16, 4096};
+    (void)memory;
+    return vllm_chunk_new(alloc, &limits);
+}
+
+static void expect(struct vllm_chunk *chunk, const struct chunk_case *c) {
+    char out[MAX_OUT];
+    read_copy(chunk, c->json, "", out);
+    if (strcmp(out, c->expected) != 0) {
+        printf("%s\n    gave %s\nexpected %s\n", c->json, out, c->expected);
+    }
+    CHECK(strcmp(out, c->expected) == 0);
+}
+
+static void test_cases(void) {
+    struct check_memory memory;
+    struct vllm_alloc alloc = check_alloc(&memory);
+    struct vllm_chunk *chunk = new_chunk(&memory, &alloc);
+    size_t count = sizeof CASES / sizeof CASES[0];
+    for (size_t i = 0; i < count; i++) {
+        for (int times = 0; times < 3; times++) {
+            expect(chunk, &CASES[i]);
+        }
+        expect(chunk, &CASES[(i * 7 + 3) % count]);
+        expect(chunk, &CASES[i]);
+    }
+    vllm_chunk_free(chunk);
+    vllm_chunk_free(NULL);
+    CHECK(memory.live == 0);
+}
+
+/* The same bytes around another text; each line follows the one before it. */
+static void test_speculation(void) {
+#define AROUND(text) "{\"id\":\"r\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"},\"finish_reason\":null}]}"
+    static const struct chunk_case lines[] = {
+        {AROUND("a"), "envelope r -;0 text a;"},
+        {AROUND("bc d"), "envelope r -;0 text bc d;"},
+        {AROUND("\\\"\\u00e9"), "envelope r -;0 text \"\xC3\xA9;"},
+        {AROUND(""), "envelope r -;0 choice;"},
+        {AROUND("a"), "envelope r -;0 text a;"},
+        {AROUND("\xC3\xA9\xFF"), "envelope r -;0 text \xC3\xA9\xEF\xBF\xBD;"},
+        {AROUND("x\",\"refusal\":\"no"), "envelope r -;0 text x;0 refusal no;"},
+        {AROUND("a"), "envelope r -;0 text a;"},
+        {AROUND("x\",\"content\":\"y"), "envelope r -;0 text y;"},
+        {AROUND("x\",\"content\":\"z"), "envelope r -;0 text z;"},
+        {AROUND("a\\"), "! ',' or '}' expected"},
+        {AROUND("a\n"), "! unescaped control character in a string"},
+        {AROUND("a"), "envelope r -;0 text a;"},
+    };
+    struct check_memory memory;
+    struct vllm_alloc alloc = check_alloc(&memory);
+    struct vllm_chunk *chunk = new_chunk(&memory, &alloc);
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        expect(chunk, &lines[i]);
+    }
+    size_t settled = memory.live;
+    memory.left = 0; /* from here on there is no memory, and none is needed */
+    for (int i = 0; i < 100; i++) {
+        expect(chunk, &lines[i % 2]);
+    }
+    CHECK(memory.live == settled);
+    vllm_chunk_free(chunk);
+    CHECK(memory.live == 0);
+}
+
+static void test_event_type(void) {
+    struct check_memory memory;
+    struct vllm_alloc alloc = check_alloc(&memory);
+    struct vllm_chunk *chunk = new_chunk(&memory, &alloc);
+    char out[MAX_OUT];
+    CHECK(read_copy(chunk, "{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "error", out) == VLLM_OK);
+    CHECK(strncmp(out, "error {", 7) == 0);
+    CHECK(read_copy(chunk, "upstream died", "error", out) == VLLM_OK);
+    CHECK(strcmp(out, "error upstream died;") == 0);
+    CHECK(read_copy(chunk, "{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "message", out) == VLLM_OK);
+    CHECK(strcmp(out, "0 text a;") == 0);
+    vllm_chunk_free(chunk);
+}
+
+static void test_limits(void) {
+    struct check_memory memory;
+    struct vllm_alloc alloc = check_alloc(&memory);
+    struct vllm_chunk_limits limits = {8, 4, 8};
+    struct vllm_chunk *chunk = vllm_chunk_new(&alloc, &limits);
+    char out[MAX_OUT];
+    CHECK(read_copy(chunk, "{\"choices\":[{},{},{},{}]}", "", out) == VLLM_ELIMIT);
+    CHECK(strcmp(out, "! a chunk has too many parts") == 0);
+    CHECK(read_copy(chunk, "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"a\"},{\"id\":\"a\"},{\"id\":\"a\"},{\"id\":\"a\"},{\"id\":\"a\"}]}}]}", "",
+                    out) == VLLM_ELIMIT);
+    CHECK(read_copy(chunk, "{\"choices\":[{\"delta\":{\"content\":\"\\n23456789\"}}]}", "", out) == VLLM_ELIMIT);
+    CHECK(strstr(out, "max_event_bytes") != NULL);
+    CHECK(read_copy(chunk, "{\"choices\":[{\"delta\":{\"content\":\"\\n2345678\"}}]}", "", out) == VLLM_OK);
+    vllm_chunk_free(chunk);
+    CHECK(memory.live == 0);
+}
+
+static void test_failing_memory(void) {
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        enum vllm_status status = VLLM_ENOMEM;
+        for (long left = 0; status == VLLM_ENOMEM && left < 100; left++) {
+            struct check_memory memory;
+            struct vllm_alloc alloc = check_alloc(&memory);
+            char out[MAX_OUT];
+            memory.left = left;
+            struct vllm_chunk *chunk = new_chunk(&memory, &alloc);
+            status = chunk ? read_copy(chunk, CASES[i].json, "", out) : VLLM_ENOMEM;
+            vllm_chunk_free(chunk);
+            CHECK(memory.live == 0);
+        }
+        CHECK(status != VLLM_ENOMEM);
+    }
+}
+
+int main(void) {
+    test_cases();
+    test_speculation();
+    test_event_type();
+    test_limits();
+    test_failing_memory();
+    return check_report("chunk");
+}
