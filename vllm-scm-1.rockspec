@@ -53,6 +53,8 @@ build = {
     },
     ["vllm.curl"] = {
       sources = {
+        "src/bind/curl.c",
+        "src/bind/curl_options.c",
         "src/net/engine.c",
         "src/net/options.c",
         "src/net/poller.c",
@@ -83,6 +85,8 @@ build = {
     ["vllm.spelling"] = "lua/vllm/spelling.lua",
     ["vllm.testing"] = "lua/vllm/testing.lua",
     ["vllm.tools"] = "lua/vllm/tools.lua",
+    ["vllm.transports.curl"] = "lua/vllm/transports/curl.lua",
+    ["vllm.transports.curl_errors"] = "lua/vllm/transports/curl_errors.lua",
     ["vllm.turn"] = "lua/vllm/turn.lua",
     ["vllm.url"] = "lua/vllm/url.lua",
   },

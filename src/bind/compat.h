@@ -12,6 +12,8 @@
 #define lua_absindex               compat_absindex
 #define luaL_setfuncs              compat_setfuncs
 #define luaL_testudata             compat_testudata
+#define lua_setuservalue           lua_setfenv
+#define lua_getuservalue           lua_getfenv
 #define luaL_setmetatable(L, name) (luaL_getmetatable(L, name), lua_setmetatable(L, -2))
 
 static inline int compat_absindex(lua_State *L, int index) {

@@ -1,0 +1,128 @@
+--- What libcurl's codes mean for a person: which kind of failure it is, what happened, and what can be done about it.
+-- Sources: libcurl's error codes (curl.se/libcurl/c/libcurl-errors.html), OpenSSL's X509 verify results. Only codes that libcurl
+-- gives for http and https are told apart. Nothing here ever sees a header, a key, or the user and password of a URL.
+
+local curl_errors = {}
+
+local KIND_OF_CODE = {
+  [1] = "config", [3] = "config", [4] = "config", [43] = "config", [48] = "config", -- the URL, an option
+  [5] = "connect", [6] = "connect", [7] = "connect", [97] = "connect",
+  [28] = "timeout", -- only the connection has a clock inside libcurl
+  [35] = "tls", [51] = "tls", [53] = "tls", [54] = "tls", [58] = "tls", [59] = "tls", [60] = "tls", [64] = "tls", [66] = "tls",
+  [77] = "tls", [80] = "tls", [82] = "tls", [83] = "tls", [90] = "tls", [91] = "tls", [98] = "tls",
+  [8] = "protocol", [61] = "protocol",
+  [18] = "closed", [52] = "closed", [55] = "closed", [56] = "closed", [92] = "closed",
+  [2] = "limit", [23] = "limit", [27] = "limit", [63] = "limit", [100] = "limit",
+}
+
+-- Wrong files or names stay wrong, however often they are tried.
+local HOPELESS = { [51] = true, [53] = true, [54] = true, [58] = true, [59] = true, [60] = true, [66] = true, [77] = true,
+  [82] = true, [83] = true, [90] = true, [91] = true }
+
+local OF_VERIFY = {
+  [9] = "its certificate is not valid yet: check this machine's clock",
+  [10] = "its certificate has expired",
+  [18] = "its certificate is self-signed: name it in tls.ca_file if you trust it",
+  [19] = "an authority that this machine does not know signed its certificate: name that authority in tls.ca_file if you trust it",
+  [20] = "an authority that this machine does not know signed its certificate: name that authority in tls.ca_file if you trust it",
+  [21] = "its certificate comes without the chain that leads to a known authority: name the authority in tls.ca_file if you trust it",
+}
+
+local OF_REASON = {
+  refused = "nothing listens there (connection refused); is the server running, and is the port right?",
+  noroute = "there is no route to it",
+  absent = "there is no such socket",
+  denied = "this process may not connect to it",
+  descriptors = "this process has no file descriptor left",
+}
+
+local function place_of(request)
+  if request.unix_socket then return "the unix socket " .. request.unix_socket end
+  local authority = (request.url or ""):match("^%a[%w+.-]*://([^/?#]*)") or "the server"
+  return (authority:gsub("^.*@", ""))
+end
+
+local function about_connect(failure, place)
+  local text = failure.text
+  if text:find("after CONNECT", 1, true) or failure.code == 5 or failure.code == 97 then return "the proxy: " .. text end
+  if failure.code == 6 then return "the name of the host in " .. place .. " cannot be resolved (" .. text .. ")" end
+  local reason = OF_REASON[failure.reason]
+  return "cannot connect to " .. place .. ": " .. (reason or text)
+end
+
+local function about_tls(failure, place)
+  local text = failure.text
+  if text:find("wrong version number", 1, true) or text:find("packet length too long", 1, true) then
+    return "no TLS with " .. place .. ": the server speaks plain HTTP on this port; http:// in base_url is meant (" .. text .. ")"
+  end
+  if failure.code == 77 then return "tls.ca_file or tls.ca_path cannot be read (" .. text .. ")" end
+  if failure.code == 58 then return "tls.cert or tls.key cannot be used (" .. text .. ")" end
+  if text:find("certificate required", 1, true) then
+    return place .. " wants a client certificate: set tls.cert and tls.key (" .. text .. ")"
+  end
+  local hint = OF_VERIFY[failure.verify]
+  if text:find("certificate subject name", 1, true) or failure.code == 51 then
+    hint = "its certificate is for another name than the one in base_url"
+  end
+  return "no trusted connection to " .. place .. ": " .. (hint and hint .. " (" .. text .. ")" or text)
+end
+
+-- A server that never got as far as HTTP may have been spoken to in the wrong way.
+local function hint_of_silence(request)
+  local url = request.url or ""
+  if url:find("^[hH][tT][tT][pP]:") then return "; if the server speaks TLS, https:// in base_url is meant" end
+  if url:find("^[hH][tT][tT][pP][sS]:") and not request.has_cert then
+    return "; if the server wants a client certificate, tls.cert and tls.key are meant"
+  end
+  return ""
+end
+
+local function about_closed(failure, place, request)
+  local code, text = failure.code, failure.text
+  local hint = failure.bytes == 0 and hint_of_silence(request) or ""
+  if code == 52 then return place .. " closed the connection without an answer" .. hint end
+  if code == 18 then return place .. " closed the connection in the middle of its answer (" .. text .. ")" end
+  if code == 55 then return place .. " closed the connection while the request was being sent (" .. text .. ")" .. hint end
+  return "the connection to " .. place .. (failure.reason == "reset" and " was reset" or " broke") .. " (" .. text .. ")" .. hint
+end
+
+-- Codes that libcurl uses for several things are told apart by its words; other words leave the code's kind.
+local function kind_of(failure)
+  local code, text = failure.code, failure.text
+  if code == 1 and text:find("HTTP/0.9", 1, true) then return "protocol" end
+  if code == 56 then
+    if text:find("after CONNECT", 1, true) then return "connect" end
+    if text:find("Too large response headers", 1, true) then return "limit" end
+    if text:find("chunk", 1, true) or text:find("hexadecimal", 1, true) then return "protocol" end
+    if text:find("alert", 1, true) or text:find("certificate", 1, true) then return "tls" end
+  end
+  return KIND_OF_CODE[code] or "protocol"
+end
+
+local function detail_of(kind, failure, request)
+  local place, text = place_of(request), failure.text
+  if kind == "connect" then return about_connect(failure, place) end
+  if kind == "tls" then return about_tls(failure, place) end
+  if kind == "closed" then return about_closed(failure, place, request) end
+  if kind == "timeout" then return ("no connection to %s within timeout.connect_s (%g s)"):format(place, request.connect_s or 0) end
+  if kind == "limit" then return "a bound was reached: " .. text end
+  if failure.code == 1 and kind == "protocol" then
+    return place .. " answered with something that is not HTTP; if it speaks TLS, https:// in base_url is meant"
+  end
+  if kind == "protocol" then return "the answer of " .. place .. " breaks HTTP: " .. text end
+  return "libcurl cannot do this request: " .. text
+end
+
+--- The error of a request that failed.
+---@param failure { code: integer, text: string, reason: string?, verify: integer, bytes: integer } of vllm.curl
+---@param request { url: string?, unix_socket: string?, connect_s: number?, has_cert: boolean? } what was asked of the transport
+---@return { kind: string, detail: string, retryable: boolean?, curl_code: integer } err
+function curl_errors.of(failure, request)
+  local kind = kind_of(failure)
+  local err = { kind = kind, detail = detail_of(kind, failure, request), curl_code = failure.code }
+  if HOPELESS[failure.code] then err.retryable = false end
+  if kind == "timeout" then err.clock, err.limit_s = "connect_s", request.connect_s end
+  return err
+end
+
+return curl_errors

@@ -1,0 +1,351 @@
+/* require "vllm.curl": the engine for Lua.
+ *
+ *   curl.version                              libcurl's version string
+ *   curl.engine{ mode, max_idle_age_s, max_starts }
+ *     :fd()                                   the descriptor to watch · nil in a forked child
+ *     :step([seconds])                        true · nil, "interrupted" · nil, "forked"; no seconds: waits for ever
+ *     :add(options)                           request · nil, "invalid", option · nil, "forked" · nil, "memory"
+ *     :ready()                                a request on which something happened · nil
+ *     :close()                                lets go; requests that are not closed yet keep it alive
+ *   request:head()                            status, raw header lines · false (nothing yet) · nil, failure
+ *   request:read()                            bytes · false (nothing yet) · nil (end) · nil, failure
+ *   request:info(), request:close([drain])
+ *   curl.sigint_trap() sigint_caught() sigint_pending() sigint_release()
+ *
+ * libcurl never calls into Lua; Lua reads what it left in memory. A userdata holds one pointer, NULL once released. The
+ * engine counts its requests, so the collector may take both in any order. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "../net/engine.h"
+#include "../net/signals.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <curl/curl.h>
+
+#include "bind.h"
+#include "curl_options.h"
+
+#define ENGINE         "vllm.curl.engine"
+#define REQUEST        "vllm.curl.request"
+#define IDLE_AGE_S     4 /* uvicorn closes its side at 5 s, without a word */
+#define MAX_IDLE_AGE_S 86400
+#define MAX_STARTS     10000
+
+struct engine_box {
+    struct vllm_engine *engine;
+    int last_id; /* requests are found again by number in the engine's uservalue, a table with weak values */
+};
+
+struct request_box {
+    struct vllm_request *request;
+};
+
+/* Requests --------------------------------------------------------------------------------------------------------- */
+
+static int l_request_release(lua_State *L) {
+    struct request_box *box = luaL_checkudata(L, 1, REQUEST);
+    struct vllm_request *request = box->request;
+    box->request = NULL;
+    if (request) {
+        vllm_request_close(request, false);
+    }
+    return 0;
+}
+
+static int l_request_close(lua_State *L) {
+    struct request_box *box = luaL_checkudata(L, 1, REQUEST);
+    struct vllm_request *request = box->request;
+    box->request = NULL;
+    if (request) {
+        vllm_request_close(request, lua_toboolean(L, 2) != 0);
+    }
+    return 0;
+}
+
+static struct vllm_request *check_request(lua_State *L) {
+    struct request_box *box = luaL_checkudata(L, 1, REQUEST);
+    if (!box->request) {
+        luaL_error(L, "this request is closed");
+    }
+    return box->request;
+}
+
+/* Numbers differ between systems, names do not. */
+static const char *name_of_errno(long number) {
+    static const struct {
+        int number;
+        const char *name;
+    } names[] = {
+        {ECONNREFUSED, "refused"}, {ECONNRESET, "reset"},    {EPIPE, "reset"},        {ETIMEDOUT, "timeout"},
+        {EHOSTUNREACH, "noroute"}, {ENETUNREACH, "noroute"}, {ENOENT, "absent"},      {EACCES, "denied"},
+        {EPERM, "denied"},         {EMFILE, "descriptors"},  {ENFILE, "descriptors"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (names[i].number == number) {
+            return names[i].name;
+        }
+    }
+    return NULL;
+}
+
+static int push_failure(lua_State *L, const struct vllm_request *request) {
+    struct vllm_request_error error;
+    vllm_request_error(request, &error);
+    lua_pushnil(L);
+    lua_createtable(L, 0, 6);
+    lua_pushinteger(L, error.curl_code);
+    lua_setfield(L, -2, "code");
+    lua_pushinteger(L, (lua_Integer)error.os_errno);
+    lua_setfield(L, -2, "errno");
+    lua_pushstring(L, name_of_errno(error.os_errno)); /* NULL: nil */
+    lua_setfield(L, -2, "reason");
+    lua_pushinteger(L, (lua_Integer)error.verify_result);
+    lua_setfield(L, -2, "verify");
+    lua_pushstring(L, error.text);
+    lua_setfield(L, -2, "text");
+    bind_push_integer(L, (int64_t)error.body_bytes);
+    lua_setfield(L, -2, "bytes");
+    return 2;
+}
+
+/* false, since no word could stand beside the bytes of a body. */
+static int push_wait(lua_State *L) {
+    lua_pushboolean(L, 0);
+    return 1;
+}
+
+static int l_request_head(lua_State *L) {
+    struct vllm_request *request = check_request(L);
+    long status;
+    const char *headers;
+    size_t len;
+    switch (vllm_request_head(request, &status, &headers, &len)) {
+    case VLLM_NET_OK:
+        lua_pushinteger(L, (lua_Integer)status);
+        lua_pushlstring(L, headers, len);
+        return 2;
+    case VLLM_NET_WAIT: return push_wait(L);
+    default: return push_failure(L, request);
+    }
+}
+
+static int l_request_read(lua_State *L) {
+    struct vllm_request *request = check_request(L);
+    const char *bytes;
+    size_t len;
+    switch (vllm_request_read(request, &bytes, &len)) {
+    case VLLM_NET_OK: lua_pushlstring(L, bytes, len); return 1;
+    case VLLM_NET_WAIT: return push_wait(L);
+    case VLLM_NET_END: lua_pushnil(L); return 1;
+    default: return push_failure(L, request);
+    }
+}
+
+static void set_seconds(lua_State *L, const char *name, double seconds) {
+    if (seconds > 0) {
+        lua_pushnumber(L, seconds);
+        lua_setfield(L, -2, name);
+    }
+}
+
+static int l_request_info(lua_State *L) {
+    struct vllm_request_info info;
+    vllm_request_info(check_request(L), &info);
+    lua_createtable(L, 0, 10);
+    set_seconds(L, "name_lookup_s", info.name_lookup_s);
+    set_seconds(L, "connect_s", info.connect_s);
+    set_seconds(L, "tls_s", info.tls_s);
+    set_seconds(L, "start_transfer_s", info.start_transfer_s);
+    set_seconds(L, "total_s", info.total_s);
+    lua_pushboolean(L, info.reused);
+    lua_setfield(L, -2, "reused");
+    bind_push_integer(L, (int64_t)info.upload_bytes);
+    lua_setfield(L, -2, "upload_bytes");
+    bind_push_integer(L, (int64_t)info.body_bytes);
+    lua_setfield(L, -2, "body_bytes");
+    if (info.remote_ip[0] != '\0') {
+        lua_pushstring(L, info.remote_ip);
+        lua_setfield(L, -2, "remote_ip");
+        lua_pushinteger(L, (lua_Integer)info.remote_port);
+        lua_setfield(L, -2, "remote_port");
+    }
+    return 1;
+}
+
+/* Engines ---------------------------------------------------------------------------------------------------------- */
+
+static int l_engine_release(lua_State *L) {
+    struct engine_box *box = luaL_checkudata(L, 1, ENGINE);
+    struct vllm_engine *engine = box->engine;
+    box->engine = NULL;
+    vllm_engine_release(engine);
+    return 0;
+}
+
+static struct engine_box *check_engine(lua_State *L) {
+    struct engine_box *box = luaL_checkudata(L, 1, ENGINE);
+    if (!box->engine) {
+        luaL_error(L, "this engine is closed");
+    }
+    return box;
+}
+
+static int l_engine_fd(lua_State *L) {
+    int fd = vllm_engine_fd(check_engine(L)->engine);
+    if (fd < 0) {
+        lua_pushnil(L);
+    } else {
+        lua_pushinteger(L, fd);
+    }
+    return 1;
+}
+
+/* Rounded up: a wait that ends a little early would be made again, at once and for nothing. */
+static int timeout_of(lua_State *L, int index) {
+    if (lua_isnoneornil(L, index)) {
+        return -1;
+    }
+    lua_Number milliseconds = luaL_checknumber(L, index) * 1000;
+    if (!(milliseconds > 0)) {
+        return 0;
+    }
+    if (milliseconds >= INT_MAX) {
+        return INT_MAX;
+    }
+    int whole = (int)milliseconds;
+    return whole + (whole < milliseconds);
+}
+
+static int l_engine_step(lua_State *L) {
+    struct engine_box *box = check_engine(L);
+    switch (vllm_engine_step(box->engine, timeout_of(L, 2))) {
+    case VLLM_NET_INTERRUPTED: return bind_fail(L, "interrupted");
+    case VLLM_NET_FORKED: return bind_fail(L, "forked");
+    default: lua_pushboolean(L, 1); return 1;
+    }
+}
+
+static int refuse(lua_State *L, enum vllm_net_status status, const char *why) {
+    lua_pushnil(L);
+    lua_pushstring(L, status == VLLM_NET_FORKED ? "forked" : status == VLLM_NET_NOMEM ? "memory" : "invalid");
+    lua_pushstring(L, why);
+    return 3;
+}
+
+static int l_engine_add(lua_State *L) {
+    struct engine_box *engine = check_engine(L);
+    struct vllm_request_options options;
+    const char *why;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    struct request_box *box = bind_new(L, REQUEST, sizeof *box);
+    if (!bind_curl_options(L, 2, &options, &why)) {
+        return refuse(L, VLLM_NET_INVALID, why);
+    }
+    enum vllm_net_status status = vllm_engine_add(engine->engine, &options, &box->request, &why);
+    if (status != VLLM_NET_OK) {
+        return refuse(L, status, why);
+    }
+    engine->last_id = engine->last_id < INT_MAX ? engine->last_id + 1 : 1;
+    vllm_request_set_tag(box->request, (void *)(intptr_t)engine->last_id);
+    lua_getuservalue(L, 1);
+    lua_pushvalue(L, 3);
+    lua_rawseti(L, -2, engine->last_id);
+    lua_settop(L, 3);
+    return 1;
+}
+
+static int l_engine_ready(lua_State *L) {
+    struct engine_box *box = check_engine(L);
+    struct vllm_request *request;
+    lua_settop(L, 1);
+    lua_getuservalue(L, 1);
+    while ((request = vllm_engine_ready(box->engine)) != NULL) {
+        lua_rawgeti(L, 2, (int)(intptr_t)vllm_request_tag(request));
+        if (!lua_isnil(L, -1)) {
+            return 1;
+        }
+        lua_pop(L, 1); /* it waits for its finalizer */
+    }
+    lua_pushnil(L);
+    return 1;
+}
+
+static void push_weak_table(lua_State *L) {
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+}
+
+static void check_mode(lua_State *L) {
+    static const char *const modes[] = {"inline", NULL};
+    if (lua_istable(L, 1)) {
+        lua_getfield(L, 1, "mode");
+        (void)luaL_checkoption(L, -1, "inline", modes);
+        lua_pop(L, 1);
+    }
+}
+
+static int l_engine(lua_State *L) {
+    struct vllm_engine_options options = {VLLM_ENGINE_INLINE, IDLE_AGE_S, 0};
+    options.max_idle_age_s = (long)bind_option_size(L, 1, "max_idle_age_s", IDLE_AGE_S, 1, MAX_IDLE_AGE_S);
+    options.max_starts = bind_option_size(L, 1, "max_starts", 0, 1, MAX_STARTS);
+    check_mode(L);
+    struct engine_box *box = bind_new(L, ENGINE, sizeof *box);
+    push_weak_table(L);
+    lua_setuservalue(L, -2);
+    box->engine = vllm_engine_new(&options);
+    return box->engine ? 1 : bind_fail(L, "no engine: out of memory or of file descriptors");
+}
+
+/* Signals and the module ------------------------------------------------------------------------------------------- */
+
+static int l_sigint_trap(lua_State *L) {
+    lua_pushboolean(L, vllm_sigint_trap());
+    return 1;
+}
+
+static int l_sigint_caught(lua_State *L) {
+    lua_pushboolean(L, vllm_sigint_caught());
+    return 1;
+}
+
+static int l_sigint_pending(lua_State *L) {
+    lua_pushboolean(L, vllm_sigint_pending());
+    return 1;
+}
+
+static int l_sigint_release(lua_State *L) {
+    (void)L;
+    vllm_sigint_release();
+    return 0;
+}
+
+BIND_EXPORT int luaopen_vllm_curl(lua_State *L);
+
+BIND_EXPORT int luaopen_vllm_curl(lua_State *L) {
+    static const luaL_Reg engine_methods[] = {{"fd", l_engine_fd},         {"step", l_engine_step},
+                                              {"add", l_engine_add},       {"ready", l_engine_ready},
+                                              {"close", l_engine_release}, {NULL, NULL}};
+    static const luaL_Reg request_methods[] = {{"head", l_request_head},
+                                               {"read", l_request_read},
+                                               {"info", l_request_info},
+                                               {"close", l_request_close},
+                                               {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"engine", l_engine},
+                                         {"sigint_trap", l_sigint_trap},
+                                         {"sigint_caught", l_sigint_caught},
+                                         {"sigint_pending", l_sigint_pending},
+                                         {"sigint_release", l_sigint_release},
+                                         {NULL, NULL}};
+    bind_class(L, ENGINE, engine_methods, l_engine_release);
+    bind_class(L, REQUEST, request_methods, l_request_release);
+    lua_newtable(L);
+    luaL_setfuncs(L, functions, 0);
+    lua_pushstring(L, curl_version_info(CURLVERSION_NOW)->version);
+    lua_setfield(L, -2, "version");
+    return 1;
+}
