@@ -142,7 +142,14 @@ describe("a defect of the seed, answered:", function()
       end
     end)
 
-    it("and a stream without one is truncated, its text kept", function()
+    it("and [DONE] without one is an end, but not a complete answer", function()
+      local list, failure, decoder = run(text "half")
+      assert.is_nil(failure)
+      assert.equals("turn_end", list[#list].type)
+      assert.is_false(decoder:result().complete)
+    end)
+
+    it("and a stream without either is truncated, its text kept", function()
       local list, failure, decoder = events.run { events.stream({ text "half" }, true) }
       assert.equals("truncated", failure.kind)
       assert.equals("turn_start part_start text_delta", types(list))
