@@ -8,8 +8,8 @@ local core = require "vllm.core"
 
 -- What is done at every offset costs the square of the length: up to these lengths, and with whole events only for the shortest.
 local EVENTS_IN_TWO_BELOW_BYTES = 2100
-local IN_TWO_BELOW_BYTES = 5000
-local BROKEN_OFF_TIMES = 1500
+local IN_TWO_BELOW_BYTES = 4000
+local BROKEN_OFF_TIMES = 1000
 local STRIDE_BYTES = 67
 
 local function check(found, response)
