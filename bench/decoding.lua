@@ -9,7 +9,8 @@ local WORDS = { " the", " Grüße", " lighthouse", " 世界", " said \\\"yes\\\"
 local chunks, events = {}, {}
 for i = 1, COUNT do
   chunks[i] = ('{"id":"chatcmpl-aed86c496774025a","object":"chat.completion.chunk","created":1795379335,"model":"Qwen/Qwen3-8B",'
-    .. '"choices":[{"index":0,"delta":{"content":"%s"},"logprobs":null,"finish_reason":null,"token_ids":null}]}'):format(WORDS[i % #WORDS + 1])
+    .. '"choices":[{"index":0,"delta":{"content":"%s"},"logprobs":null,"finish_reason":null,"token_ids":null}]}')
+    :format(WORDS[i % #WORDS + 1])
   events[i] = "data: " .. chunks[i] .. "\n\n"
 end
 local mean = 0

@@ -96,6 +96,7 @@ static int take_framing(struct request *r) {
 }
 
 static int take_head(struct request *r, struct bytes *in) {
+    if (in->length > 0 && in->data[0] == 0x16) return 400; /* a TLS hello, which never ends a line */
     size_t from = r->scanned > 3 ? r->scanned - 3 : 0;
     char *end = find_bytes(in->data + from, in->length - from, "\r\n\r\n");
     if (end == NULL) {
