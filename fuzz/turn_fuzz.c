@@ -1,14 +1,60 @@
 /* A whole turn: any bytes give events or one sticky error, the same ones however the reads fall; the message that is left equals the sum
- * of its deltas. The first byte of the input chooses the reads, the second the bounds; bit 2 of it takes the rest as a completion. */
+ * of its deltas; every part that begins ends once, before the turn does; texts are UTF-8 and JSON is JSON; the memory held is bounded by the
+ * limits and all of it comes back. The first byte of the input chooses the reads, the second the bounds; bit 2 of it takes the rest as a completion. */
 #include "../src/core/turn.h"
+#include "../src/core/utf8.h"
 #include "fuzz.h"
 
 struct sums {
     struct vllm_buf text, reasoning; /* of choice 0 */
+    long open_parts;
+    bool started, ended;
 };
+
+struct meter {
+    size_t live, peak;
+};
+
+static void *metered(void *ud, void *ptr, size_t old_size, size_t new_size) {
+    struct meter *meter = ud;
+    meter->live += new_size;
+    meter->live -= ptr ? old_size : 0;
+    meter->peak = meter->live > meter->peak ? meter->live : meter->peak;
+    return fuzz_realloc(NULL, ptr, old_size, new_size);
+}
 
 static void add(struct vllm_buf *sum, const struct vllm_event *event) {
     if (event->choice == 0) CLAIM(vllm_buf_append(sum, event->text.ptr, event->text.len) == VLLM_OK);
+}
+
+static void check_utf8(struct vllm_slice text) {
+    for (size_t i = 0; i < text.len;) {
+        bool well_formed;
+        i += vllm_utf8_step(text.ptr + i, text.ptr + text.len, &well_formed);
+        CLAIM(well_formed);
+    }
+}
+
+static void check_json(struct vllm_slice json) {
+    CLAIM(!json.ptr || vllm_json_check(json.ptr, json.len, VLLM_JSON_MAX_DEPTH, NULL));
+}
+
+static void check_event(struct sums *sums, const struct vllm_event *event) {
+    bool is_delta = event->type >= VLLM_EVENT_TEXT_DELTA && event->type <= VLLM_EVENT_TOOL_CALL_DELTA;
+    CLAIM(!sums->ended);
+    CLAIM(event->type == VLLM_EVENT_CHUNK || sums->started == (event->type != VLLM_EVENT_TURN_START));
+    sums->started = sums->started || event->type == VLLM_EVENT_TURN_START;
+    sums->ended = event->type == VLLM_EVENT_TURN_END;
+    sums->open_parts += event->type == VLLM_EVENT_PART_START;
+    sums->open_parts -= event->type == VLLM_EVENT_PART_END;
+    CLAIM(sums->open_parts >= 0 && (!is_delta || sums->open_parts > 0) && (!sums->ended || sums->open_parts == 0));
+    check_utf8(event->text);
+    check_json(event->raw);
+    check_json(event->token_ids);
+    if (event->type == VLLM_EVENT_TOOL_CALL) {
+        CLAIM(event->id.len > 0);
+        if (!event->invalid) check_json(event->text);
+    }
 }
 
 static void note_event(struct vllm_buf *notes, const struct vllm_event *event) {
@@ -25,6 +71,7 @@ static enum vllm_status drain(struct vllm_turn *turn, struct vllm_buf *notes, st
     enum vllm_status status;
     memset(&event, 0, sizeof event);
     while ((status = vllm_turn_next(turn, &event)) == VLLM_OK) {
+        check_event(sums, &event);
         note_event(notes, &event);
         if (event.type == VLLM_EVENT_TEXT_DELTA) add(&sums->text, &event);
         if (event.type == VLLM_EVENT_REASONING_DELTA) add(&sums->reasoning, &event);
@@ -43,6 +90,9 @@ static void check_message(const struct vllm_turn *turn, const struct sums *sums)
     for (size_t i = 0; i < state.choice_count; i++) {
         struct vllm_turn_choice choice;
         vllm_turn_choice(turn, i, &choice);
+        check_json(choice.media);
+        check_json(choice.logprobs);
+        check_json(choice.token_ids);
         if (choice.choice == 0) {
             check_sum(&sums->text, choice.text);
             check_sum(&sums->reasoning, choice.reasoning);
@@ -50,7 +100,8 @@ static void check_message(const struct vllm_turn *turn, const struct sums *sums)
         for (size_t k = 0; k < choice.call_count; k++) {
             struct vllm_turn_call call;
             vllm_turn_call(turn, i, k, &call);
-            CLAIM(call.arguments.ptr != NULL || call.arguments.len == 0);
+            CLAIM(call.arguments.ptr != NULL);
+            check_utf8(call.arguments);
         }
     }
 }
@@ -70,7 +121,9 @@ static enum vllm_status feed_all(struct vllm_turn *turn, const char *bytes, size
 
 static void run(const uint8_t *data, size_t size, unsigned seed, struct vllm_buf *notes) {
     struct vllm_turn_options options;
-    struct sums sums;
+    struct sums sums = {.open_parts = 0};
+    struct meter meter = {0, 0};
+    struct vllm_alloc alloc = {metered, &meter};
     vllm_turn_options_default(&options);
     if (data[1] & 1) {
         options.max_event_bytes = 512;
@@ -82,7 +135,7 @@ static void run(const uint8_t *data, size_t size, unsigned seed, struct vllm_buf
     options.want_chunks = data[1] & 2;
     vllm_buf_init(&sums.text, &fuzz_alloc, SIZE_MAX / 4);
     vllm_buf_init(&sums.reasoning, &fuzz_alloc, SIZE_MAX / 4);
-    struct vllm_turn *turn = vllm_turn_new(&fuzz_alloc, &options);
+    struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
     CLAIM(turn != NULL);
     enum vllm_status status = VLLM_MORE;
     if (data[1] & 4) {
@@ -102,6 +155,8 @@ static void run(const uint8_t *data, size_t size, unsigned seed, struct vllm_buf
     note_number(notes, status);
     check_message(turn, &sums);
     vllm_turn_free(turn);
+    CLAIM(meter.live == 0);
+    CLAIM(!(data[1] & 1) || meter.peak < 65536 + 256 * size);
     vllm_buf_free(&sums.text);
     vllm_buf_free(&sums.reasoning);
 }

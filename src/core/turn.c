@@ -350,7 +350,8 @@ static enum vllm_status read_chunk(struct vllm_turn *turn, struct vllm_slice jso
     if (status == VLLM_OK) {
         turn->deltas = vllm_chunk_deltas(turn->chunk, &turn->delta_count);
         turn->delta_at = 0;
-        turn->raw_chunk.ptr = turn->options.want_chunks ? json.ptr : NULL;
+        bool is_error = turn->delta_count > 0 && turn->deltas[0].kind == VLLM_DELTA_ERROR;
+        turn->raw_chunk.ptr = turn->options.want_chunks && !is_error ? json.ptr : NULL;
         turn->raw_chunk.len = json.len;
     }
     return status;

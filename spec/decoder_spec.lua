@@ -1,0 +1,207 @@
+-- core.decoder for Lua: tables, values, returns. What the events are is tested in spec/c/turn_test.c and on the recordings.
+
+local core = require "vllm.core"
+
+local function chunk(choice, more)
+  return 'data: {"id":"r1","model":"m"' .. (more or "") .. ',"choices":[' .. choice .. ']}\n\n'
+end
+local function delta(fields) return chunk('{"index":0,"delta":{' .. fields .. "}}") end
+local function say(text) return delta('"content":"' .. text .. '"') end
+local function finish(reason) return chunk('{"index":0,"delta":{},"finish_reason":"' .. reason .. '"}') end
+local DONE = "data: [DONE]\n\n"
+
+-- Appends to `list`; returns what ended it: false, or nil and perhaps a failure.
+local function drain(decoder, list)
+  while true do
+    local event, failure = decoder:next()
+    if not event then return event, failure end
+    list[#list + 1] = event
+  end
+end
+
+local function run(bytes, options)
+  local decoder, list = core.decoder(options), {}
+  assert(decoder:feed(bytes))
+  local last, failure = drain(decoder, list)
+  if last == false then
+    assert(decoder:finish())
+    failure = select(2, drain(decoder, list))
+  end
+  return list, failure, decoder
+end
+
+local function types(list)
+  local out = {}
+  for i, event in ipairs(list) do out[i] = event.type end
+  return table.concat(out, " ")
+end
+
+local CALL = delta('"tool_calls":[{"index":0,"id":"c1","function":{"name":"f","arguments":"{\\"city\\":\\"Rome\\",\\"unit\\":null,'
+  .. '\\"n\\":[1,null]}"}}]')
+
+describe("core.decoder", function()
+  it("gives events as tables with exactly their fields", function()
+    local list = run(say "hi" .. finish "stop" .. DONE)
+    assert.equals("turn_start part_start text_delta part_end choice_end turn_end", types(list))
+    assert.same({ type = "turn_start", id = "r1", model = "m" }, list[1])
+    assert.same({ type = "part_start", choice = 0, part = "part-0-text-0", kind = "text" }, list[2])
+    assert.same({ type = "text_delta", choice = 0, part = "part-0-text-0", text = "hi" }, list[3])
+    assert.same({ type = "part_end", choice = 0, part = "part-0-text-0", kind = "text", value = "hi" }, list[4])
+    assert.same({ type = "choice_end", choice = 0, finish_reason = "stop" }, list[5])
+  end)
+
+  it("a tool call has its input decoded, null members left out, raw arguments kept", function()
+    local list, _, decoder = run(CALL .. finish "tool_calls" .. DONE)
+    assert.equals("turn_start part_start tool_call_delta tool_call part_end choice_end turn_end", types(list))
+    local call, arguments = list[4], '{"city":"Rome","unit":null,"n":[1,null]}'
+    assert.equals(arguments, call.arguments)
+    assert.equals("Rome", call.input.city)
+    assert.is_nil(call.input.unit)
+    assert.equals(core.null, call.input.n[2])
+    assert.is_nil(call.invalid)
+    assert.same({ type = "tool_call_delta", choice = 0, part = "part-0-tool-0", index = 0, id = "c1", name = "f", json = arguments }, list[3])
+    assert.equals(arguments, list[5].value)
+    local result = decoder:result()
+    assert.same({ role = "assistant", tool_calls = { { id = "c1", type = "function", ["function"] = { name = "f", arguments = arguments } } } },
+      result.message)
+    assert.equals("c1", result.tool_calls[1].id)
+    assert.equals(0, result.tool_calls[1].index)
+    assert.equals("Rome", result.tool_calls[1].input.city)
+    assert.is_nil(result.text)
+  end)
+
+  it("a call that must not be run says why, in the event and in the result", function()
+    local list, _, decoder = run(CALL .. finish "length" .. DONE)
+    assert.matches("length limit", list[4].invalid)
+    assert.is_nil(list[4].input)
+    assert.equals(list[4].invalid, decoder:result().tool_calls[1].invalid)
+    local open = core.decoder {}
+    open:feed(CALL)
+    assert.equals("unfinished", open:result().tool_calls[1].invalid)
+  end)
+
+  it("tokens, usage and stop reason are decoded", function()
+    local list, _, decoder = run(chunk('{"index":0,"delta":{"content":"a"},"logprobs":{"content":[{"token":"a","logprob":-0.5}]},"token_ids":[7]}')
+      .. chunk('{"index":0,"delta":{},"finish_reason":"stop","stop_reason":42}')
+      .. chunk("", ',"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,"prompt_tokens_details":{"cached_tokens":2},"x":null}') .. DONE)
+    assert.equals("turn_start part_start text_delta tokens part_end choice_end usage turn_end", types(list))
+    assert.equals(-0.5, list[4].logprobs.content[1].logprob)
+    assert.equals(7, list[4].token_ids[1])
+    assert.equals(42, list[6].stop_reason)
+    local usage = list[7]
+    assert.same({ 3, 4, 7, 2 }, { usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, usage.cached_tokens })
+    assert.is_nil(usage.reasoning_tokens)
+    assert.same({ prompt_tokens = 3, completion_tokens = 4, total_tokens = 7, prompt_tokens_details = { cached_tokens = 2 } }, usage.raw)
+    local result = decoder:result()
+    assert.equals(7, result.usage.total_tokens)
+    assert.equals("a", result.logprobs[1].token)
+    assert.equals(7, result.token_ids[1])
+  end)
+
+  it("media comes whole", function()
+    local list, _, decoder = run(delta '"images":[{"image_url":{"url":"u"}}]' .. finish "stop" .. DONE)
+    assert.equals("turn_start part_start part_end choice_end turn_end", types(list))
+    assert.equals("media", list[3].kind)
+    assert.equals("u", list[3].value.image_url.url)
+    assert.equals("u", decoder:result().media[1].image_url.url)
+  end)
+
+  it("the result mirrors the lowest choice, and turn_end carries it", function()
+    local list, _, decoder = run(chunk '{"index":2,"delta":{"content":"c"},"finish_reason":"stop"}'
+      .. chunk '{"index":1,"delta":{"content":"b","reasoning":"r"},"finish_reason":"length"}' .. DONE)
+    local result = decoder:result()
+    assert.same(result, list[#list].result)
+    assert.same({ 1, 2 }, { result.choices[1].choice, result.choices[2].choice })
+    assert.equals("b", result.text)
+    assert.equals("r", result.reasoning)
+    assert.equals("length", result.finish_reason)
+    assert.same({ role = "assistant", content = "b", reasoning = "r" }, result.message)
+    assert.equals("c", result.choices[2].text)
+    assert.same({}, result.tool_calls)
+    assert.is_true(result.complete)
+    assert.same({ "r1", "m" }, { result.id, result.model })
+  end)
+
+  it("a result can be asked for before anything came", function()
+    assert.same({ complete = false, choices = {} }, core.decoder({}):result())
+  end)
+
+  it("next_text gives the text of choice 0 and passes over everything else", function()
+    local decoder = core.decoder {}
+    assert.is_false(decoder:next_text())
+    decoder:feed(delta '"reasoning":"r"' .. say "a" .. chunk '{"index":1,"delta":{"content":"x"}}' .. say "b")
+    assert.equals("a", decoder:next_text())
+    assert.equals("b", decoder:next_text())
+    assert.is_false(decoder:next_text())
+    decoder:feed(finish "stop" .. DONE)
+    local got, failure = decoder:next_text()
+    assert.is_nil(got)
+    assert.is_nil(failure)
+    assert.equals("ab", decoder:result().text)
+  end)
+
+  it("failures are tables, come after the events before them, and stay", function()
+    local list, failure, decoder = run(say "hi" .. 'data: {"error":{"message":"boom","code":500}}\n\n' .. say "x")
+    assert.equals("turn_start part_start text_delta", types(list))
+    assert.same({ kind = "stream", detail = "the server reported an error", body = '{"error":{"message":"boom","code":500}}' }, failure)
+    local _, again = decoder:next()
+    assert.same(failure, again)
+    local ok, on_feed = decoder:feed "x"
+    assert.is_nil(ok)
+    assert.same(failure, on_feed)
+    assert.equals("hi", decoder:result().text)
+    assert.is_false(decoder:result().complete)
+  end)
+
+  it("the kinds of failure", function()
+    local function kind(bytes, options)
+      local _, failure = run(bytes, options)
+      return failure and failure.kind
+    end
+    assert.equals("truncated", kind(say "hi"))
+    assert.equals("protocol", kind "data: nonsense\n\n")
+    assert.equals("limit", kind(say "hello", { max_event_bytes = 8 }))
+    assert.equals("limit", kind(say "hello", { max_message_bytes = 4 }))
+    assert.equals("limit", kind(CALL, { max_tool_calls = 0 }))
+    assert.equals("limit", kind(chunk '{"index":0},{"index":1}', { max_choices = 1 }))
+    assert.equals("limit", kind(say "hello", { max_depth = 2 }))
+    assert.is_nil(kind(say "hi" .. finish "stop"))
+  end)
+
+  it("takes a whole completion instead", function()
+    local decoder = core.decoder {}
+    assert.is_true(decoder:body '{"id":"r1","model":"m","choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}')
+    local list = {}
+    local last, failure = drain(decoder, list)
+    assert.is_nil(last)
+    assert.is_nil(failure)
+    assert.same((run(say "hi" .. finish "stop" .. DONE)), list)
+    local _, body_failure = (function()
+      local other = core.decoder { max_event_bytes = 4 }
+      return other:body "{      }"
+    end)()
+    assert.equals("limit", body_failure.kind)
+  end)
+
+  it("hands out raw chunks when asked", function()
+    local list = run('data: {"x":1}\n\n' .. finish "stop" .. DONE, { chunks = true })
+    assert.equals("chunk chunk turn_start choice_end turn_end", types(list))
+    assert.equals('{"x":1}', list[1].raw)
+  end)
+
+  it("state counts bytes and events", function()
+    local _, _, decoder = run(say "hi")
+    assert.same({ #say "hi", 1, false, false, true }, { decoder:state() })
+  end)
+
+  it("misuse throws and names what is wrong", function()
+    assert.error_matches(function() core.decoder { max_tool_calls = -1 } end, "max_tool_calls")
+    assert.error_matches(function() core.decoder { max_depth = 1e9 } end, "max_depth")
+    assert.error_matches(function() core.decoder { chunks = "yes" } end, "chunks")
+    local decoder = core.decoder()
+    assert.has_error(function() decoder:feed() end)
+    assert.has_error(function() decoder.next {} end)
+    decoder:feed "x"
+    assert.has_error(function() decoder:body "{}" end)
+  end)
+end)
