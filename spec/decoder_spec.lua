@@ -77,6 +77,7 @@ describe("core.decoder", function()
     assert.equals(list[4].invalid, decoder:result().tool_calls[1].invalid)
     local open = core.decoder {}
     open:feed(CALL)
+    drain(open, {})
     assert.equals("unfinished", open:result().tool_calls[1].invalid)
   end)
 
