@@ -53,7 +53,7 @@ $(1)/obj/%.o: %.c Makefile
 	@mkdir -p $$(@D)
 	@echo "  $$@"
 	$$(Q)$$(CC) $$(CFLAGS) $(2) -MMD -MP -c $$< -o $$@
-$(1)/ctest/engine_test: $(1)/obj/spec/c/engine_test.o $(CURL_PURE:%.c=$(1)/obj/%.o)
+$(1)/ctest/engine_%: $(1)/obj/spec/c/engine_%.o $(CURL_PURE:%.c=$(1)/obj/%.o)
 	@mkdir -p $$(@D)
 	@echo "  $$@"
 	$$(Q)$$(CC) $(2) $$^ -lcurl -o $$@

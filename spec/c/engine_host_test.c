@@ -1,0 +1,234 @@
+/* The engine and the process around it: unix sockets, proxies, signals, forks, descriptors. */
+#define _GNU_SOURCE
+#include "engine_peer.h"
+
+#include <signal.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "../../src/net/signals.h"
+
+static void test_unix_socket(struct server *server) {
+    struct sockaddr_un address;
+    struct server local = *server;
+    struct vllm_request_options options = get_options(server);
+    char text[8], directory[] = "/tmp/vllm-engine-XXXXXX";
+    CHECK(mkdtemp(directory) != NULL);
+    memset(&address, 0, sizeof address);
+    address.sun_family = AF_UNIX;
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/socket", directory);
+    local.listener = listen_on((struct sockaddr *)&address, sizeof address);
+    setenv("http_proxy", "http://127.0.0.1:1", 1); /* not meant for a unix socket */
+    options.url = "http://vllm.local/v1";
+    options.proxy = NULL;
+    options.unix_socket = address.sun_path;
+    struct vllm_request *request = add(server, &options);
+    int fd = server_accept(&local);
+    CHECK(read_request(&local, fd, 0));
+    CHECK(request_begins(&local, "GET /v1 HTTP/1.1\r\nHost: vllm.local\r\n"));
+    send_text(fd, HEAD "Content-Length: 2\r\n\r\nok");
+    CHECK_STATUS(read_all(server, request, text, sizeof text), VLLM_NET_END);
+    CHECK(strcmp(text, "ok") == 0);
+    vllm_request_close(request, true);
+    unsetenv("http_proxy");
+    close(fd);
+    close(local.listener);
+    unlink(address.sun_path);
+    rmdir(directory);
+}
+
+/* The server plays the proxy; its CONNECT answer must not be taken for the server's. */
+static void test_proxy(struct server *server) {
+    struct vllm_request_options options = get_options(server);
+    struct vllm_request_error error;
+    options.proxy = server->url;
+    options.url = "http://elsewhere.test/v1";
+    struct vllm_request *request = add(server, &options);
+    int fd = server_accept(server);
+    CHECK(read_request(server, fd, 0));
+    CHECK(request_begins(server, "GET http://elsewhere.test/v1 HTTP/1.1\r\n"));
+    send_text(fd, HEAD "Content-Length: 0\r\n\r\n");
+    CHECK(await_head(server, request, NULL) == 200);
+    vllm_request_close(request, false);
+    close(fd);
+
+    options.url = "https://elsewhere.test/v1";
+    request = add(server, &options);
+    fd = server_accept(server);
+    CHECK(read_request(server, fd, 0));
+    CHECK(request_begins(server, "CONNECT elsewhere.test:443 HTTP/1.1\r\n"));
+    send_text(fd, "HTTP/1.1 403 Forbidden\r\nX-Proxy: no\r\nContent-Length: 0\r\n\r\n");
+    CHECK(await_head(server, request, NULL) == 0);
+    CHECK_STATUS(error_code(request, &error), 56);
+    CHECK(strstr(error.text, "403") != NULL);
+    vllm_request_close(request, false);
+    close(fd);
+
+    options.no_proxy = "127.0.0.1";
+    options.url = server->url;
+    options.proxy = "http://127.0.0.1:1";
+    request = add(server, &options);
+    fd = server_accept(server);
+    CHECK(read_request(server, fd, 0));
+    CHECK(request_begins(server, "GET /v1 "));
+    vllm_request_close(request, false);
+    close(fd);
+}
+
+static void on_alarm(int number) {
+    (void)number;
+}
+
+static void test_signal_ends_a_wait(struct server *server) {
+    struct sigaction action, old;
+    struct itimerval soon;
+    memset(&action, 0, sizeof action);
+    memset(&soon, 0, sizeof soon);
+    action.sa_handler = on_alarm;
+    sigaction(SIGALRM, &action, &old);
+    soon.it_value.tv_usec = soon.it_interval.tv_usec = 20000; /* again and again: one may come before the wait */
+    setitimer(ITIMER_REAL, &soon, NULL);
+    enum vllm_net_status status = VLLM_NET_OK;
+    while (status == VLLM_NET_OK) {
+        status = vllm_engine_step(server->engine, -1);
+    }
+    CHECK_STATUS(status, VLLM_NET_INTERRUPTED);
+    memset(&soon, 0, sizeof soon);
+    setitimer(ITIMER_REAL, &soon, NULL);
+    sigaction(SIGALRM, &old, NULL);
+}
+
+static void test_sigint_trap(struct server *server) {
+    struct sigaction ours, old, after;
+    memset(&ours, 0, sizeof ours);
+    ours.sa_handler = on_alarm;
+    sigaction(SIGINT, &ours, &old);
+    CHECK(vllm_sigint_trap() && vllm_sigint_trap());
+    for (int round = 0; round < 3; round++) { /* not only the first time */
+        CHECK(!vllm_sigint_caught());
+        raise(SIGINT);
+        CHECK(vllm_sigint_pending());
+        CHECK_STATUS(vllm_engine_step(server->engine, -1), VLLM_NET_INTERRUPTED); /* it came before the wait */
+        CHECK_STATUS(vllm_engine_step(server->engine, 0), VLLM_NET_OK);
+        CHECK(vllm_sigint_caught() && !vllm_sigint_caught());
+    }
+    vllm_sigint_release();
+    sigaction(SIGINT, NULL, &after);
+    CHECK(after.sa_handler != on_alarm);
+    vllm_sigint_release();
+    vllm_sigint_release(); /* one too many */
+    sigaction(SIGINT, &old, &after);
+    CHECK(after.sa_handler == on_alarm);
+}
+
+/* A write to a closed pipe inside the guard is no signal, and the process's own rules come back. */
+static void test_sigpipe_guard(void) {
+    int ends[2];
+    sigset_t mask;
+    struct vllm_sigpipe guard;
+    CHECK(pipe(ends) == 0);
+    close(ends[0]);
+    vllm_sigpipe_hold(&guard);
+    CHECK(write(ends[1], "x", 1) == -1 && errno == EPIPE);
+    vllm_sigpipe_restore(&guard); /* with the default action, a leak would end this program here */
+    close(ends[1]);
+    CHECK(pthread_sigmask(SIG_SETMASK, NULL, &mask) == 0 && sigismember(&mask, SIGPIPE) == 0);
+}
+
+/* Ends a forked child through an exec, since a leak check at its exit would find what it leaves to libcurl on purpose. */
+static void leave(int status) {
+    execl("/bin/sh", "sh", "-c", status == 0 ? "exit 0" : "exit 1", (char *)NULL);
+    _exit(2);
+}
+
+static int in_the_child(struct server *server, struct vllm_request *live, struct vllm_request *done) {
+    struct vllm_request_options options = get_options(server);
+    struct vllm_request *request = NULL;
+    const char *why;
+    if (vllm_engine_fd(server->engine) != -1) return 1;
+    if (vllm_engine_step(server->engine, -1) != VLLM_NET_FORKED) return 2;
+    if (vllm_engine_add(server->engine, &options, &request, &why) != VLLM_NET_FORKED || request) return 3;
+    vllm_request_close(done, true);
+    vllm_request_close(live, false);
+    vllm_engine_release(server->engine);
+    return 0;
+}
+
+/* The child's clean-up neither breaks nor keeps open what the parent has. */
+static void test_fork(struct server *server) {
+    struct vllm_request *done = get(server);
+    int status = -1;
+    char text[16];
+    int fd = server_accept(server);
+    CHECK(read_request(server, fd, 0));
+    send_text(fd, HEAD "Content-Length: 4\r\n\r\ndone");
+    CHECK(await_head(server, done, NULL) == 200);
+    struct vllm_request *live = get(server); /* on the same connection */
+    CHECK(read_request(server, fd, 0));
+    send_text(fd, HEAD "Content-Length: 4\r\n\r\nab");
+    CHECK(await_head(server, live, NULL) == 200);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) leave(in_the_child(server, live, done));
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    send_text(fd, "cd");
+    CHECK_STATUS(read_all(server, live, text, sizeof text), VLLM_NET_END);
+    CHECK(strcmp(text, "abcd") == 0);
+
+    int hold[2]; /* a child that lives on, and holds copies of everything, delays no close */
+    CHECK(pipe(hold) == 0);
+    vllm_request_close(done, false);
+    struct vllm_request *third = get(server);
+    CHECK(read_request(server, fd, 0));
+    child = fork();
+    if (child == 0) {
+        char byte;
+        close(hold[1]);
+        leave(read(hold[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    close(hold[0]);
+    vllm_request_close(third, false);
+    CHECK(sees_close(server, fd));
+    close(hold[1]);
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    vllm_request_close(live, false);
+    close(fd);
+}
+
+/* Nothing that the engine opens survives an exec. */
+static void test_descriptors_are_close_on_exec(struct server *server) {
+    struct vllm_request *request = get(server);
+    int fd = server_accept(server), checked = 0;
+    for (int i = 3; i < 256; i++) {
+        int flags = fcntl(i, F_GETFD);
+        if (flags < 0 || i == fd || i == server->listener) continue;
+        struct sockaddr_in peer;
+        socklen_t len = sizeof peer;
+        bool ours = i == vllm_engine_fd(server->engine) ||
+                    (getpeername(i, (struct sockaddr *)&peer, &len) == 0 && peer.sin_family == AF_INET);
+        if (!ours) continue;
+        checked++;
+        CHECK((flags & FD_CLOEXEC) != 0);
+    }
+    CHECK(checked >= 2);
+    vllm_request_close(request, false);
+    close(fd);
+}
+
+int main(void) {
+    struct server server;
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a test that hangs must still say what failed before */
+    memset(&server, 0, sizeof server);
+    server_open(&server);
+    void (*const tests[])(struct server *) = {
+        test_unix_socket, test_proxy, test_signal_ends_a_wait,
+        test_sigint_trap, test_fork,  test_descriptors_are_close_on_exec,
+    };
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
+        tests[i](&server);
+    }
+    test_sigpipe_guard();
+    server_close(&server);
+    return check_report("engine and host");
+}
