@@ -328,6 +328,21 @@ static void test_refused_connection(struct server *server) {
     vllm_request_close(request, false);
 }
 
+/* A peer that takes the connection and never says a word of TLS. */
+static void test_connect_timeout(struct server *server) {
+    struct vllm_request_options options = get_options(server);
+    struct vllm_request_error error;
+    char url[80];
+    snprintf(url, sizeof url, "https%s", server->url + 4);
+    options.url = url;
+    options.connect_timeout_ms = 50;
+    struct vllm_request *request = add(server, &options);
+    CHECK(await_head(server, request, NULL) == 0);
+    CHECK_STATUS(error_code(request, &error), 28);
+    vllm_request_close(request, false);
+    close(server_accept(server));
+}
+
 static void test_refused_options(struct server *server) {
     static const char *const split[] = {"X-A: b\r\nX-Injected: 1", NULL}, *const nameless[] = {": b", NULL},
                              *const spaced[] = {"X A: b", NULL}, *const bare[] = {"X-A", NULL},
@@ -465,15 +480,25 @@ int main(void) {
     memset(&server, 0, sizeof server);
     server_open(&server);
     void (*const tests[])(struct server *) = {
-        test_what_the_server_sees,   test_no_body_claims_no_type,
-        test_dead_pooled_connection, test_close_is_seen_at_once,
-        test_pause_and_resume,       test_close_while_paused,
-        test_informational_heads,    test_broken_answers,
-        test_header_limit,           test_redirects_are_not_followed,
-        test_refused_connection,     test_refused_options,
-        test_many_at_once,           test_starts_are_spread,
-        test_release_before_close,   test_drain_is_bounded,
-        test_silent_drain_ends,      test_keep_alive,
+        test_what_the_server_sees,
+        test_no_body_claims_no_type,
+        test_dead_pooled_connection,
+        test_close_is_seen_at_once,
+        test_pause_and_resume,
+        test_close_while_paused,
+        test_informational_heads,
+        test_broken_answers,
+        test_header_limit,
+        test_redirects_are_not_followed,
+        test_refused_connection,
+        test_refused_options,
+        test_connect_timeout,
+        test_many_at_once,
+        test_starts_are_spread,
+        test_release_before_close,
+        test_drain_is_bounded,
+        test_silent_drain_ends,
+        test_keep_alive,
     };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         tests[i](&server);
