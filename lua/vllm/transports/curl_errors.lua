@@ -1,6 +1,6 @@
 --- What libcurl's codes mean for a person: which kind of failure it is, what happened, and what can be done about it.
 -- Sources: libcurl's error codes (curl.se/libcurl/c/libcurl-errors.html), OpenSSL's X509 verify results. Only codes that libcurl
--- gives for http and https are told apart. Nothing here ever sees a header, a key, or the user and password of a URL.
+-- gives for http and https are told apart. No sentence holds a header, a key, or the user and password of a URL.
 
 local curl_errors = {}
 
