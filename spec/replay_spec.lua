@@ -91,10 +91,9 @@ local function marks(response)
     for _, choice in ipairs(chunk and chunk.choices or {}) do
       seen[choice.index] = seen[choice.index] or choice.finish_reason ~= nil and choice.finish_reason ~= cjson.null
     end
-    local mark = { at = first - 1, ended = data == "[DONE]", complete = next(seen) ~= nil, error = chunk and chunk.error ~= nil }
-    for _, finished in pairs(seen) do
-      mark.ended, mark.complete = mark.ended or finished, mark.complete and finished
-    end
+    local mark = { at = first - 1, complete = next(seen) ~= nil, error = chunk and chunk.error ~= nil }
+    for _, finished in pairs(seen) do mark.complete = mark.complete and finished end
+    mark.ended = mark.complete or data == "[DONE]"
     if data then found[#found + 1] = mark end
     at = last + 1
   end

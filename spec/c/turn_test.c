@@ -283,7 +283,8 @@ static void test_ends(void) {
     STREAM(SAY("h") FINISH("stop") SAY("i") DONE, START "+ part-0-text-0\npart-0-text-0: h\npart-0-text-0: i\n- part-0-text-0: hi\n" CLOSE("stop"));
     STREAM(CALL(WEATHER "}") FINISH("stop") ARGS("0", "{}") DONE, ONE_CALL(PIECE("{}"), "{}", "", "stop"));
     STREAM(SAY("hi") DONE, START HI CLOSE("-"));
-    STREAM(DONE, "start - -\nturn end\n");
+    STREAM(DONE, "! the answer has no choices\n");
+    STREAM("data: {\"usage\":{\"total_tokens\":1},\"choices\":[]}\n\n" DONE, "! the answer has no choices\n");
     STREAM(SAY("hi"), START "+ part-0-text-0\npart-0-text-0: hi\n! the stream ended before the answer did\n");
     STREAM(SAY("hi") "data: {\"choices\":[{\"index\":0,\"delta\":{\"con",
            START "+ part-0-text-0\npart-0-text-0: hi\n! the stream ended before the answer did\n");

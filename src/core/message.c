@@ -349,15 +349,6 @@ struct vllm_slice vllm_message_view(const struct vllm_buf *buf) {
     return view;
 }
 
-bool vllm_message_any_finished(const struct vllm_message *message) {
-    for (size_t i = 0; i < message->count; i++) {
-        if (message->choices[i]->finished) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool vllm_message_complete(const struct vllm_message *message) {
     for (size_t i = 0; i < message->count; i++) {
         if (!message->choices[i]->finished) {

@@ -70,7 +70,6 @@ VLLM_NODISCARD enum vllm_status vllm_message_judge(struct vllm_message *message,
 /* What of a whole value is news after `text`: a server may send the deltas and then the message, or the message again and again. */
 struct vllm_slice vllm_message_news(const struct vllm_buf *text, struct vllm_slice whole);
 void vllm_message_read_usage(const struct vllm_message *message, struct vllm_usage *usage);
-bool vllm_message_any_finished(const struct vllm_message *message);
 bool vllm_message_complete(const struct vllm_message *message);
 struct vllm_slice vllm_message_view(const struct vllm_buf *buf); /* absent when empty */
 

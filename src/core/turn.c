@@ -7,8 +7,8 @@
  *    (some servers send text or arguments behind the finish reason, or the finish reason twice: the first one counts).
  *  - What comes for a choice that has ended is delivered in new parts, which end with the turn; arguments for a call that has ended
  *    are an error, since the call may be running.
- *  - The turn ends at `[DONE]`, whose event must be exactly that but for white space, or where the bytes end, if some choice has
- *    a finish reason. Everything behind `[DONE]` is ignored.
+ *  - The turn ends at `[DONE]`, whose event must be exactly that but for white space, or where the bytes end, if every choice seen
+ *    has a finish reason. Everything behind `[DONE]` is ignored. An answer without any choice is no answer.
  *  - An event cut off by the end of the bytes is passed over if it cannot be read: that is truncation, not bad syntax.
  *  - Events of a type other than "message" and "error" count only when their data is an object (LiteLLM and others send "ping").
  * Bounds: those of the options. After an error nothing but that error comes out. */
@@ -358,8 +358,11 @@ static enum vllm_status read_chunk(struct vllm_turn *turn, struct vllm_slice jso
 }
 
 static enum step close_stream(struct vllm_turn *turn) {
-    if (!turn->done && !vllm_message_any_finished(&turn->message)) {
+    if (!turn->done && !vllm_message_complete(&turn->message)) {
         return fail(turn, VLLM_ETRUNCATED, "the stream ended before the answer did");
+    }
+    if (turn->message.count == 0) {
+        return fail(turn, VLLM_ESYNTAX, "the answer has no choices");
     }
     turn->phase = CLOSING;
     return STEP_AGAIN;
@@ -404,9 +407,6 @@ static enum step step_stream(struct vllm_turn *turn) {
 }
 
 static enum step close_body(struct vllm_turn *turn) {
-    if (turn->message.count == 0) {
-        return fail(turn, VLLM_ESYNTAX, "the answer has no choices");
-    }
     turn->done = true;
     return close_stream(turn);
 }

@@ -1,0 +1,206 @@
+/* Every recorded event stream, cut in two at every offset: the events and the state must be those of the stream fed whole. (That those
+ * are right is spec/replay_spec.lua's business.) Streams of LIMIT_BYTES or more are cut at LONG_CUTS offsets. */
+#define _POSIX_C_SOURCE 200809L
+
+#include <dirent.h>
+
+#include "../../src/core/turn.h"
+#include "check.h"
+
+#define LIMIT_BYTES 8192
+#define LONG_CUTS   1000
+#define MAX_FILE    (256 * 1024)
+#define MAX_TRACE   (1024 * 1024)
+
+struct trace {
+    char *bytes; /* MAX_TRACE */
+    size_t len;
+};
+
+static void put(struct trace *trace, const void *bytes, size_t len) {
+    bool fits = len <= MAX_TRACE - trace->len;
+    if (!fits) {
+        CHECK(fits);
+    } else if (len > 0) {
+        memcpy(trace->bytes + trace->len, bytes, len);
+        trace->len += len;
+    }
+}
+
+static void put_number(struct trace *trace, int64_t number) {
+    put(trace, &number, sizeof number);
+}
+
+static void put_slice(struct trace *trace, struct vllm_slice slice) {
+    put_number(trace, slice.ptr ? (int64_t)slice.len : -1);
+    put(trace, slice.ptr, slice.ptr ? slice.len : 0);
+}
+
+static void put_event(struct trace *trace, const struct vllm_event *event) {
+    const struct vllm_slice slices[] = {event->part, event->id, event->name, event->model, event->text, event->raw, event->token_ids};
+    put_number(trace, (int64_t)event->type);
+    put_number(trace, event->choice);
+    put_number(trace, event->invalid != NULL);
+    for (size_t i = 0; i < sizeof slices / sizeof slices[0]; i++) {
+        put_slice(trace, slices[i]);
+    }
+    if (event->type == VLLM_EVENT_USAGE) {
+        put_slice(trace, event->usage.raw);
+        put_number(trace, event->usage.completion_tokens);
+    }
+}
+
+static void put_state(struct trace *trace, const struct vllm_turn *turn) {
+    struct vllm_turn_state state;
+    vllm_turn_state(turn, &state);
+    put_number(trace, state.complete * 2 + state.done);
+    for (size_t i = 0; i < state.choice_count; i++) {
+        struct vllm_turn_choice choice;
+        vllm_turn_choice(turn, i, &choice);
+        const struct vllm_slice slices[] = {choice.text,  choice.reasoning, choice.refusal,  choice.finish_reason, choice.stop_reason,
+                                            choice.media, choice.logprobs,  choice.token_ids};
+        put_number(trace, choice.choice);
+        for (size_t k = 0; k < sizeof slices / sizeof slices[0]; k++) {
+            put_slice(trace, slices[k]);
+        }
+        for (size_t k = 0; k < choice.call_count; k++) {
+            struct vllm_turn_call call;
+            vllm_turn_call(turn, i, k, &call);
+            put_slice(trace, call.id);
+            put_slice(trace, call.name);
+            put_slice(trace, call.arguments);
+            put_number(trace, call.invalid != NULL);
+        }
+    }
+}
+
+static enum vllm_status drain(struct vllm_turn *turn, struct trace *trace) {
+    struct vllm_event event;
+    enum vllm_status status;
+    while ((status = vllm_turn_next(turn, &event)) == VLLM_OK) {
+        put_event(trace, &event);
+    }
+    return status;
+}
+
+static void run(const char *body, size_t len, size_t cut, struct trace *trace) {
+    struct check_memory memory;
+    struct vllm_alloc alloc = check_alloc(&memory);
+    struct vllm_turn_options options;
+    vllm_turn_options_default(&options);
+    struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
+    trace->len = 0;
+    enum vllm_status status = vllm_turn_feed(turn, body, cut);
+    CHECK(status == VLLM_OK);
+    status = drain(turn, trace);
+    if (status == VLLM_MORE || status == VLLM_END) { /* else the error sticks */
+        CHECK(vllm_turn_feed(turn, body + cut, len - cut) == VLLM_OK);
+        status = drain(turn, trace);
+    }
+    if (status == VLLM_MORE) {
+        CHECK(vllm_turn_finish(turn) == VLLM_OK);
+        status = drain(turn, trace);
+    }
+    put_number(trace, (int64_t)status);
+    put_slice(trace, vllm_turn_server_error(turn));
+    put_state(trace, turn);
+    vllm_turn_free(turn);
+    CHECK(memory.live == 0);
+}
+
+/* In place: chunked framing away. Returns the body's length. */
+static size_t unchunk(char *body) {
+    size_t len = 0;
+    char *at = body;
+    for (;;) {
+        char *end;
+        unsigned long size = strtoul(at, &end, 16);
+        char *line = strstr(end, "\r\n");
+        if (size == 0 || !line) {
+            return len;
+        }
+        memmove(body + len, line + 2, size);
+        len += size;
+        at = line + 2 + size + 2;
+    }
+}
+
+/* The body of a recorded event stream, or NULL for any other answer. */
+static char *stream_of(char *text, size_t *len) {
+    char *body = strstr(text, "\r\n\r\n");
+    if (!body) {
+        return NULL;
+    }
+    *body = '\0';
+    body += 4;
+    if (!strstr(text, "text/event-stream")) {
+        return NULL;
+    }
+    bool chunked = strstr(text, "hunked") != NULL;
+    *len = chunked ? unchunk(body) : strlen(body);
+    return body;
+}
+
+static void check_stream(const char *name, const char *body, size_t len, struct trace *whole, struct trace *cut) {
+    size_t step = len < LIMIT_BYTES ? 1 : len / LONG_CUTS + 1;
+    run(body, len, len, whole);
+    for (size_t at = 0; at < len; at += step) {
+        run(body, len, at, cut);
+        bool same = cut->len == whole->len && memcmp(cut->bytes, whole->bytes, whole->len) == 0;
+        if (!same) {
+            printf("%s: other events when cut at %lu\n", name, (unsigned long)at);
+        }
+        CHECK(same);
+    }
+}
+
+static unsigned check_file(const char *path, char *text, struct trace *whole, struct trace *cut) {
+    FILE *file = fopen(path, "rb");
+    CHECK(file != NULL);
+    if (!file) {
+        return 0;
+    }
+    size_t len = fread(text, 1, MAX_FILE - 1, file);
+    text[len] = '\0';
+    CHECK(len < MAX_FILE - 1);
+    fclose(file);
+    char *body = stream_of(text, &len);
+    if (body) {
+        check_stream(path, body, len, whole, cut);
+    }
+    return body != NULL;
+}
+
+static unsigned check_folder(const char *folder, char *text, struct trace *whole, struct trace *cut) {
+    char path[512];
+    unsigned streams = 0;
+    DIR *dir = opendir(folder);
+    CHECK(dir != NULL);
+    for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (dot && strcmp(dot, ".http") == 0) {
+            snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+            streams += check_file(path, text, whole, cut);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    return streams;
+}
+
+int main(void) {
+    struct trace whole = {malloc(MAX_TRACE), 0}, cut = {malloc(MAX_TRACE), 0};
+    char *text = malloc(MAX_FILE);
+    if (!whole.bytes || !cut.bytes || !text) {
+        return 1;
+    }
+    unsigned streams = check_folder("spec/fixtures/vllm", text, &whole, &cut);
+    streams += check_folder("spec/fixtures/llama-server", text, &whole, &cut);
+    CHECK(streams > 60);
+    printf("replay: %u recorded streams\n", streams);
+    free(whole.bytes);
+    free(cut.bytes);
+    free(text);
+    return check_report("replay");
+}
