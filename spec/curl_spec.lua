@@ -196,18 +196,35 @@ describe("the libcurl transport", function()
     for _ = 1, 3 do
       local stream = open { url = scripted("stall") }
       local interrupt = transport:interrupt()
-      assert.is_false(interrupt.caught())
+      assert.is_false(interrupt:caught())
       io.popen("kill -INT $PPID"):close()
       local status, err = stream:head()
       assert.is_nil(status)
       assert.equal("cancelled", err.kind)
-      assert.is_true(interrupt.caught())
-      assert.is_false(interrupt.caught())
-      interrupt.release()
-      interrupt.release()
+      assert.is_true(interrupt:caught())
+      assert.is_false(interrupt:caught())
+      interrupt:release()
+      interrupt:release()
       stream:close()
     end
     assert.is_false(curl.sigint_pending())
+  end)
+
+  it("a trap that nobody released ends when it is collected", function()
+    local name = os.tmpname()
+    local file = assert(io.open(name, "w"))
+    file:write [[
+      require("vllm.transports.curl").new():interrupt()
+      collectgarbage()
+      collectgarbage()
+      print(pcall(function() io.popen("kill -INT $PPID"):close() for _ = 1, 1e7 do end end))
+    ]]
+    file:close()
+    local pipe = io.popen(arg[-1] .. " " .. name .. " 2>&1")
+    local text = pipe:read "*a"
+    pipe:close()
+    os.remove(name)
+    assert.truthy(text:find("interrupted!", 1, true), text)
   end)
 
   describe("TLS", function()

@@ -218,6 +218,18 @@ describe("over a real socket", function()
     assert.equal("connect", select(3, client:with({ unix_socket = "/nonexistent/socket" }):ask "x").kind)
   end)
 
+  it("Ctrl-C cancels the turn and not the program, turn after turn", function()
+    for _ = 1, 3 do
+      local turn = at("/fault/stall", { interrupt = "cancel" }):turn "x"
+      repeat local event = assert(turn:next()) until event.type == "text_delta"
+      io.popen("kill -INT $PPID"):close()
+      local result, _, err = turn:result()
+      assert.is_nil(result)
+      assert.equal("cancelled", err.kind)
+      assert.is_true(#err.partial.text > 0)
+    end
+  end)
+
   it("other endpoints answer", function()
     assert.equal("test-model", assert(client:request("GET", "/v1/models")).json.data[1].id)
     assert.equal(200, assert(client:request("GET", "/health")).status)

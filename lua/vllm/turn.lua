@@ -38,7 +38,7 @@ function Turn:_release(drain)
   local stream = self._stream
   self._stream = nil
   if self._interrupt then
-    self._interrupt.release()
+    self._interrupt:release()
     self._interrupt = nil
   end
   if stream then
@@ -113,7 +113,10 @@ function Turn:_send()
   local stream, failure = client.transport:open(client:_transport_request("POST", built.url, built.headers, built.body))
   if not stream then return self:_fail(errors.from_transport(failure)) end
   self._stream, self._phase = stream, "head"
-  if config.interrupt then self._interrupt = client.transport:interrupt() end
+  if config.interrupt then
+    self._interrupt, failure = client.transport:interrupt()
+    if not self._interrupt then return self:_fail(errors.from_transport(failure)) end
+  end
   return true
 end
 
@@ -302,7 +305,7 @@ function Turn:_fill(limit)
   else
     got, more = self._stream:read(deadline)
   end
-  if self._interrupt and self._interrupt.caught() then
+  if self._interrupt and self._interrupt:caught() then
     self:cancel()
     return errors.give(self._err)
   end

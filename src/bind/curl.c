@@ -10,7 +10,10 @@
  *   request:head()                            status, raw header lines · false (nothing yet) · nil, failure
  *   request:read()                            bytes · false (nothing yet) · nil (end) · nil, failure
  *   request:info(), request:close([drain])
- *   curl.sigint_trap() sigint_caught() sigint_pending() sigint_release()
+ *   curl.sigint_pending()                     a SIGINT came while it was trapped, and nobody took it
+ *   curl.sigint_trap()                        a trap, which ends when it is released or collected
+ *     :caught()                               since the last time it was asked
+ *     :release()
  *
  * libcurl never calls into Lua; Lua reads what it left in memory. A userdata holds one pointer, NULL once released. The
  * engine counts its requests, so the collector may take both in any order. */
@@ -28,6 +31,7 @@
 
 #define ENGINE         "vllm.curl.engine"
 #define REQUEST        "vllm.curl.request"
+#define SIGINT_TRAP    "vllm.curl.sigint_trap"
 #define IDLE_AGE_S     4 /* uvicorn closes its side at 5 s, without a word */
 #define MAX_IDLE_AGE_S 86400
 #define MAX_STARTS     10000
@@ -303,25 +307,30 @@ static int l_engine(lua_State *L) {
 
 /* Signals and the module ------------------------------------------------------------------------------------------- */
 
-static int l_sigint_trap(lua_State *L) {
-    lua_pushboolean(L, vllm_sigint_trap());
-    return 1;
+static int l_sigint_release(lua_State *L) {
+    bool *held = luaL_checkudata(L, 1, SIGINT_TRAP);
+    if (*held) {
+        *held = false;
+        vllm_sigint_release();
+    }
+    return 0;
 }
 
 static int l_sigint_caught(lua_State *L) {
-    lua_pushboolean(L, vllm_sigint_caught());
+    const bool *held = luaL_checkudata(L, 1, SIGINT_TRAP);
+    lua_pushboolean(L, *held && vllm_sigint_caught());
     return 1;
+}
+
+static int l_sigint_trap(lua_State *L) {
+    bool *held = bind_new(L, SIGINT_TRAP, sizeof *held);
+    *held = vllm_sigint_trap();
+    return *held ? 1 : bind_fail(L, "SIGINT cannot be trapped");
 }
 
 static int l_sigint_pending(lua_State *L) {
     lua_pushboolean(L, vllm_sigint_pending());
     return 1;
-}
-
-static int l_sigint_release(lua_State *L) {
-    (void)L;
-    vllm_sigint_release();
-    return 0;
 }
 
 BIND_EXPORT int luaopen_vllm_curl(lua_State *L);
@@ -337,12 +346,13 @@ BIND_EXPORT int luaopen_vllm_curl(lua_State *L) {
                                                {NULL, NULL}};
     static const luaL_Reg functions[] = {{"engine", l_engine},
                                          {"sigint_trap", l_sigint_trap},
-                                         {"sigint_caught", l_sigint_caught},
                                          {"sigint_pending", l_sigint_pending},
-                                         {"sigint_release", l_sigint_release},
                                          {NULL, NULL}};
+    static const luaL_Reg trap_methods[] = {
+        {"caught", l_sigint_caught}, {"release", l_sigint_release}, {NULL, NULL}};
     bind_class(L, ENGINE, engine_methods, l_engine_release);
     bind_class(L, REQUEST, request_methods, l_request_release);
+    bind_class(L, SIGINT_TRAP, trap_methods, l_sigint_release);
     lua_newtable(L);
     luaL_setfuncs(L, functions, 0);
     lua_pushstring(L, curl_version_info(CURLVERSION_NOW)->version);

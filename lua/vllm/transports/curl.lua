@@ -137,19 +137,15 @@ function Transport:open(request)
   return setmetatable({ _request = opened, _engine = engine, _curl = self._curl, _asked = asked }, Stream)
 end
 
---- Makes Ctrl-C end a wait of this transport instead of the program, until it is released. Process-wide, counted.
----@return { caught: (fun(): boolean), release: fun() } `caught`: since the last time; `release` may be called again
+--- Makes Ctrl-C end a wait of this transport instead of the program, until the trap is released or collected. Process-wide, counted.
+---@return { caught: (fun(self): boolean), release: fun(self) }? trap `caught`: since the last time; `release` may be called again
+---@return table? err { kind, detail }
 function Transport:interrupt()
-  assert(engine_of(self), "the transport has no engine")
-  local curl, held = self._curl, true
-  curl.sigint_trap()
-  return {
-    caught = curl.sigint_caught,
-    release = function()
-      if held then curl.sigint_release() end
-      held = false
-    end,
-  }
+  local engine, err = engine_of(self)
+  if not engine then return nil, err end
+  local trap, why = self._curl.sigint_trap()
+  if not trap then return nil, { kind = "config", detail = why } end
+  return trap
 end
 
 local transports_curl = {}
