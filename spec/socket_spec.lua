@@ -209,6 +209,13 @@ describe("over a real socket", function()
     end)
   end)
 
+  it("a proxy is used, but not for the hosts that no_proxy names", function()
+    local through = client:with { proxy = running.url, base_url = "http://model.invalid/v1" }
+    assert(through:ask "x") -- the name need not exist: only the proxy sees it
+    assert.equal("model.invalid", running:log("request")[1].headers.host)
+    assert.equal("connect", select(3, through:with({ no_proxy = "model.invalid" }):ask "x").kind)
+  end)
+
   it("a Unix socket works", function()
     assert(client:with({ base_url = "http://localhost/v1", unix_socket = running.unix }):ask "x")
     assert.equal("unix", running:log("request")[1].via)

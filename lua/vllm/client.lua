@@ -16,7 +16,7 @@ Client.__index = Client
 Client.__name = "vllm.client"
 
 -- Connection options that a transport may or may not be able to honour.
-local CONNECTION_OPTIONS = { "proxy", "unix_socket" }
+local CONNECTION_OPTIONS = { "proxy", "no_proxy", "unix_socket" }
 local TLS_OPTIONS = { "ca_file", "ca_path", "verify", "cert", "key" }
 
 local function refuse(transport, name, level)
@@ -49,7 +49,7 @@ function Client:_transport_request(method, address, headers, body)
   local checked = self.config
   return {
     method = method, url = address, headers = headers, body = body, connect_s = checked.timeout.connect_s,
-    unix_socket = checked.unix_socket, proxy = checked.proxy, tls = checked.tls,
+    unix_socket = checked.unix_socket, proxy = checked.proxy, no_proxy = checked.no_proxy, tls = checked.tls,
     max_buffer_bytes = checked.limits.max_buffer_bytes, max_header_bytes = checked.limits.max_header_bytes,
   }
 end

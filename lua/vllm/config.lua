@@ -79,7 +79,7 @@ for name in pairs(DEFAULT_LIMITS) do GROUPS.limits[name] = LIMIT end
 
 --- Options of a client that a single call cannot change.
 config.client_only = {
-  base_url = STRING, api_key = STRING, proxy = STRING, unix_socket = PATH,
+  base_url = STRING, api_key = STRING, proxy = STRING, no_proxy = LABEL, unix_socket = PATH,
   timeout = { "a table of connect_s, first_event_s, idle_s, total_s", is_table },
   tls = { "a table of ca_file, ca_path, verify, cert, key", is_table },
   limits = { "a table of bounds such as max_event_bytes", is_table },
@@ -253,7 +253,8 @@ end
 
 local function build(options)
   local endpoint = url.endpoint(options.base_url or DEFAULT_BASE_URL)
-  local built = pick(options, { transport = 1, on_event = 1, decode = 1, provider_name = 1, interrupt = 1, unix_socket = 1, tls = 1,
+  local built = pick(options, { transport = 1, on_event = 1, decode = 1, provider_name = 1, interrupt = 1, no_proxy = 1,
+    unix_socket = 1, tls = 1,
     reasoning_replay = 1, reasoning_field = 1, extra_body = 1, chunks = 1 })
   built.model, built.url, built.root_url = options.model, endpoint.url, root_url_of(endpoint.root)
   built.streaming, built.include_usage = streams(options), options.include_usage ~= false

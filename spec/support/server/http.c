@@ -36,6 +36,7 @@ static int take_request_line(struct request *r, char *line) {
     char *target = strchr(line, ' ');
     if (target == NULL || target == line) return 400;
     *target++ = '\0';
+    if (strncmp(target, "http://", 7) == 0) target += 7 + strcspn(target + 7, "/ "); /* as to a proxy; we are the host, too */
     char *version = strchr(target, ' ');
     if (version == NULL || *target != '/') return 400;
     *version++ = '\0';
