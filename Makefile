@@ -87,6 +87,12 @@ build/test-server: $(SERVER:%.c=build/obj/%.o)
 	@echo "  $@"
 	$(Q)$(CC) $^ -lssl -lcrypto -o $@
 
+# The server itself under sanitizers: one spec drives it.
+build/test-server-sanitized: $(SERVER) $(wildcard spec/support/server/*.h)
+	@mkdir -p $(@D)
+	@echo "  $@"
+	$(Q)$(CC) -std=c99 $(SANITIZE) $(SERVER) -lssl -lcrypto -o $@
+
 -include $(shell find build -name '*.d' 2>/dev/null)
 
 # Trying and testing ---------------------------------------------------------------------------------------------------
@@ -94,20 +100,20 @@ build/test-server: $(SERVER:%.c=build/obj/%.o)
 demo: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so build/test-server ## the agent example, against the test server or VLLM_BASE_URL
 	@scripts/run-demo
 
-test: all $(CTESTS:%=build/ctest/%) build/rocks/manifest ## C tests, then the specs on every Lua
+test: all build/test-server-sanitized $(CTESTS:%=build/ctest/%) build/rocks/manifest ## C tests, then the specs on every Lua
 	@scripts/run-tests build ctest $(LUAS)
 
-check: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server $(CTESTS:%=build/ctest/%) build/rocks/manifest layers ## quick: C tests, specs on LUA=lua5.4
+check: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/test-server-sanitized $(CTESTS:%=build/ctest/%) build/rocks/manifest layers ## quick: C tests, specs on LUA=lua5.4
 	@scripts/run-tests build ctest $(LUA)
 
-spec: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/rocks/manifest ## specs on LUA=lua5.4; SPEC=spec/x_spec.lua for one
+spec: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/test-server-sanitized build/rocks/manifest ## specs on LUA=lua5.4; SPEC=spec/x_spec.lua for one
 	@SPEC="$(SPEC)" scripts/run-tests build $(LUA)
 
 ctest: $(CTESTS:%=build/ctest/%) build/test-server ## C tests
 	@scripts/run-tests build ctest
 
 # The interpreters are not instrumented, so the runtimes are preloaded. Leaks are looked for everywhere, without suppressions.
-asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) build/test-server build/rocks/manifest ## C tests and all specs under ASan and UBSan
+asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) build/test-server build/test-server-sanitized build/rocks/manifest ## C tests and all specs under ASan and UBSan
 	@ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TEST_LIMIT_S=1200 \
 	  PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	  scripts/run-tests build/asan ctest $(LUAS)
