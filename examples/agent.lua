@@ -1,5 +1,5 @@
 -- An agent loop written by hand: ask, stream the text as it comes, run the tools that the model calls, append, go on.
--- VLLM_MODEL=… [VLLM_BASE_URL=http://host:8000/v1] lua examples/agent.lua [question]
+-- VLLM_MODEL=… [VLLM_BASE_URL=http://host:8000/v1] lua examples/agent.lua [question [tool]]      tool: must be called first
 local vllm = require "vllm"
 
 local question = arg[1] or "What is the weather in Paris? Use the tool."
@@ -34,8 +34,8 @@ local client = assert(vllm.from_env { temperature = 0, max_completion_tokens = 2
 local messages = { { role = "system", content = "You are a helpful assistant. Be brief." }, { role = "user", content = question } }
 print("> " .. question)
 
-for _ = 1, MAX_ROUNDS do
-  local turn = client:turn { messages = messages, tools = tools }
+for round = 1, MAX_ROUNDS do
+  local turn = client:turn { messages = messages, tools = tools, tool_choice = round == 1 and arg[2] or nil }
   for event in turn:events() do
     if event.type == "text_delta" then
       io.write(event.text)
