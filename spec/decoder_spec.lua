@@ -190,6 +190,24 @@ describe("core.decoder", function()
     assert.equals('{"x":1}', list[1].raw)
   end)
 
+  it("feeding before all events were taken loses and changes none of them", function()
+    local text, whole, late = ("word "):rep(400), {}, {}
+    local stream = {}
+    for i = 1, 40 do stream[i] = say(text .. i) end
+    stream[#stream + 1] = CALL
+    stream[#stream + 1] = finish("stop") .. DONE
+    local decoder = core.decoder()
+    for _, piece in ipairs(stream) do
+      assert(decoder:feed(piece))
+      late[#late + 1] = assert(decoder:next())
+    end
+    assert(decoder:finish())
+    drain(decoder, late)
+    whole = run(table.concat(stream))
+    assert.same(whole, late)
+    assert.equal("turn_end", late[#late].type)
+  end)
+
   it("state counts bytes and events", function()
     local _, _, decoder = run(say "hi")
     assert.same({ #say "hi", 1, false, false, true }, { decoder:state() })

@@ -230,6 +230,31 @@ static void test_failing_memory(void) {
     }
 }
 
+/* Whoever feeds before all events were taken must not lose the one in hand. */
+static void test_feeding_while_an_event_is_in_hand(void) {
+    static const char first[] = "id: 1\nevent: a\ndata: in place\n\ndata: two\ndata: lines\n\ndata: c";
+    static const char more[] = "ut\n\n: and a comment that is longer than what was there at first, so that memory moves\n";
+    struct check_memory memory;
+    struct vllm_alloc alloc = check_alloc(&memory);
+    struct vllm_sse *sse = vllm_sse_new(&alloc, 100, false);
+    struct vllm_sse_event event;
+    struct trace trace = {"", 0};
+    CHECK_STATUS(vllm_sse_feed(sse, first, sizeof first - 1), VLLM_OK);
+    CHECK_STATUS(vllm_sse_next(sse, &event), VLLM_OK);
+    CHECK_STATUS(vllm_sse_feed(sse, more, sizeof more - 1), VLLM_OK);
+    CHECK_STATUS(vllm_sse_feed(sse, "data: last\n\n", 12), VLLM_OK);
+    CHECK_BYTES(event.data, "in place");
+    CHECK_BYTES(event.type, "a");
+    CHECK_BYTES(event.id, "1");
+    CHECK_STATUS(vllm_sse_next(sse, &event), VLLM_OK);
+    CHECK_STATUS(vllm_sse_feed(sse, more, 0), VLLM_OK);
+    CHECK_BYTES(event.data, "two\nlines");
+    CHECK_STATUS(drain(sse, &trace), VLLM_MORE);
+    CHECK(strcmp(trace.text, "[|cut|1][|last|1]") == 0);
+    vllm_sse_free(sse);
+    CHECK(memory.live == 0);
+}
+
 int main(void) {
     test_lines();
     test_mark();
@@ -239,6 +264,7 @@ int main(void) {
     test_retry();
     test_order_of_calls();
     test_memory_of_a_large_event();
+    test_feeding_while_an_event_is_in_hand();
     test_failing_memory();
     return check_report("sse");
 }

@@ -1,6 +1,6 @@
 /* Bytes of a response body, in any pieces → server-sent events. Source: WHATWG HTML, 9.2.5 (parsing) and 9.2.6 (interpreting).
  *
- * Input is copied once into `input`; a line is found there by memchr, once for LF and once for CR, and never searched again.
+ * Input is copied once into `input` (by way of `late` while the caller still reads an event that lies there); a line is found there by memchr, once for LF and once for CR, and never searched again.
  * The data of an event with one data line stays where it lies; further lines are joined in `joined`.
  * Bounds: the data of one event, and one line (the data and its field name), by max_event_bytes. What was passed over is
  * dropped when it is more than what is left, so each byte is moved a bounded number of times.
@@ -17,6 +17,7 @@ static const char BYTE_ORDER_MARK[] = "\xEF\xBB\xBF";
 struct vllm_sse {
     struct vllm_alloc alloc;
     struct vllm_buf input;
+    struct vllm_buf late; /* fed after an event was handed out, which may lie in `input`: next joins the two */
     size_t at;        /* where the current line begins; everything before it is done */
     size_t cr;        /* no CR lies between `at` and here */
     size_t lf;        /* no LF lies between `at` and here */
@@ -47,6 +48,7 @@ struct vllm_sse *vllm_sse_new(const struct vllm_alloc *alloc, size_t max_event_b
     sse->lenient_end = lenient_end;
     sse->retry_ms = -1;
     vllm_buf_init(&sse->input, &sse->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&sse->late, &sse->alloc, SIZE_MAX / 2);
     vllm_buf_init(&sse->joined, &sse->alloc, max_event_bytes);
     vllm_buf_init(&sse->type, &sse->alloc, SIZE_MAX / 2);
     vllm_buf_init(&sse->id, &sse->alloc, SIZE_MAX / 2);
@@ -59,6 +61,7 @@ void vllm_sse_free(struct vllm_sse *sse) {
     }
     struct vllm_alloc alloc = sse->alloc;
     vllm_buf_free(&sse->input);
+    vllm_buf_free(&sse->late);
     vllm_buf_free(&sse->joined);
     vllm_buf_free(&sse->type);
     vllm_buf_free(&sse->id);
@@ -98,6 +101,15 @@ static void drop_passed(struct vllm_sse *sse) {
     }
 }
 
+static enum vllm_status add_input(struct vllm_sse *sse, const char *bytes, size_t len) {
+    enum vllm_status status = leave_place(sse);
+    if (status != VLLM_OK) {
+        return status;
+    }
+    drop_passed(sse);
+    return vllm_buf_append(&sse->input, bytes, len);
+}
+
 enum vllm_status vllm_sse_feed(struct vllm_sse *sse, const char *bytes, size_t len) {
     if (sse->status != VLLM_OK) {
         return sse->status;
@@ -105,15 +117,21 @@ enum vllm_status vllm_sse_feed(struct vllm_sse *sse, const char *bytes, size_t l
     if (sse->finished) {
         return VLLM_EINVALID;
     }
-    if (sse->delivered) {
-        begin_event(sse);
+    return fail(sse, sse->delivered ? vllm_buf_append(&sse->late, bytes, len) : add_input(sse, bytes, len));
+}
+
+/* The caller is done with the event in hand. */
+static enum vllm_status leave_event(struct vllm_sse *sse) {
+    if (!sse->delivered) {
+        return VLLM_OK;
     }
-    enum vllm_status status = leave_place(sse);
-    if (status == VLLM_OK) {
-        drop_passed(sse);
-        status = vllm_buf_append(&sse->input, bytes, len);
+    begin_event(sse);
+    if (sse->late.len == 0) {
+        return VLLM_OK;
     }
-    return fail(sse, status);
+    enum vllm_status status = add_input(sse, sse->late.data, sse->late.len);
+    vllm_buf_free(&sse->late);
+    return status;
 }
 
 enum vllm_status vllm_sse_finish(struct vllm_sse *sse) {
@@ -267,8 +285,8 @@ enum vllm_status vllm_sse_next(struct vllm_sse *sse, struct vllm_sse_event *even
     if (sse->status != VLLM_OK) {
         return sse->status;
     }
-    if (sse->delivered) {
-        begin_event(sse);
+    if (fail(sse, leave_event(sse)) != VLLM_OK) {
+        return sse->status;
     }
     if (!sse->begun && !settle_mark(sse)) {
         return starve(sse, event);

@@ -26,8 +26,8 @@ void vllm_sse_free(struct vllm_sse *sse); /* NULL is fine */
 VLLM_NODISCARD enum vllm_status vllm_sse_feed(struct vllm_sse *sse, const char *bytes, size_t len);
 /* No more bytes will come. May be called twice. */
 VLLM_NODISCARD enum vllm_status vllm_sse_finish(struct vllm_sse *sse);
-/* VLLM_OK: `event` is set, its slices valid until the next call on `sse`. VLLM_MORE, VLLM_END (after finish), VLLM_ELIMIT (an event larger
- * than max_event_bytes; nothing is delivered any more), VLLM_ENOMEM. */
+/* VLLM_OK: `event` is set; its slices stay valid until the next call of this function, whatever is fed before it. VLLM_MORE,
+ * VLLM_END (after finish), VLLM_ELIMIT (an event larger than max_event_bytes; nothing is delivered any more), VLLM_ENOMEM. */
 VLLM_NODISCARD enum vllm_status vllm_sse_next(struct vllm_sse *sse, struct vllm_sse_event *event);
 /* The reconnection time of the last valid `retry` field in milliseconds, or -1. */
 long vllm_sse_retry_ms(const struct vllm_sse *sse);
