@@ -71,6 +71,7 @@ build = {
     ["vllm.config"] = "lua/vllm/config.lua",
     ["vllm.decoder"] = "lua/vllm/decoder.lua",
     ["vllm.errors"] = "lua/vllm/errors.lua",
+    ["vllm.excerpt"] = "lua/vllm/excerpt.lua",
     ["vllm.exchange"] = "lua/vllm/exchange.lua",
     ["vllm.fields"] = "lua/vllm/fields.lua",
     ["vllm.headers"] = "lua/vllm/headers.lua",

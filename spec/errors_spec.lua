@@ -172,6 +172,89 @@ describe("context lengths, in every wording met so far", function()
   end
 end)
 
+describe("what a server echoes of the request", function()
+  local PROMPT = "maximum context length, roles must alternate"
+  local cases = {
+    { "in vLLM's own sentence", "{\"error\":{\"message\":\"1 validation error:\\n  {'loc': 'body.messages', 'msg': 'Field required', "
+      .. "'input': '" .. PROMPT .. "'}\",\"param\":\"body.messages\",\"code\":400}}" },
+    { "in FastAPI's entries", '{"detail":[{"loc":["body"],"msg":"no","input":"' .. PROMPT .. '"}]}' },
+    { "in a member of its own", '{"error":{"message":"no","code":400},"request":"' .. PROMPT .. '"}' },
+  }
+  for _, case in ipairs(cases) do
+    it("does not decide the kind: " .. case[1], function()
+      assert.equal("invalid_request", errors.from_status(400, {}, case[2], context()).kind)
+    end)
+  end
+
+  it("does not decide it for a picture that is too large either", function()
+    local err = errors.from_status(400, {}, '{"error":{"message":"the image is too large: 9000 pixels","code":400}}', context())
+    assert.equal("invalid_request", err.kind)
+  end)
+end)
+
+describe("a prompt that is too long", function()
+  local cases = {
+    { 429, '{"error":{"message":"litellm.ContextWindowExceededError: no","code":"429"}}' },
+    { 500, '{"error":{"message":"This model\'s maximum context length is 10 tokens.","code":500}}' },
+    { 413, '{"error":{"message":"prompt is too long"}}' },
+    { 400, '{"error":{"message":"Provider returned error","code":400,"metadata":{"raw":"{\\"message\\":\\"Prompt is too long\\"}"}}}' },
+    { 400, '{"error":{"message":"max_tokens is too large: 9. This model supports at most 8 completion tokens"}}' },
+    { 400, '{"error":{"message":"no","type":"exceed_context_size_error"}}' },
+  }
+  for _, case in ipairs(cases) do
+    it(("is no reason to try again, with status %d: %s"):format(case[1], case[2]:sub(1, 50)), function()
+      local err = errors.from_status(case[1], {}, case[2], context())
+      assert.equal("context_length", err.kind)
+      assert.is_false(err.retryable)
+    end)
+  end
+
+  it("has no count of sixteen digits, which is no count", function()
+    local err = errors.from_status(400, {}, "maximum context length is " .. ("9"):rep(400), context())
+    assert.same({}, err.context)
+  end)
+end)
+
+-- Patterns that try every place against the whole rest take hours for these: the suite would meet its limit.
+describe("a hostile server's text is read in linear time", function()
+  local N = 64 * 1024
+  local function fill(text) return text:rep(math.floor(N / #text)) end
+  local bodies = {
+    fill " ", fill "9", fill "<title", fill "<title>", "<title>" .. fill " ", "<title>" .. fill "<", fill "max_tokens",
+    fill "max_completion_tokens=", fill "tokens is too large: ", fill "(9", "max_model_len" .. fill " ", fill '"n_ctx"', fill "at least 9",
+    fill " \t" .. "x", "<" .. fill " ", fill "at least 9 ",
+  }
+  for i, text in ipairs(bodies) do
+    it(("body %d: %s…"):format(i, text:sub(1, 12)), function()
+      local wrapped = assert(require("vllm.core").json_encode { error = { message = text .. " maximum context length", code = 400 } })
+      for _, body in ipairs { text, "<html>" .. text, wrapped } do
+        for _, status in ipairs { 302, 400, 404, 500 } do
+          assert.truthy(errors.from_status(status, { location = text, ["retry-after"] = text .. "x", ["retry-after-ms"] = text }, body, context()))
+        end
+        assert.truthy(errors.from_decoder({ kind = "stream", detail = "", body = body }, context()))
+      end
+    end)
+  end
+end)
+
+describe("a message", function()
+  it("of a server is short, printable and UTF-8", function()
+    local text = "\27[2Jé" .. ("é"):rep(5000)
+    local body = assert(require("vllm.core").json_encode { error = { message = text, code = 400 } })
+    local err = errors.from_status(400, {}, body, context())
+    assert.is_true(#err.message < 2100)
+    assert.is_nil(err.message:find("\27", 1, true))
+    assert.truthy(err.message:find("invalid_request: ?[2Jéé", 1, true))
+    assert.truthy(require("vllm.core").json_encode(err.message))
+    assert.equal(body, err.body)
+  end)
+
+  it("of a page that is not UTF-8 can be written as JSON", function()
+    local err = errors.from_status(502, {}, "<html><title>Caf\233\n ferm\233</title>", context())
+    assert.equal("overloaded: an HTML page came back (Caf? ferm?); is a proxy in between? (status 502)", err.message)
+  end)
+end)
+
 describe("an error event in a 200 stream", function()
   local cases = {
     { '{"error":{"message":"boom","type":"InternalServerError","param":null,"code":500}}', "server", true },

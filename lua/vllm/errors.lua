@@ -3,8 +3,15 @@
 -- Sources: RFC 9110 section 15; what servers were recorded to send (spec/fixtures).
 
 local core = require "vllm.core"
+local excerpt = require "vllm.excerpt"
 
 local errors = {}
+
+local MAX_DETAIL_BYTES = 2000
+local MAX_PLAIN_BYTES = 300
+local MAX_TITLE_BYTES = 200
+local MAX_NUMBER_BYTES = 32 -- of a header
+local MAX_BODY_SEARCHED = 4096
 
 --- An error value. `tostring` gives `message`, which begins with the kind.
 ---@class vllm.Error
@@ -49,13 +56,14 @@ local KIND_OF_CODE = {
   insufficient_quota = "rate_limited", invalid_api_key = "auth",
 }
 
--- Wordings of vLLM by version, SGLang, llama.cpp and LiteLLM; matched in lower case.
+-- Wordings of vLLM by version, SGLang, llama.cpp, OpenAI and LiteLLM; plain texts, looked for in lower case. In a pair the second stands
+-- somewhere behind the first.
 local CONTEXT_WORDS = {
   "maximum context length", "context length is only", "longer than the maximum model length",
   "longer than the model's context length", "exceeds the model's maximum context", "exceeds the available context",
   "exceeds the maximum context", "exceed_context_size_error", "context_length_exceeded", "contextwindowexceeded",
-  "prompt is too long", "max_tokens.*cannot be greater than", "max_completion_tokens.*cannot be greater than",
-  "is too large: %d+",
+  "prompt is too long", { "max_tokens", "cannot be greater than" }, { "max_completion_tokens", "cannot be greater than" },
+  "tokens is too large:", "tokens' is too large:",
 }
 local CONTEXT_PARAMS = { input_tokens = true, input_text = true }
 
@@ -65,6 +73,8 @@ local ROLE_ORDER_WORDS = {
   "system message must be", "expected last role",
 }
 
+-- Patterns over a server's text. Each takes linear time on any text: a run of digits or spaces has something before it that
+-- fixes where it begins (%f[%d]: the first digit of a run).
 local CONTEXT_NUMBERS = {
   { "limit", "maximum context length is (%d+)" }, { "limit", "context length is only (%d+)" },
   { "limit", "maximum model length of (%d+)" }, { "limit", "max_model_len%s*=%s*(%d+)" },
@@ -73,11 +83,12 @@ local CONTEXT_NUMBERS = {
   { "prompt", "prompt contains at least (%d+) input" }, { "prompt", "%((%d+) in the messages" },
   { "prompt", "passed (%d+) input tokens" }, { "prompt", "request has (%d+) input" },
   { "prompt", "input length %((%d+)%)" }, { "prompt", "prompt %(length (%d+)%)" }, { "prompt", '"n_prompt_tokens"%s*:%s*(%d+)' },
-  { "completion", "requested (%d+) output tokens" }, { "completion", "(%d+) in the completion" },
+  { "completion", "requested (%d+) output tokens" }, { "completion", "%f[%d](%d+) in the completion" },
   { "completion", "is too large: (%d+)" }, { "completion", "max_completion_tokens%s*=%s*(%d+)" },
   { "completion", "max_tokens%s*=%s*(%d+)" },
   { "requested", "total of at least (%d+)" }, { "requested", "you requested (%d+) tokens" },
 }
+local MAX_DIGITS = 15 -- a longer number is no count, and not exact on every Lua
 
 local metatable = { __name = "vllm.error", __tostring = function(err) return err.message end }
 
@@ -106,25 +117,42 @@ function errors.give(err)
   return nil, err.message, err
 end
 
-local function any_word(text, words)
-  for _, word in ipairs(words) do
-    if text:find(word) then return true end
+local function stands_in(text, words)
+  if type(words) == "string" then return text:find(words, 1, true) ~= nil end
+  local _, stop = text:find(words[1], 1, true)
+  return stop ~= nil and text:find(words[2], stop + 1, true) ~= nil
+end
+
+local function any_word(text, list)
+  for _, words in ipairs(list) do
+    if stands_in(text, words) then return true end
   end
   return false
 end
 
-local function context_numbers(text)
+local function context_numbers(message, body)
+  local text = ((message or ""):sub(1, MAX_BODY_SEARCHED) .. " " .. (body or ""):sub(1, MAX_BODY_SEARCHED)):lower()
   local numbers = {}
   for _, rule in ipairs(CONTEXT_NUMBERS) do
-    if not numbers[rule[1]] then numbers[rule[1]] = tonumber(text:match(rule[2])) end
+    local digits = not numbers[rule[1]] and text:match(rule[2])
+    if digits and #digits <= MAX_DIGITS then numbers[rule[1]] = tonumber(digits) end
   end
   if text:find("at least %d+ input") then numbers.prompt_is_lower_bound = true end
   return numbers
 end
 
+-- Plain searches: a pattern would try each of a page's many tags against the whole rest.
+local function title_of_html(body)
+  local _, name = body:lower():find("<title", 1, true)
+  local open = name and body:find(">", name, true)
+  local close = open and body:find("<", open, true)
+  if not close then return "" end
+  return (body:sub(open + 1, math.min(close - 1, open + MAX_TITLE_BYTES)):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", ""))
+end
+
 local function text_of_html(body)
-  local title = body:match("<[tT][iI][tT][lL][eE][^>]*>%s*(.-)%s*</")
-  return "an HTML page came back" .. (title and title ~= "" and (" (" .. title:sub(1, 200) .. ")") or "") .. "; is a proxy in between?"
+  local title = title_of_html(body)
+  return "an HTML page came back" .. (title ~= "" and (" (" .. title .. ")") or "") .. "; is a proxy in between?"
 end
 
 local function text_of_detail(detail)
@@ -146,22 +174,23 @@ end
 
 --- The parts of an error body, whatever its shape: vLLM's two, a bare string, FastAPI's `detail`, a list, HTML, nothing.
 ---@param body string?
----@return { message: string?, code: (string|number)?, type: string?, param: string? }
+---@return { message: string?, code: (string|number)?, type: string?, param: string?, upstream: string? }
 function errors.parse_body(body)
   if not body or not body:find("%S") then return {} end
   local value = core.json_decode(body, { drop_nulls = true, array_mt = false })
   if value == nil then
     if body:find("^%s*<") then return { message = text_of_html(body) } end
-    return { message = (body:sub(1, 300):gsub("%s+", " ")) }
+    return { message = (body:sub(1, MAX_PLAIN_BYTES):gsub("%s+", " ")) }
   end
   if type(value) == "string" then return { message = value } end
-  if type(value) ~= "table" then return { message = body:sub(1, 300) } end
+  if type(value) ~= "table" then return { message = body:sub(1, MAX_PLAIN_BYTES) } end
   local inner = value.error
   if type(inner) == "table" and inner[1] ~= nil then inner = inner[1] end
   if type(inner) == "string" then return { message = inner, code = scalar(value.code), type = scalar(value.type) } end
   if type(inner) ~= "table" then inner = value end
   local message = scalar(inner.message) or text_of_detail(inner.detail) or text_of_detail(value.detail)
-  return { message = message and tostring(message), code = scalar(inner.code), type = scalar(inner.type), param = scalar(inner.param) }
+  return { message = message and tostring(message), code = scalar(inner.code), type = scalar(inner.type), param = scalar(inner.param),
+    upstream = type(inner.metadata) == "table" and scalar(inner.metadata.raw) or nil }
 end
 
 local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12 }
@@ -178,27 +207,50 @@ local function seconds_of_http_date(text)
   return ((days * 24 + tonumber(hour)) * 60 + tonumber(minute)) * 60 + tonumber(second)
 end
 
+local function decimal(text)
+  if not text or #text > MAX_NUMBER_BYTES then return nil end
+  return tonumber(text:match("^%s*(%d+%.?%d*)%s*$"))
+end
+
 --- What the server asked a client to wait, from `retry-after-ms` and `retry-after` (seconds or a date).
 ---@param headers table lower-case name → value
 ---@param now_unix integer seconds since the epoch
 ---@return number? seconds, never negative
 function errors.retry_after_s(headers, now_unix)
-  local ms = tonumber((headers["retry-after-ms"] or ""):match("^%s*(%d+%.?%d*)%s*$"))
+  local ms = decimal(headers["retry-after-ms"])
   if ms then return ms / 1000 end
   local text = headers["retry-after"] or ""
-  local seconds = tonumber(text:match("^%s*(%d+%.?%d*)%s*$"))
+  local seconds = decimal(text)
   if seconds then return seconds end
   local date = seconds_of_http_date(text)
   return date and math.max(0, date - now_unix) or nil
 end
 
+-- What the server itself says, in lower case: neither the request that it may echo (`input` in vLLM's own sentence, in FastAPI's
+-- entries), nor any member but those that hold its verdict.
+local function verdict(parts, body)
+  local text = parts.message or (body or ""):sub(1, MAX_BODY_SEARCHED)
+  text = text:lower()
+  local echo = text:find("'input': ", 1, true) or text:find('"input": ', 1, true)
+  if echo then text = text:sub(1, echo - 1) end
+  return table.concat({ text, tostring(parts.code), tostring(parts.type), (parts.upstream or ""):lower() }, "\n")
+end
+
+local CLIENT_FAULT = { [401] = false, [403] = false, [429] = false, [500] = true }
+
+local function is_client_fault(base)
+  if not base then return true end
+  if CLIENT_FAULT[base] ~= nil then return CLIENT_FAULT[base] end
+  return base >= 400 and base < 500
+end
+
 local function classify(status, parts, body)
-  local code, text = parts.code, ((parts.message or "") .. " " .. (body or ""):sub(1, 4096)):lower()
-  local number = tonumber(code)
-  local base = status ~= 200 and status or number
-  local client_fault = not base or (base >= 400 and base < 500 and base ~= 401 and base ~= 403 and base ~= 429) or base == 500
-  if client_fault and (CONTEXT_PARAMS[parts.param or ""] or any_word(text, CONTEXT_WORDS)) then return "context_length" end
-  if client_fault and any_word(text, ROLE_ORDER_WORDS) then return "role_order" end
+  local code, text = parts.code, verdict(parts, body)
+  local base = status ~= 200 and status or tonumber(code)
+  local is_fault = is_client_fault(base)
+  -- Some gateways dress a prompt that is too long as 429; no wait would make it shorter.
+  if (is_fault or base == 429) and (CONTEXT_PARAMS[parts.param or ""] or any_word(text, CONTEXT_WORDS)) then return "context_length" end
+  if is_fault and any_word(text, ROLE_ORDER_WORDS) then return "role_order" end
   if status ~= 200 and KIND_OF_STATUS[status] and status ~= 500 then return KIND_OF_STATUS[status] end
   if KIND_OF_CODE[code] then return KIND_OF_CODE[code] end
   if not base then return "stream" end
@@ -253,12 +305,13 @@ function errors.from_status(status, headers, body, context)
     retryable = is_retryable(kind, status, parts.code),
   }
   if kind == "context_length" then
-    parts.context = context_numbers(((parts.message or "") .. " " .. (body or "")):lower())
+    parts.context = context_numbers(parts.message, body)
     fields.context = parts.context
   end
   context.location = headers.location
   local hint = hint_of(kind, status, parts, context)
-  local detail = (parts.message or "no explanation") .. " (status " .. status .. ")" .. (hint and ("; " .. hint) or "")
+  local detail = excerpt.of(parts.message or "no explanation", MAX_DETAIL_BYTES) .. " (status " .. status .. ")"
+    .. (hint and ("; " .. hint) or "")
   return errors.new(kind, detail, fields)
 end
 
@@ -280,9 +333,9 @@ function errors.from_decoder(failure, context)
   local kind = classify(200, parts, failure.body)
   local fields = { status = 200, code = parts.code, type = parts.type, param = parts.param, body = failure.body }
   fields.retryable = is_retryable(kind, tonumber(parts.code), parts.code)
-  if kind == "context_length" then fields.context = context_numbers(failure.body:lower()) end
+  if kind == "context_length" then fields.context = context_numbers(parts.message, failure.body) end
   local hint = hint_of(kind, nil, parts, context)
-  return errors.new(kind, (parts.message or "the server reported an error without a message")
+  return errors.new(kind, excerpt.of(parts.message or "the server reported an error without a message", MAX_DETAIL_BYTES)
     .. " (in the stream)" .. (hint and ("; " .. hint) or ""), fields)
 end
 

@@ -3,10 +3,11 @@
 -- Source: vLLM's ChatCompletionRequest and SamplingParams.
 
 local core = require "vllm.core"
+local excerpt = require "vllm.excerpt"
 
 local fields = {}
 
-local MAX_SHOWN = 40
+local MAX_SHOWN_BYTES = 40
 local TWO_TO_63 = 2 ^ 63
 
 --- Is this a JSON null of this program, of lua-cjson, nginx or Neovim?
@@ -30,10 +31,7 @@ end
 ---@return string
 function fields.shown(value)
   local kind = type(value)
-  if kind == "string" then
-    local text = value:gsub("[%z\1-\31\127]", "?")
-    return '"' .. (#text > MAX_SHOWN and text:sub(1, MAX_SHOWN) .. "…" or text) .. '"'
-  end
+  if kind == "string" then return '"' .. excerpt.of(value, MAX_SHOWN_BYTES):gsub("\n", "?") .. '"' end
   if kind == "number" then return value ~= value and "nan" or ("%.14g"):format(value) end
   if kind == "boolean" or kind == "nil" then return tostring(value) end
   if fields.is_null(value) then return "null" end

@@ -1,9 +1,11 @@
 --- The server's address: http and https URLs, completed to the chat endpoint; and how a URL may be shown.
 -- Source: RFC 3986; a unix socket is an option of its own, not a URL.
 
+local excerpt = require "vllm.excerpt"
+
 local url = {}
 
-local MAX_SHOWN = 200
+local MAX_SHOWN_BYTES = 200
 local CHAT = "/chat/completions"
 
 --- A URL as it may stand in a message: without user, password and query values. Works on any text.
@@ -11,9 +13,8 @@ local CHAT = "/chat/completions"
 ---@return string
 function url.shown(text)
   local scheme, rest = text:match("^([a-zA-Z][a-zA-Z0-9+.-]*://)(.*)$")
-  rest = (rest or text):gsub("^.*@", ""):gsub("%?.*$", "?…"):gsub("[%z\1-\31\127]", "?")
-  local shown = (scheme or "") .. rest
-  return #shown > MAX_SHOWN and shown:sub(1, MAX_SHOWN) .. "…" or shown
+  rest = (rest or text):gsub("^.*@", ""):gsub("%?.*$", "?…"):gsub("\n", "?")
+  return excerpt.of((scheme or "") .. rest, MAX_SHOWN_BYTES)
 end
 
 local function split_authority(authority)
