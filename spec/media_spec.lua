@@ -125,11 +125,19 @@ describe("small parts", function()
     end
   end)
 
+  it("a data URL taken apart", function()
+    assert.same({ "audio/wav", "AA==" }, { media.of_data_url "data:audio/wav;rate=8000;base64,AA==" })
+    assert.same({ "", "AA==" }, { media.of_data_url "data:;base64,AA==" })
+    for _, text in ipairs { "data:audio/wav,AA", "data:audio/wav;base64", "http://h/;base64,AA", "data:" .. ("a"):rep(1000000) } do
+      assert.is_nil((media.of_data_url(text)))
+    end
+  end)
+
   it("base64 back to bytes", function()
     for text, bytes in pairs { [""] = "", ["Zg=="] = "f", ["Zm8="] = "fo", ["Zm9v"] = "foo", ["Zm9vYg"] = "foob", ["//79\n"] = "\255\254\253" } do
       assert.equal(bytes, media.from_base64(text))
     end
-    for _, text in ipairs { "Z", "Zm9v!", "Z===Zg==", "Zm9vY" } do assert.is_nil(media.from_base64(text)) end
+    for _, text in ipairs { "Z", "Zm9v!", "Z===Zg==", "Zm9vY", "Zg===", ("="):rep(1000000) .. "x" } do assert.is_nil(media.from_base64(text)) end
   end)
 
   it("binary contents", function()

@@ -362,6 +362,17 @@ describe("calls and results that do not fit", function()
   }
 end)
 
+describe("notes of the caller's own that point back", function()
+  it("do not make the search for a fault endless", function()
+    local content = {}
+    for i = 1, 60 do content[i] = { type = "text", text = "fine " .. i, _all = content } end
+    content[61] = { type = "text", text = "b\255" }
+    local json, why = messages.encode { { role = "user", content = content } }
+    assert.is_nil(json)
+    assert.equal("not valid UTF-8 at byte 2", why:match(": (.*)$"))
+  end)
+end)
+
 describe("text that is not UTF-8", function()
   refuses {
     { "a string", { "fine", "ab\255" }, "messages[2]", "not valid UTF-8 at byte 3" },

@@ -96,7 +96,7 @@ end
 ---@param text string
 ---@return string?
 function media.from_base64(text)
-  text = text:gsub("%s", ""):gsub("=+$", "")
+  text = text:gsub("%s", ""):gsub("==?$", "")
   if text:find("[^%w+/]") or #text % 4 == 1 then return nil end
   local out = {}
   for i = 1, #text, 4 do
@@ -106,6 +106,16 @@ function media.from_base64(text)
     out[#out + 1] = three:sub(1, d and 3 or c and 2 or 1)
   end
   return table.concat(out)
+end
+
+--- The media type and the base64 text of a `data:` URL (RFC 2397); nil where it is no such URL, or not base64.
+---@param address string
+---@return string? mime may be empty
+---@return string? data
+function media.of_data_url(address)
+  local head, data = address:match("^data:([^,]*),(.*)$")
+  if not head or not head:find(";base64$") then return nil end
+  return head:match("^[^;]*"), data
 end
 
 local function read_file(path)

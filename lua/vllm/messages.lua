@@ -401,14 +401,16 @@ end
 
 local MAX_SEARCH_DEPTH = 8
 
--- The path of a text inside what the user wrote, and the table that holds it.
-local function find(value, text, path, depth)
-  if depth > MAX_SEARCH_DEPTH then return nil end
+-- The path of a text inside what the user wrote, and the table that holds it. Each table is looked into once: the user's own notes
+-- (keys with "_") may point anywhere.
+local function find(value, text, path, depth, seen)
+  if depth > MAX_SEARCH_DEPTH or seen[value] then return nil end
+  seen[value] = true
   for key, item in pairs(value) do
     local here = type(key) == "string" and path .. "." .. key or ("%s[%s]"):format(path, tostring(key))
     if item == text then return here, value end
     if type(item) == "table" then
-      local found, holder = find(item, text, here, depth + 1)
+      local found, holder = find(item, text, here, depth + 1, seen)
       if found then return found, holder end
     end
   end
@@ -420,7 +422,7 @@ local function writer_fault(list, why, index, text)
   local message, holder = list[index], nil
   if type(message) == "table" then
     local found
-    found, holder = find(message, text, path, 1)
+    found, holder = find(message, text, path, 1, {})
     path = found or path
   end
   if holder and holder.type == "file" then why = parts.binary_file(holder.mime) .. " (" .. why .. ")" end

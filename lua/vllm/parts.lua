@@ -86,8 +86,8 @@ end
 
 function PUSH_MEDIA.audio(s, url, bytes, mime)
   if bytes then return push(s, AUDIO_BYTES, bytes, media.audio_format(mime)) end
-  local data_mime, data = url:match("^data:([^;,]+)[^,]*;base64,(.*)$")
-  if data then return push(s, AUDIO_DATA, data, media.audio_format(data_mime)) end
+  local data_mime, data = media.of_data_url(url)
+  if data_mime and data_mime ~= "" then return push(s, AUDIO_DATA, data, media.audio_format(data_mime)) end
   return push(s, AUDIO, url)
 end
 
@@ -294,8 +294,9 @@ local function wire_file(part)
   local ok, why, where = check_keys(file, WIRE_FILE_KEYS)
   if not ok then return nil, why, ".file" .. where end
   if given(file.file_id) ~= nil then return nil, "vLLM keeps no files: send the contents", ".file.file_id" end
-  local mime, data = tostring(file.file_data):match("^data:([^;,]*)[^,]*;base64,(.*)$")
-  local bytes = data and media.from_base64(data)
+  local mime, data, bytes
+  if type(file.file_data) == "string" then mime, data = media.of_data_url(file.file_data) end
+  bytes = data and media.from_base64(data)
   if not bytes then return nil, "expected a data URL with base64", ".file.file_data" end
   return { type = "file", name = given(file.filename), mime = mime ~= "" and mime or nil, bytes = bytes }
 end
