@@ -225,6 +225,8 @@ static void test_cases(void) {
 /* The same bytes around another text; each line follows the one before it. */
 static void test_speculation(void) {
 #define AROUND(text) "{\"id\":\"r\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"},\"finish_reason\":null}]}"
+#define CALL(fields, text)                                                                                                                            \
+    "{\"id\":\"r\",\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{" fields ",\"function\":{\"arguments\":\"" text "\"}}]}}]}"
     static const struct chunk_case lines[] = {
         {AROUND("a"), "envelope r -;0 text a;"},
         {AROUND("bc d"), "envelope r -;0 text bc d;"},
@@ -239,6 +241,23 @@ static void test_speculation(void) {
         {AROUND("a\\"), "! ',' or '}' expected"},
         {AROUND("a\n"), "! unescaped control character in a string"},
         {AROUND("a"), "envelope r -;0 text a;"},
+        {CALL("\"index\":1", "a"), "envelope r -;0 tool 1 - - a;"},
+        {CALL("\"index\":1", "{\\\"b\\\""), "envelope r -;0 tool 1 - - {\"b\";"},
+        {CALL("\"index\":1", "\\ud83d"), "envelope r -;0 tool 1 - - \xED\xA0\xBD;"},
+        {CALL("\"index\":1", ""), "envelope r -;0 choice;"},
+        {CALL("\"index\":1", "a\",\"name\":\"f"), "envelope r -;0 tool 1 - f a;"},
+        {CALL("\"index\":1", "b\",\"name\":\"f"), "envelope r -;0 tool 1 - f b;"},
+        {CALL("\"index\":2", "a"), "envelope r -;0 tool 2 - - a;"},
+        {CALL("\"id\":\"x\"", "a"), "envelope r -;0 tool -1 x - a;"},
+        {CALL("\"id\":\"x\"", "bc"), "envelope r -;0 tool -1 x - bc;"},
+        {CALL("\"id\":\"\\u0078\"", "a"), "envelope r -;0 tool -1 x - a;"},
+        {CALL("\"id\":\"\\u0078\"", "bc"), "envelope r -;0 tool -1 x - bc;"},
+        {CALL("\"id\":\"x\"", "a\"}},{\"function\":{\"arguments\":\"b"), "envelope r -;0 tool -1 x - a;0 tool -1 - - b;"},
+        {CALL("\"id\":\"x\"", "c\"}},{\"function\":{\"arguments\":\"d"), "envelope r -;0 tool -1 x - c;0 tool -1 - - d;"},
+        {AROUND("a\"},\"message\":{\"content\":\"b"), "envelope r -;0 text a;"},
+        {AROUND("c\"},\"message\":{\"content\":\"d"), "envelope r -;0 text c;"},
+        {AROUND("a\"},\"message\":{\"content\":\"e"), "envelope r -;0 text a;"},
+        {AROUND("a"), "envelope r -;0 text a;"},
     };
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
@@ -250,6 +269,7 @@ static void test_speculation(void) {
     memory.left = 0; /* from here on there is no memory, and none is needed */
     for (int i = 0; i < 100; i++) {
         expect(chunk, &lines[i % 2]);
+        expect(chunk, &lines[i % 2 + 13]);
     }
     CHECK(memory.live == settled);
     vllm_chunk_free(chunk);

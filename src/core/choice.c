@@ -56,12 +56,13 @@ static void read_function(struct vllm_json *j, struct vllm_value *name, struct v
     }
 }
 
-static struct vllm_slice arguments_of(struct vllm_gather *gather, const struct vllm_value *arguments) {
-    struct vllm_slice absent = {NULL, 0};
+static void set_arguments(struct vllm_gather *gather, const struct vllm_value *arguments, struct vllm_delta *delta) {
     if (arguments->type == VLLM_JSON_STRING) {
-        return vllm_gather_text(gather, arguments);
+        delta->text = vllm_gather_text(gather, arguments);
+        delta->raw = arguments->string.raw;
+    } else if (arguments->type != VLLM_JSON_INVALID && arguments->type != VLLM_JSON_NULL) {
+        delta->text = vllm_gather_json(gather, arguments);
     }
-    return arguments->type == VLLM_JSON_INVALID || arguments->type == VLLM_JSON_NULL ? absent : vllm_gather_json(gather, arguments);
 }
 
 /* One entry of tool_calls; it is nothing when it has neither id nor name nor arguments. */
@@ -83,16 +84,15 @@ static void read_tool_call(struct vllm_gather *gather, struct vllm_json *j) {
     }
     struct vllm_delta fragment;
     memset(&fragment, 0, sizeof fragment);
+    fragment.kind = VLLM_DELTA_TOOL;
+    fragment.index = vllm_value_index(&index, -1);
     fragment.id = vllm_gather_text(gather, &id);
     fragment.name = vllm_gather_text(gather, &name);
-    fragment.text = arguments_of(gather, &arguments);
+    set_arguments(gather, &arguments, &fragment);
     if (fragment.id.ptr || fragment.name.ptr || fragment.text.ptr) {
         struct vllm_delta *delta = vllm_gather_add(gather, &gather->tools, VLLM_DELTA_TOOL);
         if (delta) {
-            delta->index = vllm_value_index(&index, -1);
-            delta->id = fragment.id;
-            delta->name = fragment.name;
-            delta->text = fragment.text;
+            *delta = fragment;
         }
     }
 }
@@ -172,7 +172,7 @@ static void add_text(const struct target *target, enum vllm_delta_kind kind, con
     struct vllm_delta *delta = text.ptr ? add(target, kind) : NULL;
     if (delta) {
         delta->text = text;
-        target->gather->text_raw = value->string.raw;
+        delta->raw = value->string.raw;
     }
 }
 
@@ -247,22 +247,25 @@ static void add_tools(const struct target *target, const struct body *body) {
         if (!delta) {
             return;
         }
-        const struct vllm_delta *fragment = &gather->tools.items[body->tools_from + i];
-        delta->index = target->whole ? (int64_t)i : fragment->index;
-        delta->id = fragment->id;
-        delta->name = fragment->name;
-        delta->text = fragment->text;
+        *delta = gather->tools.items[body->tools_from + i];
+        delta->choice = target->choice;
+        delta->whole = target->whole;
+        delta->index = target->whole ? (int64_t)i : delta->index;
     }
 }
 
 static void add_function_call(const struct target *target, const struct body *body) {
-    struct vllm_slice name = vllm_gather_text(target->gather, &body->name);
-    struct vllm_slice arguments = arguments_of(target->gather, &body->arguments);
-    struct vllm_delta *delta = name.ptr || arguments.ptr ? add(target, VLLM_DELTA_TOOL) : NULL;
+    struct vllm_delta call;
+    memset(&call, 0, sizeof call);
+    call.kind = VLLM_DELTA_TOOL;
+    call.choice = target->choice;
+    call.whole = target->whole;
+    call.index = target->whole ? 0 : -1;
+    call.name = vllm_gather_text(target->gather, &body->name);
+    set_arguments(target->gather, &body->arguments, &call);
+    struct vllm_delta *delta = call.name.ptr || call.text.ptr ? add(target, VLLM_DELTA_TOOL) : NULL;
     if (delta) {
-        delta->index = target->whole ? 0 : -1;
-        delta->name = name;
-        delta->text = arguments;
+        *delta = call;
     }
 }
 

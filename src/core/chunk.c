@@ -22,14 +22,14 @@
 
 #define MAX_TEMPLATE_BYTES 4096
 
-/* Everything around the text of the last chunk that was nothing but one piece of text or reasoning. While the next chunk has the same bytes
- * around its text, only the text is read. */
+/* Everything around the text of the last chunk that was nothing but one piece of text, of reasoning or of a call's arguments. While the next
+ * chunk has the same bytes around its text, only the text is read. */
 struct template {
     struct vllm_buf bytes; /* what stood before the text, opening quote included, then what stood after it, from the closing quote */
     size_t prefix_len;
     bool usable;
-    size_t count;                /* 1, or 2 when there was an envelope */
-    struct vllm_delta deltas[2]; /* the envelope's slices point into `bytes` */
+    size_t first;                /* as in struct vllm_chunk */
+    struct vllm_delta deltas[2]; /* their slices but `text` and `raw` point into `bytes` */
 };
 
 struct vllm_chunk {
@@ -65,45 +65,51 @@ void vllm_chunk_free(struct vllm_chunk *chunk) {
 
 /* Speculation -------------------------------------------------------------------------------------------------------- */
 
-static void rebase(struct vllm_slice *slice, struct vllm_slice json, const char *bytes, size_t gap_at, size_t gap_len) {
-    if (slice->ptr) {
-        size_t at = (size_t)(slice->ptr - json.ptr);
-        slice->ptr = bytes + (at < gap_at ? at : at - gap_len);
-    }
-}
-
 static bool lies_in(struct vllm_slice slice, struct vllm_slice json) {
     uintptr_t at = (uintptr_t)slice.ptr, from = (uintptr_t)json.ptr;
     return !slice.ptr || (at >= from && at - from <= json.len);
 }
 
-/* Remembers the chunk just read, if it was text alone. Failing to is no error: the next chunk is read in full. */
+/* A slice of `json` becomes one of `bytes`, which is `json` without the text. */
+static void rebase(struct vllm_slice *slice, struct vllm_slice json, const char *bytes, struct vllm_slice text) {
+    if (slice->ptr) {
+        size_t at = (size_t)(slice->ptr - json.ptr);
+        slice->ptr = bytes + (slice->ptr < text.ptr ? at : at - text.len);
+    }
+}
+
+/* Is this chunk one text, or one fragment of arguments, and no decoded string besides? */
+static bool is_text_alone(const struct vllm_chunk *chunk, struct vllm_slice json) {
+    const struct vllm_delta *deltas = chunk->gather.deltas.items, *text = &deltas[1];
+    bool is_text = chunk->gather.deltas.count == 2 && !text->whole && text->text.ptr && text->raw.ptr &&
+                   (text->kind == VLLM_DELTA_TEXT || text->kind == VLLM_DELTA_REASONING || text->kind == VLLM_DELTA_TOOL);
+    return is_text && lies_in(deltas[0].id, json) && lies_in(deltas[0].model, json) && lies_in(text->id, json) && lies_in(text->name, json);
+}
+
+/* Remembers the chunk just read. Failing to is no error: the next chunk is read in full. */
 static void learn(struct vllm_chunk *chunk, struct vllm_slice json) {
     struct template *template = &chunk->template;
-    const struct vllm_delta *deltas = chunk->gather.deltas.items + chunk->first;
-    size_t count = chunk->gather.deltas.count - chunk->first;
-    size_t text_len = chunk->gather.text_raw.len;
+    const struct vllm_delta *deltas = chunk->gather.deltas.items;
     template->usable = false;
-    if (count == 0 || count > 2 || (count == 2) != (chunk->first == 0) || json.len - text_len > MAX_TEMPLATE_BYTES) {
+    if (!is_text_alone(chunk, json)) {
         return;
     }
-    const struct vllm_delta *text = &deltas[count - 1];
-    bool plain_text = (text->kind == VLLM_DELTA_TEXT || text->kind == VLLM_DELTA_REASONING) && !text->whole;
-    if (!plain_text || !lies_in(deltas[0].id, json) || !lies_in(deltas[0].model, json)) {
-        return;
-    }
-    size_t text_at = (size_t)(chunk->gather.text_raw.ptr - json.ptr);
-    size_t text_end = text_at + text_len;
+    struct vllm_slice text = deltas[1].raw;
+    size_t prefix = (size_t)(text.ptr - json.ptr), suffix = json.len - prefix - text.len;
     vllm_buf_clear(&template->bytes);
-    if (vllm_buf_append(&template->bytes, json.ptr, text_at) != VLLM_OK ||
-        vllm_buf_append(&template->bytes, json.ptr + text_end, json.len - text_end) != VLLM_OK) {
+    if (vllm_buf_append(&template->bytes, json.ptr, prefix) != VLLM_OK ||
+        vllm_buf_append(&template->bytes, text.ptr + text.len, suffix) != VLLM_OK) {
         return;
     }
-    memcpy(template->deltas, deltas, count * sizeof *deltas);
-    rebase(&template->deltas[0].id, json, template->bytes.data, text_at, text_len);
-    rebase(&template->deltas[0].model, json, template->bytes.data, text_at, text_len);
-    template->prefix_len = text_at;
-    template->count = count;
+    memcpy(template->deltas, deltas, sizeof template->deltas);
+    for (size_t i = 0; i < 2; i++) {
+        struct vllm_delta *delta = &template->deltas[i];
+        rebase(&delta->id, json, template->bytes.data, text);
+        rebase(&delta->name, json, template->bytes.data, text);
+        rebase(&delta->model, json, template->bytes.data, text);
+    }
+    template->prefix_len = prefix;
+    template->first = chunk->first;
     template->usable = true;
 }
 
@@ -122,10 +128,11 @@ static bool repeat(struct vllm_chunk *chunk, struct vllm_slice json) {
         return false;
     }
     struct vllm_deltas *deltas = &chunk->gather.deltas;
-    chunk->first = 2 - template->count;
-    memcpy(deltas->items + chunk->first, template->deltas, template->count * sizeof *deltas->items);
+    memcpy(deltas->items, template->deltas, sizeof template->deltas);
     deltas->count = 2;
     deltas->items[1].text = vllm_gather_text(&chunk->gather, &text);
+    deltas->items[1].raw = text.string.raw;
+    chunk->first = template->first;
     return true;
 }
 

@@ -1,6 +1,6 @@
 /* One chat completion chunk, or one whole completion, as JSON text → typed deltas. The one place that knows the dialects of servers;
  * its rules stand at the top of chunk.c with their sources. It keeps no memory of earlier chunks, but for the speculation
- * that a text chunk repeats the bytes around its text. A text may begin with a low surrogate and end with a high one (three
+ * that a chunk of text or arguments repeats the bytes around them. A text may begin with a low surrogate and end with a high one (three
  * generalised UTF-8 bytes each) whose other half is in a neighbouring chunk. Within one choice the deltas come in canonical order, whatever the
  * order of the keys: reasoning, text, refusal, media, tool fragments, tokens, finish. */
 #ifndef VLLM_CHUNK_H
@@ -11,11 +11,11 @@
 enum vllm_delta_kind {
     VLLM_DELTA_ENVELOPE,  /* id, model: only when the chunk has either */
     VLLM_DELTA_CHOICE,    /* the choice was named and has nothing new */
-    VLLM_DELTA_TEXT,      /* text */
-    VLLM_DELTA_REASONING, /* text */
-    VLLM_DELTA_REFUSAL,   /* text */
+    VLLM_DELTA_TEXT,      /* text; raw = as it stands in the chunk, between the quotes */
+    VLLM_DELTA_REASONING, /* the same */
+    VLLM_DELTA_REFUSAL,   /* the same */
     VLLM_DELTA_MEDIA,     /* raw: one generated image, or the audio object */
-    VLLM_DELTA_TOOL,      /* index (or -1), id, name, text = fragment of the arguments (each may be absent) */
+    VLLM_DELTA_TOOL,      /* index (or -1), id, name, text = fragment of the arguments (each may be absent); raw, if that was a string */
     VLLM_DELTA_TOKENS,    /* raw = logprobs, token_ids (JSON; each may be absent) */
     VLLM_DELTA_FINISH,    /* text = finish reason; raw = stop_reason (JSON; absent when null) */
     VLLM_DELTA_USAGE,     /* raw = the usage object */

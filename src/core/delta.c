@@ -34,7 +34,7 @@ enum vllm_key vllm_key_of(const struct vllm_json_string *name) {
     }
     if (len <= LONGEST_KEY) {
         for (size_t i = FIRST_OF_LENGTH[len]; i < FIRST_OF_LENGTH[len + 1]; i++) {
-            if (memcmp(name->raw.ptr, KEYS[i], len) == 0) {
+            if (KEYS[i][0] == name->raw.ptr[0] && memcmp(name->raw.ptr, KEYS[i], len) == 0) {
                 return (enum vllm_key)i;
             }
         }
@@ -138,8 +138,9 @@ struct vllm_delta *vllm_gather_add(struct vllm_gather *gather, struct vllm_delta
     if (deltas->count == deltas->cap && !grow(gather, deltas)) {
         return NULL;
     }
+    static const struct vllm_delta nothing;
     struct vllm_delta *delta = &deltas->items[deltas->count++];
-    memset(delta, 0, sizeof *delta);
+    *delta = nothing;
     delta->kind = kind;
     delta->index = -1;
     return delta;

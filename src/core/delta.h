@@ -59,7 +59,6 @@ struct vllm_gather {
     struct vllm_deltas tools;   /* fragments that wait until the rest of their choice is known */
     struct vllm_buf scratch;    /* decoded strings; never moves while a chunk is read */
     size_t json_len;            /* of the chunk */
-    struct vllm_slice text_raw; /* what the last text or reasoning delta looked like in the chunk */
     enum vllm_status status;
     const char *why;
 };

@@ -96,18 +96,11 @@ static const char *scan_escape(const char *p, const char *end) {
     }
 }
 
-/* The cursor stands on the opening quote. */
-static bool scan_string(struct vllm_json *j, struct vllm_json_string *out) {
-    const char *begin = j->at + 1, *end = j->end, *p = begin;
+/* The rest of a string from `p`, the first byte that does not stand for itself; its raw bytes begin at `begin`. */
+static bool scan_special(struct vllm_json *j, const char *begin, const char *p, struct vllm_json_string *out) {
+    const char *end = j->end;
     bool plain = true;
-    for (;;) {
-        p = json_skip_plain(p, end);
-        if (p == end) {
-            return fail(j, VLLM_ESYNTAX, "a string has no end");
-        }
-        if (*p == '"') {
-            break;
-        }
+    while (p < end && *p != '"') {
         if (*p == '\\') {
             const char *next = scan_escape(p + 1, end);
             if (!next) {
@@ -124,10 +117,27 @@ static bool scan_string(struct vllm_json *j, struct vllm_json_string *out) {
             p += vllm_utf8_step(p, end, &well_formed);
             plain = plain && well_formed;
         }
+        p = json_skip_plain(p, end);
+    }
+    if (p == end) {
+        return fail(j, VLLM_ESYNTAX, "a string has no end");
     }
     out->raw.ptr = begin;
     out->raw.len = (size_t)(p - begin);
     out->plain = plain;
+    j->at = p + 1;
+    return true;
+}
+
+/* The cursor stands on the opening quote. */
+static inline bool scan_string(struct vllm_json *j, struct vllm_json_string *out) {
+    const char *begin = j->at + 1, *p = json_skip_plain(begin, j->end);
+    if (p == j->end || *p != '"') {
+        return scan_special(j, begin, p, out);
+    }
+    out->raw.ptr = begin;
+    out->raw.len = (size_t)(p - begin);
+    out->plain = true;
     j->at = p + 1;
     return true;
 }

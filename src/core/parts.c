@@ -7,7 +7,8 @@
 #include "pieces.h"
 
 void vllm_parts_event(struct vllm_event *event, enum vllm_event_type type, const struct vllm_choice *choice) {
-    memset(event, 0, sizeof *event);
+    static const struct vllm_event nothing;
+    *event = nothing; /* a memset of this size becomes one slow instruction */
     event->type = type;
     event->choice = choice ? choice->number : 0;
 }

@@ -329,13 +329,16 @@ static enum step step_delta(struct vllm_turn *turn, struct vllm_event *event, co
 
 /* Chunks ------------------------------------------------------------------------------------------------------------- */
 
+static bool is_blank(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static struct vllm_slice trim(struct vllm_slice text) {
-    static const char blanks[] = " \t\r\n";
-    while (text.len > 0 && memchr(blanks, text.ptr[0], sizeof blanks - 1)) {
+    while (text.len > 0 && is_blank(text.ptr[0])) {
         text.ptr++;
         text.len--;
     }
-    while (text.len > 0 && memchr(blanks, text.ptr[text.len - 1], sizeof blanks - 1)) {
+    while (text.len > 0 && is_blank(text.ptr[text.len - 1])) {
         text.len--;
     }
     return text;
