@@ -2,6 +2,8 @@
  * decoded with its null members left out. */
 #include "events.h"
 
+#include <string.h>
+
 static const char *const TYPES[] = {
     "turn_start", "part_start", "text_delta", "reasoning_delta", "refusal_delta", "tool_call_delta", "part_end",
     "tool_call",  "tokens",     "choice_end", "usage",           "chunk",         "turn_end",
@@ -78,17 +80,6 @@ static void set_choice_fields(lua_State *L, const struct vllm_event *event) {
     case VLLM_EVENT_PART_START:
         set_part_fields(L, event);
         break;
-    case VLLM_EVENT_TEXT_DELTA:
-    case VLLM_EVENT_REASONING_DELTA:
-    case VLLM_EVENT_REFUSAL_DELTA:
-        set_slice(L, "part", event->part);
-        set_slice(L, "text", event->text);
-        break;
-    case VLLM_EVENT_TOOL_CALL_DELTA:
-        set_slice(L, "part", event->part);
-        set_call_fields(L, event);
-        set_slice(L, "json", event->text);
-        break;
     case VLLM_EVENT_PART_END:
         set_part_fields(L, event);
         if (event->kind == VLLM_PART_MEDIA) {
@@ -113,9 +104,73 @@ static void set_choice_fields(lua_State *L, const struct vllm_event *event) {
     }
 }
 
-void bind_push_event(lua_State *L, const struct vllm_event *event, const struct vllm_turn *turn) {
+/* Deltas ------------------------------------------------------------------------------------------------------------- */
+
+/* The strings of the events that come with every token, in the order of enum string: upvalues of the function that pushes events, so that
+ * none is looked up again. The last three hold what was pushed last. */
+static const char *const STRINGS[] = {
+    "type", "choice", "part", "text", "index", "id", "name", "json", "text_delta", "reasoning_delta", "refusal_delta", "tool_call_delta", "", "", "",
+};
+enum string { TYPE, CHOICE, PART, TEXT, INDEX, ID, NAME, JSON, TEXT_DELTA, LAST_PART = TEXT_DELTA + 4, LAST_ID, LAST_NAME, STRING_COUNT };
+#define LONGEST_KEPT 256 /* an id may be as long as the server likes */
+
+int bind_push_event_strings(lua_State *L) {
+    luaL_checkstack(L, STRING_COUNT, "the strings of events");
+    for (size_t i = 0; i < STRING_COUNT; i++) {
+        lua_pushstring(L, STRINGS[i]);
+    }
+    return STRING_COUNT;
+}
+
+/* The string in `upvalue` if it is the same, else a new one, which goes there if it is short. */
+static void push_again(lua_State *L, struct vllm_slice slice, int upvalue) {
+    size_t len;
+    const char *last = lua_tolstring(L, upvalue, &len);
+    if (len == slice.len && memcmp(last, slice.ptr, len) == 0) {
+        lua_pushvalue(L, upvalue);
+        return;
+    }
+    lua_pushlstring(L, slice.ptr, slice.len);
+    if (slice.len <= LONGEST_KEPT) {
+        lua_pushvalue(L, -1);
+        lua_replace(L, upvalue);
+    }
+}
+
+static void set_again(lua_State *L, int key, struct vllm_slice slice, int upvalue) {
+    if (slice.ptr) {
+        lua_pushvalue(L, key);
+        push_again(L, slice, upvalue);
+        lua_rawset(L, -3);
+    }
+}
+
+static void push_delta(lua_State *L, const struct vllm_event *event, int strings) {
+    bool is_call = event->type == VLLM_EVENT_TOOL_CALL_DELTA;
+    int type = TEXT_DELTA + (int)(event->type - VLLM_EVENT_TEXT_DELTA);
+    lua_createtable(L, 0, is_call ? 7 : 4);
+    lua_pushvalue(L, lua_upvalueindex(strings + TYPE));
+    lua_pushvalue(L, lua_upvalueindex(strings + type));
+    lua_rawset(L, -3);
+    lua_pushvalue(L, lua_upvalueindex(strings + CHOICE));
+    bind_push_integer(L, event->choice);
+    lua_rawset(L, -3);
+    set_again(L, lua_upvalueindex(strings + PART), event->part, lua_upvalueindex(strings + LAST_PART));
+    if (is_call) {
+        lua_pushvalue(L, lua_upvalueindex(strings + INDEX));
+        bind_push_integer(L, event->index);
+        lua_rawset(L, -3);
+        set_again(L, lua_upvalueindex(strings + ID), event->id, lua_upvalueindex(strings + LAST_ID));
+        set_again(L, lua_upvalueindex(strings + NAME), event->name, lua_upvalueindex(strings + LAST_NAME));
+    }
+    lua_pushvalue(L, lua_upvalueindex(strings + (is_call ? JSON : TEXT)));
+    lua_pushlstring(L, event->text.ptr, event->text.len);
+    lua_rawset(L, -3);
+}
+
+static void push_other(lua_State *L, const struct vllm_event *event, const struct vllm_turn *turn) {
     luaL_checkstack(L, 8, "an event");
-    lua_createtable(L, 0, event->type == VLLM_EVENT_TOOL_CALL_DELTA || event->type == VLLM_EVENT_TOOL_CALL ? 8 : 4);
+    lua_createtable(L, 0, event->type == VLLM_EVENT_TOOL_CALL ? 8 : 4);
     lua_pushstring(L, TYPES[event->type]);
     lua_setfield(L, -2, "type");
     switch (event->type) {
@@ -136,6 +191,14 @@ void bind_push_event(lua_State *L, const struct vllm_event *event, const struct 
     default:
         set_choice_fields(L, event);
         break;
+    }
+}
+
+void bind_push_event(lua_State *L, const struct vllm_event *event, const struct vllm_turn *turn, int strings) {
+    if (event->type >= VLLM_EVENT_TEXT_DELTA && event->type <= VLLM_EVENT_TOOL_CALL_DELTA) {
+        push_delta(L, event, strings);
+    } else {
+        push_other(L, event, turn);
     }
 }
 

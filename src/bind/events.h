@@ -5,8 +5,12 @@
 #include "../core/turn.h"
 #include "bind.h"
 
-/* Each pushes one table. `turn` is the one the event came from. They raise only when Lua has no memory. */
-void bind_push_event(lua_State *L, const struct vllm_event *event, const struct vllm_turn *turn);
+/* Pushes strings that bind_push_event needs as upvalues of the function that calls it, and returns their number. */
+int bind_push_event_strings(lua_State *L);
+
+/* Each pushes one table. `turn` is the one the event came from, `strings` the number of the first of those upvalues. They raise only when
+ * Lua has no memory. */
+void bind_push_event(lua_State *L, const struct vllm_event *event, const struct vllm_turn *turn, int strings);
 void bind_push_result(lua_State *L, const struct vllm_turn *turn);
 
 #endif
