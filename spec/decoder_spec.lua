@@ -124,7 +124,63 @@ describe("core.decoder", function()
   end)
 
   it("a result can be asked for before anything came", function()
-    assert.same({ complete = false, choices = {} }, core.decoder({}):result())
+    assert.same({ complete = false, choices = {}, extra = {} }, core.decoder({}):result())
+  end)
+
+  it("extra has what the server says beside the standard: the last value of each, null members left out", function()
+    local stop = '{"index":0,"delta":{},"finish_reason":"stop"}'
+    local _, _, decoder = run(chunk("", ',"created":1,"object":"chat.completion.chunk","prompt_token_ids":[1,2],"prompt_text":null')
+      .. chunk('{"index":0,"delta":{"content":"a"}}', ',"system_fingerprint":"b1"')
+      .. chunk('{"index":0,"delta":{"content":"b"}}', ',"system_fingerprint":"b1"')
+      .. chunk(stop, ',"system_fingerprint":null,"service_tier":"default","timings":{"n":1,"x":null}')
+      .. chunk("", ',"service_tier":"flex","usage":{"prompt_tokens":1}') .. DONE)
+    assert.same({ prompt_token_ids = { 1, 2 }, system_fingerprint = "b1", service_tier = "flex", timings = { n = 1 } }, decoder:result().extra)
+    assert.same({}, select(3, run(say "a" .. finish "stop" .. DONE)):result().extra)
+  end)
+
+  it("extra of a whole completion, and of a stream that fails", function()
+    local decoder = core.decoder {}
+    decoder:body('{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"kv_transfer_params":{"a":1},"metrics":null,"n\\u0061":1,"x y":true}')
+    local list = {}
+    drain(decoder, list)
+    assert.same({ kv_transfer_params = { a = 1 }, ["x y"] = true }, list[#list].result.extra)
+    local _, failure, broken = run(chunk("", ',"service_tier":"default"') .. 'data: {"error":"boom","service_tier":"flex"}\n\n')
+    assert.equals("stream", failure.kind)
+    assert.same({ service_tier = "default" }, broken:result().extra)
+  end)
+
+  it("extra counts against max_message_bytes, but a value that is replaced does not", function()
+    local bytes = {}
+    for i = 1, 100 do bytes[i] = chunk("", (',"timings":{"n":%d}'):format(100 + i)) end
+    local stream = table.concat(bytes) .. finish "stop" .. DONE
+    local _, failure, decoder = run(stream, { max_message_bytes = 40 })
+    assert.is_nil(failure)
+    assert.same({ timings = { n = 200 } }, decoder:result().extra)
+    _, failure = run(chunk("", ',"timings":"' .. ("x"):rep(50) .. '"'), { max_message_bytes = 40 })
+    assert.equals("limit", failure.kind)
+  end)
+
+  it("tool call deltas and texts of several kinds keep their own ids and names", function()
+    local function fragment(index, id, name, text)
+      return delta(('"tool_calls":[{"index":%d,"id":%s,"function":{"name":%s,"arguments":"%s"}}]'):format(index, id, name, text))
+    end
+    local long = ("i"):rep(300)
+    local list = run(delta '"reasoning":"r"' .. delta '"refusal":"n"' .. fragment(0, '"a"', '"f"', "{")
+      .. fragment(1, '"' .. long .. '"', '"g"', "{") .. fragment(0, "null", "null", "}") .. fragment(1, "null", "null", "}")
+      .. finish "tool_calls" .. DONE)
+    local deltas = {}
+    for _, event in ipairs(list) do
+      if event.type:find "_delta$" then deltas[#deltas + 1] = event end
+    end
+    local function call(part, index, id, name, json)
+      return { type = "tool_call_delta", choice = 0, part = part, index = index, id = id, name = name, json = json }
+    end
+    assert.same({
+      { type = "reasoning_delta", choice = 0, part = "part-0-reasoning-0", text = "r" },
+      { type = "refusal_delta", choice = 0, part = "part-0-refusal-0", text = "n" },
+      call("part-0-tool-0", 0, "a", "f", "{"), call("part-0-tool-1", 1, long, "g", "{"),
+      call("part-0-tool-0", 0, "a", "f", "}"), call("part-0-tool-1", 1, long, "g", "}"),
+    }, deltas)
   end)
 
   it("next_text gives the text of choice 0 and passes over everything else", function()
@@ -191,7 +247,7 @@ describe("core.decoder", function()
   end)
 
   it("feeding before all events were taken loses and changes none of them", function()
-    local text, whole, late = ("word "):rep(400), {}, {}
+    local text, late = ("word "):rep(400), {}
     local stream = {}
     for i = 1, 40 do stream[i] = say(text .. i) end
     stream[#stream + 1] = CALL
@@ -203,7 +259,7 @@ describe("core.decoder", function()
     end
     assert(decoder:finish())
     drain(decoder, late)
-    whole = run(table.concat(stream))
+    local whole = run(table.concat(stream))
     assert.same(whole, late)
     assert.equal("turn_end", late[#late].type)
   end)
@@ -220,6 +276,8 @@ describe("core.decoder", function()
     local decoder = core.decoder()
     assert.has_error(function() decoder:feed() end)
     assert.has_error(function() decoder.next {} end)
+    assert.error_matches(function() decoder.next(io.stdout) end, "vllm.decoder expected")
+    assert.error_matches(function() decoder.feed(core.sse(), "x") end, "vllm.decoder expected")
     decoder:feed "x"
     assert.has_error(function() decoder:body "{}" end)
   end)

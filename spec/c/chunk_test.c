@@ -99,7 +99,11 @@ static const struct chunk_case CASES[] = {
     {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\"},\"function\":{\"arguments\":\"{}\"}}]}}]}",
      "0 tool -1 a - {};"},
     {"{\"id\":\"a\",\"id\":\"b\"}", "envelope b -;"},
-    {"{\"x\":[{\"choices\":[1]}],\"choices\":[{\"delta\":{\"content\":\"a\",\"y\":{\"content\":\"z\"}},\"z\":1}]}", "0 text a;"},
+    {"{\"created\":1,\"choices\":[{\"delta\":{\"content\":\"a\",\"y\":{\"content\":\"z\"}},\"z\":1}]}", "0 text a;"},
+    {"{\"x\":[{\"choices\":[1]}],\"text\":\"t\",\"choices\":[]}", "extra x [{\"choices\":[1]}];extra text \"t\";"},
+    {"{\"x\":null,\"\":1,\"\\u0079\":2,\"z\":false,\"choices\":null}", "extra z false;"},
+    {"{\"x\":1,\"usage\":{\"n\":1},\"x\":{},\"choices\":[{}]}", "0 choice;usage {\"n\":1};extra x 1;extra x {};"},
+    {"{\"error\":\"boom\",\"x\":1}", "error {\"error\":\"boom\",\"x\":1};"},
     {"{\"\\u0063hoices\":[{\"delta\":{\"cont\\u0065nt\":\"a\"}}]}", "0 text a;"},
     {"{\"model\":\"m\\u00e9\",\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "envelope - m\xC3\xA9;0 text a;"},
     /* errors */
@@ -121,7 +125,7 @@ static const struct chunk_case CASES[] = {
     {"{\"a\":[[[[[[[[[]]]]]]]]]}", "! a chunk is nested deeper than max_depth"},
 };
 
-static const char *const NAMES[] = {"envelope", "choice", "text", "reasoning", "refusal", "media", "tool", "tokens", "finish", "usage", "error"};
+static const char *const NAMES[] = {"envelope", "choice", "text", "reasoning", "refusal", "media", "tool", "tokens", "finish", "usage", "extra", "error"};
 
 static void put(char *out, const char *before, struct vllm_slice text) {
     size_t used = strlen(out);
@@ -130,7 +134,7 @@ static void put(char *out, const char *before, struct vllm_slice text) {
 
 static void render_delta(const struct vllm_delta *delta, char *out) {
     size_t used = strlen(out);
-    bool of_choice = delta->kind != VLLM_DELTA_ENVELOPE && delta->kind != VLLM_DELTA_USAGE && delta->kind != VLLM_DELTA_ERROR;
+    bool of_choice = delta->kind != VLLM_DELTA_ENVELOPE && delta->kind < VLLM_DELTA_USAGE;
     if (of_choice) {
         used += (size_t)snprintf(out + used, MAX_OUT - used, "%ld ", (long)delta->choice);
     }
@@ -154,6 +158,10 @@ static void render_delta(const struct vllm_delta *delta, char *out) {
         break;
     case VLLM_DELTA_FINISH:
         put(out, " ", delta->text);
+        put(out, " ", delta->raw);
+        break;
+    case VLLM_DELTA_EXTRA:
+        put(out, " ", delta->name);
         put(out, " ", delta->raw);
         break;
     case VLLM_DELTA_MEDIA:
@@ -276,6 +284,28 @@ static void test_speculation(void) {
     CHECK(memory.live == 0);
 }
 
+/* Extras do not come in the way of speculation, and a chunk that has the same ones as the last need not tell. */
+static void test_extras(void) {
+#define WITH(text, value) "{\"f\":" value ",\"choices\":[{\"delta\":{\"content\":\"" text "\"}}],\"g\":null}"
+    static const struct chunk_case lines[] = {
+        {WITH("a", "\"x\""), "0 text a;extra f \"x\";"},
+        {WITH("b", "\"x\""), "0 text b;"},
+        {WITH("c", "\"y\""), "0 text c;extra f \"y\";"},
+        {WITH("d", "\"x\""), "0 text d;extra f \"x\";"},
+        {WITH("e", "\"x\""), "0 text e;"},
+        {WITH("", "\"x\""), "0 choice;extra f \"x\";"},
+        {WITH("g", "null"), "0 text g;"},
+    };
+    struct check_memory memory;
+    struct vllm_alloc alloc = check_alloc(&memory);
+    struct vllm_chunk *chunk = new_chunk(&memory, &alloc);
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        expect(chunk, &lines[i]);
+    }
+    vllm_chunk_free(chunk);
+    CHECK(memory.live == 0);
+}
+
 static void test_event_type(void) {
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
@@ -327,6 +357,7 @@ static void test_failing_memory(void) {
 int main(void) {
     test_cases();
     test_speculation();
+    test_extras();
     test_event_type();
     test_limits();
     test_failing_memory();

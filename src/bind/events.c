@@ -29,10 +29,15 @@ static void set_count(lua_State *L, const char *name, int64_t value) {
     }
 }
 
-static bool set_json(lua_State *L, const char *name, struct vllm_slice json) {
+/* False, and nothing is pushed: it is absent, or cannot be decoded. */
+static bool push_json(lua_State *L, struct vllm_slice json) {
     static const struct bind_decode_options options = {.drop_nulls = true};
     struct vllm_json j;
-    bool decoded = json.ptr && bind_json_decode(L, json, &options, &j);
+    return json.ptr && bind_json_decode(L, json, &options, &j);
+}
+
+static bool set_json(lua_State *L, const char *name, struct vllm_slice json) {
+    bool decoded = push_json(L, json);
     if (decoded) {
         lua_setfield(L, -2, name);
     }
@@ -281,6 +286,22 @@ static void mirror_choice(lua_State *L) {
     }
 }
 
+/* `extra`: a table, even when it is empty. */
+static void set_extras(lua_State *L, const struct vllm_turn *turn, size_t count) {
+    struct vllm_slice name, json;
+    lua_createtable(L, 0, (int)count);
+    for (size_t i = 0; i < count; i++) {
+        vllm_turn_extra(turn, i, &name, &json);
+        lua_pushlstring(L, name.ptr, name.len);
+        if (push_json(L, json)) {
+            lua_rawset(L, -3);
+        } else {
+            lua_pop(L, 1);
+        }
+    }
+    lua_setfield(L, -2, "extra");
+}
+
 void bind_push_result(lua_State *L, const struct vllm_turn *turn) {
     struct vllm_turn_state state;
     luaL_checkstack(L, 16, "a result");
@@ -295,6 +316,7 @@ void bind_push_result(lua_State *L, const struct vllm_turn *turn) {
         set_usage_fields(L, &state.usage);
         lua_setfield(L, -2, "usage");
     }
+    set_extras(L, turn, state.extra_count);
     int choices = lua_gettop(L) + 1;
     lua_createtable(L, state.choice_count < 1024 ? (int)state.choice_count : 1024, 0);
     for (size_t i = 0; i < state.choice_count; i++) {

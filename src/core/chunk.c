@@ -15,6 +15,8 @@
  *  8. `choices[].text` of the older completions endpoint is text.
  *  9. Of duplicate keys the last one wins, as in every JSON library of the servers; unknown keys, and known keys with a value of
  *     a wrong type, are passed over.
+ * 10. What is not known at the top level is an extra (system_fingerprint, service_tier, timings of llama.cpp, prompt_token_ids, …), unless
+ *     it is null, or its name is empty or written with escapes, which no server does.
  * Bounds: depth, deltas and decoded bytes of one chunk. Memory is kept from chunk to chunk, so a stream in steady state allocates nothing. */
 #include <string.h>
 
@@ -39,7 +41,7 @@ struct vllm_chunk {
 };
 
 struct envelope {
-    struct vllm_value id, model, object, error, usage;
+    struct vllm_value id, model, object, created, error, usage;
 };
 
 struct vllm_chunk *vllm_chunk_new(const struct vllm_alloc *alloc, const struct vllm_chunk_limits *limits) {
@@ -151,7 +153,8 @@ static void read_choices(struct vllm_chunk *chunk, struct vllm_json *j) {
     }
 }
 
-static struct vllm_value *envelope_slot(struct envelope *envelope, enum vllm_key key, struct vllm_value *other) {
+/* The member's place in the envelope, or NULL. `created` is known and of no use. */
+static struct vllm_value *envelope_slot(struct envelope *envelope, enum vllm_key key) {
     switch (key) {
     case VLLM_KEY_ID:
         return &envelope->id;
@@ -163,21 +166,40 @@ static struct vllm_value *envelope_slot(struct envelope *envelope, enum vllm_key
         return &envelope->error;
     case VLLM_KEY_USAGE:
         return &envelope->usage;
+    case VLLM_KEY_CREATED:
+        return &envelope->created;
     default:
-        return other;
+        return NULL;
+    }
+}
+
+static void read_extra(struct vllm_chunk *chunk, struct vllm_json *j, const struct vllm_json_string *name) {
+    struct vllm_gather *gather = &chunk->gather;
+    struct vllm_value value;
+    vllm_value_read(j, &value);
+    bool given = value.type != VLLM_JSON_INVALID && value.type != VLLM_JSON_NULL;
+    if (!given || !name->plain || name->raw.len == 0 || gather->extras.count == VLLM_MAX_EXTRAS) {
+        return;
+    }
+    struct vllm_delta *delta = vllm_gather_add(gather, &gather->extras, VLLM_DELTA_EXTRA);
+    if (delta) {
+        delta->name = name->raw;
+        delta->raw = value.raw;
     }
 }
 
 static void read_members(struct vllm_chunk *chunk, struct vllm_json *j, struct envelope *envelope) {
     struct vllm_json_string key;
-    struct vllm_value other;
     bool more = vllm_json_enter(j);
     while (more && chunk->gather.status == VLLM_OK && vllm_json_member(j, &key)) {
         enum vllm_key known = vllm_key_of(&key);
+        struct vllm_value *slot = envelope_slot(envelope, known);
         if (known == VLLM_KEY_CHOICES) {
             read_choices(chunk, j);
+        } else if (slot) {
+            vllm_value_read(j, slot);
         } else {
-            vllm_value_read(j, envelope_slot(envelope, known, &other));
+            read_extra(chunk, j, &key);
         }
     }
     if (chunk->gather.status == VLLM_OK && j->status == VLLM_OK) {
@@ -215,6 +237,17 @@ static void set_usage(struct vllm_chunk *chunk, const struct vllm_value *usage) 
     }
 }
 
+static void set_extras(struct vllm_chunk *chunk) {
+    const struct vllm_deltas *extras = &chunk->gather.extras;
+    for (size_t i = 0; i < extras->count; i++) {
+        struct vllm_delta *delta = vllm_gather_add(&chunk->gather, &chunk->gather.deltas, VLLM_DELTA_EXTRA);
+        if (!delta) {
+            return;
+        }
+        *delta = extras->items[i];
+    }
+}
+
 static void read_object(struct vllm_chunk *chunk, struct vllm_slice json) {
     struct vllm_json j;
     struct envelope envelope;
@@ -239,7 +272,8 @@ static void read_object(struct vllm_chunk *chunk, struct vllm_slice json) {
     }
     set_envelope(chunk, &envelope);
     set_usage(chunk, &envelope.usage);
-    learn(chunk, json);
+    learn(chunk, json); /* before the extras: a chunk that repeats them has nothing new to say */
+    set_extras(chunk);
 }
 
 enum vllm_status vllm_chunk_read(struct vllm_chunk *chunk, struct vllm_slice json, struct vllm_slice event_type, const char **why) {

@@ -2,7 +2,7 @@
  * its rules stand at the top of chunk.c with their sources. It keeps no memory of earlier chunks, but for the speculation
  * that a chunk of text or arguments repeats the bytes around them. A text may begin with a low surrogate and end with a high one (three
  * generalised UTF-8 bytes each) whose other half is in a neighbouring chunk. Within one choice the deltas come in canonical order, whatever the
- * order of the keys: reasoning, text, refusal, media, tool fragments, tokens, finish. */
+ * order of the keys: reasoning, text, refusal, media, tool fragments, tokens, finish. Usage and extras stand behind the choices. */
 #ifndef VLLM_CHUNK_H
 #define VLLM_CHUNK_H
 
@@ -19,6 +19,7 @@ enum vllm_delta_kind {
     VLLM_DELTA_TOKENS,    /* raw = logprobs, token_ids (JSON; each may be absent) */
     VLLM_DELTA_FINISH,    /* text = finish reason; raw = stop_reason (JSON; absent when null) */
     VLLM_DELTA_USAGE,     /* raw = the usage object */
+    VLLM_DELTA_EXTRA,     /* name, raw = a top-level member nobody here knows; perhaps left out where the last chunk had the same */
     VLLM_DELTA_ERROR      /* raw = the whole event's JSON; the only delta of its chunk */
 };
 
@@ -29,6 +30,8 @@ struct vllm_delta {
     bool whole;     /* came from a `message`, not a `delta`: the value is complete; `index` counts its tool calls from 0 */
     struct vllm_slice text, id, name, model, raw, token_ids;
 };
+
+#define VLLM_MAX_EXTRAS 32 /* of one chunk, and of one answer: further ones are dropped */
 
 struct vllm_chunk_limits {
     unsigned max_depth;

@@ -13,14 +13,14 @@
 /* In the order of enum vllm_key, which is by length. */
 static const char *const KEYS[] = {
     "",        "id",      "name",     "text",     "audio",     "delta",     "error",     "index",      "model",
-    "usage",   "images",  "object",   "choices",  "content",   "message",   "refusal",   "function",   "logprobs",
-    "arguments", "reasoning", "token_ids", "tool_calls", "stop_reason", "finish_reason", "function_call", "reasoning_content",
+    "usage",   "images",  "object",   "choices",  "content",   "created",   "message",   "refusal",    "function",
+    "logprobs", "arguments", "reasoning", "token_ids", "tool_calls", "stop_reason", "finish_reason", "function_call", "reasoning_content",
 };
 #define KEY_COUNT (sizeof KEYS / sizeof KEYS[0])
 #define LONGEST_KEY 17
 
 /* The first key that is at least so long. */
-static const unsigned char FIRST_OF_LENGTH[LONGEST_KEY + 2] = {1, 1, 1, 2, 2, 4, 10, 12, 16, 18, 21, 22, 23, 23, 25, 25, 25, 25, 26};
+static const unsigned char FIRST_OF_LENGTH[LONGEST_KEY + 2] = {1, 1, 1, 2, 2, 4, 10, 12, 17, 19, 22, 23, 24, 24, 26, 26, 26, 26, 27};
 
 enum vllm_key vllm_key_of(const struct vllm_json_string *name) {
     size_t len = name->raw.len;
@@ -94,6 +94,7 @@ void vllm_gather_free(struct vllm_gather *gather) {
     vllm_buf_free(&gather->scratch);
     free_deltas(gather, &gather->deltas);
     free_deltas(gather, &gather->tools);
+    free_deltas(gather, &gather->extras);
 }
 
 void vllm_gather_begin(struct vllm_gather *gather, size_t json_len) {
@@ -103,6 +104,7 @@ void vllm_gather_begin(struct vllm_gather *gather, size_t json_len) {
     vllm_buf_clear(&gather->scratch);
     gather->deltas.count = 0;
     gather->tools.count = 0;
+    gather->extras.count = 0;
     gather->json_len = json_len;
     gather->status = VLLM_OK;
     gather->why = NULL;

@@ -20,6 +20,7 @@ enum vllm_key {
     VLLM_KEY_OBJECT,
     VLLM_KEY_CHOICES,
     VLLM_KEY_CONTENT,
+    VLLM_KEY_CREATED,
     VLLM_KEY_MESSAGE,
     VLLM_KEY_REFUSAL,
     VLLM_KEY_FUNCTION,
@@ -57,6 +58,7 @@ struct vllm_gather {
     struct vllm_chunk_limits limits;
     struct vllm_deltas deltas;
     struct vllm_deltas tools;   /* fragments that wait until the rest of their choice is known */
+    struct vllm_deltas extras;  /* unknown members that wait until the rest of the chunk is known */
     struct vllm_buf scratch;    /* decoded strings; never moves while a chunk is read */
     size_t json_len;            /* of the chunk */
     enum vllm_status status;

@@ -1,5 +1,5 @@
 /* Deltas → the message of a turn, as far as it has come.
- * Bounds: choices, calls of a choice, and max_message_bytes for all texts, arguments, names and token data together. Texts grow by doubling
+ * Bounds: choices, calls of a choice, extras, and max_message_bytes for all texts, arguments, names, token data and extras together. Texts grow by doubling
  * and are never copied out; a choice never moves once it was made. Nothing is judged before its choice is over. */
 #include "message.h"
 
@@ -7,7 +7,8 @@
 
 #include "pieces.h"
 
-#define NO_MEMORY "no memory"
+#define NO_MEMORY   "no memory"
+#define EXTRAS_SIZE (VLLM_MAX_EXTRAS * sizeof(struct vllm_extra))
 
 static void init_choice(struct vllm_message *message, struct vllm_choice *choice, int64_t number) {
     size_t max = message->limits.max_message_bytes;
@@ -37,6 +38,16 @@ static void free_choice(struct vllm_message *message, struct vllm_choice *choice
     message->alloc.fn(message->alloc.ud, choice, sizeof *choice, 0);
 }
 
+static void free_extras(struct vllm_message *message) {
+    for (size_t i = 0; i < message->extra_count; i++) {
+        vllm_buf_free(&message->extras[i].name);
+        vllm_buf_free(&message->extras[i].value);
+    }
+    if (message->extras) {
+        message->alloc.fn(message->alloc.ud, message->extras, EXTRAS_SIZE, 0);
+    }
+}
+
 void vllm_message_init(struct vllm_message *message, const struct vllm_alloc *alloc, const struct vllm_turn_options *limits) {
     memset(message, 0, sizeof *message);
     message->alloc = *alloc;
@@ -56,6 +67,7 @@ void vllm_message_free(struct vllm_message *message) {
     vllm_buf_free(&message->id);
     vllm_buf_free(&message->model);
     vllm_buf_free(&message->usage);
+    free_extras(message);
 }
 
 static enum vllm_status fail(struct vllm_message *message, enum vllm_status status, const char *limit) {
@@ -91,6 +103,49 @@ enum vllm_status vllm_message_envelope(struct vllm_message *message, const struc
 enum vllm_status vllm_message_usage(struct vllm_message *message, struct vllm_slice raw) {
     vllm_buf_clear(&message->usage);
     return fail(message, vllm_buf_append(&message->usage, raw.ptr, raw.len), NO_MEMORY);
+}
+
+/* Extras ------------------------------------------------------------------------------------------------------------- */
+
+static bool is_same(const struct vllm_buf *buf, struct vllm_slice text) {
+    return buf->len == text.len && memcmp(buf->data, text.ptr, text.len) == 0;
+}
+
+/* The extra of this name, perhaps a new one; NULL in `out`: there are enough. */
+static enum vllm_status find_extra(struct vllm_message *message, struct vllm_slice name, struct vllm_extra **out) {
+    for (size_t i = 0; i < message->extra_count; i++) {
+        *out = &message->extras[i];
+        if (is_same(&(*out)->name, name)) {
+            return VLLM_OK;
+        }
+    }
+    *out = NULL;
+    if (message->extra_count == VLLM_MAX_EXTRAS) {
+        return VLLM_OK;
+    }
+    if (!message->extras) {
+        message->extras = message->alloc.fn(message->alloc.ud, NULL, 0, EXTRAS_SIZE);
+        if (!message->extras) {
+            return fail(message, VLLM_ENOMEM, NO_MEMORY);
+        }
+    }
+    *out = &message->extras[message->extra_count];
+    vllm_buf_init(&(*out)->name, &message->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&(*out)->value, &message->alloc, SIZE_MAX / 2);
+    enum vllm_status status = keep(message, &(*out)->name, name);
+    message->extra_count += status == VLLM_OK;
+    return status;
+}
+
+enum vllm_status vllm_message_extra(struct vllm_message *message, const struct vllm_delta *delta) {
+    struct vllm_extra *extra;
+    enum vllm_status status = find_extra(message, delta->name, &extra);
+    if (status != VLLM_OK || !extra || is_same(&extra->value, delta->raw)) {
+        return status;
+    }
+    message->used -= extra->value.len;
+    vllm_buf_clear(&extra->value);
+    return keep(message, &extra->value, delta->raw);
 }
 
 /* Choices ------------------------------------------------------------------------------------------------------------ */

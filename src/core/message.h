@@ -37,6 +37,11 @@ struct vllm_call_change {
     bool news;          /* it brought an id, a name or arguments */
 };
 
+/* A member of the server's chunks, or of its completion, that nobody here knows. */
+struct vllm_extra {
+    struct vllm_buf name, value; /* the value as JSON */
+};
+
 struct vllm_message {
     struct vllm_alloc alloc;
     struct vllm_turn_options limits;
@@ -44,6 +49,8 @@ struct vllm_message {
     size_t count, cap;
     size_t used;                  /* of max_message_bytes */
     struct vllm_buf id, model, usage;
+    struct vllm_extra *extras; /* NULL, or VLLM_MAX_EXTRAS of them */
+    size_t extra_count;
     const char *why; /* after a failure: which bound */
 };
 
@@ -53,6 +60,7 @@ void vllm_message_free(struct vllm_message *message);
 /* Every one of these: VLLM_OK, VLLM_ENOMEM or VLLM_ELIMIT, and then `why` is set. */
 VLLM_NODISCARD enum vllm_status vllm_message_envelope(struct vllm_message *message, const struct vllm_delta *delta); /* the first id and model stay */
 VLLM_NODISCARD enum vllm_status vllm_message_usage(struct vllm_message *message, struct vllm_slice raw);             /* the last one stays */
+VLLM_NODISCARD enum vllm_status vllm_message_extra(struct vllm_message *message, const struct vllm_delta *delta);    /* the last one of a name stays */
 VLLM_NODISCARD enum vllm_status vllm_message_choice(struct vllm_message *message, int64_t number, struct vllm_choice **out);
 VLLM_NODISCARD enum vllm_status vllm_message_text(struct vllm_message *message, struct vllm_choice *choice, enum vllm_part_kind kind,
                                                   struct vllm_slice piece);

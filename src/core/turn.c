@@ -322,6 +322,9 @@ static enum step step_delta(struct vllm_turn *turn, struct vllm_event *event, co
     case VLLM_DELTA_USAGE:
         status = vllm_message_usage(&turn->message, delta->raw);
         return status == VLLM_OK ? advance(turn) : fail_by_message(turn, status);
+    case VLLM_DELTA_EXTRA:
+        status = vllm_message_extra(&turn->message, delta);
+        return status == VLLM_OK ? advance(turn) : fail_by_message(turn, status);
     default:
         return step_choice(turn, event, delta);
     }
@@ -519,11 +522,18 @@ void vllm_turn_state(const struct vllm_turn *turn, struct vllm_turn_state *out) 
     out->model = vllm_message_view(&turn->message.model);
     vllm_message_read_usage(&turn->message, &out->usage);
     out->choice_count = turn->message.count;
+    out->extra_count = turn->message.extra_count;
     out->complete = vllm_message_complete(&turn->message);
     out->done = turn->done;
     out->started = turn->started;
     out->bytes = turn->bytes;
     out->events = turn->events;
+}
+
+void vllm_turn_extra(const struct vllm_turn *turn, size_t position, struct vllm_slice *name, struct vllm_slice *json) {
+    const struct vllm_extra *extra = &turn->message.extras[position];
+    *name = vllm_buf_view(&extra->name);
+    *json = vllm_message_view(&extra->value);
 }
 
 void vllm_turn_choice(const struct vllm_turn *turn, size_t position, struct vllm_turn_choice *out) {

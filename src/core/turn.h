@@ -41,7 +41,7 @@ struct vllm_event {
 
 struct vllm_turn_options {
     size_t max_event_bytes;   /* one event, or one whole completion */
-    size_t max_message_bytes; /* all text, reasoning and arguments of the turn together */
+    size_t max_message_bytes; /* all texts, arguments, token data and extras of the turn together */
     size_t max_tool_calls;    /* of one choice */
     size_t max_choices;
     unsigned max_depth;
@@ -87,12 +87,15 @@ struct vllm_turn_state {
     struct vllm_slice id, model;
     struct vllm_usage usage; /* raw.ptr NULL: none */
     size_t choice_count;     /* ascending by choice */
+    size_t extra_count;      /* in the order of arrival */
     bool complete;           /* a finish reason for every choice seen, and at least one choice */
     bool done;               /* `[DONE]` was seen, or a whole completion was read */
     bool started;            /* TURN_START was handed out */
     uint64_t bytes, events;  /* fed so far */
 };
 void vllm_turn_state(const struct vllm_turn *turn, struct vllm_turn_state *out);
+/* A top-level member of the server's chunks or completion that is not known here: the last value that was not null. */
+void vllm_turn_extra(const struct vllm_turn *turn, size_t position, struct vllm_slice *name, struct vllm_slice *json);
 void vllm_turn_choice(const struct vllm_turn *turn, size_t position, struct vllm_turn_choice *out);
 void vllm_turn_call(const struct vllm_turn *turn, size_t position, size_t call, struct vllm_turn_call *out);
 
