@@ -63,7 +63,9 @@ local function measure(name, chunks)
   for _ = 1, ROUNDS do
     for i, way in ipairs(ways) do best[i] = math.min(best[i] or math.huge, clock.best_us(1, COUNT, way)) end
   end
-  print(("  %-26s %5.0f %9.3f %9.3f %6.1f %9.3f %6.1f"):format(name, bytes, best[1], best[2], best[1] / best[2], best[3], best[1] / best[3]))
+  local by_cjson, by_events, by_text = best[1], best[2], best[3]
+  print(("  %-26s %5.0f %9.3f %9.3f %6.1f %9.3f %6.1f")
+    :format(name, bytes, by_cjson, by_events, by_cjson / by_events, by_text, by_cjson / by_text))
 end
 
 print "                               mean   cjson's       table   times    text    times"
