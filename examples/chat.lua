@@ -26,7 +26,7 @@ local function show(turn)
   end
 end
 
-print(("Talking to %s at %s"):format(client.config.model, client.config.url))
+print("Talking to " .. client.config.model)
 while true do
   io.write("\nyou> ")
   io.flush()

@@ -1,6 +1,6 @@
 --- Configuration: what vllm.new, client:with and vllm.from_env take, checked once. Misuse throws and names the key.
--- A checked configuration is a fresh table. Its secrets (key, headers, proxy) are read like any field and yet are not in it, so that
--- a dump of a client shows none of them.
+-- A checked configuration is a fresh table. What may hold a secret (key, headers, proxy, the address with its query) is read like any
+-- field and yet is not in it, so that a dump of a client shows none of it.
 
 local fields = require "vllm.fields"
 local headers = require "vllm.headers"
@@ -244,6 +244,18 @@ local function authorization(options, endpoint)
   return endpoint.userinfo and url.basic_authorization(endpoint.userinfo) or nil
 end
 
+-- All that errors.scrub takes out of what a server or a proxy sent back.
+local function secret_texts(options, own_headers)
+  local list = { options.api_key }
+  local function add(more)
+    for _, text in ipairs(more) do list[#list + 1] = text end
+  end
+  add(url.secrets(options.base_url or ""))
+  add(url.secrets(options.proxy or ""))
+  add(headers.secrets(own_headers))
+  return list
+end
+
 local function root_url_of(root)
   return function(path)
     if path:find("[%z\1-\32\127]") then return nil, "path holds a space or a control character" end
@@ -256,14 +268,15 @@ local function build(options)
   local built = pick(options, { transport = 1, on_event = 1, decode = 1, provider_name = 1, interrupt = 1, no_proxy = 1,
     unix_socket = 1, tls = 1,
     reasoning_replay = 1, reasoning_field = 1, extra_body = 1, chunks = 1 })
-  built.model, built.url, built.root_url = options.model, endpoint.url, root_url_of(endpoint.root)
+  built.model, built.root_url = options.model, root_url_of(endpoint.root)
   built.streaming, built.include_usage = streams(options), options.include_usage ~= false
   built.strict_alternating_roles = options.strict_alternating_roles or false
   built.timeout, built.limits = filled(options.timeout, DEFAULT_TIMEOUT), filled(options.limits, DEFAULT_LIMITS)
   built.fields = pick(options, fields.wire)
+  local own_headers = headers.check(options.headers or {})
   local secrets = {
-    options = options, api_key = options.api_key ~= "" and options.api_key or nil, proxy = options.proxy,
-    authorization = authorization(options, endpoint), headers = headers.check(options.headers or {}),
+    options = options, api_key = options.api_key ~= "" and options.api_key or nil, proxy = options.proxy, url = endpoint.url,
+    authorization = authorization(options, endpoint), headers = own_headers, secret_texts = secret_texts(options, own_headers),
   }
   return setmetatable(built, { __index = function(_, name) return secrets[name] end })
 end

@@ -56,4 +56,22 @@ function headers.join(...)
   return list
 end
 
+local MIN_SECRET_BYTES = 8 -- a shorter value is a word such as `prod`, which messages need
+local PUBLIC = { ["accept"] = true, ["content-type"] = true, ["user-agent"] = true }
+
+--- The values that may be secrets, for errors.scrub: whole, and without a scheme such as `Bearer`.
+---@param list table of {name, value}, as `check` gives it
+---@return string[]
+function headers.secrets(list)
+  local secrets = {}
+  for _, header in ipairs(list) do
+    local value = header[2]
+    if value and #value >= MIN_SECRET_BYTES and not PUBLIC[header[1]:lower()] then
+      secrets[#secrets + 1] = value
+      secrets[#secrets + 1] = value:match("^%a+ (........+)$")
+    end
+  end
+  return secrets
+end
+
 return headers

@@ -240,15 +240,19 @@ local function asked(members)
   }
 end
 
+-- The address and the headers hold secrets: they are read like any field and yet are not in the table, so that a dump of a turn does
+-- not show them.
 local function finish(config, call, members, body, stream)
   local list, message, param = request.headers(config, call, stream)
   if not list then return nil, message, param end
   body, message, param = within_limit(config, body)
   if not body then return nil, message, param end
-  return {
-    body = body, stream = stream, url = config.url, headers = list, asked = asked(members),
-    chunks = option(call, "chunks", config.chunks) or false,
+  local own = headers.check(option(call, "headers") or {})
+  local hidden = { url = config.url, headers = list, secret_texts = headers.secrets(own) }
+  local built = {
+    body = body, stream = stream, asked = asked(members), chunks = option(call, "chunks", config.chunks) or false,
   }
+  return setmetatable(built, { __index = function(_, name) return hidden[name] end })
 end
 
 -- A ready-made body ---------------------------------------------------------------------------------------------------------
@@ -329,6 +333,7 @@ end
 ---@field stream boolean was a stream asked for?
 ---@field url string
 ---@field headers { [1]: string, [2]: string }[]
+---@field secret_texts string[] of the call's own headers
 ---@field chunks boolean are `chunk` events wanted?
 ---@field asked { tools: boolean, call_demanded: boolean, choices: integer }
 

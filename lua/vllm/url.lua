@@ -6,6 +6,7 @@ local excerpt = require "vllm.excerpt"
 local url = {}
 
 local MAX_SHOWN_BYTES = 200
+local MIN_SECRET_VALUE_BYTES = 8 -- a shorter value of a query is a word such as `true`, which messages need
 local CHAT = "/chat/completions"
 
 --- A URL as it may stand in a message: without user, password and query values. Works on any text.
@@ -82,12 +83,38 @@ local function base64(bytes)
   end))
 end
 
+local function decoded(text)
+  return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
 --- The value of an Authorization header for the user and password of a URL (RFC 7617).
 ---@param userinfo string percent-encoded `user:password`
 ---@return string
 function url.basic_authorization(userinfo)
-  local plain = userinfo:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+  local plain = decoded(userinfo)
   return "Basic " .. base64(plain:find(":", 1, true) and plain or plain .. ":")
+end
+
+--- What nobody may see of a URL: its password (the user, where there is none) and the values of its query, as written and decoded.
+---@param text string
+---@return string[]
+function url.secrets(text)
+  local list = {}
+  local function add(secret)
+    list[#list + 1] = secret
+    list[#list + 1] = decoded(secret)
+  end
+  local authority, rest = text:match("^%a[%w+.-]*://([^/?#]*)(.*)$")
+  local userinfo = authority and authority:match("^(.*)@")
+  if userinfo then
+    add(userinfo:match("^[^:]*:(.*)$") or userinfo)
+    list[#list + 1] = url.basic_authorization(userinfo):match(" (.+)$")
+  end
+  for item in (rest and rest:match("%?(.*)$") or ""):gmatch("[^&]+") do
+    local value = item:match("=(.*)$") or item
+    if #value >= MIN_SECRET_VALUE_BYTES then add(value) end
+  end
+  return list
 end
 
 return url
