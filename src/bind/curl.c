@@ -43,36 +43,78 @@ struct engine_box {
 
 struct request_box {
     struct vllm_request *request;
+    /* While bytes of the request become a string, a finalizer may run, and may want to close the request. */
+    const char *lent; /* NULL: no */
+    size_t lent_len;
+    bool close_asked;
 };
 
 /* Requests --------------------------------------------------------------------------------------------------------- */
 
-static int l_request_release(lua_State *L) {
-    struct request_box *box = luaL_checkudata(L, 1, REQUEST);
+static void close_box(struct request_box *box, bool drain) {
     struct vllm_request *request = box->request;
+    if (box->lent) {
+        box->close_asked = true;
+        return;
+    }
     box->request = NULL;
     if (request) {
-        vllm_request_close(request, false);
+        vllm_request_close(request, drain);
     }
+}
+
+static int l_request_release(lua_State *L) {
+    close_box(luaL_checkudata(L, 1, REQUEST), false);
     return 0;
 }
 
 static int l_request_close(lua_State *L) {
-    struct request_box *box = luaL_checkudata(L, 1, REQUEST);
-    struct vllm_request *request = box->request;
-    box->request = NULL;
-    if (request) {
-        vllm_request_close(request, lua_toboolean(L, 2) != 0);
-    }
+    close_box(luaL_checkudata(L, 1, REQUEST), lua_toboolean(L, 2) != 0);
     return 0;
 }
 
-static struct vllm_request *check_request(lua_State *L) {
+static struct request_box *check_box(lua_State *L) {
     struct request_box *box = luaL_checkudata(L, 1, REQUEST);
     if (!box->request) {
         luaL_error(L, "this request is closed");
     }
-    return box->request;
+    if (box->lent) {
+        luaL_error(L, "this request is being read");
+    }
+    return box;
+}
+
+static struct vllm_request *check_request(lua_State *L) {
+    return check_box(L)->request;
+}
+
+static int l_request_lent(lua_State *L) {
+    const struct request_box *box = lua_touserdata(L, 1);
+    lua_pushlstring(L, box->lent, box->lent_len);
+    return 1;
+}
+
+/* What push_lent needs: first, since a finalizer may run here, and close what we are about to read. */
+static struct request_box *begin_lent(lua_State *L) {
+    luaL_checkudata(L, 1, REQUEST);
+    lua_settop(L, 1);
+    lua_pushcfunction(L, l_request_lent);
+    lua_pushvalue(L, 1);
+    return check_box(L);
+}
+
+/* Without memory for them the bytes are lost, and the request with them: what follows would look like the whole. */
+static void push_lent(lua_State *L, struct request_box *box, const char *bytes, size_t len) {
+    box->lent = bytes;
+    box->lent_len = len;
+    int status = lua_pcall(L, 1, 1, 0);
+    box->lent = NULL;
+    if (status != 0 || box->close_asked) {
+        close_box(box, false);
+    }
+    if (status != 0) {
+        lua_error(L);
+    }
 }
 
 /* Numbers differ between systems, names do not. */
@@ -120,29 +162,30 @@ static int push_wait(lua_State *L) {
 }
 
 static int l_request_head(lua_State *L) {
-    struct vllm_request *request = check_request(L);
+    struct request_box *box = begin_lent(L);
     long status;
     const char *headers;
     size_t len;
-    switch (vllm_request_head(request, &status, &headers, &len)) {
+    switch (vllm_request_head(box->request, &status, &headers, &len)) {
     case VLLM_NET_OK:
+        push_lent(L, box, headers, len);
         lua_pushinteger(L, (lua_Integer)status);
-        lua_pushlstring(L, headers, len);
+        lua_insert(L, -2);
         return 2;
     case VLLM_NET_WAIT: return push_wait(L);
-    default: return push_failure(L, request);
+    default: return push_failure(L, box->request);
     }
 }
 
 static int l_request_read(lua_State *L) {
-    struct vllm_request *request = check_request(L);
+    struct request_box *box = begin_lent(L);
     const char *bytes;
     size_t len;
-    switch (vllm_request_read(request, &bytes, &len)) {
-    case VLLM_NET_OK: lua_pushlstring(L, bytes, len); return 1;
+    switch (vllm_request_read(box->request, &bytes, &len)) {
+    case VLLM_NET_OK: push_lent(L, box, bytes, len); return 1;
     case VLLM_NET_WAIT: return push_wait(L);
     case VLLM_NET_END: lua_pushnil(L); return 1;
-    default: return push_failure(L, request);
+    default: return push_failure(L, box->request);
     }
 }
 
@@ -247,6 +290,7 @@ static int l_engine_add(lua_State *L) {
     if (!bind_curl_options(L, 2, &options, &why)) {
         return refuse(L, VLLM_NET_INVALID, why);
     }
+    (void)check_engine(L); /* again: an __index of the options, or a finalizer, may have closed it */
     enum vllm_net_status status = vllm_engine_add(engine->engine, &options, &box->request, &why);
     if (status != VLLM_NET_OK) {
         return refuse(L, status, why);

@@ -2,14 +2,15 @@
  * In: any value; out: text appended to a buffer, or a sentence and the path of what cannot be written
  * (`tools[1].function.parameters`). Keys exactly 1..n make an array, all strings an object sorted by bytes
  * (json_order.c), anything else is an error; an empty table is an object but where the schema of a request wants an
- * array (json_names.c). Tables are read raw: no metamethod is ever called, so no Lua runs here. Bounds:
- * VLLM_JSON_MAX_DEPTH levels, MAX_TEXT bytes. All memory hangs on userdata, since Lua can raise at any push. */
+ * array (json_names.c). Tables are read raw and no metamethod is called; but a finalizer may run at any push, so nothing
+ * is borrowed from a table that the caller can reach. Bounds: VLLM_JSON_MAX_DEPTH levels, MAX_TEXT bytes. All memory
+ * hangs on userdata, since Lua can raise at any push. */
 #include "json_encode.h"
 
 #include <string.h>
 
 #define MAX_TEXT             ((size_t)1 << 30)
-#define MAX_KEYS             ((size_t)1 << 30)
+#define MAX_KEYS             ((size_t)INT32_MAX) /* bytes of them, so that their number fits an int */
 #define MAX_SHOWN_NAME       60
 #define LUA_TCDATA_OF_LUAJIT 10
 
@@ -317,13 +318,15 @@ bool encode_value(struct encoder *e, struct encode_frame *frame) {
 
 bool bind_json_encode(lua_State *L, int index, struct vllm_buf *out, const struct bind_encode_options *options) {
     static const struct bind_encode_options defaults;
-    struct encoder e = {L, out, NULL, options ? options : &defaults};
+    struct encoder e = {L, out, NULL, 0, options ? options : &defaults};
     struct encode_frame root = {NULL, e.options->name, e.options->name ? strlen(e.options->name) : 0, 0, 0, 0, false};
     int base = lua_gettop(L);
     size_t before = out->len;
     index = lua_absindex(L, index);
     luaL_checkstack(L, 20, "encoding JSON");
     e.keys = bind_new_buf(L, MAX_KEYS);
+    lua_newtable(L);
+    e.names = base + 2;
     lua_pushvalue(L, index);
     bool done = encode_value(&e, &root);
     vllm_buf_free(e.keys);
@@ -332,7 +335,7 @@ bool bind_json_encode(lua_State *L, int index, struct vllm_buf *out, const struc
         return true;
     }
     out->len = before;
-    lua_replace(L, base + 2); /* the path, where the value was */
+    lua_replace(L, base + 2); /* the path */
     lua_replace(L, base + 1);
     lua_settop(L, base + 2);
     return false;

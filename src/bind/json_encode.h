@@ -10,7 +10,7 @@
 /* One value on the way down. */
 struct encode_frame {
     const struct encode_frame *parent;
-    const char *name; /* of the member, borrowed from the table; NULL: an element, or the root */
+    const char *name; /* of the member, borrowed from `names`; NULL: an element, or the root */
     size_t name_len;
     size_t index;   /* of the element, from 1 */
     int at;         /* stack index of the value */
@@ -20,7 +20,7 @@ struct encode_frame {
 
 /* A member's name; the buffers hold these one after the other. */
 struct encode_key {
-    const char *ptr; /* borrowed from the table */
+    const char *ptr; /* of a string that `names` of the encoder holds, or the caller otherwise */
     size_t len, rank;
 };
 
@@ -28,6 +28,7 @@ struct encoder {
     lua_State *L;
     struct vllm_buf *out;
     struct vllm_buf *keys; /* of all open objects: struct encode_key, one after the other */
+    int names;             /* stack index of a list of the same names: a finalizer may empty the object meanwhile */
     const struct bind_encode_options *options;
 };
 

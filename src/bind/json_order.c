@@ -95,10 +95,15 @@ enum vllm_status encode_sorted_keys(struct encoder *e, const struct encode_frame
         lua_pop(L, 1);
         key.ptr = lua_tolstring(L, -1, &key.len);
         key.rank = rank_of(L, ranks);
-        enum vllm_status status = is_order ? VLLM_OK : vllm_buf_append(e->keys, &key, sizeof key);
+        if (is_order) {
+            continue;
+        }
+        enum vllm_status status = vllm_buf_append(e->keys, &key, sizeof key);
         if (status != VLLM_OK) {
             return status;
         }
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, e->names, (int)(e->keys->len / sizeof key));
     }
     lua_pop(L, 1);
     *count = (e->keys->len - before) / sizeof(struct encode_key);

@@ -36,7 +36,7 @@ static int l_raw_text(lua_State *L) {
     return lua_type(L, -1) == LUA_TSTRING ? 1 : 0;
 }
 
-/* Stack of l_splice: the body, the new members, and what hangs on userdata or must stay alive. */
+/* Stack of l_splice: the body, our copy of the new members, and what hangs on userdata or must stay alive. */
 enum { BODY = 1, SET, OUT, NAME, KEYS, SEEN };
 
 struct splice {
@@ -185,12 +185,24 @@ static bool splice(struct splice *s) {
            put(s, vllm_buf_append(s->out, closing, (size_t)(s->j.end - closing)));
 }
 
+/* The caller's table is copied first: a finalizer could empty it while names and texts are borrowed from it. */
+static void own_set(lua_State *L) {
+    lua_newtable(L);
+    for (lua_pushnil(L); lua_next(L, SET);) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, SET + 1);
+    }
+    lua_replace(L, SET);
+}
+
 static int l_splice(lua_State *L) {
     struct splice s;
     size_t len;
     luaL_checktype(L, BODY, LUA_TSTRING);
     luaL_checktype(L, SET, LUA_TTABLE);
     lua_settop(L, SET);
+    own_set(L);
     const char *body = lua_tolstring(L, BODY, &len);
     s.L = L;
     s.out = bind_new_buf(L, MAX_TEXT);

@@ -96,7 +96,7 @@ static enum vllm_status read_list(lua_State *L, struct vllm_messages *messages) 
     return status;
 }
 
-/* A text of the options, borrowed from them. */
+/* A text of the options. It stays on the stack: an __index may have made it just now. */
 static struct vllm_slice option_text(lua_State *L, const char *name) {
     struct vllm_slice text = {NULL, 0};
     lua_getfield(L, 2, name);
@@ -105,7 +105,6 @@ static struct vllm_slice option_text(lua_State *L, const char *name) {
     } else if (!lua_isnil(L, -1)) {
         luaL_error(L, "%s: expected a string", name);
     }
-    lua_pop(L, 1);
     return text;
 }
 

@@ -12,21 +12,32 @@
 
 struct reader {
     struct vllm_sse *sse;
+    bool lending; /* an event becomes strings: a finalizer that runs meanwhile must leave it alone */
 };
 
 static int l_sse_release(lua_State *L) {
     struct reader *reader = luaL_checkudata(L, 1, CLASS);
-    vllm_sse_free(reader->sse);
-    reader->sse = NULL;
+    bool is_gc = lua_gettop(L) == 1; /* __close has a second argument */
+    if (is_gc || !reader->lending) {
+        vllm_sse_free(reader->sse);
+        reader->sse = NULL;
+    }
     return 0;
 }
 
-static struct vllm_sse *check_sse(lua_State *L) {
+static struct reader *check_reader(lua_State *L) {
     struct reader *reader = luaL_checkudata(L, 1, CLASS);
     if (!reader->sse) {
         luaL_error(L, "this event reader is closed");
     }
-    return reader->sse;
+    if (reader->lending) {
+        luaL_error(L, "this event reader is handing out an event, or lost one for lack of memory");
+    }
+    return reader;
+}
+
+static struct vllm_sse *check_sse(lua_State *L) {
+    return check_reader(L)->sse;
 }
 
 static int push_status(lua_State *L, enum vllm_status status) {
@@ -55,11 +66,12 @@ static int l_sse_finish(lua_State *L) {
 }
 
 static int l_sse_next(lua_State *L) {
-    struct vllm_sse *sse = check_sse(L);
+    struct reader *reader = check_reader(L);
     struct vllm_sse_event event;
-    enum vllm_status status = vllm_sse_next(sse, &event);
+    enum vllm_status status = vllm_sse_next(reader->sse, &event);
     switch (status) {
     case VLLM_OK:
+        reader->lending = true;
         bind_push_slice(L, event.data);
         if (event.type.len > 0) {
             bind_push_slice(L, event.type);
@@ -67,6 +79,7 @@ static int l_sse_next(lua_State *L) {
             lua_pushliteral(L, "message");
         }
         bind_push_slice(L, event.id);
+        reader->lending = false;
         return 3;
     case VLLM_MORE:
         lua_pushboolean(L, 0);
