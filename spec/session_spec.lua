@@ -24,6 +24,29 @@ describe("a session", function()
     assert.equal(1, #transport.requests[2].body.messages)
   end)
 
+  it("takes an input back that was refused before anything was sent: it would spoil every later turn", function()
+    local client, transport = testing.client { "Hello." }
+    local session = client:session { messages = { { role = "system", content = "Be brief." } } }
+    assert.equal("messages[2].content[1]", select(3, session:turn({ role = "user", content = { nil, "what is this?" } }):text()).param)
+    assert.equal("messages[3].role", select(3, session:turn({ "fine", { role = "usr", content = "x" } }):text()).param)
+    assert.equal("temperature", select(3, session:turn("Hi", { temperature = "warm" }):text()).param)
+    assert.equal(1, #session:messages())
+    assert.equal("Hello.", session:turn("Hi"):text())
+    assert.equal(1, #transport.requests)
+    assert.equal(3, #session:messages())
+  end)
+
+  it("does not change what it was given", function()
+    local system, given = { role = "system", content = "Be brief." }, nil
+    given = { system }
+    local session = testing.client({ "Hello." }):session { messages = given }
+    local fields = { temperature = 0 }
+    assert(session:turn("Hi", fields):result())
+    assert.same({ temperature = 0 }, fields)
+    assert.same({ { role = "system", content = "Be brief." } }, given)
+    assert.equal(system, session:messages()[1])
+  end)
+
   it("takes an answer once, however often the result is asked for", function()
     local client = testing.client { "Hello." }
     local session = client:session()
@@ -78,13 +101,38 @@ describe("a session", function()
     assert.equal(1, #session:messages())
   end)
 
+  local HOLE = { "a", nil, "c" }
+  HOLE[2] = nil
   local misuse = {
-    { function(c) c:session { id = 7 } end, "client:session: id must be a string, got number" },
-    { function(c) c:session { messages = "x" } end, "client:session: messages must be a list, got string" },
+    { function(c) c:session { id = 7 } end, "client:session: id must be a string, got 7" },
+    { function(c) c:session { messages = "x" } end, 'client:session: messages must be a list, got "x"' },
+    { function(c) c:session { messages = { role = "user", content = "x" } } end, "client:session: messages must be a list, got a table" },
+    { function(c) c:session { messages = HOLE } end, "client:session: messages must be a list, got a table" },
+    { function(c) c:session { messages = { "a", 7 } } end, "client:session: message 2 must be a table or a string, got 7" },
     { function(c) c:session { name = "x" } end, "client:session: unknown key `name`" },
-    { function(c) c:session():append(7) end, "session:append: a message must be a table or a string, got number" },
+    { function(c) c:session(7) end, "client:session: a table of options is needed, got 7" },
+    { function(c) c:session "x" end, 'client:session: a table of options is needed, got "x"' },
+    { function(c) c:session():append(7) end, "session:append: message 1 must be a table or a string, got 7" },
+    { function(c) c:session():append("a", nil, "b") end, "session:append: message 2 must be a table or a string, got nil" },
+    { function(c) c:session():turn(7) end, "session:turn: message 1 must be a table or a string, got 7" },
+    { function(c) c:session():turn(HOLE) end, "session:turn: messages must be a list, got a table" },
+    { function(c) c:session():turn("a", "b") end, 'session:turn: request must be a table of fields, got "b"' },
+    { function(c) c:session():turn("a", { messages = {} }) end, "session:turn: `messages` cannot be given, since the session has the messages" },
+    { function(c) c:session():turn("a", { body = "{}" }) end, "session:turn: `body` cannot be given, since the session has the messages" },
   }
   for _, case in ipairs(misuse) do
-    it("throws: " .. case[2], function() assert.has_error(function() case[1](testing.client {}) end, case[2]) end)
+    it("throws: " .. case[2], function()
+      local ok, why = pcall(case[1], testing.client {})
+      assert.is_false(ok)
+      assert.equal(case[2], why:sub(-#case[2]))
+      if case[2]:find("^session") then assert.truthy(why:find("session_spec.lua:", 1, true), why) end
+    end)
   end
+
+  it("appends all or nothing", function()
+    local session = testing.client({}):session()
+    assert.is_false(pcall(session.append, session, "a", 7))
+    assert.is_false(pcall(session.turn, session, { "a", 7 }))
+    assert.equal(0, #session:messages())
+  end)
 end)

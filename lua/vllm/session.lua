@@ -1,6 +1,7 @@
 --- A session: a transcript that grows by turns. The transcript is a list of plain message tables, which survive JSON.
 
 local errors = require "vllm.errors"
+local fields = require "vllm.fields"
 local Turn = require "vllm.turn"
 
 ---@class vllm.Session
@@ -15,27 +16,48 @@ local function copy(list)
   return out
 end
 
-function Session._new(client, options)
-  if options.id ~= nil and type(options.id) ~= "string" then error("client:session: id must be a string, got " .. type(options.id), 3) end
-  if options.messages ~= nil and type(options.messages) ~= "table" then
-    error("client:session: messages must be a list, got " .. type(options.messages), 3)
+-- A list of messages as tables; misuse throws. Levels of errors count from here, so that none of the callers may be a tail call.
+local function messages_of(list, name, level)
+  local length = fields.list_length(list)
+  if not length then error(("%s: messages must be a list, got %s"):format(name, fields.shown(list)), level) end
+  local out = {}
+  for i = 1, length do
+    local message = list[i]
+    if type(message) == "string" then message = { role = "user", content = message } end
+    if type(message) ~= "table" then
+      error(("%s: message %d must be a table or a string, got %s"):format(name, i, fields.shown(message)), level)
+    end
+    out[i] = message
   end
-  for key in pairs(options) do
-    if key ~= "id" and key ~= "messages" then error("client:session: unknown key `" .. tostring(key) .. "`", 3) end
-  end
-  return setmetatable({ id = options.id, _client = client, _messages = copy(options.messages or {}) }, Session)
+  return out
 end
 
---- Appends messages: strings (user messages) or tables.
+function Session._new(client, options)
+  if type(options) ~= "table" then error("client:session: a table of options is needed, got " .. fields.shown(options), 3) end
+  for _, key in ipairs(fields.sorted_keys(options)) do
+    if key ~= "id" and key ~= "messages" then error("client:session: unknown key `" .. tostring(key) .. "`", 3) end
+  end
+  if options.id ~= nil and type(options.id) ~= "string" then
+    error("client:session: id must be a string, got " .. fields.shown(options.id), 3)
+  end
+  local messages = messages_of(options.messages or {}, "client:session", 4)
+  return setmetatable({ id = options.id, _client = client, _messages = messages }, Session)
+end
+
+local function add(self, messages)
+  for _, message in ipairs(messages) do self._messages[#self._messages + 1] = message end
+end
+
+--- Appends messages: strings (user messages) or tables. All of them, or none when one is neither: then it throws.
 ---@param ... table|string
 ---@return vllm.Session self
 function Session:append(...)
+  local list = {}
   for i = 1, select("#", ...) do
-    local message = select(i, ...)
-    if type(message) == "string" then message = { role = "user", content = message } end
-    if type(message) ~= "table" then error("session:append: a message must be a table or a string, got " .. type(message), 2) end
-    self._messages[#self._messages + 1] = message
+    list[i] = (select(i, ...))
+    if list[i] == nil then error(("session:append: message %d must be a table or a string, got nil"):format(i), 2) end
   end
+  add(self, messages_of(list, "session:append", 3))
   return self
 end
 
@@ -45,27 +67,49 @@ function Session:messages()
   return copy(self._messages)
 end
 
+-- nil, one message, or a list of them.
+local function list_of(input)
+  if input == nil then return {} end
+  return type(input) == "table" and (input[1] ~= nil or next(input) == nil) and input or { input }
+end
+
+local TAKEN = { "messages", "text", "body" }
+
+local function request_fields(self, request)
+  if request ~= nil and type(request) ~= "table" then
+    error("session:turn: request must be a table of fields, got " .. fields.shown(request), 3)
+  end
+  local out = {}
+  for key, value in pairs(request or {}) do out[key] = value end
+  for _, key in ipairs(TAKEN) do
+    if out[key] ~= nil then error(("session:turn: `%s` cannot be given, since the session has the messages"):format(key), 3) end
+  end
+  out.messages = self._messages
+  if out.user == nil then out.user = self.id end
+  return out
+end
+
+local function take_back(self, count)
+  for i = #self._messages, #self._messages - count + 1, -1 do self._messages[i] = nil end
+end
+
 --- One model call over the transcript. The input joins the transcript at once and stays there if the turn fails, so that `session:turn()`
--- tries again; the assistant's message joins it when the turn is complete. One turn at a time.
+-- tries again; only an input that was refused before anything was sent is taken back. The assistant's message joins the transcript when
+-- the turn is complete. One turn at a time: one that is left early must be cancelled before the next.
 ---@param input string|table|nil a string, a message, or a list of messages
 ---@param request table? further request fields (tools, temperature, …)
 ---@return vllm.Turn
 function Session:turn(input, request)
+  local messages, all = messages_of(list_of(input), "session:turn", 3), request_fields(self, request)
   if self._running and not self._running:error() then
     return Turn._new(self._client, nil, errors.new("busy", "this session's last turn has not ended: finish or cancel it"))
   end
-  if input ~= nil then
-    if type(input) == "table" and input[1] ~= nil then
-      for _, message in ipairs(input) do self:append(message) end
-    else
-      self:append(input)
-    end
+  add(self, messages)
+  local turn = self._client:turn(all)
+  if turn:error() then
+    take_back(self, #messages)
+    return turn
   end
-  local fields = {}
-  for key, value in pairs(request or {}) do fields[key] = value end
-  fields.messages = self._messages
-  if fields.user == nil then fields.user = self.id end
-  local turn = self._client:turn(fields)
   self._running = turn
   turn._on_result = function(result)
     self._running = nil
