@@ -103,8 +103,10 @@ local function recut(completion, random)
   local queues, chunks = {}, {}
   for _, choice in ipairs(completion.choices) do queues[#queues + 1] = choice_chunks(choice, random) end
   local function chunk(choices, usage)
-    chunks[#chunks + 1] = { id = completion.id, model = completion.model, object = "chat.completion.chunk",
-      created = completion.created, choices = events.array(choices), usage = usage }
+    local members = {} -- what is not standard goes along, too
+    for key, value in pairs(completion) do members[key] = value end
+    members.object, members.choices, members.usage = "chat.completion.chunk", events.array(choices), usage
+    chunks[#chunks + 1] = members
   end
   while #queues > 0 do
     local pick = random(#queues)
