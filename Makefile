@@ -120,7 +120,7 @@ asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so)
 
 valgrind: $(CTESTS:%=build/ctest/%) build/test-server ## C tests under valgrind
 	@for test in $(CTESTS); do echo "== $$test"; \
-	  timeout 900 valgrind -q --error-exitcode=9 --leak-check=full build/ctest/$$test || exit 1; done
+	  REPLAY_CUTS=50 timeout 900 valgrind -q --error-exitcode=9 --leak-check=full build/ctest/$$test || exit 1; done
 
 # Everything random runs for T seconds per target; inputs that crash stay in build/fuzz.
 fuzz: $(FUZZERS:%=build/fuzz/%) build/fuzz/seeds ## fuzz targets, T=60 seconds each
