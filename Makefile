@@ -16,7 +16,6 @@ ifeq ($(shell uname),Darwin)
 MODULE_FLAGS = -bundle -undefined dynamic_lookup
 else
 MODULE_FLAGS = -shared
-PINNED = -Wl,-z,nodelete
 endif
 
 CORE := $(shell $(LUA) scripts/sources.lua vllm.core)
@@ -75,7 +74,7 @@ $(1)/$(2)/vllm/core.so: $(CORE_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/o
 $(1)/$(2)/vllm/curl.so: $(CURL_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/obj/%.o,$(filter src/bind/%,$(CURL)))
 	@mkdir -p $$(@D)
 	@echo "  $$@"
-	$$(Q)$$(CC) $$(MODULE_FLAGS) $$(PINNED) $(3) $$^ -lcurl -o $$@
+	$$(Q)$$(CC) $$(MODULE_FLAGS) $(3) $$^ -lcurl -ldl -o $$@
 endef
 
 $(eval $(call c_rules,build,))

@@ -63,7 +63,7 @@ build = {
         "src/net/sockets.c",
       },
       libdirs = { "$(CURL_LIBDIR)" },
-      libraries = { "curl" },
+      libraries = { "curl", "dl" },
     },
     vllm = "lua/vllm/init.lua",
     ["vllm.calls"] = "lua/vllm/calls.lua",
