@@ -377,7 +377,8 @@ describe("the libcurl transport", function()
 
     it("misuse raises, naming the field", function()
       local cases = {
-        { { colour = 1 }, "unknown option `colour`" }, { { tls = { ca = "x" } }, "unknown option `tls.ca`" },
+        { { colour = 1 }, "unknown option `colour`" }, { { ["unix_socket\0"] = "x" }, "unknown option `unix_socket" },
+        { { tls = { ca = "x" } }, "unknown option `tls.ca`" },
         { { url = 1 }, "`url` must be a string, got number" }, { { tls = true }, "`tls` must be a table, got boolean" },
         { { tls = { verify = 1 } }, "verify: expected a boolean" }, { { connect_s = -1 }, "`connect_s`" },
         { { connect_s = 0 / 0 }, "`connect_s`" }, { { headers = { "X: 1" } }, "`headers[1]` must be { name, value }" },

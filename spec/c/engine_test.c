@@ -273,6 +273,39 @@ static void test_broken_answers(struct server *server) {
     }
 }
 
+/* Nobody asked for another protocol: the request fails, and at once, though the server says nothing more. */
+static void test_switched_protocols(struct server *server) {
+    struct vllm_request *request = get(server);
+    struct vllm_request_error error;
+    const char *bytes;
+    size_t len;
+    int fd = server_accept(server);
+    CHECK(read_request(server, fd, 0));
+    send_text(fd, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\n\r\nbytes of the other");
+    CHECK(await_head(server, request, NULL) == 0);
+    CHECK_STATUS(vllm_request_read(request, &bytes, &len), VLLM_NET_FAILED);
+    CHECK_STATUS(error_code(request, &error), 8);
+    CHECK(strcmp(error.text, "the server switched to another protocol, unasked") == 0);
+    vllm_request_close(request, false);
+    close(fd);
+}
+
+/* libcurl quotes a proxy that it does not understand, with the password in it. */
+static void test_a_proxy_is_not_quoted(struct server *server) {
+    static const char *const proxies[] = {"ftp://user:secret@127.0.0.1:1", "http://user:secret@127.0.0.1:port"};
+    for (size_t i = 0; i < sizeof proxies / sizeof *proxies; i++) {
+        struct vllm_request_options options = get_options(server);
+        struct vllm_request_error error;
+        options.proxy = proxies[i];
+        struct vllm_request *request = add(server, &options);
+        CHECK(await_head(server, request, NULL) == 0);
+        CHECK(error_code(request, &error) != 0);
+        CHECK(strstr(error.text, "secret") == NULL);
+        CHECK(strstr(error.text, "proxy") != NULL);
+        vllm_request_close(request, false);
+    }
+}
+
 static void test_header_limit(struct server *server) {
     char line[900];
     memset(line, 'a', sizeof line);
@@ -346,27 +379,37 @@ static void test_connect_timeout(struct server *server) {
 static void test_refused_options(struct server *server) {
     static const char *const split[] = {"X-A: b\r\nX-Injected: 1", NULL}, *const nameless[] = {": b", NULL},
                              *const spaced[] = {"X A: b", NULL}, *const bare[] = {"X-A", NULL},
-                             *const semi[] = {"X-A; b", NULL};
+                             *const semi[] = {"X-A; b", NULL}, *const length[] = {"content-length: 1", NULL},
+                             *const coding[] = {"Transfer-Encoding: chunked", NULL},
+                             *const no_length[] = {"Content-Length;", NULL};
     static const struct {
         const char *url, *method;
         const char *const *headers;
-        const char *why;
+        const char *why, *proxy;
     } rows[] = {
-        {NULL, "GET", NULL, "url"},
-        {"ftp://127.0.0.1/", "GET", NULL, "url"},
-        {"file:///etc/passwd", "GET", NULL, "url"},
-        {"127.0.0.1", "GET", NULL, "url"},
-        {"http://127.0.0.1/a b", "GET", NULL, "url"},
-        {"http://127.0.0.1/\r\nX: 1", "GET", NULL, "url"},
-        {"http://127.0.0.1/", NULL, NULL, "method"},
-        {"http://127.0.0.1/", "", NULL, "method"},
-        {"http://127.0.0.1/", "GET / HTTP/1.1\r\nX: 1", NULL, "method"},
-        {"http://127.0.0.1/", "A234567890123456789012345678901234", NULL, "method"},
-        {"http://127.0.0.1/", "GET", split, "headers"},
-        {"http://127.0.0.1/", "GET", nameless, "headers"},
-        {"http://127.0.0.1/", "GET", spaced, "headers"},
-        {"http://127.0.0.1/", "GET", bare, "headers"},
-        {"http://127.0.0.1/", "GET", semi, "headers"},
+        {NULL, "GET", NULL, "url", NULL},
+        {"ftp://127.0.0.1/", "GET", NULL, "url", NULL},
+        {"file:///etc/passwd", "GET", NULL, "url", NULL},
+        {"127.0.0.1", "GET", NULL, "url", NULL},
+        {"http://127.0.0.1/a b", "GET", NULL, "url", NULL},
+        {"http://127.0.0.1/\r\nX: 1", "GET", NULL, "url", NULL},
+        {"http://127.0.0.1/", NULL, NULL, "method", NULL},
+        {"http://127.0.0.1/", "", NULL, "method", NULL},
+        {"http://127.0.0.1/", "GET / HTTP/1.1\r\nX: 1", NULL, "method", NULL},
+        {"http://127.0.0.1/", "A234567890123456789012345678901234", NULL, "method", NULL},
+        {"http://127.0.0.1/", "GET", split, "headers", NULL},
+        {"http://127.0.0.1/", "GET", nameless, "headers", NULL},
+        {"http://127.0.0.1/", "GET", spaced, "headers", NULL},
+        {"http://127.0.0.1/", "GET", bare, "headers", NULL},
+        {"http://127.0.0.1/", "GET", semi, "headers", NULL},
+        {"http://127.0.0.1/", "POST", length, "headers", NULL},
+        {"http://127.0.0.1/", "POST", coding, "headers", NULL},
+        {"http://127.0.0.1/", "POST", no_length, "headers", NULL},
+        {"http://127.0.0.1/", "GET", NULL, "proxy", "http://u:p\r\nX: 1@127.0.0.1:1"},
+        {"http://127.0.0.1/", "GET", NULL, "proxy", "http://u%0d%0aX:p@127.0.0.1:1"},
+        {"http://127.0.0.1/", "GET", NULL, "proxy", "http://u:p%1F@127.0.0.1:1"},
+        {"http://127.0.0.1/", "GET", NULL, "proxy", "http://u:p%7f@127.0.0.1:1"},
+        {"http://127.0.0.1/", "GET", NULL, "proxy", "http://a b@127.0.0.1:1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct vllm_request_options options;
@@ -376,6 +419,7 @@ static void test_refused_options(struct server *server) {
         options.url = rows[i].url;
         options.method = rows[i].method;
         options.headers = rows[i].headers;
+        options.proxy = rows[i].proxy;
         CHECK_STATUS(vllm_engine_add(server->engine, &options, &request, &why), VLLM_NET_INVALID);
         CHECK(request == NULL && why != NULL && strcmp(why, rows[i].why) == 0);
     }
@@ -488,6 +532,8 @@ int main(void) {
         test_close_while_paused,
         test_informational_heads,
         test_broken_answers,
+        test_switched_protocols,
+        test_a_proxy_is_not_quoted,
         test_header_limit,
         test_redirects_are_not_followed,
         test_refused_connection,

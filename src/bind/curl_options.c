@@ -23,9 +23,10 @@ static void check_names(const struct reader *reader, const char *const *names) {
     lua_State *L = reader->L;
     lua_pushnil(L);
     while (lua_next(L, reader->index)) {
-        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+        size_t len = 1;
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tolstring(L, -2, &len) : "?";
         const char *const *known = names;
-        while (*known && strcmp(*known, name) != 0) {
+        while (*known && (strlen(*known) != len || memcmp(*known, name, len) != 0)) {
             known++;
         }
         if (!*known) {

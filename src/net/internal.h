@@ -39,6 +39,7 @@ enum vllm_phase {
 enum vllm_broken {
     VLLM_BROKEN_NOT,
     VLLM_BROKEN_HEAD,
+    VLLM_BROKEN_SWITCH,
     VLLM_BROKEN_MEMORY
 }; /* why a callback of ours ended the transfer */
 

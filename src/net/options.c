@@ -61,15 +61,33 @@ static bool method_is_fine(const char *method) {
     return len > 0 && len <= MAX_METHOD_BYTES && method[len] == '\0';
 }
 
-/* "Name: value"; or "Name;", which is libcurl's way to write an empty value. */
+static bool name_is(const char *line, size_t len, const char *name) {
+    return len == strlen(name) && strncasecmp(line, name, len) == 0;
+}
+
+/* "Name: value"; or "Name;", which is libcurl's way to write an empty value. Where the body ends is libcurl's to say: a
+ * length of the caller's own would leave the rest of the body in front of the connection's next request. */
 static bool header_is_fine(const char *line) {
     size_t len = token_len(line);
     if (len == 0 || (line[len] != ':' && line[len] != ';'))
+        return false;
+    if (name_is(line, len, "Content-Length") || name_is(line, len, "Transfer-Encoding"))
         return false;
     if (line[len] == ';')
         return line[len + 1] == '\0';
     for (line += len; *line; line++) {
         if (is_control(*line))
+            return false;
+    }
+    return true;
+}
+
+/* A control character in a proxy's user or password, escaped too, makes libcurl 7.88 go to the server without it. */
+static bool proxy_is_fine(const char *proxy) {
+    for (; *proxy; proxy++) {
+        if (is_control(*proxy) || *proxy == ' ' || *proxy == '\t')
+            return false;
+        if (*proxy == '%' && (proxy[1] == '0' || proxy[1] == '1' || strncasecmp(proxy + 1, "7f", 2) == 0))
             return false;
     }
     return true;
@@ -84,6 +102,8 @@ static const char *first_fault(const struct vllm_request_options *options) {
         return "connect_timeout_ms";
     if (options->body_len > 0 && !options->body)
         return "body";
+    if (options->proxy && !proxy_is_fine(options->proxy))
+        return "proxy";
     for (const char *const *line = options->headers; line && *line; line++) {
         if (!header_is_fine(*line))
             return "headers";
@@ -162,7 +182,7 @@ static CURLcode set_headers(struct vllm_request *request, const struct vllm_requ
     bool has_type = false;
     TRY(append_header(request, "Expect:")); /* "Name:" takes one of libcurl's own headers away */
     for (const char *const *line = options->headers; line && *line; line++) {
-        has_type = has_type || (token_len(*line) == 12 && strncasecmp(*line, "Content-Type", 12) == 0);
+        has_type = has_type || name_is(*line, token_len(*line), "Content-Type");
         TRY(append_header(request, *line));
     }
     if (!has_type)

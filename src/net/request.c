@@ -148,6 +148,10 @@ size_t vllm_request_on_header(char *line, size_t size, size_t count, void *ud) {
     }
     if (len == 0 || line[0] == '\r' || line[0] == '\n') {
         request->in_head = false;
+        if (request->status == 101) {
+            request->broken = VLLM_BROKEN_SWITCH;
+            return 0;
+        }
         request->head_done = request->status >= 200;
         if (request->head_done)
             vllm_engine_mark_ready(request);
@@ -228,6 +232,8 @@ static CURLcode result_of(const struct vllm_request *request) {
         return CURLE_OK;
     if (request->broken == VLLM_BROKEN_MEMORY)
         return CURLE_OUT_OF_MEMORY;
+    if (request->broken == VLLM_BROKEN_SWITCH)
+        return CURLE_WEIRD_SERVER_REPLY;
     if (request->result == CURLE_OK && !request->head_done)
         return CURLE_GOT_NOTHING;
     return request->result;
@@ -240,15 +246,21 @@ void vllm_request_error(const struct vllm_request *request, struct vllm_request_
     out->body_bytes = request->body_bytes;
     if (result == CURLE_OK)
         return;
+    bool has_own = request->error_text[0] != '\0' && result == request->result;
+    const char *text = has_own ? request->error_text : curl_easy_strerror(result);
     (void)curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &out->os_errno);
     (void)curl_easy_getinfo(request->easy, CURLINFO_SSL_VERIFYRESULT, &out->verify_result);
     if (request->broken == VLLM_BROKEN_HEAD) {
         (void)snprintf(out->text, sizeof out->text, "the response's header block is longer than %lu bytes",
                        (unsigned long)request->max_header_bytes);
-    } else {
-        bool own = request->error_text[0] != '\0' && result == request->result;
-        (void)snprintf(out->text, sizeof out->text, "%s", own ? request->error_text : curl_easy_strerror(result));
+        return;
     }
+    if (request->broken == VLLM_BROKEN_SWITCH) {
+        text = "the server switched to another protocol, unasked";
+    } else if (strncmp(text, "Unsupported proxy", 17) == 0) {
+        text = "unsupported proxy"; /* libcurl goes on to quote it, with its password */
+    }
+    (void)snprintf(out->text, sizeof out->text, "%s", text);
 }
 
 static double seconds_of(CURL *easy, CURLINFO info) {
