@@ -31,7 +31,7 @@ static int l_decoder_release(lua_State *L) {
 
 static struct vllm_turn *check_turn(lua_State *L) {
     struct decoder *decoder = lua_touserdata(L, 1);
-    if (!decoder || !lua_getmetatable(L, 1) || !lua_rawequal(L, -1, lua_upvalueindex(METATABLE))) {
+    if (!decoder || !lua_getmetatable(L, 1) || lua_topointer(L, -1) != lua_topointer(L, lua_upvalueindex(METATABLE))) {
         decoder = luaL_checkudata(L, 1, CLASS); /* raises */
     }
     lua_pop(L, 1);
