@@ -37,8 +37,8 @@ describe("a session", function()
   end)
 
   it("does not change what it was given", function()
-    local system, given = { role = "system", content = "Be brief." }, nil
-    given = { system }
+    local system = { role = "system", content = "Be brief." }
+    local given = { system }
     local session = testing.client({ "Hello." }):session { messages = given }
     local fields = { temperature = 0 }
     assert(session:turn("Hi", fields):result())

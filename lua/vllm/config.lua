@@ -24,8 +24,9 @@ local url = require "vllm.url"
 ---@field timeout table<"connect_s"|"first_event_s"|"idle_s"|"total_s", number|false>? seconds; false: no limit
 ---@field tls { ca_file: string?, ca_path: string?, verify: boolean?, cert: string?, key: string? }?
 ---@field proxy string? URL
+---@field no_proxy string? hosts that are reached directly, separated by commas
 ---@field unix_socket string? path
----@field limits table<string, integer>? bounds by the names of DEFAULT_LIMITS below
+---@field limits table<string, integer>? bounds by the names of DEFAULT_LIMITS below, at most 1 GiB, 1048576 things, 128 levels
 ---@field transport table? see docs/architecture.md
 ---@field on_event (fun(event: table))?
 ---@field decode (fun(text: string): any)? for tool arguments
@@ -49,8 +50,13 @@ local function is_clean(value)
   return type(value) == "string" and value ~= "" and not value:find("[%z\1-\31\127]")
 end
 
-local function is_limit(value)
-  return type(value) == "number" and value >= 1 and value <= 2147483647 and value == math.floor(value)
+-- What the C parts take: of bytes, of things, of nesting.
+local MOST_BYTES, MOST_COUNT, MOST_DEPTH = 1024 * MIB, MIB, 128
+
+local function limit_to(most)
+  return { ("an integer between 1 and %d"):format(most), function(value)
+    return type(value) == "number" and value >= 1 and value <= most and value == math.floor(value)
+  end }
 end
 
 local function is_seconds(value)
@@ -65,7 +71,6 @@ local BOOLEAN = { "true or false", function(value) return type(value) == "boolea
 local FUNCTION = { "a function", function(value) return type(value) == "function" end }
 local PATH = { "a non-empty path without control characters", is_clean }
 local SECONDS = { ("seconds (0.001 to %d), or false for no limit"):format(MAX_SECONDS), is_seconds }
-local LIMIT = { "an integer between 1 and 2147483647", is_limit }
 local STRING = { "a string", function(value) return type(value) == "string" end }
 local LABEL = { "a non-empty string without control characters", is_clean }
 
@@ -75,7 +80,9 @@ local GROUPS = {
   tls = { ca_file = PATH, ca_path = PATH, cert = PATH, key = PATH, verify = BOOLEAN },
   limits = {},
 }
-for name in pairs(DEFAULT_LIMITS) do GROUPS.limits[name] = LIMIT end
+for name in pairs(DEFAULT_LIMITS) do GROUPS.limits[name] = limit_to(MOST_BYTES) end
+GROUPS.limits.max_tool_calls, GROUPS.limits.max_choices = limit_to(MOST_COUNT), limit_to(MOST_COUNT)
+GROUPS.limits.max_depth = limit_to(MOST_DEPTH)
 
 --- Options of a client that a single call cannot change.
 config.client_only = {

@@ -2,6 +2,8 @@
 
 local core = require "vllm.core"
 local errors = require "vllm.errors"
+local fields = require "vllm.fields"
+local spelling = require "vllm.spelling"
 
 ---@class vllm.Decoder
 local Decoder = {}
@@ -17,10 +19,44 @@ end
 
 local decoder = {}
 
----@param options table? see vllm.decoder
+local DECODER_OPTIONS = {
+  max_event_bytes = true, max_message_bytes = true, max_tool_calls = true, max_choices = true, max_depth = true, chunks = true,
+}
+local SSE_OPTIONS = { max_event_bytes = true, lenient_end = true }
+
+-- Misuse throws at the caller of the public function; the values are the C part's to check.
+local function make(constructor, name, options, known)
+  if options == nil then options = {} end
+  if type(options) ~= "table" then error(("%s: options must be a table, got %s"):format(name, fields.shown(options)), 4) end
+  for _, key in ipairs(fields.sorted_keys(options)) do
+    if not known[key] then
+      local meant = type(key) == "string" and spelling.nearest(key, known)
+      error(("%s: unknown option `%s`%s"):format(name, tostring(key), meant and " (did you mean `" .. meant .. "`?)" or ""), 4)
+    end
+  end
+  local ok, made = pcall(constructor, options)
+  if not ok then error(("%s: %s"):format(name, made), 4) end
+  return made
+end
+
+--- For vllm.decoder, which must not call it in tail position: errors count the levels.
+---@param options table?
 ---@return vllm.Decoder
 function decoder.new(options)
-  return setmetatable({ _core = core.decoder(options or {}) }, Decoder)
+  local made = make(core.decoder, "vllm.decoder", options, DECODER_OPTIONS)
+  return setmetatable({ _core = made }, Decoder)
+end
+
+--- For vllm.sse; as `new`.
+---@param options table?
+---@return userdata
+function decoder.sse(options)
+  local made = make(core.sse, "vllm.sse", options, SSE_OPTIONS)
+  return made
+end
+
+local function check_text(method, text)
+  if type(text) ~= "string" then error(("decoder:%s: a string is needed, got %s"):format(method, fields.shown(text)), 3) end
 end
 
 --- Takes bytes of an event stream, cut anywhere.
@@ -29,6 +65,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function Decoder:feed(bytes)
+  check_text("feed", bytes)
   local ok, failure = self._core:feed(bytes)
   if not ok then return give(self, failure) end
   return true
@@ -40,6 +77,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function Decoder:body(json_text)
+  check_text("body", json_text)
   local ok, failure = self._core:body(json_text)
   if not ok then return give(self, failure) end
   return true

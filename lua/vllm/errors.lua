@@ -318,7 +318,6 @@ end
 local DECODER_DETAIL = {
   protocol = "the server's answer breaks the protocol: ",
   limit = "a bound was reached: ",
-  truncated = "the stream ended before the answer did: ",
 }
 
 --- The error of the decoder, or of an error event inside a stream that began with status 200.

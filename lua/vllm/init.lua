@@ -2,23 +2,26 @@
 -- Loading this does no I/O, reads no environment, and loads no libcurl (that happens at the first request).
 
 local core = require "vllm.core"
-local Client = require "vllm.client"
-local config = require "vllm.config"
-local errors = require "vllm.errors"
 local json = require "vllm.json"
-local media = require "vllm.media"
 
-local vllm = {
-  version = core.version,
-  json = json, null = core.null, array = json.array, raw = json.raw,
-  image = media.image, audio = media.audio, video = media.video, file = media.file,
-}
+local vllm = { version = core.version, json = json, null = core.null, array = json.array, raw = json.raw }
+
+-- Loaded when they are first used, so that `require "vllm"` stays cheap for programs that may never ask anything.
+local MODULE_OF = { image = "vllm.media", audio = "vllm.media", video = "vllm.media", file = "vllm.media" }
+
+setmetatable(vllm, { __index = function(_, name)
+  local module = MODULE_OF[name]
+  if not module then return nil end
+  vllm[name] = require(module)[name]
+  return vllm[name]
+end })
 
 --- Makes a client. Throws on an unknown or ill-typed key, naming it.
 ---@param options table see docs/configuration.md; `model` is required
 ---@return vllm.Client
 function vllm.new(options)
-  return Client._new(config.check(options, 3), nil, 2)
+  local checked = require("vllm.config").check(options, 3)
+  return require("vllm.client")._new(checked, nil, 2)
 end
 
 --- Makes a client from VLLM_MODEL, VLLM_BASE_URL and VLLM_API_KEY.
@@ -27,9 +30,9 @@ end
 ---@return string? message `missing environment variable VLLM_MODEL`, or which one cannot be used and why
 ---@return vllm.Error? err kind `config`
 function vllm.from_env(overrides)
-  local checked, message = config.from_env(overrides, 3)
-  if not checked then return nil, message, errors.new("config", message) end
-  return Client._new(checked, nil, 2)
+  local checked, message = require("vllm.config").from_env(overrides, 3)
+  if not checked then return nil, message, require("vllm.errors").new("config", message) end
+  return require("vllm.client")._new(checked, nil, 2)
 end
 
 --- The five-minute way: asks the server of the environment and waits for the text.
@@ -47,27 +50,31 @@ end
 ---@param options table? limits: max_event_bytes, max_message_bytes, max_tool_calls, max_choices, max_depth; chunks = true for raw chunks
 ---@return vllm.Decoder
 function vllm.decoder(options)
-  return require("vllm.decoder").new(options)
+  local made = require("vllm.decoder").new(options) -- no tail call: errors count the levels
+  return made
 end
 
 --- The server-sent events stage alone: feed(bytes), finish(), next() → data, type, id · false (feed more) · nil (end) · nil, why.
 ---@param options { max_event_bytes: integer?, lenient_end: boolean? }?
+---@return userdata
 function vllm.sse(options)
-  return core.sse(options or {})
+  local made = require("vllm.decoder").sse(options) -- no tail call: errors count the levels
+  return made
 end
 
 --- Answers open tool calls and drops orphan results, so that a transcript that was cut short can be sent again.
 ---@param messages table[]
 ---@return table[] a new list
 function vllm.repair(messages)
-  return require("vllm.repair").repair(messages)
+  local repaired = require("vllm.repair").repair(messages) -- no tail call: errors count the levels
+  return repaired
 end
 
 --- Is this an error value of this module?
 ---@param value any
 ---@return boolean
 function vllm.is_error(value)
-  return errors.is(value)
+  return require("vllm.errors").is(value)
 end
 
 return vllm

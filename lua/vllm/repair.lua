@@ -87,7 +87,8 @@ end
 ---@param messages table[] any forms that requests take; not changed
 ---@return table[] a new list; the messages in it are the same tables, but for the synthetic ones
 function repair.repair(messages)
-  if type(messages) ~= "table" then error("vllm.repair: expected a list of messages, got " .. type(messages), 2) end
+  if type(messages) ~= "table" then error("vllm.repair: expected a list of messages, got " .. type(messages), 3) end
+  if messages.role ~= nil then error("vllm.repair: expected a list of messages, got one message: put it in braces", 3) end
   local out, count = {}, #messages
   local next_round = {} -- of each message with calls: where the next such message stands
   local last_seen = count + 1

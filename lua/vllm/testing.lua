@@ -2,6 +2,8 @@
 -- request builder, the real decoder and real server bytes, in the chunks that vLLM would send.
 
 local core = require "vllm.core"
+local errors = require "vllm.errors"
+local fields = require "vllm.fields"
 
 local testing = {}
 
@@ -17,6 +19,23 @@ local testing = {}
 ---@field status integer? an HTTP error instead, with `body` (string or table) and `headers`
 ---@field bytes string? raw bytes of an event stream instead
 ---@field fail string? the transport fails with this error kind
+---@field detail string? with `fail`: the sentence
+
+local REPLY_KEYS = {
+  text = true, reasoning = true, refusal = true, tool_calls = true, finish_reason = true, usage = true, error = true, cut = true,
+  status = true, body = true, headers = true, bytes = true, fail = true, detail = true,
+}
+
+-- A slip in a script would make a test that passes for another reason.
+local function fault_of(reply)
+  if type(reply) ~= "table" then return "a reply must be a string, a table or a function, got " .. fields.shown(reply) end
+  for _, key in ipairs(fields.sorted_keys(reply)) do
+    if not REPLY_KEYS[key] then return "a reply has no key `" .. tostring(key) .. "`" end
+  end
+  if reply.fail ~= nil and errors.kinds[reply.fail] == nil then
+    return "`fail` must be a kind of error, got " .. fields.shown(reply.fail)
+  end
+end
 
 local function encode(value)
   return assert(core.json_encode(value))
@@ -136,6 +155,15 @@ end
 ---@param options { split: integer? }? split: bytes per read (default: all at once)
 ---@return table transport `transport.requests[i]` = { method, url, headers, text, body (decoded) }
 function testing.transport(replies, options)
+  if type(replies) ~= "table" then error("vllm.testing: replies must be a list, got " .. fields.shown(replies), 2) end
+  local split = options and options.split
+  if split ~= nil and (type(split) ~= "number" or split < 1 or split % 1 ~= 0) then
+    error("vllm.testing: split must be a number of bytes of at least 1, got " .. fields.shown(split), 2)
+  end
+  for i, reply in ipairs(replies) do
+    local why = type(reply) == "table" and fault_of(reply)
+    if why then error(("vllm.testing: reply %d: %s"):format(i, why), 2) end
+  end
   local transport = { name = "testing", options = {}, requests = {} }
   local played = 0
   function transport:open(request)
@@ -150,8 +178,10 @@ function testing.transport(replies, options)
     if reply == nil then
       return nil, { kind = "config", detail = ("vllm.testing: the script has %d replies, and one more was asked for"):format(#replies) }
     end
+    local why = fault_of(reply)
+    if why then return nil, { kind = "config", detail = ("vllm.testing: reply %d: %s"):format(played, why) } end
     if reply.fail then return nil, { kind = reply.fail, detail = reply.detail or "as the script says" } end
-    return answer(reply, played, asked, options and options.split)
+    return answer(reply, played, asked, split)
   end
   return transport
 end

@@ -1,0 +1,157 @@
+-- Wrong arguments: an error that names what is wrong, at the line that made the mistake; and what was given stays as it was.
+local testing = require "vllm.testing"
+local vllm = require "vllm"
+
+local NAN = 0 / 0
+
+-- { a call with a mistake, the sentence }
+local MISUSE = {
+  { function() vllm.new() end, "vllm.new: a table of options is needed, got nil" },
+  { function() vllm.new { model = "m", temperature = NAN } end, "vllm.new: temperature must be a number of at least 0, got nan" },
+  { function() vllm.new { model = "m", [1.5] = 1 } end, "vllm.new: unknown key 1.5: options have names" },
+  { function() vllm.from_env "x" end, 'vllm.from_env: a table of overrides is needed, got "x"' },
+  { function() vllm.from_env { colour = 1 } end, "vllm.from_env: unknown key `colour`; a wire field that is not known here goes into extra_body" },
+  { function() vllm.decoder(5) end, "vllm.decoder: options must be a table, got 5" },
+  { function() vllm.decoder { max_evnt_bytes = 1 } end, "vllm.decoder: unknown option `max_evnt_bytes` (did you mean `max_event_bytes`?)" },
+  { function() vllm.decoder { [1] = 1 } end, "vllm.decoder: unknown option `1`" },
+  { function() vllm.decoder { max_depth = 1e9 } end, "vllm.decoder: max_depth: expected a whole number from 1 to 128" },
+  { function() vllm.decoder { max_event_bytes = NAN } end, "vllm.decoder: max_event_bytes: expected a whole number from 1 to 1099511627776" },
+  { function() vllm.decoder { chunks = 1 } end, "vllm.decoder: chunks: expected a boolean" },
+  { function() vllm.decoder():feed() end, "decoder:feed: a string is needed, got nil" },
+  { function() vllm.decoder():feed(5) end, "decoder:feed: a string is needed, got 5" },
+  { function() vllm.decoder():body {} end, "decoder:body: a string is needed, got a table" },
+  { function() vllm.sse(true) end, "vllm.sse: options must be a table, got true" },
+  { function() vllm.sse { chunks = true } end, "vllm.sse: unknown option `chunks`" },
+  { function() vllm.sse { max_event_bytes = 0 } end, "vllm.sse: max_event_bytes: expected a whole number from 1 to 1099511627776" },
+  { function() vllm.repair() end, "vllm.repair: expected a list of messages, got nil" },
+  { function() vllm.repair { role = "user", content = "x" } end, "vllm.repair: expected a list of messages, got one message: put it in braces" },
+  { function() vllm.array "x" end, "vllm.array: expected a table, got string" },
+  { function() vllm.raw {} end, "vllm.raw: text must be a string, got table" },
+  { function() vllm.image() end, "vllm.image: expected a table, got nil" },
+  { function() vllm.audio { path = "a", url = "b" } end, "vllm.audio: expected exactly one of path, url and bytes" },
+  { function() vllm.video { paths = "a" } end, "vllm.video: unknown key `paths`; did you mean `path`?" },
+  { function() vllm.file { url = "http://h/" } end, "vllm.file: files go by path or bytes; only images, audio and video go by URL" },
+  { function() vllm.json.decode() end, "vllm.json.decode: text must be a string, got nil" },
+  { function() vllm.json.encode(1, { indnt = 1 }) end, "vllm.json.encode: unknown option indnt" },
+  { function() testing.transport() end, "vllm.testing: replies must be a list, got nil" },
+  { function() testing.transport { 5, { txt = "x" } } end, "vllm.testing: reply 2: a reply has no key `txt`" },
+  { function() testing.transport { { fail = "tired" } } end, 'vllm.testing: reply 1: `fail` must be a kind of error, got "tired"' },
+  { function() testing.transport({}, { split = 0 }) end, "vllm.testing: split must be a number of bytes of at least 1, got 0" },
+  { function() testing.transport({}, { split = NAN }) end, "vllm.testing: split must be a number of bytes of at least 1, got nan" },
+}
+
+describe("misuse throws, naming what is wrong, at the caller's line", function()
+  for i, case in ipairs(MISUSE) do
+    it(i .. ": " .. case[2], function()
+      local ok, why = pcall(case[1])
+      assert.is_false(ok)
+      assert.equal(case[2], why:match("misuse_spec%.lua:%d+: (.*)$") or why)
+      assert.truthy(why:find("misuse_spec.lua:", 1, true), why)
+    end)
+  end
+end)
+
+-- A copy with everything in it, tables that occur twice once.
+local function copy(value, seen)
+  if type(value) ~= "table" then return value end
+  if seen[value] then return seen[value] end
+  local out = {}
+  seen[value] = out
+  for key, member in pairs(value) do out[key] = copy(member, seen) end
+  return setmetatable(out, getmetatable(value))
+end
+
+describe("what a user gives is read, never changed:", function()
+  local call = { id = "c1", name = "now", arguments = { zone = "UTC" } }
+  local request = {
+    messages = {
+      "Hi", { role = "user", content = { "look", { type = "image", bytes = "\137PNG\r\n\26\n", mime = "image/png" } }, _note = {} },
+      { role = "assistant", calls = { call }, reasoning = "hm" },
+      { role = "tool", call = call, result = { 1, { two = 2 } } }, { role = "user", text = "so?" },
+    },
+    tools = { { name = "now", parameters = {}, run = function() end } }, tool_choice = "now", stop = { "x" }, logit_bias = { [5] = 1 },
+    stream_options = { continuous_usage_stats = true }, extra_body = { extra = { 1 } }, headers = { ["X-A"] = "b", ["X-B"] = false },
+    strict_alternating_roles = { system = "fold", assistant = "join", first = "filler" }, reasoning_replay = "always",
+  }
+  local options = {
+    timeout = { idle_s = 5 }, limits = { max_depth = 9 }, headers = { ["X-C"] = "d" }, extra_body = { more = 1 }, stop = { "y" },
+    tls = { verify = true },
+  }
+
+  it("a request and the options, by a turn", function()
+    local before_request, before_options = copy(request, {}), copy(options, {})
+    local client = testing.client({ { tool_calls = { { name = "now" } } } }, { headers = options.headers, timeout = options.timeout,
+      limits = options.limits, extra_body = options.extra_body, stop = options.stop })
+    assert(client:turn(request):result())
+    assert(client:with { stop = vllm.null })
+    assert.same(before_request, request)
+    assert.same(before_options, options)
+    assert.is_nil(getmetatable(request.messages) or getmetatable(request.tools) or getmetatable(request.stop))
+  end)
+
+  it("messages, by vllm.repair", function()
+    local broken = { "a", { role = "assistant", calls = { call } }, "b", { role = "tool", tool_call_id = "zz", content = "lost" } }
+    local before = copy(broken, {})
+    vllm.repair(broken)
+    assert.same(before, broken)
+  end)
+
+  it("options, by later changes of the caller's own tables", function()
+    local mine = { "x" }
+    local client = testing.client({ "ok" }, { stop = mine })
+    mine[1] = "changed"
+    assert.truthy(client:body("Hi"):find('"stop":["x"]', 1, true))
+  end)
+end)
+
+describe("a request that is no request gives an error value, and a turn sends nothing:", function()
+  local cyclic = { role = "user" }
+  cyclic.content = { cyclic }
+  local cases = {
+    { { messages = { cyclic } }, "messages[1].content[1].type" },
+    { { messages = { { role = "user", content = { { type = "structured", value = cyclic } } } } }, "messages[1].content[1].value.content[1]" },
+    { { messages = { [1] = "a", [3] = "c" } }, "messages[2]" }, { { messages = { [0] = "a" } }, "messages" },
+    { { messages = { [1e15] = "a" } }, "messages[1]" }, { { messages = { [-1] = "a" } }, "messages" },
+    { { messages = { [0.5] = "a" } }, "messages" }, { { messages = { "a", x = "b" } }, "messages.x" },
+    { { messages = { role = "user", content = "x" } }, "messages" }, { { messages = {} }, "messages" }, { {}, "messages" },
+    { { "Hi" }, "messages" }, { { messages = { { [1] = "x" } } }, "messages[1].role" }, { { messages = { 5 } }, "messages[1]" },
+    { { messages = { { role = "user", content = 5 } } }, "messages[1].content" }, { { messages = { { role = {}, content = "x" } } }, "messages[1].role" },
+    { { messages = "x", temperature = NAN }, "temperature" }, { { messages = "x", max_tokens = -1 }, "max_tokens" },
+    { { messages = "x", max_tokens = 1e300 }, "max_tokens" }, { { messages = "x", n = math.huge }, "n" },
+    { { messages = "x", [{}] = 1 }, "messages" }, { { messages = "x", chat_template_kwargs = { f = print } }, "chat_template_kwargs.f" },
+    { { messages = "x", vllm_xargs = { a = NAN } }, "vllm_xargs.a" },
+  }
+  for i, case in ipairs(cases) do
+    it(i .. ": " .. case[2], function()
+      local client, transport = testing.client { "never" }
+      local turn = client:turn(case[1])
+      local result, message, err = turn:result()
+      assert.is_nil(result)
+      assert.equal("invalid_request", err.kind)
+      assert.equal(case[2], err.param)
+      assert.equal(err.message, message)
+      assert.truthy(message:find(case[2], 1, true) or case[2] == "messages", message)
+      assert.equal(err, turn:error())
+      assert.equal(err, select(3, turn:next()))
+      assert.equal(message, select(2, pcall(turn:events())))
+      assert.equal(0, #transport.requests)
+    end)
+  end
+
+  it("a hundred thousand messages are a request", function()
+    local messages = {}
+    for i = 1, 100000 do messages[i] = { role = i % 2 == 1 and "user" or "assistant", content = "m" .. i } end
+    local client, transport = testing.client { "ok" }
+    assert.equal("ok", client:ask { messages = messages })
+    assert.equal("m100000", transport.requests[1].body.messages[100000].content)
+  end)
+
+  it("a metatable that raises is the caller's error, and the client goes on", function()
+    local bad = setmetatable({}, { __index = function() error("mine", 0) end })
+    local client = testing.client { "ok" }
+    local ok, why = pcall(client.turn, client, { messages = { bad } })
+    assert.is_false(ok)
+    assert.equal("mine", why)
+    assert.equal("ok", client:ask "Hi")
+  end)
+end)
