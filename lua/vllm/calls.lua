@@ -13,6 +13,8 @@ local CALL_KEYS = {
 local FUNCTION_KEYS = { name = true, arguments = true }
 
 --- nil for everything that stands for null (core.null, cjson.null, vim.NIL, ngx.null are all userdata).
+---@param value any
+---@return any
 function calls.value(value)
   if type(value) == "userdata" then return nil end
   return value

@@ -1,0 +1,403 @@
+-- The documents and the code say the same: every name of one is in the other, and every piece of Lua in them runs.
+local config = require "vllm.config"
+local errors = require "vllm.errors"
+local fields = require "vllm.fields"
+local server = require "spec.support.server"
+local testing = require "vllm.testing"
+local vllm = require "vllm"
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+local DOCS = { "README.md", "docs/architecture.md", "docs/configuration.md", "docs/errors.md", "docs/events.md", "docs/requests.md", "docs/turns.md" }
+
+-- The rows of the tables of a document (below a heading), as lists of cells.
+local function rows(text, heading)
+  if heading then text = text:match("\n#+ " .. heading .. "\n(.-)\n#") or text:match("\n#+ " .. heading .. "\n(.*)$") end
+  local list = {}
+  for line in text:gmatch "[^\n]+" do
+    if line:find "^| `" then
+      local cells = {}
+      for cell in (line .. " "):gmatch "|%s*(.-)%s*%f[|%z]" do cells[#cells + 1] = cell end
+      list[#list + 1] = cells
+    end
+  end
+  assert(#list > 0, "no table " .. (heading or ""))
+  return list
+end
+
+-- The set of the `names` in a text.
+local function names(text, set)
+  set = set or {}
+  for name in text:gmatch "`([%w_]+)`" do set[name] = true end
+  return set
+end
+
+local function first_cells(text, heading)
+  local set = {}
+  for _, cells in ipairs(rows(text, heading)) do names(cells[1], set) end
+  return set
+end
+
+local function keys(...)
+  local set = {}
+  for i = 1, select("#", ...) do
+    for key in pairs((select(i, ...))) do set[key] = true end
+  end
+  return set
+end
+
+local function blocks(path)
+  local list = {}
+  for code in read(path):gmatch "```lua\n(.-)```" do list[#list + 1] = code end
+  return list
+end
+
+-- Runs Lua with names of its own; any other global is an error, a bare `messages = {…}` allowed.
+local function run(code, environment)
+  setmetatable(environment, { __index = function(_, name)
+    local value = rawget(_G, name)
+    assert(value ~= nil, "the example uses the unknown name " .. name)
+    return value
+  end })
+  local chunk
+  if rawget(_G, "setfenv") then
+    chunk = assert(loadstring(code)) -- luacheck: ignore
+    setfenv(chunk, environment) -- luacheck: ignore
+  else
+    chunk = assert(load(code, "example", "t", environment)) -- luacheck: ignore
+  end
+  return chunk()
+end
+
+describe("docs/configuration.md", function()
+  local text = read "docs/configuration.md"
+
+  it("has every option and no other", function()
+    local documented = first_cells(text)
+    local own = keys(config.client_only, fields.own)
+    own.model = true
+    own.reasoning_field = nil -- stands beside reasoning_replay
+    assert.truthy(text:find("`reasoning_field`", 1, true))
+    assert.same(own, documented)
+  end)
+
+  it("has every bound with its default, every clock and every member of tls", function()
+    local checked = config.check({ model = "m" }, 2)
+    local UNITS = { [1024] = "KiB", [1048576] = "MiB" }
+    for name, value in pairs(checked.limits) do
+      local shown = tostring(value)
+      for size, unit in pairs(UNITS) do
+        if value % size == 0 and value / size < 1024 and value >= size then shown = ("%d %s"):format(value / size, unit) end
+      end
+      assert.truthy(text:find(("`%s` %s"):format(name, shown), 1, true), name .. " " .. shown)
+    end
+    for name, value in pairs(checked.timeout) do assert.truthy(text:find(("%s = %d"):format(name, value), 1, true), name) end
+    assert.truthy(text:find("total_s", 1, true))
+    for _, name in ipairs { "ca_file", "ca_path", "cert", "key", "verify" } do
+      assert.truthy(text:find("`" .. name .. "`", 1, true), name)
+      assert.has_no.errors(function()
+        vllm.new { model = "m", tls = { cert = "c", [name] = name ~= "verify" and "x" or false } }
+      end)
+    end
+  end)
+
+  it("names only wire fields that are known", function()
+    for name in pairs(names(text:match "Every wire field of vLLM(.-), …")) do assert.truthy(fields.wire[name], name) end
+  end)
+
+  it("says which option a call can have", function()
+    local allowed = names(read("docs/requests.md"):match "what may differ from call to\ncall (%b())")
+    local own = keys(fields.own)
+    own.stream = nil -- the same as streaming
+    assert.same(own, allowed)
+  end)
+end)
+
+describe("docs/errors.md", function()
+  local text = read "docs/errors.md"
+
+  it("has every kind and no other", function()
+    local set = {}
+    for _, cells in ipairs(rows(text)) do set[cells[1]:match "`([%w_]+)`"] = true end
+    assert.same(keys(errors.kinds), set)
+  end)
+
+  it("says whether each is worth another try", function()
+    for _, cells in ipairs(rows(text)) do
+      local kind = cells[1]:match "`([%w_]+)`"
+      assert.equal(errors.kinds[kind], cells[3]:find "^yes" ~= nil, kind)
+    end
+  end)
+
+  it("has the statuses where they belong", function()
+    for _, cells in ipairs(rows(text)) do
+      for status in cells[2]:gmatch "%f[%d](%d%d%d)%f[%D]" do
+        local err = errors.from_status(tonumber(status), {}, "", { url = "", has_key = true, now_unix = 0 })
+        assert.equal(cells[1]:match "`([%w_]+)`", err.kind, status)
+      end
+    end
+  end)
+end)
+
+-- How to come by each kind, over real sockets where the kind is about them.
+describe("every kind of error of docs/errors.md can be had:", function()
+  local running
+  setup(function() running = server.start {} end)
+  teardown(function() running:stop() end)
+
+  local function ask(base_url, options)
+    local all = { model = "m", base_url = base_url }
+    for key, value in pairs(options or {}) do all[key] = value end
+    return select(3, vllm.new(all):ask "Hi")
+  end
+
+  local function scripted(...)
+    return ask(running.url .. running:script { ... })
+  end
+
+  local function answer(status, body)
+    return scripted { "send", ("HTTP/1.1 %d X\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"):format(status, #body, body) }
+  end
+
+  local function played(reply)
+    return select(3, testing.client({ reply }):ask "Hi")
+  end
+
+  local HEAD = "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n"
+  local recipes = {
+    config = function() return ask "http://[:::]/v1" end, -- libcurl refuses the address
+    connect = function() return ask "http://127.0.0.1:1" end,
+    tls = function() return ask((running.url:gsub("^http", "https"))) end,
+    timeout = function() return ask(running.url .. running:script { { "send", HEAD }, "stall" }, { timeout = { total_s = 0.05 } }) end,
+    closed = function() return scripted "drop" end,
+    auth = function() return answer(401, "") end,
+    not_found = function() return answer(404, "") end,
+    invalid_request = function() return played { status = 400 } end,
+    context_length = function() return answer(400, '{"error":{"message":"This model\'s maximum context length is 9 tokens."}}') end,
+    role_order = function() return answer(400, '{"error":{"message":"Conversation roles must alternate user/assistant/..."}}') end,
+    rate_limited = function() return answer(429, "") end,
+    overloaded = function() return answer(503, "") end,
+    server = function() return answer(500, "") end,
+    stream = function() return scripted({ "send", HEAD .. 'data: {"error":"boom"}\n\n' }, "close") end,
+    protocol = function() return answer(302, "") end,
+    truncated = function() return scripted({ "send", HEAD .. 'data: {"choices":[{"delta":{"content":"a"}}]}\n\n' }, "close") end,
+    limit = function() return ask(running.url .. "/v1", { model = "test-model", limits = { max_event_bytes = 1 } }) end,
+    cancelled = function()
+      local turn = testing.client({ "x" }):turn "Hi"
+      turn:cancel()
+      return turn:error()
+    end,
+    no_output = function() return played { text = "" } end,
+    busy = function()
+      local session = testing.client({ "x" }):session()
+      session:turn "Hi"
+      return session:turn("again"):error()
+    end,
+  }
+
+  for kind in pairs(errors.kinds) do
+    it(kind, function()
+      local err = recipes[kind]()
+      assert.equal(kind, err.kind)
+      assert.equal(kind .. ": ", err.message:sub(1, #kind + 2))
+      assert.is_true(vllm.is_error(err))
+    end)
+  end
+end)
+
+describe("docs/events.md", function()
+  local text = read "docs/events.md"
+  local table_text = text:match "^(.-)\n## The result"
+  local WEATHER = { name = "now", parameters = { type = "object", properties = {} } }
+
+  -- Every type of event that the decoder can give, with all its fields.
+  local function every_event()
+    local replies = {
+      { reasoning = "hm hm", text = "one two", refusal = "no", tool_calls = { { name = "now", arguments = { a = 1 } }, { name = "now", arguments = "{" } } },
+      { bytes = 'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"a"},"logprobs":{"content":[{"token":"a","logprob":-1}]},'
+        .. '"token_ids":[5],"finish_reason":"stop","stop_reason":"b"}]}\n\ndata: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,'
+        .. '"total_tokens":3,"prompt_tokens_details":{"cached_tokens":1},"completion_tokens_details":{"reasoning_tokens":1}}}\n\ndata: [DONE]\n\n' },
+    }
+    local client, seen = testing.client(replies, { chunks = true }), {}
+    for _ = 1, 2 do
+      for event in client:turn({ messages = "x", tools = { WEATHER } }):events() do
+        seen[event.type] = seen[event.type] or {}
+        for key in pairs(event) do if key ~= "type" then seen[event.type][key] = true end end
+      end
+    end
+    return seen
+  end
+
+  it("has every type of event with its fields, and no other", function()
+    local documented = {}
+    for _, cells in ipairs(rows(table_text)) do
+      for name in pairs(names(cells[1])) do documented[name] = names(cells[2]) end
+    end
+    assert.same(every_event(), documented)
+  end)
+
+  it("has every field of a result, and no other", function()
+    local result = assert(testing.client({ { reasoning = "r", text = "t", refusal = "no", tool_calls = { { name = "now" } } } }):turn("x"):result())
+    local documented = first_cells(text, "The result")
+    for name in pairs(result) do assert.truthy(documented[name], name) end
+    local sometimes = { stop_reason = true, extra = true }
+    for name in pairs(documented) do assert.truthy(result[name] ~= nil or sometimes[name], name) end
+  end)
+end)
+
+describe("docs/turns.md", function()
+  local text = read "docs/turns.md"
+
+  local function public(class)
+    local set = {}
+    for name, value in pairs(class) do
+      if type(value) == "function" and not name:find "^_" then set[name] = true end
+    end
+    return set
+  end
+
+  local function methods(heading, prefix)
+    local set = {}
+    for _, cells in ipairs(rows(text, heading)) do
+      for name in cells[1]:gmatch("`" .. prefix .. "[:.]([%w_.]+)") do set[name] = true end
+    end
+    return set
+  end
+
+  it("has every method of a client, a turn and a session, and no other", function()
+    assert.same(public(require "vllm.client"), methods("Client", "client"))
+    assert.same(public(require "vllm.turn"), methods("Turn", "turn"))
+    assert.same(public(require "vllm.session"), methods("Session", "session"))
+  end)
+
+  it("has everything that the module has, and no more", function()
+    local documented = methods("The module", "vllm")
+    for name in pairs(vllm) do
+      assert.truthy(documented[name] or name == "json", name)
+    end
+    for name in pairs(documented) do
+      local value = vllm
+      for step in name:gmatch "[^.]+" do value = value[step] end
+      assert(value ~= nil, name)
+    end
+  end)
+
+  it("has every method of the decoder", function()
+    for name in pairs(public(getmetatable(vllm.decoder()).__index)) do
+      assert.truthy(text:match("`vllm%.decoder[^\n]*"):find("`" .. name .. "(", 1, true), name)
+    end
+  end)
+
+  it("runs", function()
+    for _, code in ipairs(blocks "docs/turns.md") do run(code, {}) end
+  end)
+end)
+
+describe("the Lua in", function()
+  it("README.md runs", function()
+    local scripts = {
+      { "Rayleigh scattering.", "There is more." },
+      { { tool_calls = { { name = "get_weather", arguments = { city = "Paris" } } } }, "It is sunny in Paris." },
+    }
+    local list = blocks "README.md"
+    assert.equal(#scripts, #list)
+    local written = {}
+    local environment = {
+      io = { write = function(text) written[#written + 1] = text end }, print = function(text) written[#written + 1] = text .. "\n" end,
+      tools = { { name = "get_weather" } }, run = function(call) return { city = call.input.city, celsius = 18 } end,
+      require = function(name)
+        assert.equal("vllm", name)
+        local own = setmetatable({}, { __index = vllm })
+        function own.new(options)
+          options.transport = testing.transport(scripts[1])
+          return vllm.new(options)
+        end
+        return own
+      end,
+    }
+    run(list[1], environment)
+    assert.equal("Rayleigh scattering.\nThere is more.", table.concat(written))
+    written = {}
+    local client, transport = testing.client(scripts[2])
+    environment.client = client
+    run(list[2], environment)
+    assert.equal("It is sunny in Paris.", table.concat(written))
+    assert.equal('{"celsius":18,"city":"Paris"}', transport.requests[2].body.messages[3].content)
+  end)
+
+  it("docs/requests.md is a list of messages that can be sent", function()
+    local answer = assert(testing.client({ { tool_calls = { { name = "a" }, { name = "b" } } } }):turn("x"):result())
+    local environment = { result = answer, vllm = setmetatable({ image = function(spec)
+      assert.equal("cat.png", spec.path)
+      return vllm.image { bytes = "\137PNG\r\n\26\n" }
+    end }, { __index = vllm }) }
+    local list = blocks "docs/requests.md"
+    assert.equal(1, #list)
+    run(list[1], environment)
+    local client, transport = testing.client { "ok" }
+    assert.equal("ok", client:ask { messages = environment.messages })
+    local sent = transport.requests[1].body.messages
+    assert.equal('{"celsius":18}', sent[#sent - 1].content)
+    assert.equal("Error: no such city", sent[#sent].content)
+  end)
+end)
+
+describe("every document", function()
+  for _, path in ipairs(DOCS) do
+    it(path .. " has links that lead somewhere", function()
+      local folder = path:match "^(.*/)" or ""
+      for target in read(path):gmatch "%]%(([^)#]+)[^)]*%)" do
+        if not target:find "^https?:" then assert(io.open(folder .. target, "rb")):close() end
+      end
+    end)
+
+    it(path .. " names only functions that there are", function()
+      local text = read(path)
+      for name in text:gmatch "`vllm%.([%w_.]+)[({` ]" do
+        local value = vllm
+        for step in name:gmatch "[^.]+" do value = type(value) == "table" and value[step] or nil end
+        assert(value ~= nil or pcall(require, "vllm." .. name), "vllm." .. name)
+      end
+      local classes = { client = require "vllm.client", turn = require "vllm.turn", session = require "vllm.session" }
+      for class, name in text:gmatch "%f[%w](%l+):([%w_]+)[({]" do
+        if classes[class] then assert(classes[class][name], class .. ":" .. name) end
+      end
+    end)
+  end
+
+  it("is named in README.md", function()
+    local text = read "README.md"
+    for _, path in ipairs(DOCS) do assert(path == "README.md" or text:find("(" .. path .. ")", 1, true), path) end
+  end)
+end)
+
+describe("the annotations", function()
+  local SOURCES = {
+    "init", "client", "turn", "session", "decoder", "testing", "json", "media", "errors", "config", "headers", "hints", "url", "spelling", "tools",
+    "repair", "request", "messages", "fields", "exchange", "calls", "excerpt",
+  }
+  local INTERNAL = { Stream = true, FURTHER = true } -- tables that never leave their files
+  for _, name in ipairs(SOURCES) do
+    it("stand above every public function of " .. name .. ".lua, parameter by parameter", function()
+      local comment, documented = {}, 0
+      for line in (read("lua/vllm/" .. name .. ".lua") .. "\n"):gmatch "(.-)\n" do
+        local owner, method, parameters = line:match "^function ([%w]+)[.:]([%w_.]+)%(([^)]*)%)"
+        if owner and not INTERNAL[owner] and not method:find "^_" then
+          local text = table.concat(comment, "\n")
+          assert(text:find("---", 1, true), owner .. "." .. method .. " has no annotation")
+          for parameter in parameters:gmatch "[%w_.]+" do
+            assert(text:find("@param " .. parameter:gsub("%.", "%%.") .. "[ ?]"), ("%s.%s: no @param %s"):format(owner, method, parameter))
+          end
+          documented = documented + 1
+        end
+        if line:find "^%-%-" then comment[#comment + 1] = line else comment = {} end
+      end
+      assert.is_true(documented > 0)
+    end)
+  end
+end)
