@@ -339,7 +339,8 @@ static void writing(void) {
     CHECK_STATUS(vllm_json_write_integer(&buf, INT64_MIN), VLLM_OK);
     CHECK_STATUS(vllm_json_write_real(&buf, 0.7), VLLM_OK);
     CHECK_STATUS(vllm_json_write_string(&buf, "", 0), VLLM_OK);
-    CHECK_BYTES(vllm_buf_view(&buf), "-92233720368547758080.7\"\"");
+    CHECK_STATUS(vllm_json_write_string(&buf, NULL, 0), VLLM_OK);
+    CHECK_BYTES(vllm_buf_view(&buf), "-92233720368547758080.7\"\"\"\"");
     vllm_buf_free(&buf);
 }
 

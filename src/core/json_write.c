@@ -58,7 +58,7 @@ enum vllm_status vllm_json_write_string(struct vllm_buf *out, const char *text, 
         status = vllm_buf_byte(out, '"');
     }
     if (status == VLLM_OK) {
-        status = write_content(out, text, text + len);
+        status = write_content(out, text, len > 0 ? text + len : text); /* an absent text is NULL */
     }
     if (status == VLLM_OK) {
         status = vllm_buf_byte(out, '"');

@@ -59,6 +59,7 @@ static size_t split(const char *text, size_t len, struct parts *out) {
         return 0;
     }
     out->integral = true;
+    out->fraction = p;
     out->fraction_len = 0;
     out->exponent = 0;
     if (p < end && *p == '.') {
