@@ -10,7 +10,6 @@
 
 #include <limits.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #define MAX_METHOD_BYTES 32
@@ -47,7 +46,7 @@ static bool is_control(char c) {
 }
 
 static bool url_is_fine(const char *url) {
-    if (!url || (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0))
+    if (!url || (!curl_strnequal(url, "http://", 7) && !curl_strnequal(url, "https://", 8)))
         return false;
     for (; *url; url++) {
         if (is_control(*url) || *url == ' ' || *url == '\t')
@@ -62,7 +61,7 @@ static bool method_is_fine(const char *method) {
 }
 
 static bool name_is(const char *line, size_t len, const char *name) {
-    return len == strlen(name) && strncasecmp(line, name, len) == 0;
+    return len == strlen(name) && curl_strnequal(line, name, len);
 }
 
 /* "Name: value"; or "Name;", which is libcurl's way to write an empty value. Where the body ends is libcurl's to say: a
@@ -87,7 +86,7 @@ static bool proxy_is_fine(const char *proxy) {
     for (; *proxy; proxy++) {
         if (is_control(*proxy) || *proxy == ' ' || *proxy == '\t')
             return false;
-        if (*proxy == '%' && (proxy[1] == '0' || proxy[1] == '1' || strncasecmp(proxy + 1, "7f", 2) == 0))
+        if (*proxy == '%' && (proxy[1] == '0' || proxy[1] == '1' || curl_strnequal(proxy + 1, "7f", 2)))
             return false;
     }
     return true;
