@@ -250,6 +250,18 @@ describe("docs/events.md", function()
   end)
 end)
 
+describe("docs/events.md, on timing", function()
+  it("has every field, and no other", function()
+    local running = server.start { tls = true }
+    local client = vllm.new { model = "test-model", base_url = running.tls_url .. "/v1", tls = { ca_file = running.ca_file } }
+    local result = assert(client:turn("Hi"):result())
+    running:stop()
+    local given = {}
+    for name in pairs(result.timing) do given[name] = true end
+    assert.same(given, names(read("docs/events.md"):match "| `timing` | (.-) |\n"))
+  end)
+end)
+
 describe("docs/turns.md", function()
   local text = read "docs/turns.md"
 
