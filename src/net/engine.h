@@ -41,7 +41,7 @@ struct vllm_engine_options {
 struct vllm_request_options {
     const char *url; /* http or https only */
     const char *method; /* "POST", "GET", … */
-    const char *const *headers; /* "Name: value" lines, NULL at the end; checked by the caller for CR, LF, NUL */
+    const char *const *headers; /* "Name: value" lines, NULL at the end; not Content-Length, not Transfer-Encoding */
     const char *body; /* copied; NULL: none */
     size_t body_len;
     long connect_timeout_ms; /* 0: none */
