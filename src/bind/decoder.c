@@ -16,12 +16,16 @@
 
 struct decoder {
     struct vllm_turn *turn;
+    bool lending; /* an event or result becomes Lua values: a finalizer that runs meanwhile must leave the turn alone */
 };
 
 static int l_decoder_release(lua_State *L) {
     struct decoder *decoder = luaL_checkudata(L, 1, CLASS);
-    vllm_turn_free(decoder->turn);
-    decoder->turn = NULL;
+    bool is_gc = lua_gettop(L) == 1; /* __close has a second argument */
+    if (is_gc || !decoder->lending) {
+        vllm_turn_free(decoder->turn);
+        decoder->turn = NULL;
+    }
     return 0;
 }
 
@@ -29,7 +33,7 @@ static int l_decoder_release(lua_State *L) {
 #define METATABLE     1
 #define EVENT_STRINGS 2 /* the first of those of `next` */
 
-static struct vllm_turn *check_turn(lua_State *L) {
+static struct decoder *check_decoder(lua_State *L) {
     struct decoder *decoder = lua_touserdata(L, 1);
     if (!decoder || !lua_getmetatable(L, 1) || lua_topointer(L, -1) != lua_topointer(L, lua_upvalueindex(METATABLE))) {
         decoder = luaL_checkudata(L, 1, CLASS); /* raises */
@@ -38,7 +42,14 @@ static struct vllm_turn *check_turn(lua_State *L) {
     if (!decoder->turn) {
         luaL_error(L, "this decoder is closed");
     }
-    return decoder->turn;
+    if (decoder->lending) {
+        luaL_error(L, "this decoder is handing out an event or a result, or lost one for lack of memory");
+    }
+    return decoder;
+}
+
+static struct vllm_turn *check_turn(lua_State *L) {
+    return check_decoder(L)->turn;
 }
 
 static const char *kind_of(enum vllm_status status) {
@@ -113,18 +124,22 @@ static int push_no_event(lua_State *L, const struct vllm_turn *turn, enum vllm_s
 }
 
 static int l_decoder_next(lua_State *L) {
-    struct vllm_turn *turn = check_turn(L);
+    struct decoder *decoder = check_decoder(L);
+    struct vllm_turn *turn = decoder->turn;
     struct vllm_event event;
     enum vllm_status status = vllm_turn_next(turn, &event);
     if (status != VLLM_OK) {
         return push_no_event(L, turn, status);
     }
+    decoder->lending = true;
     bind_push_event(L, &event, turn, EVENT_STRINGS);
+    decoder->lending = false;
     return 1;
 }
 
 static int l_decoder_next_text(lua_State *L) {
-    struct vllm_turn *turn = check_turn(L);
+    struct decoder *decoder = check_decoder(L);
+    struct vllm_turn *turn = decoder->turn;
     struct vllm_event event;
     enum vllm_status status = vllm_turn_next(turn, &event);
     while (status == VLLM_OK && (event.type != VLLM_EVENT_TEXT_DELTA || event.choice != 0)) {
@@ -133,12 +148,17 @@ static int l_decoder_next_text(lua_State *L) {
     if (status != VLLM_OK) {
         return push_no_event(L, turn, status);
     }
+    decoder->lending = true;
     lua_pushlstring(L, event.text.ptr, event.text.len);
+    decoder->lending = false;
     return 1;
 }
 
 static int l_decoder_result(lua_State *L) {
-    bind_push_result(L, check_turn(L));
+    struct decoder *decoder = check_decoder(L);
+    decoder->lending = true;
+    bind_push_result(L, decoder->turn);
+    decoder->lending = false;
     return 1;
 }
 
