@@ -83,6 +83,20 @@ describe("a turn", function()
     assert.equal(expected(WORDS), turn:text())
   end)
 
+  it("whose relay's write raised is whole, and passes nothing on behind the bytes that were lost", function()
+    local client_of_script = testing.client({ WORDS, { text = WORDS } }, { split = 40 })
+    for _, streaming in ipairs { true, false } do
+      local turn, written = client_of_script:turn { messages = "x", streaming = streaming }, 0
+      local function write()
+        written = written + 1
+        if written == 3 then error("disk full", 0) end
+      end
+      assert.same({ false, "disk full" }, { pcall(turn.relay, turn, write) })
+      assert.equal(WORDS, turn:text())
+      assert.equal(3, written)
+    end
+  end)
+
   it("is cancelled from on_event, from each and from relay's write", function()
     local function cancel(_, turn) turn:cancel() end
     local turn = client:with({ on_event = cancel }):turn(WORDS)

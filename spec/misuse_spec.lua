@@ -4,6 +4,10 @@ local vllm = require "vllm"
 
 local NAN = 0 / 0
 
+local function a_client()
+  return (testing.client { "ok" })
+end
+
 -- { a call with a mistake, the sentence }
 local MISUSE = {
   { function() vllm.new() end, "vllm.new: a table of options is needed, got nil" },
@@ -33,6 +37,20 @@ local MISUSE = {
   { function() vllm.file { url = "http://h/" } end, "vllm.file: files go by path or bytes; only images, audio and video go by URL" },
   { function() vllm.json.decode() end, "vllm.json.decode: text must be a string, got nil" },
   { function() vllm.json.encode(1, { indnt = 1 }) end, "vllm.json.encode: unknown option indnt" },
+  { function() a_client():turn() end, "client:turn: a request (table or string) is needed, got nil" },
+  { function() a_client():ask(5) end, "client:ask: a request (table or string) is needed, got number" },
+  { function() a_client():body() end, "client:body: a request (table or string) is needed, got nil" },
+  { function() a_client().turn { messages = "x" } end, "client:turn: a request (table or string) is needed, got nil" },
+  { function() a_client().ask "x" end, "client:ask: a request (table or string) is needed, got nil" },
+  { function() a_client():with(5) end, "client:with: a table of options is needed, got number" },
+  { function() a_client():with { colour = 1 } end, "client:with: unknown key `colour`; a wire field that is not known here goes into extra_body" },
+  { function() a_client():session(5) end, "client:session: a table of options is needed, got 5" },
+  { function() a_client():request("GET", "/x", 5) end, "client:request: body must be a table, a string or nil, got number" },
+  { function() a_client():request("get", "/x") end, "client:request: method must be a word in capitals" },
+  { function() a_client():request("GET", "x") end, "client:request: path must begin with /" },
+  { function() a_client():turn("x"):next "a" end, "turn:next: a number of seconds is needed, got a" },
+  { function() a_client():turn("x"):each() end, "turn:each: a function is needed, got nil" },
+  { function() a_client():turn("x"):relay {} end, "turn:relay: a function is needed, got table" },
   { function() testing.transport() end, "vllm.testing: replies must be a list, got nil" },
   { function() testing.transport { 5, { txt = "x" } } end, "vllm.testing: reply 2: a reply has no key `txt`" },
   { function() testing.transport { { fail = "tired" } } end, 'vllm.testing: reply 1: `fail` must be a kind of error, got "tired"' },

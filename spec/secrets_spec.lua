@@ -14,6 +14,12 @@ local function answer(status, kind, body)
   return ("HTTP/1.1 %d X\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n%s"):format(status, kind, #body, body)
 end
 
+local JSON_ALL = vllm.json.encode(secrets.all):sub(2, -2)
+
+local function echoed(code)
+  return '{"error":{"message":"' .. JSON_ALL .. '","code":' .. code .. ',"type":"' .. KEY .. '","param":"' .. HEADER .. '"}}'
+end
+
 describe("secrets", function()
   local running
 
@@ -47,6 +53,15 @@ describe("secrets", function()
     assert.truthy(request.path:find("?token=" .. QUERY, 1, true))
   end)
 
+  it("stay out of a turn whose answer is being read", function()
+    local path = running:script { { "send", "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n" .. EVENTS:match("^.-\n\n") }, "stall" }
+    local turn = client_for(nil, { base_url = with_user(running.url, PASSWORD) .. path .. "?token=" .. QUERY }):turn(REQUEST)
+    assert(turn:next())
+    assert_clean(turn)
+    turn:cancel()
+    assert_clean(turn)
+  end)
+
   it("of the address reach the server as Basic credentials", function()
     local client = client_for(answer(200, "text/event-stream", EVENTS), { api_key = "" })
     local session = client:session { id = "me" }
@@ -62,6 +77,61 @@ describe("secrets", function()
     local result, message = turn:result()
     assert_clean(client, turn, result, message)
     assert.truthy(running:log("request")[1].headers["proxy-authorization"])
+  end)
+
+  local echoes = {
+    { "a refusal", answer(401, "application/json", echoed(401)), "auth" },
+    { "a bad request", answer(400, "application/json", echoed(400)), "invalid_request" },
+    { "a page", answer(502, "text/html", "<html><title>" .. secrets.all .. "</title></html>"), "overloaded" },
+    { "plain text", answer(500, "text/plain", secrets.all), "server" },
+    { "an error event", answer(200, "text/event-stream", "data: " .. echoed(500) .. "\n\ndata: [DONE]\n\n"), "server" },
+    { "a whole body that is no completion", answer(200, "application/json", '{"message":"' .. JSON_ALL .. '"}'), "protocol" },
+    { "a redirect", "HTTP/1.1 302 X\r\nlocation: http://user:" .. PASSWORD .. "@h/?token=" .. QUERY .. "\r\ncontent-length: 0\r\n\r\n", "protocol" },
+  }
+  for _, case in ipairs(echoes) do
+    it("that a server echoes are blotted out: " .. case[1], function()
+      local turn = client_for(case[2]):turn(REQUEST)
+      local result, message, err = turn:result()
+      assert.is_nil(result)
+      assert.equal(case[3], err.kind)
+      turn.headers = nil -- the answer's own, as the server sent them
+      assert_clean(message, err, turn, turn:error())
+      local raised, why = pcall(function() for _ in turn:events() do end end)
+      assert.is_false(raised)
+      assert_clean(why)
+      assert_clean(select(2, pcall(assert, turn:result())))
+    end)
+  end
+
+  it("that another endpoint echoes are blotted out", function()
+    local client = client_for(nil, { headers = { ["X-Api-Key"] = HEADER, ["X-Call"] = CALL_HEADER } })
+    local path = running:script { { "send", answer(400, "application/json", echoed(400)) } }
+    local reply, message, err = client:request("POST", path, { a = 1 })
+    assert.is_nil(reply)
+    assert_clean(message, err)
+  end)
+
+  it("stay out of failures of the connection", function()
+    local refused = "http://user:" .. PASSWORD .. "@127.0.0.1:1/v1?token=" .. QUERY
+    local cases = {
+      { base_url = refused }, { base_url = (refused:gsub("http", "https")) }, { base_url = (refused:gsub("127.0.0.1", "no.such.host.invalid")) },
+      { base_url = refused, proxy = "http://user:" .. PROXY_PASSWORD .. "@127.0.0.1:1", no_proxy = "nowhere.invalid" },
+      { base_url = refused, proxy = "socks5h://user:" .. PROXY_PASSWORD .. "@127.0.0.1:1", no_proxy = "nowhere.invalid" },
+      { base_url = refused, proxy = "http://user:" .. PROXY_PASSWORD .. "@no such host$.invalid:1" },
+      { base_url = refused, proxy = "http://user:" .. PROXY_PASSWORD .. "@ho$t.invalid:1", no_proxy = "nowhere.invalid" },
+      { base_url = refused, unix_socket = "/nowhere/at/all" },
+    }
+    for i, options in ipairs(cases) do
+      options.model, options.api_key, options.headers = "m", KEY, { ["X-Api-Key"] = HEADER }
+      local made, client = pcall(vllm.new, options)
+      assert_clean(client)
+      if made then
+        local turn = client:turn(REQUEST)
+        local result, message, err = turn:result()
+        assert.is_nil(result, "case " .. i)
+        assert_clean(message, err, turn, client)
+      end
+    end
   end)
 
   it("stay out of the errors of misuse", function()

@@ -63,18 +63,25 @@ function Client:_error_context(address)
   return { url = url.shown(address), has_key = self.config.authorization ~= nil, now_unix = os.time() }
 end
 
-function Client:_scrub(err)
-  local authorization = self.config.authorization
-  return errors.scrub(err, self.config.api_key, authorization and authorization:match(" (.+)$"))
+-- `built`: the request, whose own headers may hold secrets, too.
+function Client:_scrub(err, built)
+  return errors.scrub(err, self.config.secret_texts, built and built.secret_texts)
+end
+
+-- Level 3: the caller of the public function.
+local function check_request(name, request)
+  local kind = type(request)
+  if kind ~= "table" and kind ~= "string" then
+    error(("client:%s: a request (table or string) is needed, got %s"):format(name, kind), 3)
+  end
 end
 
 --- One model call. Sends nothing yet: that happens at the first of open, next, poll, events, text_deltas, each, result, text, relay.
 -- Bad data (an unknown role, a wrong value, …) makes a turn whose every method returns that error, and `turn:error()` has it.
----@param request table|string DESIGN: messages, tools, wire fields; a string is one user message
+---@param request table|string messages, tools, wire fields (docs/requests.md); a string is one user message
 ---@return vllm.Turn
 function Client:turn(request)
-  local kind = type(request)
-  if kind ~= "table" and kind ~= "string" then error("client:turn: a request (table or string) is needed, got " .. kind, 2) end
+  check_request("turn", request)
   local built, message, param = request_builder.build(self.config, request)
   if not built then return Turn._new(self, nil, errors.new("invalid_request", message, { param = param })) end
   return Turn._new(self, built)
@@ -86,6 +93,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err any kind; `no_output` when the answer has no text
 function Client:ask(request)
+  check_request("ask", request)
   return self:turn(request):text()
 end
 
@@ -95,6 +103,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function Client:body(request)
+  check_request("body", request)
   local built, message, param = request_builder.build(self.config, request)
   if not built then return errors.give(errors.new("invalid_request", message, { param = param })) end
   return built.body
@@ -113,7 +122,9 @@ end
 ---@param options { id: string?, messages: table? }?
 ---@return vllm.Session
 function Client:session(options)
-  return require("vllm.session")._new(self, options or {})
+  if options == nil then options = {} end
+  local session = require("vllm.session")._new(self, options) -- no tail call: errors count the levels
+  return session
 end
 
 --- Any other endpoint of the same server.
@@ -128,8 +139,13 @@ function Client:request(method, path, body)
   if type(path) ~= "string" or not path:find("^/") then error("client:request: path must begin with /", 2) end
   if type(body) == "table" then
     local text, message, where = core.json_encode(body, { request = true })
-    if not text then return errors.give(errors.new("invalid_request", message, { param = where })) end
+    if not text then
+      where = where == "" and "body" or "body." .. where
+      return errors.give(errors.new("invalid_request", where .. ": " .. message, { param = where }))
+    end
     body = text
+  elseif body ~= nil and type(body) ~= "string" then
+    error("client:request: body must be a table, a string or nil, got " .. type(body), 2)
   end
   local checked = self.config
   local address, why = checked.root_url(path)
@@ -142,6 +158,10 @@ function Client:request(method, path, body)
   if answer.status < 200 or answer.status > 299 then
     return errors.give(self:_scrub(errors.from_status(answer.status, answer.headers,
       answer.body:sub(1, checked.limits.max_error_bytes), self:_error_context(address))))
+  end
+  if answer.cut then
+    return errors.give(errors.new("limit", ("a bound was reached: the answer is larger than limits.max_event_bytes (%d)")
+      :format(checked.limits.max_event_bytes), { status = answer.status }))
   end
   if (answer.headers["content-type"] or ""):find("json", 1, true) then answer.json = core.json_decode(answer.body) end
   return answer

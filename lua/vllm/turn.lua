@@ -56,7 +56,8 @@ function Turn:_fail(err)
     end
   end
   self:_release(false)
-  self._err = self._client:_scrub(err)
+  self._body, self._whole_body = nil, nil
+  self._err = self._client:_scrub(err, self._built)
   return errors.give(err)
 end
 
@@ -89,6 +90,7 @@ end
 function Turn:_finish(result)
   self:_decode_inputs(result)
   self:_release(true)
+  self._body, self._whole_body = nil, nil
   result.status, result.headers = self.status, self.headers
   result.timing = timing(self)
   result.attempts = { { status = self.status, request_id = self.headers["x-request-id"] } }
@@ -141,13 +143,22 @@ function Turn:_on_head(status, headers)
   return true
 end
 
+-- Hands bytes to the relay's write. A write that raises leaves no tap behind: behind the bytes that it lost nothing is passed on.
+function Turn:_pass_on(bytes)
+  local tap = self._tap
+  if not tap then return true end
+  self._tap = nil
+  if tap(bytes) == false then self:cancel() end
+  if self._err then return errors.give(self._err) end
+  self._tap = tap
+  return true
+end
+
+-- The decoder has the bytes before `write` can raise, so that the turn stays whole.
 function Turn:_on_stream_bytes(bytes)
-  if self._tap and self._tap(bytes) == false then
-    self:cancel()
-    return errors.give(self._err)
-  end
-  if bytes == "" then return true end
   local ok, failure = self._decoder:feed(bytes)
+  local passed, message, err = self:_pass_on(bytes)
+  if not passed then return nil, message, err end
   if not ok then return self:_fail(errors.from_decoder(failure, self._client:_error_context(self._built.url))) end
   return true
 end
@@ -170,11 +181,7 @@ function Turn:_on_body_bytes(bytes)
     self._phase, self._body = looks_like_events(bytes) and "stream" or "body", { bytes }
     if self._phase == "stream" then return self:_on_stream_bytes(bytes) end
   end
-  if self._tap and self._tap(bytes) == false then
-    self:cancel()
-    return errors.give(self._err)
-  end
-  return true
+  return self:_pass_on(bytes)
 end
 
 -- vLLM's 404 for a model names only the one that is missing; the list of those it serves is one small request away.
@@ -219,9 +226,9 @@ function Turn:_on_end()
     elseif not body:find("%S") then
       return self:_fail(errors.new("protocol", "the server answered with status " .. self.status .. " and an empty body"))
     else
-      if phase == "sniff" and self._tap then self._tap(body) end
       ok, failure = self._decoder:body(body)
       self._whole_body = body
+      if phase == "sniff" and not self:_pass_on(body) then return errors.give(self._err) end
     end
   end
   if not ok then return self:_fail(self:_decoder_error(failure)) end
@@ -377,6 +384,9 @@ end
 ---@return string? message with nil: the turn failed
 ---@return vllm.Error? err
 function Turn:next(timeout_s)
+  if timeout_s ~= nil and (type(timeout_s) ~= "number" or timeout_s ~= timeout_s) then
+    error("turn:next: a number of seconds is needed, got " .. tostring(timeout_s), 2)
+  end
   local event, message, err = self:_step(pull_event, timeout_s and core.now() + timeout_s)
   if not event then return event, message, err end
   return self:_deliver(event)
@@ -426,6 +436,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function Turn:each(fn)
+  if type(fn) ~= "function" then error("turn:each: a function is needed, got " .. type(fn), 2) end
   while true do
     local event, message, err = self:next()
     if message then return nil, message, err end

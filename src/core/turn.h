@@ -1,5 +1,5 @@
 /* The decoder of one model turn: bytes of an event stream (or one whole completion) → events and the growing message.
- * Owns the sse, chunk and calls stages. No I/O, no clock. What each event means: the table in DESIGN (docs/events.md). */
+ * Owns the sse, chunk and calls stages. No I/O, no clock. What each event means: docs/events.md. */
 #ifndef VLLM_TURN_H
 #define VLLM_TURN_H
 

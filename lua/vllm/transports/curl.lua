@@ -51,15 +51,20 @@ local function ask(stream, method, deadline)
   end
 end
 
+-- In two steps, each linear in a run of blanks, which `(.-)[ \t]*$` is not.
+local function trimmed(text)
+  return text:match("^[ \t]*(.*)$"):match("^(.*[^ \t])") or ""
+end
+
 -- Header lines → lower-case names; the same name again is joined, a folded line continues the one before (RFC 9110 5.3, RFC 9112 5.2).
 local function parse_headers(raw)
   local headers, last = {}, nil
   for line in raw:gmatch("([^\r\n]+)\r?\n?") do
-    local name, value = line:match("^([^%s:]+)[ \t]*:[ \t]*(.-)[ \t]*$")
+    local name, value = line:match("^([^%s:]+)[ \t]*:(.*)$")
     if line:find("^[ \t]") and last then
-      headers[last] = headers[last] .. " " .. line:match("^[ \t]*(.-)[ \t]*$")
+      headers[last] = headers[last] .. " " .. trimmed(line)
     elseif name then
-      last = name:lower()
+      last, value = name:lower(), trimmed(value)
       headers[last] = headers[last] and headers[last] .. ", " .. value or value
     end
   end
@@ -131,8 +136,8 @@ function Transport:open(request)
   if not engine then return nil, err end
   local opened, status, name = engine:add(request)
   if not opened then return nil, refused(status, name) end
-  -- Kept for the words of an error; without the body and the headers, which may be large or secret.
-  local asked = { url = request.url, unix_socket = request.unix_socket, connect_s = request.connect_s,
+  -- Kept for the words of an error; without the query, the body and the headers, which may be large or secret.
+  local asked = { url = request.url:match("^[^?#]*"), unix_socket = request.unix_socket, connect_s = request.connect_s,
     has_cert = request.tls ~= nil and request.tls.cert ~= nil }
   return setmetatable({ _request = opened, _engine = engine, _curl = self._curl, _asked = asked }, Stream)
 end
