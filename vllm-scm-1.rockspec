@@ -30,6 +30,7 @@ build = {
         "src/bind/json_text.c",
         "src/bind/messages.c",
         "src/bind/sse.c",
+        "src/bind/wait.c",
         "src/core/base64.c",
         "src/core/buf.c",
         "src/core/calls.c",

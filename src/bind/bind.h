@@ -21,6 +21,7 @@ void bind_open_json_text(lua_State *L);
 void bind_open_sse(lua_State *L);
 void bind_open_decoder(lua_State *L);
 void bind_open_messages(lua_State *L);
+void bind_open_wait(lua_State *L);
 
 /* Makes the metatable `name` for userdata: `methods` are its __index, `release` its __gc and __close. */
 static inline void bind_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction release) {

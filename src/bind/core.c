@@ -1,11 +1,6 @@
 /* require "vllm.core": one table with the functions of every part of the core. Holds what they share: the buffer that
  * hangs on a userdata, and the metatables that mark arrays and raw JSON. Needs the C library and nothing else. */
-#define _POSIX_C_SOURCE 199309L
-
 #include "bind.h"
-
-#include <time.h>
-
 #include "version.h"
 
 #define ARRAY_MT "vllm.array_mt"
@@ -38,15 +33,6 @@ void bind_push_raw_mt(lua_State *L) {
     luaL_getmetatable(L, RAW_MT);
 }
 
-static int l_now(lua_State *L) {
-    struct timespec now;
-    if (clock_gettime(CLOCK_MONOTONIC, &now) != 0) {
-        return luaL_error(L, "no monotonic clock");
-    }
-    lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec * 1e-9);
-    return 1;
-}
-
 static void add_constants(lua_State *L) {
     lua_pushliteral(L, VLLM_VERSION);
     lua_setfield(L, -2, "version");
@@ -54,8 +40,6 @@ static void add_constants(lua_State *L) {
     lua_setfield(L, -2, "null");
     bind_push_array_mt(L);
     lua_setfield(L, -2, "array_mt");
-    lua_pushcfunction(L, l_now);
-    lua_setfield(L, -2, "now");
 }
 
 BIND_EXPORT int luaopen_vllm_core(lua_State *L);
@@ -74,5 +58,6 @@ BIND_EXPORT int luaopen_vllm_core(lua_State *L) {
     bind_open_sse(L);
     bind_open_decoder(L);
     bind_open_messages(L);
+    bind_open_wait(L);
     return 1;
 }

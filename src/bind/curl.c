@@ -6,6 +6,8 @@
  *     :step([seconds])                        true · nil, "interrupted" · nil, "forked"; no seconds: waits for ever
  *     :add(options)                           request · nil, "invalid", option · nil, "forked" · nil, "memory"
  *     :ready()                                a request on which something happened · nil
+ *     :alarm([at])                            the descriptor becomes readable then, once; seconds of core.now(); nil: never
+ *     :live()                                 how many requests are not closed, or still drain
  *     :close()                                lets go; requests that are not closed yet keep it alive
  *   request:head()                            status, raw header lines · false (nothing yet) · nil, failure
  *   request:read()                            bytes · false (nothing yet) · nil (end) · nil, failure
@@ -36,6 +38,7 @@
 #define IDLE_AGE_S     4 /* uvicorn closes its side at 5 s, without a word */
 #define MAX_IDLE_AGE_S 86400
 #define MAX_STARTS     10000
+#define MAX_ALARM_NS   ((int64_t)1 << 62) /* later than that is never */
 
 struct engine_box {
     struct vllm_engine *engine;
@@ -321,6 +324,26 @@ static int l_engine_ready(lua_State *L) {
     return 1;
 }
 
+/* Rounded up: who is woken for a deadline finds that it has passed. */
+static int l_engine_alarm(lua_State *L) {
+    struct engine_box *box = check_engine(L);
+    int64_t at_ns = VLLM_ENGINE_NO_ALARM;
+    if (!lua_isnoneornil(L, 2)) {
+        lua_Number at = luaL_checknumber(L, 2) * 1e9;
+        luaL_argcheck(L, at == at, 2, "not a time");
+        if (at < (lua_Number)MAX_ALARM_NS) {
+            at_ns = at > 0 ? (int64_t)at + 1 : 0;
+        }
+    }
+    vllm_engine_alarm(box->engine, at_ns);
+    return 0;
+}
+
+static int l_engine_live(lua_State *L) {
+    bind_push_integer(L, (int64_t)vllm_engine_live(check_engine(L)->engine));
+    return 1;
+}
+
 static void push_weak_table(lua_State *L) {
     lua_newtable(L);
     lua_createtable(L, 0, 1);
@@ -393,6 +416,7 @@ BIND_EXPORT int luaopen_vllm_curl(lua_State *L);
 BIND_EXPORT int luaopen_vllm_curl(lua_State *L) {
     static const luaL_Reg engine_methods[] = {{"fd", l_engine_fd},         {"step", l_engine_step},
                                               {"add", l_engine_add},       {"ready", l_engine_ready},
+                                              {"alarm", l_engine_alarm},   {"live", l_engine_live},
                                               {"close", l_engine_release}, {NULL, NULL}};
     static const luaL_Reg request_methods[] = {{"head", l_request_head},
                                                {"read", l_request_read},
