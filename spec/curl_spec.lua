@@ -438,6 +438,29 @@ describe("vllm.curl", function()
     assert.is_nil(engine:ready())
   end)
 
+  it("an alarm ends a wait, once, and live() counts who is not closed", function()
+    local engine = curl.engine()
+    assert.equal(0, engine:live())
+    local at = core.now() + 0.02
+    engine:alarm(at)
+    while core.now() < at do assert.is_true(engine:step(20)) end
+    assert.is_true(core.now() < at + 15)
+    engine:alarm(-1 / 0)
+    assert.is_true(engine:step(20))
+    for _, far in ipairs { 1 / 0, 1e300, core.now() + 1e6 } do engine:alarm(far) end
+    engine:alarm()
+    local before = core.now()
+    while core.now() < before + 0.02 do engine:step(0.02) end
+    assert.error_matches(function() engine:alarm(0 / 0) end, "not a time", 1, true)
+    local one = assert(engine:add { url = "http://127.0.0.1:1/", method = "GET", proxy = "" })
+    local two = assert(engine:add { url = "http://127.0.0.1:1/", method = "GET", proxy = "" })
+    assert.equal(2, engine:live())
+    one:close()
+    assert.equal(1, engine:live())
+    two:close(true)
+    assert.equal(0, engine:live())
+  end)
+
   it("options of an engine are checked", function()
     assert.error_matches(function() curl.engine { mode = "fork" } end, "invalid option 'fork'", 1, true)
     assert.error_matches(function() curl.engine { max_starts = 0 } end, "max_starts", 1, true)

@@ -6,6 +6,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "../../src/net/signals.h"
 
@@ -73,6 +74,73 @@ static void test_proxy(struct server *server) {
     CHECK(read_request(server, fd, 0));
     CHECK(request_begins(server, "GET /v1 "));
     vllm_request_close(request, false);
+    close(fd);
+}
+
+static bool asks_for_a_step(struct server *server, int timeout_ms) {
+    struct pollfd ready = {vllm_engine_fd(server->engine), POLLIN, 0};
+    return poll(&ready, 1, timeout_ms) == 1;
+}
+
+static int64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void test_alarm(struct server *server) {
+    CHECK(!asks_for_a_step(server, 0));
+    int64_t at = now_ns() + 20000000;
+    vllm_engine_alarm(server->engine, at);
+    CHECK(asks_for_a_step(server, 10000)); /* the descriptor says so, and stays readable until the step */
+    CHECK(now_ns() >= at);
+    CHECK_STATUS(vllm_engine_step(server->engine, 0), VLLM_NET_OK);
+    CHECK(!asks_for_a_step(server, 0)); /* once */
+
+    at = now_ns() + 20000000;
+    vllm_engine_alarm(server->engine, at);
+    while (now_ns() < at) {
+        CHECK_STATUS(vllm_engine_step(server->engine, -1), VLLM_NET_OK); /* a wait without end ends */
+    }
+    vllm_engine_alarm(server->engine, 0); /* long past */
+    CHECK(asks_for_a_step(server, 10000));
+    vllm_engine_alarm(server->engine, VLLM_ENGINE_NO_ALARM);
+    (void)vllm_engine_step(server->engine, 0);
+    vllm_engine_alarm(server->engine, now_ns() + (int64_t)1000000000000);
+    vllm_engine_alarm(server->engine, now_ns() + 1000000); /* the last one counts */
+    CHECK(asks_for_a_step(server, 10000));
+    CHECK_STATUS(vllm_engine_step(server->engine, 0), VLLM_NET_OK);
+}
+
+/* Who still needs the descriptor watched; and that it is readable whenever a step is due. */
+static void test_live(struct server *server) {
+    CHECK(vllm_engine_live(server->engine) == 0);
+    struct vllm_request *first = get(server), *second = get(server);
+    CHECK(asks_for_a_step(server, 1000));
+    CHECK(vllm_engine_live(server->engine) == 2);
+    vllm_request_close(second, false);
+    CHECK(vllm_engine_live(server->engine) == 1);
+    CHECK(asks_for_a_step(server, 1000)); /* the other one is still to start */
+    int fd = server_accept(server);
+    CHECK(read_request(server, fd, 0));
+    send_text(fd, HEAD "Content-Length: 4\r\n\r\nab");
+    CHECK(await_head(server, first, NULL) == 200);
+    vllm_request_close(first, true);
+    CHECK(vllm_engine_live(server->engine) == 1); /* it drains */
+    send_text(fd, "cd");
+    CHECK(asks_for_a_step(server, 10000));
+    for (int i = 0; i < PATIENCE && vllm_engine_live(server->engine) > 0; i++) {
+        (void)vllm_engine_step(server->engine, 5);
+    }
+    CHECK(vllm_engine_live(server->engine) == 0);
+    first = get(server); /* on the same connection */
+    CHECK(read_request(server, fd, 0));
+    send_text(fd, HEAD "Content-Length: 4\r\n\r\nab");
+    CHECK(await_head(server, first, NULL) == 200);
+    vllm_request_close(first, true);
+    CHECK(asks_for_a_step(server, 10000)); /* a drain that nobody ends asks for the step that ends it */
+    vllm_request_close(get(server), false);
+    CHECK(sees_close(server, fd));
     close(fd);
 }
 
@@ -146,7 +214,8 @@ static int in_the_child(struct server *server, struct vllm_request *live, struct
     struct vllm_request_options options = get_options(server);
     struct vllm_request *request = NULL;
     const char *why;
-    if (vllm_engine_fd(server->engine) != -1) return 1;
+    if (vllm_engine_fd(server->engine) != -1 || vllm_engine_live(server->engine) != 0) return 1;
+    vllm_engine_alarm(server->engine, 0); /* must not touch the parent's timer */
     if (vllm_engine_step(server->engine, -1) != VLLM_NET_FORKED) return 2;
     if (vllm_engine_add(server->engine, &options, &request, &why) != VLLM_NET_FORKED || request) return 3;
     vllm_request_close(done, true);
@@ -222,8 +291,8 @@ int main(void) {
     memset(&server, 0, sizeof server);
     server_open(&server);
     void (*const tests[])(struct server *) = {
-        test_unix_socket, test_proxy, test_signal_ends_a_wait,
-        test_sigint_trap, test_fork,  test_descriptors_are_close_on_exec,
+        test_unix_socket,         test_proxy,       test_alarm, test_live,
+        test_signal_ends_a_wait,  test_sigint_trap, test_fork,  test_descriptors_are_close_on_exec,
     };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         tests[i](&server);

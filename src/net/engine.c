@@ -90,9 +90,9 @@ static int on_timer(CURLM *multi, long timeout_ms, void *ud) {
 }
 
 /* The descriptor must become readable when a step is due: for libcurl's clock, for work that waits for the next step,
- * for a drain's end. */
+ * for a drain's end, for the caller's alarm. */
 void vllm_engine_arm(struct vllm_engine *engine) {
-    int64_t due = engine->curl_due_ns;
+    int64_t due = engine->alarm_ns < engine->curl_due_ns ? engine->alarm_ns : engine->curl_due_ns;
     if (!ring_is_empty(&engine->starts) || !ring_is_empty(&engine->resumes)) {
         due = 0;
     } else if (engine->drains > 0) {
@@ -132,6 +132,7 @@ struct vllm_engine *vllm_engine_new(const struct vllm_engine_options *options) {
     engine->max_idle_age_s = options->max_idle_age_s;
     engine->max_starts = options->max_starts ? options->max_starts : MAX_STARTS_DEFAULT;
     engine->curl_due_ns = VLLM_POLLER_NEVER;
+    engine->alarm_ns = VLLM_ENGINE_NO_ALARM;
     vllm_link_init(&engine->starts);
     vllm_link_init(&engine->running);
     vllm_link_init(&engine->resumes);
@@ -254,6 +255,17 @@ struct vllm_request *vllm_engine_ready(struct vllm_engine *engine) {
     return REQUEST_OF(first, ready);
 }
 
+void vllm_engine_alarm(struct vllm_engine *engine, int64_t at_ns) {
+    if (vllm_engine_forked(engine))
+        return; /* the timer is the parent's, too */
+    engine->alarm_ns = at_ns;
+    vllm_engine_arm(engine);
+}
+
+size_t vllm_engine_live(const struct vllm_engine *engine) {
+    return vllm_engine_forked(engine) ? 0 : engine->holds - 1 + engine->drains;
+}
+
 /* A step ----------------------------------------------------------------------------------------------------------- */
 
 /* A multi that refuses to work would leave its requests hanging: they fail instead. */
@@ -346,6 +358,8 @@ static void serve(struct vllm_engine *engine, const struct vllm_poller_event *ev
     }
     end_late_drains(engine, now);
     collect_ends(engine);
+    if (engine->alarm_ns <= now)
+        engine->alarm_ns = VLLM_ENGINE_NO_ALARM;
 }
 
 enum vllm_net_status vllm_engine_step(struct vllm_engine *engine, int timeout_ms) {

@@ -80,6 +80,14 @@ enum vllm_net_status vllm_engine_step(struct vllm_engine *engine, int timeout_ms
 /* The next request on which something happened since it was last returned here; NULL: none. Borrowed. */
 struct vllm_request *vllm_engine_ready(struct vllm_engine *engine);
 
+#define VLLM_ENGINE_NO_ALARM INT64_MAX
+/* The descriptor becomes readable at `at_ns` of CLOCK_MONOTONIC, and a step that waits ends then; in the past: at once.
+ * One alarm, which replaces the last; the step that comes after its time takes it away. VLLM_ENGINE_NO_ALARM: none. */
+void vllm_engine_alarm(struct vllm_engine *engine, int64_t at_ns);
+/* Requests not closed yet, and closed ones that still drain. 0: nobody needs the descriptor watched, but for an alarm.
+ * 0 in a forked child. */
+size_t vllm_engine_live(const struct vllm_engine *engine);
+
 /* Starts a request; all options are copied. On INVALID `why` (constant) names the option. */
 enum vllm_net_status vllm_engine_add(struct vllm_engine *engine, const struct vllm_request_options *options,
                                      struct vllm_request **out, const char **why);

@@ -77,6 +77,7 @@ struct vllm_engine {
     long max_idle_age_s;
     size_t max_starts;
     int64_t curl_due_ns; /* when libcurl wants to be called */
+    int64_t alarm_ns; /* when the caller wants to be woken */
     size_t drains; /* requests in `running` that only drain */
     size_t pool_len;
     struct vllm_link starts, running, resumes, ready, pool;
