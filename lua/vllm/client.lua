@@ -5,6 +5,7 @@ local core = require "vllm.core"
 local config = require "vllm.config"
 local errors = require "vllm.errors"
 local exchange = require "vllm.exchange"
+local gate = require "vllm.gate"
 local request_builder = require "vllm.request"
 local Turn = require "vllm.turn"
 local url = require "vllm.url"
@@ -14,6 +15,10 @@ local url = require "vllm.url"
 local Client = {}
 Client.__index = Client
 Client.__name = "vllm.client"
+
+local SERVED_MODELS_WAIT_S = 2 -- for the list that an unknown model's error names
+local MAX_MODEL_LIST_BYTES = 1024 * 1024
+local MAX_MODELS_NAMED = 20
 
 -- Connection options that a transport may or may not be able to honour.
 local CONNECTION_OPTIONS = { "proxy", "no_proxy", "unix_socket" }
@@ -38,11 +43,13 @@ end
 ---@param checked table of config.check
 ---@param transport table? shared with the client it is derived from
 ---@param level integer? of the error on a misuse
+---@param own_gate vllm.Gate? shared with the client it is derived from
 ---@return vllm.Client
-function Client._new(checked, transport, level)
+function Client._new(checked, transport, level, own_gate)
   transport = transport or checked.transport or require("vllm.transports.curl").new()
   check_transport(transport, checked, (level or 1) + 1)
-  return setmetatable({ config = checked, transport = transport }, Client)
+  if checked.max_concurrent and not own_gate then own_gate = gate.new(checked.max_concurrent) end
+  return setmetatable({ config = checked, transport = transport, _gate = own_gate }, Client)
 end
 
 function Client:_transport_request(method, address, headers, body)
@@ -51,6 +58,7 @@ function Client:_transport_request(method, address, headers, body)
     method = method, url = address, headers = headers, body = body, connect_s = checked.timeout.connect_s,
     unix_socket = checked.unix_socket, proxy = checked.proxy, no_proxy = checked.no_proxy, tls = checked.tls,
     max_buffer_bytes = checked.limits.max_buffer_bytes, max_header_bytes = checked.limits.max_header_bytes,
+    host = checked.host, interrupt = checked.interrupt ~= nil,
   }
 end
 
@@ -66,6 +74,19 @@ end
 -- `built`: the request, whose own headers may hold secrets, too.
 function Client:_scrub(err, built)
   return errors.scrub(err, self.config.secret_texts, built and built.secret_texts)
+end
+
+-- vLLM's 404 for a model names only the one that is missing; the list of those it serves is one small request away.
+function Client:_served_models()
+  local request = self:_transport_request("GET", self.config.root_url "/v1/models", self:_headers())
+  local answer = exchange.run(self.transport, request, MAX_MODEL_LIST_BYTES, core.now() + SERVED_MODELS_WAIT_S)
+  local models = answer and answer.status == 200 and core.json_decode(answer.body, { drop_nulls = true })
+  if type(models) ~= "table" or type(models.data) ~= "table" then return nil end
+  local names = {}
+  for _, model in ipairs(models.data) do
+    if type(model) == "table" and type(model.id) == "string" and #names < MAX_MODELS_NAMED then names[#names + 1] = model.id end
+  end
+  return names
 end
 
 -- Level 3: the caller of the public function.
@@ -109,13 +130,14 @@ function Client:body(request)
   return built.body
 end
 
---- A client with some options changed, on the same pool of connections.
+--- A client with some options changed, on the same pool of connections; both count for the same max_concurrent, unless it is among them.
 ---@param options table as for vllm.new
 ---@return vllm.Client
 function Client:with(options)
   if type(options) ~= "table" then error("client:with: a table of options is needed, got " .. type(options), 2) end
   local merged = config.merge(self.config, options, 3)
-  return Client._new(merged, options.transport and merged.transport or self.transport, 2)
+  local shared_gate = options.max_concurrent == nil and self._gate or nil
+  return Client._new(merged, options.transport and merged.transport or self.transport, 2, shared_gate)
 end
 
 --- A session: a transcript that turns grow.

@@ -4,6 +4,7 @@
 
 local fields = require "vllm.fields"
 local headers = require "vllm.headers"
+local hosts = require "vllm.hosts"
 local spelling = require "vllm.spelling"
 local tools = require "vllm.tools"
 local url = require "vllm.url"
@@ -31,6 +32,8 @@ local url = require "vllm.url"
 ---@field on_event (fun(event: table))?
 ---@field decode (fun(text: string): any)? for tool arguments
 ---@field interrupt "cancel"|nil Ctrl-C cancels the turn that is being waited for
+---@field host string|vllm.Host|nil who waits: a name such as "luv", "block" for none, or a host; default: the one in charge at each wait
+---@field max_concurrent integer? turns of this client that are open at once, 1 to 1048576; further ones wait in a queue
 ---@field provider_name string?
 
 local config = {}
@@ -72,6 +75,8 @@ local FUNCTION = { "a function", function(value) return type(value) == "function
 local PATH = { "a non-empty path without control characters", is_clean }
 local SECONDS = { ("seconds (0.001 to %d), or false for no limit"):format(MAX_SECONDS), is_seconds }
 local STRING = { "a string", function(value) return type(value) == "string" end }
+local COUNT = limit_to(MOST_COUNT)
+local HOST = { "a table or the name of a host", function(value) return type(value) == "string" or is_table(value) end }
 local LABEL = { "a non-empty string without control characters", is_clean }
 
 -- Tables with known keys of their own: name → key → check.
@@ -81,7 +86,7 @@ local GROUPS = {
   limits = {},
 }
 for name in pairs(DEFAULT_LIMITS) do GROUPS.limits[name] = limit_to(MOST_BYTES) end
-GROUPS.limits.max_tool_calls, GROUPS.limits.max_choices = limit_to(MOST_COUNT), limit_to(MOST_COUNT)
+GROUPS.limits.max_tool_calls, GROUPS.limits.max_choices = COUNT, COUNT
 GROUPS.limits.max_depth = limit_to(MOST_DEPTH)
 
 --- Options of a client that a single call cannot change.
@@ -92,6 +97,7 @@ config.client_only = {
   limits = { "a table of bounds such as max_event_bytes", is_table },
   transport = { "a table with a function `open`", function(value) return is_table(value) and type(value.open) == "function" end },
   on_event = FUNCTION, decode = FUNCTION, provider_name = LABEL,
+  host = HOST, max_concurrent = COUNT,
   interrupt = { '"cancel"', function(value) return value == "cancel" end },
 }
 
@@ -135,6 +141,14 @@ end
 function FURTHER.headers(value)
   local list, why = headers.check(value)
   return not list and why or nil
+end
+
+function FURTHER.host(value)
+  if type(value) == "table" then
+    local why = hosts.fault(value)
+    return why and "host: " .. why
+  end
+  return not hosts.is_known(value) and ("host: %s is no host; known are %s"):format(fields.shown(value), hosts.names()) or nil
 end
 
 function FURTHER.tools(value)
@@ -222,7 +236,7 @@ end
 local function fresh(options)
   local out = without_nulls(options)
   for key, value in pairs(out) do
-    if key ~= "transport" then out[key] = copy(value, {}) end
+    if key ~= "transport" and key ~= "host" then out[key] = copy(value, {}) end
     if GROUPS[key] and type(value) == "table" then out[key] = without_nulls(value) end
   end
   return out
@@ -273,6 +287,7 @@ end
 local function build(options)
   local endpoint = url.endpoint(options.base_url or DEFAULT_BASE_URL)
   local built = pick(options, { transport = 1, on_event = 1, decode = 1, provider_name = 1, interrupt = 1, no_proxy = 1,
+    host = 1, max_concurrent = 1,
     unix_socket = 1, tls = 1,
     reasoning_replay = 1, reasoning_field = 1, extra_body = 1, chunks = 1 })
   built.model, built.root_url = options.model, root_url_of(endpoint.root)

@@ -7,7 +7,10 @@ local json = require "vllm.json"
 local vllm = { version = core.version, json = json, null = core.null, array = json.array, raw = json.raw }
 
 -- Loaded when they are first used, so that `require "vllm"` stays cheap for programs that may never ask anything.
-local MODULE_OF = { image = "vllm.media", audio = "vllm.media", video = "vllm.media", file = "vllm.media" }
+local MODULE_OF = {
+  image = "vllm.media", audio = "vllm.media", video = "vllm.media", file = "vllm.media",
+  run = "vllm.tasks", spawn = "vllm.tasks", sleep = "vllm.tasks", map = "vllm.tasks", host = "vllm.hosts",
+}
 
 setmetatable(vllm, { __index = function(_, name)
   local module = MODULE_OF[name]

@@ -6,8 +6,8 @@
 
 local core = require "vllm.core"
 local errors = require "vllm.errors"
-local exchange = require "vllm.exchange"
 local hints = require "vllm.hints"
+local hosts = require "vllm.hosts"
 
 ---@class vllm.Turn
 ---@field status integer? HTTP status, once the head is in
@@ -16,9 +16,6 @@ local Turn = {}
 Turn.__index = Turn
 Turn.__name = "vllm.turn"
 
-local SERVED_MODELS_WAIT_S = 2 -- for the list that an unknown model's error names
-local MAX_MODEL_LIST_BYTES = 1024 * 1024
-local MAX_MODELS_NAMED = 20
 local SNIFF_BYTES = 64
 
 --- Made by client:turn; sends nothing. `built` is what request.build returned, or nil with `err` for a turn born failed.
@@ -33,6 +30,12 @@ function Turn._new(client, built, err)
 end
 
 -- Failing and ending -----------------------------------------------------------------------------------------------
+
+-- The turn is over: its place in the client's max_concurrent is free.
+function Turn:_leave()
+  local gate = self._client._gate
+  if gate then gate:leave(self) end
+end
 
 function Turn:_release(drain)
   local stream = self._stream
@@ -58,6 +61,7 @@ function Turn:_fail(err)
   self:_release(false)
   self._body, self._whole_body = nil, nil
   self._err = self._client:_scrub(err, self._built)
+  self:_leave()
   return errors.give(err)
 end
 
@@ -96,17 +100,40 @@ function Turn:_finish(result)
   result.attempts = { { status = self.status, request_id = self.headers["x-request-id"] } }
   result.hints = hints.of(result, self._built.asked)
   self._result, self._phase = result, "ended"
+  self:_leave()
   if self._on_result then self._on_result(result) end
 end
 
 -- Bytes ------------------------------------------------------------------------------------------------------------
 
+local function earlier(a, b)
+  if a and b then return a < b and a or b end
+  return a or b
+end
+
+-- Phase new → queued, which only a client with max_concurrent knows.
+function Turn:_begin()
+  local total_s = self._client.config.timeout.total_s
+  self._began_at = core.now()
+  self._total_deadline = total_s and self._began_at + total_s
+  self._phase = "queued"
+  return true
+end
+
+function Turn:_enter(limit)
+  local gate = self._client._gate
+  if not gate then return self:_send() end
+  local entered, failure = gate:enter(self, self._client.config.host, earlier(limit, self._total_deadline))
+  if self._err then return errors.give(self._err) end
+  if entered then return self:_send() end
+  if failure then return self:_fail(errors.from_transport(failure)) end
+  return self:_on_silence(0, core.now())
+end
+
 function Turn:_send()
   local client, built = self._client, self._built
   local config = client.config
-  self._began_at = core.now()
   self._silence_left_s = self._first_event_s
-  self._total_deadline = config.timeout.total_s and self._began_at + config.timeout.total_s
   local limits = config.limits
   self._decoder = core.decoder {
     max_event_bytes = limits.max_event_bytes, max_message_bytes = limits.max_message_bytes, max_tool_calls = limits.max_tool_calls,
@@ -184,26 +211,11 @@ function Turn:_on_body_bytes(bytes)
   return self:_pass_on(bytes)
 end
 
--- vLLM's 404 for a model names only the one that is missing; the list of those it serves is one small request away.
-function Turn:_served_models(body)
-  if not body:find("model", 1, true) then return nil end
-  local client = self._client
-  local request = client:_transport_request("GET", client.config.root_url "/v1/models", client:_headers())
-  local answer = exchange.run(client.transport, request, MAX_MODEL_LIST_BYTES, core.now() + SERVED_MODELS_WAIT_S)
-  local models = answer and answer.status == 200 and core.json_decode(answer.body, { drop_nulls = true })
-  if type(models) ~= "table" or type(models.data) ~= "table" then return nil end
-  local names = {}
-  for _, model in ipairs(models.data) do
-    if type(model) == "table" and type(model.id) == "string" and #names < MAX_MODELS_NAMED then names[#names + 1] = model.id end
-  end
-  return names
-end
-
 function Turn:_on_error_body(cut)
   local body = table.concat(self._body):sub(1, self._client.config.limits.max_error_bytes)
   local context = self._client:_error_context(self._built.url)
   self:_release(not cut)
-  if self.status == 404 then context.served = self:_served_models(body) end
+  if self.status == 404 and body:find("model", 1, true) then context.served = self._client:_served_models() end
   local err = errors.from_status(self.status, self.headers, body, context)
   err.body_cut = cut or nil
   return self:_fail(err)
@@ -267,11 +279,6 @@ end
 
 -- Clocks -----------------------------------------------------------------------------------------------------------
 
-local function earlier(a, b)
-  if a and b then return a < b and a or b end
-  return a or b
-end
-
 -- What came resets the silence: before the answer's start only that start does; afterwards any event, but no comment.
 function Turn:_heard()
   local _, events, _, _, started = self._decoder:state()
@@ -295,14 +302,36 @@ function Turn:_on_silence(waited_s, now)
   else
     return false
   end
-  local bytes, events = self._decoder:state()
+  local bytes, events = 0, 0
+  if self._decoder then bytes, events = self._decoder:state() end
   local detail = ("timeout.%s: %g s passed; %d bytes and %d events had come"):format(which, limit_s, bytes, events)
   return self:_fail(errors.new("timeout", detail, { clock = which, limit_s = limit_s, status = self.status }))
 end
 
+local MAIN = {} -- stands for the main thread, where coroutine.running() has no value before Lua 5.2
+
+-- One coroutine at a time waits for a turn. One that died while it waited waits no more.
+function Turn:_claim()
+  local here, other = coroutine.running() or MAIN, self._waiter
+  if other and other ~= here and (other == MAIN or coroutine.status(other) ~= "dead") then return false end
+  self._waiter = here
+  return true
+end
+
 -- Asks the transport once. true: something happened · false: `limit` passed · nil, message, err.
 function Turn:_fill(limit)
-  if self._phase == "new" then return self:_send() end
+  if self._phase == "new" then return self:_begin() end
+  if not self:_claim() then
+    if limit and limit <= core.now() then return false end
+    return errors.give(errors.new("busy", "another coroutine waits for this turn"))
+  end
+  local filled, message, err
+  if self._phase == "queued" then filled, message, err = self:_enter(limit) else filled, message, err = self:_ask(limit) end
+  self._waiter = nil
+  return filled, message, err
+end
+
+function Turn:_ask(limit)
   self:_heard()
   local asked_at = core.now()
   local deadline = earlier(earlier(limit, self._total_deadline), self._silence_left_s and asked_at + self._silence_left_s)
@@ -312,11 +341,11 @@ function Turn:_fill(limit)
   else
     got, more = self._stream:read(deadline)
   end
+  if self._err then return errors.give(self._err) end -- cancelled from elsewhere meanwhile
   if self._interrupt and self._interrupt:caught() then
     self:cancel()
     return errors.give(self._err)
   end
-  if self._err then return errors.give(self._err) end -- cancelled from elsewhere meanwhile
   if got == false then
     local now = core.now()
     return self:_on_silence(now - asked_at, now)
@@ -345,7 +374,7 @@ function Turn:_step(pull, limit)
     if self._err then return errors.give(self._err) end
     if self._phase == "ended" then return nil end
     if self._decoder then
-      local got, failure = pull(self._decoder)
+      local got, failure = pull(self)
       if got then
         if not self._first_delta_at then self:_heard() end
         return got
@@ -362,8 +391,26 @@ function Turn:_step(pull, limit)
   end
 end
 
-local function pull_event(decoder) return decoder:next() end
-local function pull_text(decoder) return decoder:next_text() end
+local function pull_event(turn)
+  local peeked = turn._peeked
+  if peeked then
+    turn._peeked = nil
+    return peeked
+  end
+  return turn._decoder:next()
+end
+
+local function pull_text(turn)
+  local peeked = turn._peeked
+  turn._peeked = nil
+  if peeked and peeked.type == "text_delta" and peeked.choice == 0 then return peeked.text end
+  return turn._decoder:next_text()
+end
+
+-- Waits until `poll` has something to say.
+function Turn:_await_event()
+  if not self._peeked then self._peeked = self:_step(pull_event) or nil end
+end
 
 --- Waits for the response head. `turn.status` and `turn.headers` are set; a status that is not 2xx is an error.
 ---@return true?
@@ -400,9 +447,21 @@ function Turn:poll()
   return self:next(0)
 end
 
+-- Lua 5.1 calls an iterator through C, so what it waits for cannot suspend the coroutine.
+local FOR_CANNOT_WAIT = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
+
+local function check_for(turn, name)
+  if not FOR_CANNOT_WAIT then return end
+  local host, token = hosts.here(turn._client.config.host)
+  if token == nil then return end
+  error(("turn:%s: Lua 5.1 cannot wait inside `for … in` in a coroutine (%s); use turn:each(fn), or turn:next() in a while loop")
+    :format(name, host.name), 3)
+end
+
 --- An iterator over all events; a failure raises its message, and `turn:error()` has the object. Leaving the loop cancels nothing.
 ---@return fun(): table?
 function Turn:events()
+  check_for(self, "events")
   return function()
     local event, message = self:next()
     if message then error(message, 0) end
@@ -413,6 +472,7 @@ end
 --- An iterator over the text of choice 0 as it comes; cheaper than events(). Raises as events() does.
 ---@return fun(): string?
 function Turn:text_deltas()
+  check_for(self, "text_deltas")
   if self._client.config.on_event then
     return function()
       while true do
@@ -446,6 +506,24 @@ function Turn:each(fn)
       return errors.give(self._err)
     end
   end
+end
+
+--- The callback form, for Neovim and the like: returns at once, and a task of the host in charge does the waiting.
+---@param on_event (fun(event: table): boolean?)? called with every event; false cancels the turn. What it raises is reported by the
+---  host and cancels the turn
+---@param on_done fun(result: table?, message: string?, err: vllm.Error?) called exactly once
+---@return vllm.Turn self
+function Turn:start(on_event, on_done)
+  require("vllm.callbacks").start(self, on_event, on_done)
+  return self
+end
+
+--- Calls `fn` once, soon, when `poll` has something to say: an event, the end, an error. The base for any other way of waiting.
+---@param fn fun()
+---@return vllm.Turn self
+function Turn:on_ready(fn)
+  require("vllm.callbacks").on_ready(self, fn)
+  return self
 end
 
 --- Waits for the end. May be called any number of times.

@@ -1,9 +1,8 @@
---- The transport over libcurl, for plain Lua: waits block in the engine's step. libcurl is loaded at the first request.
+--- The transport over libcurl; reactor.lua waits for it, in whatever host there is. libcurl is loaded at the first request.
 
 local core = require "vllm.core"
 local curl_errors = require "vllm.transports.curl_errors"
-
-local MAX_WAIT_S = 1 -- between two looks: a signal that comes just before a wait begins is late by this much at the most
+local reactor = require "vllm.transports.reactor"
 
 ---@class vllm.transports.curl
 ---@field name string
@@ -21,18 +20,7 @@ Transport.__index = Transport
 local Stream = {}
 Stream.__index = Stream
 
-local FORKED = "this client belongs to another process: make a client of its own after the fork"
-local INTERRUPTED = "interrupted by Ctrl-C"
-
 -- Streams ----------------------------------------------------------------------------------------------------------
-
--- One wait, of `seconds` at the most. true: look again; nil, err.
-local function wait(stream, seconds)
-  local ok, why = stream._engine:step(seconds)
-  if why == "forked" then return nil, { kind = "config", detail = FORKED } end
-  if not ok and stream._curl.sigint_pending() then return nil, { kind = "cancelled", detail = INTERRUPTED } end
-  return true -- another signal: the host's own handler ran, or runs as soon as we are back in Lua
-end
 
 -- Asks the request until it has an answer: false at the deadline; nil, err. A deadline that has passed still gets what is due.
 local function ask(stream, method, deadline)
@@ -44,9 +32,8 @@ local function ask(stream, method, deadline)
     if got == nil and more then return nil, curl_errors.of(more, stream._asked) end
     if got ~= false then return got, more end
     if late then return false end
-    local left = deadline and deadline - core.now() or MAX_WAIT_S
-    late = left <= 0
-    local ok, err = wait(stream, late and 0 or math.min(left, MAX_WAIT_S))
+    late = deadline ~= nil and deadline <= core.now()
+    local ok, err = stream._reactor:wait(stream, deadline)
     if not ok then return nil, err end
   end
 end
@@ -105,58 +92,96 @@ function Stream:close(drain)
   if not request then return end
   self._info, self._request = request:info(), nil
   request:close(drain and true or false)
+  self._reactor:on_closed(self, request)
 end
 
 -- The transport ----------------------------------------------------------------------------------------------------
 
-local function engine_of(transport)
-  if not transport._engine then
+local transports_curl = {
+  ---@type "inline"|"thread"|nil of engines made from now on; nil: a thread in Neovim, where TLS must not hold up the editor, else inline
+  default_mode = nil,
+}
+
+local function default_mode()
+  local vim = rawget(_G, "vim")
+  return transports_curl.default_mode or (type(vim) == "table" and (vim.loop or vim.uv)) and "thread" or "inline"
+end
+
+local shared = setmetatable({}, { __mode = "v" }) -- mode → the reactor of all clients of this Lua state
+
+-- libcurl keeps connections apart that differ in host, TLS or proxy, so one pool, and one descriptor, serves all clients.
+local function new_reactor(curl, settings)
+  local mode = settings.mode or default_mode()
+  if next(settings) then
+    local own = { mode = mode }
+    for name, value in pairs(settings) do own[name] = value end
+    return reactor.new(curl, own)
+  end
+  local found = shared[mode]
+  if found and not found:is_forked() then return found end
+  local made, why = reactor.new(curl, { mode = mode })
+  shared[mode] = made
+  return made, why
+end
+
+local function reactor_of(transport)
+  if not transport._reactor then
     local found, curl = pcall(require, "vllm.curl")
     if not found then return nil, { kind = "config", detail = "libcurl cannot be loaded: " .. tostring(curl) } end
-    local engine, why = curl.engine(transport._settings)
-    if not engine then return nil, { kind = "limit", detail = why } end
-    transport._curl, transport._engine = curl, engine
+    local made, why = new_reactor(curl, transport._settings)
+    if not made then return nil, { kind = "limit", detail = why } end
+    transport._curl, transport._reactor = curl, made
   end
-  return transport._engine
+  return transport._reactor
 end
 
 local function refused(status, name)
-  if status == "forked" then return { kind = "config", detail = FORKED } end
+  if status == "forked" then return { kind = "config", detail = reactor.FORKED.detail } end
   if status == "memory" then return { kind = "limit", detail = "out of memory" } end
   return { kind = "config", detail = "libcurl cannot honour `" .. tostring(name) .. "` as it was given" }
 end
 
+-- What the engine takes: all but what is about the waiting.
+local function options_of(request)
+  local options = {}
+  for name, value in pairs(request) do options[name] = value end
+  options.host, options.interrupt = nil, nil
+  return options
+end
+
 --- Starts a request; never waits.
 ---@param request { url: string, method: string, headers: { [1]: string, [2]: string }[]?, body: string?, connect_s: number?,
----  unix_socket: string?, proxy: string?, no_proxy: string?, tls: table?, max_buffer_bytes: integer?, max_header_bytes: integer? }
+---  unix_socket: string?, proxy: string?, no_proxy: string?, tls: table?, max_buffer_bytes: integer?, max_header_bytes: integer?,
+---  host: string|vllm.Host|nil, interrupt: boolean? }
 ---@return vllm.transports.curl.Stream?
 ---@return table? err { kind, detail }: config, limit
 function Transport:open(request)
-  local engine, err = engine_of(self)
-  if not engine then return nil, err end
-  local opened, status, name = engine:add(request)
-  if not opened then return nil, refused(status, name) end
+  local own, err = reactor_of(self)
+  if not own then return nil, err end
   -- Kept for the words of an error; without the query, the body and the headers, which may be large or secret.
   local asked = { url = request.url:match("^[^?#]*"), unix_socket = request.unix_socket, connect_s = request.connect_s,
     has_cert = request.tls ~= nil and request.tls.cert ~= nil }
-  return setmetatable({ _request = opened, _engine = engine, _curl = self._curl, _asked = asked }, Stream)
+  local stream = setmetatable({ _reactor = own, _asked = asked, _host_wanted = request.host, _interruptible = request.interrupt }, Stream)
+  local opened, status, name = own:add(options_of(request), stream)
+  if not opened then return nil, refused(status, name) end
+  stream._request = opened
+  return stream
 end
 
 --- Makes Ctrl-C end a wait of this transport instead of the program, until the trap is released or collected. Process-wide, counted.
 ---@return { caught: (fun(self): boolean), release: fun(self) }? trap `caught`: since the last time; `release` may be called again
 ---@return table? err { kind, detail }
 function Transport:interrupt()
-  local engine, err = engine_of(self)
-  if not engine then return nil, err end
+  local own, err = reactor_of(self)
+  if not own then return nil, err end
   local trap, why = self._curl.sigint_trap()
   if not trap then return nil, { kind = "config", detail = why } end
   return trap
 end
 
-local transports_curl = {}
-
---- A transport with an engine, and so a pool of connections, of its own. Opens no descriptor before its first request.
----@param settings { max_idle_age_s: integer?, max_starts: integer? }? of the engine
+--- A transport. Without settings it shares one engine, and so one pool of connections, with the others of this Lua state. Opens no
+--- descriptor before its first request.
+---@param settings { mode: "inline"|"thread"|nil, max_idle_age_s: integer?, max_starts: integer? }? of an engine of its own
 ---@return vllm.transports.curl
 function transports_curl.new(settings)
   return setmetatable({ _settings = settings or {} }, Transport)

@@ -1,0 +1,147 @@
+--- Hosts: who waits. A host is an event loop that the program lives in; this chooses the one in charge at a wait.
+-- The contract of a host is in docs/architecture.md; each file of this folder is one. Choosing loads only the host that is there.
+
+---@class vllm.Host
+---@field name string
+---@field running fun(): boolean is this host in charge here? Cheap, and loads nothing
+---@field current fun(): any token of the running coroutine, the same as long as it lives; nil: it cannot be suspended here
+---@field park fun(token: any, seconds: number?): boolean suspends the running coroutine; true: woken, perhaps for no reason;
+---  false: the time is over
+---@field wake fun(token: any) lets a parked coroutine go on soon, never within this call; nothing if it is not parked
+---@field spawn fun(fn: fun(), failed: (fun(value: any, traceback: string))?) runs fn in a coroutine of its own, now or soon; what it
+---  raises goes to `failed`, else to `report`
+---@field report fun(message: string) shows an error that nobody can catch
+---@field watch (fun(source: vllm.HostSource): vllm.HostWatcher)? where there are descriptors
+---@field block (fun(is_ready: (fun(): boolean), seconds: number?): boolean)? waits where `current` gives nil, or raises with what to do
+---  instead
+
+---@class vllm.HostSource
+---@field fd integer
+---@field on_readable fun() called on the Lua thread whenever fd can be read
+---@field wait fun(seconds: number?) waits for fd and does what on_readable does; for a host that has nothing else to wait for
+
+---@class vllm.HostWatcher
+---@field close fun(self)
+---@field hold fun(self, yes: boolean) does it keep the host's loop alive? At first it does
+
+local hosts = {}
+
+local function global(name, member)
+  local value = rawget(_G, name)
+  return type(value) == "table" and value[member] ~= nil
+end
+
+-- In the order of choice. Is the host's program or library there at all?
+local BUILT_IN = {
+  { "scheduler", function() return package.loaded["vllm.hosts.scheduler"] end },
+  { "nginx", function() return global("ngx", "get_phase") end },
+  { "neovim", function() return global("vim", "loop") or global("vim", "uv") end },
+  { "cqueues", function() return package.loaded.cqueues end },
+  { "copas", function() return package.loaded.copas end },
+  { "luv", function() return package.loaded.luv end },
+}
+local IS_BUILT_IN = { block = true }
+for _, entry in ipairs(BUILT_IN) do IS_BUILT_IN[entry[1]] = true end
+
+local MEMBERS = { "running", "current", "park", "wake", "spawn", "report" }
+local registered = {} -- in the order of registration, and by name
+
+local loaded = {}
+
+local function load_built_in(name)
+  local host = loaded[name]
+  if not host then
+    host = require("vllm.hosts." .. name)
+    loaded[name] = host
+  end
+  return host
+end
+
+local function in_charge()
+  for i = 1, #BUILT_IN - 1 do
+    local entry = BUILT_IN[i]
+    if entry[2]() then
+      local host = load_built_in(entry[1])
+      if host.running() then return host end
+    end
+  end
+  for _, host in ipairs(registered) do
+    if host.running() then return host end
+  end
+  local luv = BUILT_IN[#BUILT_IN] -- last: loaded by many who do not run its loop
+  if luv[2]() then
+    local host = load_built_in(luv[1])
+    if host.running() then return host end
+  end
+end
+
+--- The host that would wait here, and the token of the running coroutine in it.
+---@param wanted string|vllm.Host|nil the configured host; nil: the one in charge
+---@return vllm.Host? host nil: none, so a wait blocks the thread
+---@return any token nil: the host cannot suspend what runs here
+function hosts.here(wanted)
+  if wanted == "block" then return nil end
+  local host
+  if type(wanted) == "string" then
+    host = registered[wanted] or load_built_in(wanted)
+  else
+    host = wanted or in_charge()
+  end
+  if not host or not host.running() then return nil end
+  return host, host.current()
+end
+
+--- Makes a host known; it is asked after the built-in ones (but before luv) and can be named in `host = …`.
+---@param name string
+---@param host vllm.Host
+function hosts.register(name, host)
+  if type(name) ~= "string" or name == "" then error("vllm.host.register: a name is needed", 2) end
+  if IS_BUILT_IN[name] then error("vllm.host.register: `" .. name .. "` is a host already", 2) end
+  local why = hosts.fault(host)
+  if why then error("vllm.host.register: " .. why, 2) end
+  for i, other in ipairs(registered) do
+    if other == registered[name] then table.remove(registered, i) break end
+  end
+  registered[#registered + 1], registered[name] = host, host
+end
+
+--- Why a value is no host, or nil.
+---@param host any
+---@return string?
+function hosts.fault(host)
+  if type(host) ~= "table" then return "a host is a table of functions, got " .. type(host) end
+  for _, name in ipairs(MEMBERS) do
+    if type(host[name]) ~= "function" then return "the host has no function `" .. name .. "`" end
+  end
+end
+
+--- Is this the name of a host?
+---@param name any
+---@return boolean
+function hosts.is_known(name)
+  return IS_BUILT_IN[name] or registered[name] ~= nil
+end
+
+--- Was the task cancelled in which this runs? Asked after each wait. tasks.lua, once loaded, knows.
+---@return boolean
+function hosts.cancelled()
+  return false
+end
+
+--- Names of all hosts, for messages.
+---@return string
+function hosts.names()
+  local names = { "block" }
+  for _, entry in ipairs(BUILT_IN) do names[#names + 1] = entry[1] end
+  for _, host in ipairs(registered) do
+    for name, other in pairs(registered) do
+      if other == host and type(name) == "string" then names[#names + 1] = name end
+    end
+  end
+  return table.concat(names, ", ")
+end
+
+--- What users see of this: `vllm.host`.
+hosts.host = { register = hosts.register }
+
+return hosts

@@ -1,0 +1,206 @@
+--- One engine's readiness, shared by all the streams that wait on it, in whatever host each of them waits.
+--
+-- A host watches the engine's one descriptor. When it can be read, one step does the work that is due, and the streams that something
+-- happened to are woken. Deadlines are the engine's, too: its alarm is set to the earliest, and not set back when that stream goes on
+-- early, so that a stream's usual event costs no timer. A stream here is a table of the curl transport; the fields that begin with
+-- `_wait` are ours.
+
+local core = require "vllm.core"
+local hosts = require "vllm.hosts"
+
+local MAX_BLOCK_S = 1 -- between two looks: a signal that comes just before a wait begins is late by this much at the most
+
+---@class vllm.transports.Reactor
+local Reactor = {}
+Reactor.__index = Reactor
+
+local FORKED = { kind = "config", detail = "this client belongs to another process: make a client of its own after the fork" }
+local INTERRUPTED = { kind = "cancelled", detail = "interrupted by Ctrl-C" }
+local TASK_CANCELLED = { kind = "cancelled", detail = "the task was cancelled" }
+
+local function copy(failure)
+  return { kind = failure.kind, detail = failure.detail }
+end
+
+-- Waking -----------------------------------------------------------------------------------------------------------
+
+local function wake(stream)
+  stream._wait_is_over = true
+  local token = stream._wait_token
+  if token ~= nil then stream._wait_host.wake(token) end
+end
+
+-- The alarm rang: wakes the late, and sets it to the earliest of the others.
+function Reactor:_on_alarm(now)
+  local earliest
+  for _, stream in pairs(self._streams) do
+    local deadline = stream._wait_token ~= nil and stream._wait_deadline
+    if deadline and deadline <= now then
+      wake(stream)
+    elseif deadline and (not earliest or deadline < earliest) then
+      earliest = deadline
+    end
+  end
+  self._alarm_at = earliest
+  self._engine:alarm(earliest)
+end
+
+function Reactor:_dispatch()
+  local engine, streams = self._engine, self._streams
+  local request = engine:ready()
+  while request do
+    local stream = streams[request]
+    if stream then wake(stream) end
+    request = engine:ready()
+  end
+  if self._alarm_at then
+    local now = core.now()
+    if now >= self._alarm_at then self:_on_alarm(now) end
+  end
+  if engine:live() == 0 then self:_unwatch() end
+end
+
+-- Ctrl-C under a trap: the streams whose turns asked for it.
+function Reactor:_on_interrupt()
+  if not self._curl.sigint_pending() then return false end
+  for _, stream in pairs(self._streams) do
+    if stream._interruptible and stream._wait_token ~= nil then
+      stream._wait_interrupted = true
+      wake(stream)
+    end
+  end
+  return true
+end
+
+-- Watching ---------------------------------------------------------------------------------------------------------
+
+function Reactor:_watcher(host)
+  local watcher = self._watchers[host]
+  if watcher then return watcher end
+  local engine = self._engine
+  watcher = host.watch {
+    fd = engine:fd(),
+    on_readable = function()
+      engine:step(0)
+      self:_dispatch()
+    end,
+    wait = function(seconds)
+      local ok = engine:step(seconds)
+      if not ok then self:_on_interrupt() end
+      self:_dispatch()
+    end,
+  }
+  self._watchers[host] = watcher
+  return watcher
+end
+
+function Reactor:_unwatch()
+  for host, watcher in pairs(self._watchers) do
+    self._watchers[host], self._holds[host] = nil, nil
+    watcher:close()
+  end
+end
+
+-- A waiting stream keeps its host's loop alive; one that nobody waits for does not.
+function Reactor:_hold(host, watcher, change)
+  local held = self._holds[host] or 0
+  local holds = held + change
+  self._holds[host] = holds
+  if held == 0 or holds == 0 then watcher:hold(holds > 0) end
+end
+
+-- Waiting ----------------------------------------------------------------------------------------------------------
+
+function Reactor:_set_alarm(deadline)
+  if self._alarm_at and self._alarm_at <= deadline then return end
+  self._alarm_at = deadline
+  self._engine:alarm(deadline)
+end
+
+function Reactor:_park(stream, host, token, deadline)
+  local watcher = self:_watcher(host)
+  if deadline then self:_set_alarm(deadline) end
+  stream._wait_host, stream._wait_token, stream._wait_deadline = host, token, deadline
+  self:_hold(host, watcher, 1)
+  host.park(token)
+  if self._watchers[host] == watcher then self:_hold(host, watcher, -1) end
+  stream._wait_token = nil
+  if stream._wait_interrupted then
+    stream._wait_interrupted = nil
+    return nil, copy(INTERRUPTED)
+  end
+  if hosts.cancelled() then return nil, copy(TASK_CANCELLED) end
+  return true
+end
+
+-- The thread waits in the engine. Others who are parked are served meanwhile, as far as waking them goes.
+function Reactor:_step(seconds)
+  local ok, why = self._engine:step(seconds)
+  if why == "forked" then return nil, copy(FORKED) end
+  self:_dispatch()
+  if not ok and self._curl.sigint_pending() then return nil, copy(INTERRUPTED) end
+  return true -- another signal: the host's own handler ran, or runs as soon as we are back in Lua
+end
+
+--- Waits until something happened to the stream, once, until `deadline` at the most. May return early.
+---@param stream table
+---@param deadline number? absolute, seconds of core.now()
+---@return true?
+---@return table? failure { kind, detail }: config (a forked child), cancelled
+function Reactor:wait(stream, deadline)
+  local seconds = deadline and deadline - core.now()
+  if seconds and seconds <= 0 then return self:_step(0) end
+  local host, token = hosts.here(stream._host_wanted)
+  if host and not self._engine:fd() then return nil, copy(FORKED) end
+  if token ~= nil and host.watch then return self:_park(stream, host, token, deadline) end
+  if host and host.block then
+    self:_watcher(host)
+    stream._wait_is_over = false
+    host.block(function() return stream._wait_is_over end, seconds)
+    return true
+  end
+  return self:_step(math.min(seconds or MAX_BLOCK_S, MAX_BLOCK_S))
+end
+
+--- Starts a request.
+---@param options table as engine:add takes it
+---@param stream table
+---@return userdata? request
+---@return string? status forked, memory, invalid
+---@return string? name the option at fault
+function Reactor:add(options, stream)
+  local request, status, name = self._engine:add(options)
+  if request then self._streams[request] = stream end
+  return request, status, name
+end
+
+--- The stream's request was closed: whoever waits for it goes on.
+---@param stream table
+---@param request userdata
+function Reactor:on_closed(stream, request)
+  self._streams[request] = nil
+  wake(stream)
+  if self._engine:live() == 0 then self:_unwatch() end
+end
+
+--- Is this engine another process's, after a fork?
+---@return boolean
+function Reactor:is_forked()
+  return self._engine:fd() == nil
+end
+
+local reactor = { FORKED = FORKED }
+
+--- A reactor around a new engine.
+---@param curl table vllm.curl
+---@param settings table as curl.engine takes it
+---@return vllm.transports.Reactor?
+---@return string? message
+function reactor.new(curl, settings)
+  local engine, why = curl.engine(settings)
+  if not engine then return nil, why end
+  return setmetatable({ _curl = curl, _engine = engine, _streams = setmetatable({}, { __mode = "kv" }), _watchers = {}, _holds = {} },
+    Reactor)
+end
+
+return reactor
