@@ -18,9 +18,11 @@ else
 MODULE_FLAGS = -shared
 endif
 
-CORE := $(shell $(LUA) scripts/sources.lua vllm.core)
-CURL := $(shell $(LUA) scripts/sources.lua vllm.curl)
-LUA_MODULES := $(shell $(LUA) scripts/sources.lua --lua)
+# Reads the rockspec: any Lua will do, Neovim's own, too.
+SOURCES := $(or $(firstword $(foreach l,$(LUA) luajit lua lua5.1,$(shell command -v $l))),nvim -l) scripts/sources.lua
+CORE := $(shell $(SOURCES) vllm.core)
+CURL := $(shell $(SOURCES) vllm.curl)
+LUA_MODULES := $(shell $(SOURCES) --lua)
 SERVER := $(wildcard spec/support/server/*.c)
 CTESTS := $(basename $(notdir $(wildcard spec/c/*_test.c)))
 FUZZERS := $(basename $(notdir $(wildcard fuzz/*_fuzz.c)))
@@ -36,7 +38,7 @@ run_lua = LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$(1)/?.
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all demo test check spec ctest asan valgrind lint warnings style layers sources format fuzz bench rock test-vllm fresh clean FORCE
+.PHONY: help all nvim demo test check spec ctest asan valgrind lint warnings style layers sources format fuzz bench rock test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -93,6 +95,14 @@ build/test-server-sanitized: $(SERVER) $(wildcard spec/support/server/*.h)
 	$(Q)$(CC) -std=c99 $(SANITIZE) $(SERVER) -lssl -lcrypto -o $@
 
 -include $(shell find build -name '*.d' 2>/dev/null)
+
+# Neovim finds C modules beside the Lua files in its runtimepath. The rename leaves the old file to an editor that has it open.
+nvim: WERROR =
+nvim: lua/vllm/core.so lua/vllm/curl.so ## the modules for Neovim, into lua/vllm: this directory is a plugin then
+
+lua/vllm/%.so: build/luajit/vllm/%.so
+	@echo "  $@"
+	$(Q)cp $< $@.new && mv $@.new $@
 
 # Trying and testing ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,177 @@
+--- What the hosts over libuv have in common: coroutines that wait, timers, descriptors. neovim.lua and luv.lua say where a coroutine
+-- may go on.
+--
+-- A coroutine is its own token. What is woken stands in one queue, and one call of `soon` serves all of it, so that a batch of events
+-- costs one visit to the editor. The queue is shared with a loop that was entered again (`block`), so that nothing stands behind it.
+
+local core = require "vllm.core"
+
+local libuv = {}
+
+---@class vllm.libuv.Options
+---@field name string
+---@field uv table luv
+---@field soon fun(fn: fun()) calls fn soon, where coroutines may go on; never within this call
+---@field report fun(message: string)
+---@field slice_s number? how long coroutines may go on at a stretch; nil: until all have
+---@field later fun(fn: fun())? as soon, after the loop had a turn; for those that the slice left
+
+local Watcher = {}
+Watcher.__index = Watcher
+
+function Watcher:close()
+  if self.poll:is_closing() then return end
+  self.poll:stop()
+  self.poll:close()
+end
+
+function Watcher:hold(yes)
+  if self.poll:is_closing() then return end
+  if yes then self.poll:ref() else self.poll:unref() end
+end
+
+-- The coroutines of one host ------------------------------------------------------------------------------------------
+
+---@class vllm.libuv.Queue
+local Queue = {}
+Queue.__index = Queue
+
+local function new_queue(options)
+  return setmetatable({
+    _soon = options.soon, _later = options.later, _slice_s = options.slice_s, _report = options.report, _uv = options.uv,
+    _parked = {}, -- coroutine → its timer, or true. Strong: often nobody else holds a coroutine that waits
+    _reasons = {}, -- coroutine that stands in the line → what its park returns
+    _failed_of = setmetatable({}, { __mode = "k" }), -- coroutine → who hears what it raises
+    _line = {}, _first = 1, _last = 0, _armed = false, _active = nil, -- the coroutine that we resumed
+  }, Queue)
+end
+
+function Queue:_arm(how)
+  if self._armed or self._first > self._last then return end
+  self._armed = true
+  self._on_soon = self._on_soon or function() self:_serve() end
+  how(self._on_soon)
+end
+
+function Queue:_add(co, reason)
+  self._last = self._last + 1
+  self._line[self._last], self._reasons[co] = co, reason
+  self:_arm(self._soon)
+end
+
+local function close_timer(timer)
+  if timer ~= true and not timer:is_closing() then timer:close() end
+end
+
+function Queue:_resume(co)
+  local reason = self._reasons[co]
+  if reason == nil then return end -- somebody else resumed it meanwhile
+  self._reasons[co] = nil
+  local outer = self._active
+  self._active = co
+  local ok, value = coroutine.resume(co, reason)
+  self._active = outer
+  if ok then return end
+  local failed, traceback = self._failed_of[co], debug.traceback(co)
+  if failed then return failed(value, traceback) end
+  self._report(tostring(value) .. "\n" .. traceback)
+end
+
+-- Those that stand in the line now, as long as the slice lasts. What a report raises is raised at the end: the others go on.
+function Queue:_serve()
+  self._armed = false
+  local stop, ends_at = self._last, self._slice_s and core.now() + self._slice_s
+  local problem
+  while self._first <= math.min(stop, self._last) and not (ends_at and core.now() > ends_at) do
+    local co = self._line[self._first]
+    self._line[self._first], self._first = nil, self._first + 1
+    local ok, why = pcall(self._resume, self, co)
+    problem = problem or not ok and why or nil
+  end
+  if self._first > self._last then self._first, self._last = 1, 0 end
+  self:_arm(self._later or self._soon)
+  if problem then error(problem, 0) end
+end
+
+function Queue:_start_timer(co, seconds)
+  local timer = self._uv.new_timer()
+  self._uv.update_time() -- timers count from the loop's time, which stands still while Lua runs
+  timer:start(math.ceil(math.max(seconds, 0) * 1000), 0, function()
+    timer:close()
+    if self._parked[co] ~= timer then return end
+    self._parked[co] = nil
+    self:_add(co, false)
+  end)
+  return timer
+end
+
+function Queue:park(co, seconds)
+  local timer = seconds and self:_start_timer(co, seconds) or true
+  self._parked[co] = timer
+  local reason = coroutine.yield()
+  if self._parked[co] == timer then -- resumed by somebody else
+    self._parked[co] = nil
+    close_timer(timer)
+  end
+  self._reasons[co] = nil
+  return reason ~= false
+end
+
+function Queue:wake(co)
+  local timer = self._parked[co]
+  if not timer then return end
+  self._parked[co] = nil
+  close_timer(timer)
+  self:_add(co, true)
+end
+
+function Queue:spawn(fn, failed)
+  local co = coroutine.create(fn)
+  self._failed_of[co] = failed
+  self:_add(co, true)
+end
+
+-- A coroutine that one of ours resumed may be a generator: its yield would reach the one that consumes it, not the loop.
+function Queue:current()
+  local co, is_main = coroutine.running()
+  if not co or is_main or self._active and self._active ~= co then return nil end
+  return co
+end
+
+-- Runs `wait`, which turns the loop, in the name of nobody: what it resumes is not inside the coroutine that waits.
+function Queue:inside_loop(wait)
+  local outer = self._active
+  self._active = nil
+  self:_arm(self._soon)
+  local ok, value = pcall(wait)
+  self._active = outer
+  if not ok then error(value, 0) end
+  return value
+end
+
+--- A host without `running` and `block`.
+---@param options vllm.libuv.Options
+---@return table host
+---@return vllm.libuv.Queue queue
+function libuv.new(options)
+  local queue, uv = new_queue(options), options.uv
+  local host = { name = options.name, report = options.report }
+
+  function host.current() return queue:current() end
+
+  function host.park(co, seconds) return queue:park(co, seconds) end
+
+  function host.wake(co) queue:wake(co) end
+
+  function host.spawn(fn, failed) queue:spawn(fn, failed) end
+
+  function host.watch(source)
+    local poll = assert(uv.new_poll(source.fd))
+    poll:start("r", function() source.on_readable() end)
+    return setmetatable({ poll = poll }, Watcher)
+  end
+
+  return host, queue
+end
+
+return libuv

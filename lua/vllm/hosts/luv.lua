@@ -1,0 +1,62 @@
+--- The host that is luv in plain Lua: coroutines go on in the callbacks of uv.run().
+--
+-- A coroutine may begin to wait before uv.run(), too. The main thread, outside of uv.run(), turns the loop while it waits, so that the
+-- coroutines go on meanwhile; inside a callback it cannot, since a loop does not run within itself.
+
+local core = require "vllm.core"
+local libuv = require "vllm.hosts.libuv"
+local uv = require "luv"
+
+local LONGEST_S = 0.25 -- between two looks at what a signal wanted, which libuv sleeps through
+
+-- An idle handle is called at the loop's next turn, which does not wait then.
+local function soon(fn)
+  local idle = uv.new_idle()
+  idle:start(function()
+    idle:close()
+    fn()
+  end)
+end
+
+local luv, queue = libuv.new {
+  name = "luv", uv = uv, soon = soon,
+  report = function(message) error(message, 0) end, -- luv prints it and ends the program, as with any error in a callback
+}
+
+--- Whether the loop runs is not asked: coroutines may begin to wait before it does.
+function luv.running()
+  return package.loaded.luv ~= nil
+end
+
+local IN_CALLBACK = "vllm: a wait in a luv callback would block the loop: wait in a coroutine, or use turn:start"
+
+-- Turns the loop once, for a while at the most.
+local function turn_the_loop(timer, seconds)
+  uv.update_time()
+  timer:start(math.ceil(seconds * 1000), 0, function() end)
+  uv.run("once")
+  timer:stop()
+end
+
+--- Turns the loop until `is_ready()`.
+---@param is_ready fun(): boolean
+---@param seconds number?
+---@return boolean ready
+function luv.block(is_ready, seconds)
+  if uv.loop_mode() then error(IN_CALLBACK, 0) end
+  local ends_at = seconds and core.now() + seconds
+  local timer = uv.new_timer()
+  local ok, ready = pcall(queue.inside_loop, queue, function()
+    while not is_ready() do
+      local left = ends_at and ends_at - core.now() or LONGEST_S
+      if left <= 0 then return false end
+      turn_the_loop(timer, math.min(left, LONGEST_S))
+    end
+    return true
+  end)
+  timer:close()
+  if not ok then error(ready, 0) end
+  return ready
+end
+
+return luv

@@ -1,0 +1,96 @@
+--- The host that is Neovim: coroutines go on in vim.schedule, where all of vim.api may be used, and the editor works meanwhile.
+--
+-- The engine's descriptor is served in a libuv callback, where vim.api is forbidden (:help api-fast) and nothing of the user's runs. All
+-- coroutines of one wake go on in one scheduled call, a slice at a time. On the main thread a wait is vim.wait, as in vim.system():wait().
+
+local libuv = require "vllm.hosts.libuv"
+
+local vim = rawget(_G, "vim")
+local uv = vim.uv or vim.loop
+
+local SLICE_S = 0.005 -- of coroutines, between two looks at the keyboard
+local LONGEST_MS = 2 ^ 31 - 1
+local INTERRUPTED = -2 -- of vim.wait
+
+local preload -- the thread that brings libcurl into memory, while it does
+
+local function soon(fn)
+  if preload then preload.then_call = fn else vim.schedule(fn) end
+end
+
+local neovim, queue = libuv.new {
+  name = "neovim", uv = uv, soon = soon, slice_s = SLICE_S,
+  later = function(fn) vim.defer_fn(fn, 0) end,
+  report = function(message)
+    vim.schedule(function() vim.notify(message, vim.log.levels.ERROR) end)
+  end,
+}
+
+--- In a thread of uv.new_thread there is no vim.schedule.
+function neovim.running()
+  return not (vim.is_thread and vim.is_thread())
+end
+
+local IN_FAST_EVENT = "vllm: a wait in a fast event would freeze the editor: call vim.schedule first, or use turn:start or a coroutine"
+
+--- Runs the editor's loop until `is_ready()`. Ctrl-C ends it.
+---@param is_ready fun(): boolean
+---@param seconds number?
+---@return boolean ready
+---@return string? why "interrupted"
+function neovim.block(is_ready, seconds)
+  if vim.in_fast_event() then error(IN_FAST_EVENT, 0) end
+  local limit_ms = math.min(math.ceil(math.max(seconds or math.huge, 0) * 1000), LONGEST_MS)
+  local why
+  local ready = queue:inside_loop(function()
+    local done, reason = vim.wait(limit_ms, is_ready)
+    why = reason
+    return done
+  end)
+  return ready == true, why == INTERRUPTED and "interrupted" or nil
+end
+
+-- libcurl -------------------------------------------------------------------------------------------------------------
+
+-- Runs in a thread: maps the module and the libraries that it needs (curl.so keeps itself in memory once it was opened).
+local function open_module(path, symbol, done)
+  local open = package.loadlib(path, symbol)
+  if open then pcall(open) end
+  done:send()
+end
+
+local function path_of(name)
+  local search = rawget(package, "searchpath") -- LuaJIT has it, Lua 5.1 has not
+  local file = search and search(name, package.cpath)
+  return file or vim.api.nvim_get_runtime_file("lua/" .. name:gsub("%.", "/") .. ".so", false)[1]
+end
+
+local function start_preload(path, symbol)
+  local done
+  done = uv.new_async(function()
+    local waiting = preload.then_call
+    done:close()
+    preload.thread:join()
+    preload = nil
+    if waiting then vim.schedule(waiting) end
+  end)
+  preload = {}
+  local ok, thread = pcall(uv.new_thread, open_module, path, symbol, done)
+  if ok and thread then
+    preload.thread = thread
+  else
+    preload = nil
+    done:close()
+  end
+end
+
+--- Loads a C module in a thread, since libcurl and what it needs take 7 to 15 ms, which one sees while typing. What is spawned
+--- meanwhile starts after that. Without success nothing is lost: require does it all.
+---@param name string
+function neovim.preload(name)
+  if preload or package.loaded[name] or vim.in_fast_event() or not neovim.running() then return end
+  local path = path_of(name)
+  if path then start_preload(path, "luaopen_" .. name:gsub("%.", "_")) end
+end
+
+return neovim
