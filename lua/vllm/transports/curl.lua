@@ -158,12 +158,12 @@ end
 function Transport:open(request)
   local own, err = reactor_of(self)
   if not own then return nil, err end
-  -- Kept for the words of an error; without the query, the body and the headers, which may be large or secret.
-  local asked = { url = request.url:match("^[^?#]*"), unix_socket = request.unix_socket, connect_s = request.connect_s,
-    has_cert = request.tls ~= nil and request.tls.cert ~= nil }
-  local stream = setmetatable({ _reactor = own, _asked = asked, _host_wanted = request.host, _interruptible = request.interrupt }, Stream)
+  local stream = setmetatable({ _reactor = own, _host_wanted = request.host, _interruptible = request.interrupt }, Stream)
   local opened, status, name = own:add(options_of(request), stream)
   if not opened then return nil, refused(status, name) end
+  -- Kept for the words of an error; without the query, the body and the headers, which may be large or secret.
+  stream._asked = { url = request.url:match("^[^?#]*"), unix_socket = request.unix_socket, connect_s = request.connect_s,
+    has_cert = request.tls ~= nil and request.tls.cert ~= nil }
   stream._request = opened
   return stream
 end
