@@ -15,18 +15,18 @@ local function host_of(name, turn, level)
   return host
 end
 
--- Calls a function of the user's; what it raises comes back with its traceback.
+-- Calls what may run a function of the user's, but never waits: true and its first value, or false and the error with its traceback.
 local function call(fn, a, b, c)
-  local ok, value = xpcall(function() return fn(a, b, c) end, debug.traceback)
-  return ok, value
+  return xpcall(function() return fn(a, b, c) end, debug.traceback)
 end
 
+-- Gives every event to on_event. What that raises, or the client's own on_event, cancels the turn and is returned.
 local function drive(turn, on_event)
   while true do
-    local event = turn:next()
-    if not event then return end
-    local ok, value = true, nil
-    if on_event then ok, value = call(on_event, event) end
+    turn:_await_event()
+    local ok, value = call(turn.next, turn)
+    if ok and not value then return end
+    if ok and on_event then ok, value = call(on_event, value) end
     if not ok or value == false then
       turn:cancel()
       return not ok and value or nil
@@ -44,9 +44,9 @@ function callbacks.start(turn, on_event, on_done)
   local host = host_of("start", turn, 3)
   tasks.spawn_in(host, function()
     local problem = drive(turn, on_event)
-    local ok, second = call(on_done, turn:result())
-    if problem then host.report(problem) end
-    if not ok then host.report(second) end
+    if not problem then return on_done(turn:_outcome()) end
+    local ok, second = call(on_done, turn:_outcome())
+    host.report(ok and problem or problem .. "\n" .. second)
   end)
 end
 

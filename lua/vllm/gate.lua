@@ -1,5 +1,7 @@
 --- A client's max_concurrent: so many turns are open at once, the others stand in a queue, first come, first served.
--- A turn that was forgotten gives its place back when it is collected.
+--
+-- A turn that was forgotten, inside or in the queue, gives its place back when it is collected. Nothing tells of that, so whoever stands
+-- first looks again from time to time, and lends the collector a hand.
 
 local core = require "vllm.core"
 local hosts = require "vllm.hosts"
@@ -9,6 +11,10 @@ local Gate = {}
 Gate.__index = Gate
 
 local gate = {}
+
+local LOOK_S = 1
+local COLLECTED_KB = 1024 -- in a look: as much work as for a program that makes so much garbage in that time
+local WEAK = { __mode = "v" }
 
 ---@param max integer
 ---@return vllm.Gate
@@ -27,41 +33,65 @@ function Gate:_take(turn)
   self._inside[turn], self._taken = true, self._taken + 1
 end
 
+local function wake(place)
+  if place.token ~= nil then place.host.wake(place.token) end
+end
+
 function Gate:_admit()
-  while self._first <= self._last and not self:_is_full() do
+  local first = self._first
+  while self._first <= self._last do
     local place = self._queue[self._first]
+    local turn = place.turn
+    if turn and self:_is_full() then break end
     self._queue[self._first], self._first = nil, self._first + 1
-    local turn = place and place.turn
     if turn then
       turn._place = nil
       self:_take(turn)
-      if place.token ~= nil then place.host.wake(place.token) end
+      wake(place)
     end
   end
+  local following = self._first > first and self._queue[self._first]
+  if following then wake(following) end -- from now on it looks from time to time
 end
 
 local function stand_in_line(self, turn)
   if turn._place then return turn._place end
-  local place = { turn = turn }
+  local place = setmetatable({ turn = turn }, WEAK)
   self._last = self._last + 1
   self._queue[self._last], turn._place = place, place
   return place
 end
 
+local function busy(self)
+  return { kind = "busy", detail = ("max_concurrent: %d turns of this client are open, and only this thread could end one")
+    :format(self._max) }
+end
+
+-- Waits where nothing is in charge: for nobody.
+local function collect(self, turn)
+  collectgarbage()
+  self:_admit()
+  if self._inside[turn] then return true end
+  return nil, busy(self)
+end
+
 -- One wait of a turn in the queue. true, or nil, failure.
 local function wait(self, place, wanted, seconds)
+  if hosts.cancelled() then return nil, { kind = "cancelled", detail = "the task was cancelled" } end
+  local turn = place.turn
   local host, token = hosts.here(wanted)
   if token ~= nil then
+    local is_first = self._queue[self._first] == place
     place.host, place.token = host, token
-    host.park(token, seconds)
+    local woken = host.park(token, is_first and math.min(seconds or LOOK_S, LOOK_S) or seconds)
     place.token = nil
+    if is_first and not woken then collectgarbage("step", COLLECTED_KB) end
   elseif host and host.block then
-    host.block(function() return place.turn == nil or place.turn._place == nil end, seconds)
+    local _, why = host.block(function() return turn._place == nil end, seconds)
+    if why then return nil, { kind = "cancelled", detail = why } end
   else
-    return nil, { kind = "busy", detail = ("max_concurrent: %d turns of this client are open, and only this thread could end one")
-      :format(self._max) }
+    return collect(self, turn)
   end
-  if hosts.cancelled() then return nil, { kind = "cancelled", detail = "the task was cancelled" } end
   return true
 end
 
@@ -92,7 +122,7 @@ function Gate:leave(turn)
   local place = turn._place
   if place then
     turn._place, place.turn = nil, nil
-    if place.token ~= nil then place.host.wake(place.token) end
+    wake(place)
   elseif self._inside[turn] then
     self._inside[turn], self._taken = nil, self._taken - 1
   end

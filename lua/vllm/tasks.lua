@@ -3,12 +3,14 @@
 -- A task belongs to the scope of vllm.run or vllm.map in which it was spawned; a scope ends when all its tasks have ended, and the first
 -- error in one cancels the others and is raised by the scope. Outside of a scope (in Neovim, in nginx) an error that nobody waits for is
 -- reported where the host reports errors. Cancelling wakes a task from its wait: a turn fails with `cancelled`, a sleep or a join raises.
+-- What a function raises is caught where its coroutine is resumed: Lua 5.1 cannot yield through a pcall.
 
 local core = require "vllm.core"
 local hosts = require "vllm.hosts"
 
 local unpack = rawget(_G, "unpack") or table.unpack -- luacheck: ignore 143
 local CANCELLED = "cancelled: the task was cancelled"
+local NOWHERE = "vllm: nothing here can wait for a task; call this inside vllm.run(function() … end)"
 
 local tasks = {}
 
@@ -26,8 +28,13 @@ local function this_task()
 end
 
 function hosts.cancelled()
-  local task = this_task()
+  local running = coroutine.running()
+  local task = running and task_of[running]
   return task ~= nil and task._cancelled
+end
+
+local function check_cancelled()
+  if hosts.cancelled() then error(CANCELLED, 0) end
 end
 
 -- The end of a task ------------------------------------------------------------------------------------------------
@@ -36,16 +43,22 @@ local function pack(...)
   return { n = select("#", ...), ... }
 end
 
+-- Without the token, so that no cycle keeps the coroutine: task_of is no ephemeron before Lua 5.2.
 local function end_of(task, state, results)
-  task.state, task._results = state, results
+  if task._results then return end
+  task.state, task._results, task._token = state, results, nil
   local scope = task._scope
   if scope then scope.count, scope.tasks[task] = scope.count - 1, nil end
-  for waiter in pairs(task._waiters) do waiter.host.wake(waiter.token) end
+  for token, host in pairs(task._waiters) do host.wake(token) end
   if scope and scope.count == 0 and scope.waiter then scope.waiter.host.wake(scope.waiter.token) end
-  if task._on_end then task._on_end(task) end
+end
+
+local function end_cancelled(task)
+  end_of(task, "cancelled", { n = 2, nil, CANCELLED })
 end
 
 local function cancel_all(scope)
+  scope.is_closing = true
   for task in pairs(scope.tasks) do task:cancel() end
 end
 
@@ -55,33 +68,42 @@ local function fail_scope(scope, value)
   cancel_all(scope)
 end
 
+-- An error value may refuse to become a string.
+local function text_of(value)
+  local ok, text = pcall(tostring, value)
+  return ok and type(text) == "string" and text or "an error that is a " .. type(value)
+end
+
 local function failed(task, value, traceback)
-  local message = tostring(value)
-  if task._cancelled and message:find("cancelled: ", 1, true) == 1 then
-    return end_of(task, "cancelled", { n = 2, nil, CANCELLED })
+  local message = text_of(value)
+  if task._cancelled and message:find("cancelled: ", 1, true) then
+    value = CANCELLED
+    if not task._on_failure then return end_cancelled(task) end
   end
-  local had_waiter = next(task._waiters) ~= nil
-  end_of(task, "failed", { n = 2, nil, message })
-  if task._contained then return end
-  local scope = task._scope
-  if not scope then
-    if not had_waiter then task._host.report(message .. "\n" .. traceback) end
-  else
+  if task._on_failure then
+    task._on_failure(value)
+    return end_of(task, "failed", { n = 2, nil, message })
+  end
+  local is_heard, scope = next(task._waiters) ~= nil, task._scope
+  end_of(task, "failed", { n = type(value) == "table" and 3 or 2, nil, message, value })
+  if scope then
     fail_scope(scope, type(value) == "string" and value .. "\n" .. traceback or value)
+  elseif not is_heard then
+    task._host.report(message .. "\n" .. traceback)
   end
 end
 
 -- Spawning and joining ---------------------------------------------------------------------------------------------
 
 local function start(task, fn, ...)
-  local arguments = pack(...)
-  if task._scope then
-    task._scope.count = task._scope.count + 1
-    task._scope.tasks[task] = true
+  local arguments, scope = pack(...), task._scope
+  if scope then
+    scope.count, scope.tasks[task] = scope.count + 1, true
+    if scope.is_closing then task._cancelled = true end
   end
   task._host.spawn(function()
+    if task._cancelled and not task._always_begins then return end_cancelled(task) end
     task_of[coroutine.running()] = task
-    if task._cancelled then return end_of(task, "cancelled", { n = 2, nil, CANCELLED }) end
     task.state, task._token = "running", task._host.current()
     end_of(task, "done", pack(fn(unpack(arguments, 1, arguments.n))))
   end, function(value, traceback) failed(task, value, traceback) end)
@@ -89,7 +111,14 @@ local function start(task, fn, ...)
 end
 
 local function new_task(host, scope)
-  return setmetatable({ state = "ready", _host = host, _scope = scope, _waiters = {} }, Task)
+  return setmetatable({ state = "ready", _host = host, _scope = scope, _waiters = {}, _cancelled = false }, Task)
+end
+
+-- The scope of the task in which this runs, perhaps in a coroutine of its own.
+local function scope_in(host)
+  local task = this_task()
+  if not task and host.active then task = task_of[host.active()] end
+  return task and task._scope
 end
 
 local function check_function(name, fn)
@@ -104,50 +133,52 @@ function tasks.spawn(fn, ...)
   check_function("spawn", fn)
   local host = hosts.here()
   if not host then error("vllm.spawn: no event loop runs here; call it inside vllm.run(function() … end)", 2) end
-  local parent = this_task()
-  return start(new_task(host, parent and parent._scope), fn, ...)
+  return start(new_task(host, scope_in(host)), fn, ...)
 end
 
---- The same in a host that was found already.
+--- The same in a host that was found already, for what must begin even if the task is cancelled before.
 ---@param host vllm.Host
 ---@param fn function
 ---@return vllm.Task
 function tasks.spawn_in(host, fn)
-  local parent = this_task()
-  return start(new_task(host, parent and parent._scope), fn)
+  local task = new_task(host, scope_in(host))
+  task._always_begins = true
+  return start(task, fn)
 end
 
--- Waits in the host until `is_over()`; false: `deadline` (seconds of core.now()) passed. Raises when this task was cancelled.
-local function wait_until(is_over, deadline, on_park)
-  while not is_over() do
-    if hosts.cancelled() then error(CANCELLED, 0) end
-    local seconds = deadline and deadline - core.now()
-    if seconds and seconds <= 0 then return false end
-    local host, token = hosts.here()
-    if token ~= nil then
-      if on_park then on_park(host, token) end
-      host.park(token, seconds)
-    elseif host and host.block then
-      host.block(is_over, seconds)
-    elseif seconds then
-      core.sleep(seconds)
-    else
-      error("vllm: nothing here can wait for a task; call this inside vllm.run(function() … end)", 0)
-    end
-  end
-  if hosts.cancelled() then error(CANCELLED, 0) end
-  return true
+-- Where no coroutine can be suspended: the host's loop runs until `is_over()`, if the host can do that.
+local function block(host, is_over, seconds)
+  local _, why = host.block(is_over, seconds)
+  if why then error("cancelled: " .. why, 0) end
 end
+
+local function block_for(task)
+  local host = hosts.here()
+  if not host or not host.block then error(NOWHERE, 0) end
+  block(host, function() return task._results ~= nil end)
+end
+
+local NOBODY = { wake = function() end } -- stands for the host of one who blocks
 
 --- Waits for the task's end.
----@return any ... what its function returned; or nil and the message, when it failed or was cancelled
+---@return any ... what its function returned; or nil, the message, and the error object if there is one, when it failed or was cancelled
 function Task:join()
   if self == this_task() then error("task:join: a task cannot wait for itself", 2) end
-  local waiter
-  wait_until(function() return self._results ~= nil end, nil, function(host, token)
-    waiter = waiter or { host = host, token = token }
-    self._waiters[waiter] = true
-  end)
+  check_cancelled()
+  while not self._results do
+    local host, token = hosts.here()
+    if token ~= nil then
+      self._waiters[token] = host
+      host.park(token)
+      self._waiters[token] = nil
+    else
+      self._waiters[NOBODY] = NOBODY
+      local ok, why = pcall(block_for, self) -- yields nothing
+      self._waiters[NOBODY] = nil
+      if not ok then error(why, 0) end
+    end
+    check_cancelled()
+  end
   return unpack(self._results, 1, self._results.n)
 end
 
@@ -162,56 +193,84 @@ function Task:__tostring()
   return "vllm.task (" .. self.state .. ")"
 end
 
+local function never()
+  return false
+end
+
 --- Waits without work for others: in a host they go on meanwhile; without one the thread sleeps.
----@param seconds number
+---@param seconds number 0: the others go first
 function tasks.sleep(seconds)
   if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
     error("vllm.sleep: a number of seconds, 0 or more, is needed, got " .. tostring(seconds), 2)
   end
-  wait_until(function() return false end, core.now() + seconds)
+  check_cancelled()
+  local ends_at, left = core.now() + seconds, seconds
+  repeat
+    local host, token = hosts.here()
+    if token ~= nil then
+      host.park(token, left)
+    elseif host and host.block then
+      block(host, never, left)
+    else
+      core.sleep(left)
+    end
+    check_cancelled()
+    left = ends_at - core.now()
+  until left <= 0
 end
 
 -- Scopes -----------------------------------------------------------------------------------------------------------
 
--- With no host that can park us: our own loop. What breaks the loop off cancels the tasks, once, and is raised after their end.
+-- With no host that can park us: our own loop. What breaks it off cancels the tasks and is raised after their end; what breaks it off
+-- again leaves them behind.
 local function run_loop(scope)
   local scheduler = require "vllm.hosts.scheduler"
   local function is_done() return scope.count == 0 end
   local ok, value = scheduler.loop(is_done)
   if ok then return end
   fail_scope(scope, value)
-  scheduler.loop(is_done)
+  if not scheduler.loop(is_done) then scheduler.abandon() end
 end
 
 -- In the host that is in charge. Whoever waits here is cancelled with the whole scope, but not before it has ended.
 local function await_scope(scope)
   local function is_done() return scope.count == 0 end
   while not is_done() do
-    if hosts.cancelled() and not scope.cancelled then
-      scope.cancelled = true
-      cancel_all(scope)
-    end
+    if hosts.cancelled() and not scope.is_closing then cancel_all(scope) end
     local host, token = hosts.here()
     if token ~= nil then
       scope.waiter = { host = host, token = token }
       host.park(token)
+      scope.waiter = nil
     else
-      host.block(is_done)
+      block(host, is_done)
     end
   end
-  if hosts.cancelled() then error(CANCELLED, 0) end
 end
 
--- Its tasks run in the host in charge; with none, in our own loop, for which the caller waits.
-local function new_scope()
+local function always()
+  return true
+end
+
+-- Its tasks run in the host in charge; with none, in our own loop, for which the caller waits. Raises where nobody may wait, before
+-- anything has started.
+local function new_scope(name)
   local host, token = hosts.here()
-  if host and token == nil and not host.block then host = nil end
-  return { host = host or require "vllm.hosts.scheduler", is_own_loop = host == nil, tasks = {}, count = 0 }
+  if host and token == nil and host.block then
+    host.block(always, 0)
+  elseif token == nil then
+    host = nil
+  end
+  local is_own_loop = host == nil
+  host = host or require "vllm.hosts.scheduler"
+  if is_own_loop and host.is_looping() then error(("vllm.%s: the loop runs already, and this cannot wait in it"):format(name), 3) end
+  return { host = host, is_own_loop = is_own_loop, tasks = {}, count = 0, is_closing = false }
 end
 
 local function finish_scope(scope)
   if scope.is_own_loop then run_loop(scope) else await_scope(scope) end
   if scope.error then error(scope.error.value, 0) end
+  check_cancelled()
 end
 
 local FOREIGN_LOOPS = { neovim = true, nginx = true }
@@ -227,17 +286,53 @@ function tasks.run(fn, ...)
   if host and FOREIGN_LOOPS[host.name] then
     error(("vllm.run: %s has its own loop, which must not be held up; use vllm.spawn"):format(host.name), 2)
   end
-  local scope = new_scope()
+  check_cancelled()
+  local scope = new_scope "run"
   local main = start(new_task(scope.host, scope), fn, ...)
   finish_scope(scope)
   return unpack(main._results, 1, main._results.n)
 end
 
--- A failure of fn as a value: what it raised, or its nil, message, err.
-local function outcome(task)
-  local results = task._results
-  if results[1] ~= nil then return results[1] end
-  return nil, results[3] or results[2]
+-- What the workers of one vllm.map share. A worker takes one item after the other; one that fails makes way for another.
+local Map = {}
+Map.__index = Map
+
+-- An item has ended: what fn returned, or nil and what it raised.
+function Map:_note(i, value, message, err)
+  local failure
+  if value == nil then failure = err == nil and message or err end
+  self.values[i], self.failures[i] = value, failure
+  if not self.each then return end
+  local ok, why = pcall(self.each, i, value, failure)
+  if not ok then fail_scope(self.scope, why) end
+end
+
+function Map:_work(worker)
+  while self.taken < self.count and not worker._cancelled do
+    self.taken = self.taken + 1
+    worker._item = self.taken
+    self:_note(worker._item, self.fn(self.list[self.taken], self.taken))
+  end
+end
+
+function Map:_start_worker()
+  local worker = new_task(self.scope.host, self.scope)
+  worker._on_failure = function(value)
+    self:_note(worker._item, nil, value)
+    if self.taken < self.count and not self.scope.is_closing then self:_start_worker() end
+  end
+  start(worker, self._work, self, worker)
+end
+
+local function check_map(list, options, fn)
+  if type(list) ~= "table" then error("vllm.map: a list is needed, got " .. type(list), 3) end
+  if type(options) ~= "table" then error("vllm.map: a table of options is needed, got " .. type(options), 3) end
+  if type(fn) ~= "function" then error("vllm.map: a function is needed, got " .. type(fn), 3) end
+  local concurrency = options.concurrency or 64
+  if type(concurrency) ~= "number" or concurrency < 1 or concurrency % 1 ~= 0 then
+    error("vllm.map: concurrency: a whole number, 1 or more, is needed, got " .. tostring(concurrency), 3)
+  end
+  return concurrency
 end
 
 --- Calls `fn(item, i)` for each item, `concurrency` at a time, and returns when all have ended. Works in every host, and in plain Lua
@@ -249,32 +344,14 @@ end
 ---@return table values i → the first value that fn returned
 ---@return table failures i → where fn raised or returned nil: the error object, or the message
 function tasks.map(list, options, fn)
-  if type(list) ~= "table" then error("vllm.map: a list is needed, got " .. type(list), 2) end
-  if type(options) ~= "table" then error("vllm.map: a table of options is needed, got " .. type(options), 2) end
-  check_function("map", fn)
-  local concurrency = options.concurrency or 64
-  if type(concurrency) ~= "number" or concurrency < 1 or concurrency % 1 ~= 0 then
-    error("vllm.map: concurrency: a whole number, 1 or more, is needed, got " .. tostring(concurrency), 2)
-  end
-  local scope, values, failures = new_scope(), {}, {}
-  local following = 0
-  local function start_next()
-    if following >= #list or scope.error or scope.cancelled then return end
-    following = following + 1
-    local i, task = following, new_task(scope.host, scope)
-    task._contained = true
-    task._on_end = function()
-      values[i], failures[i] = outcome(task)
-      start_next()
-      local ok, value = true, nil
-      if options.each then ok, value = pcall(options.each, i, values[i], failures[i]) end
-      if not ok then fail_scope(scope, value) end
-    end
-    start(task, fn, list[i], i)
-  end
-  for _ = 1, math.min(concurrency, #list) do start_next() end
-  finish_scope(scope)
-  return values, failures
+  local concurrency = check_map(list, options, fn)
+  check_cancelled()
+  local map = setmetatable({
+    scope = new_scope "map", list = list, count = #list, taken = 0, fn = fn, each = options.each, values = {}, failures = {},
+  }, Map)
+  for _ = 1, math.min(concurrency, map.count) do map:_start_worker() end
+  finish_scope(map.scope)
+  return map.values, map.failures
 end
 
 return tasks

@@ -17,6 +17,7 @@ Turn.__index = Turn
 Turn.__name = "vllm.turn"
 
 local SNIFF_BYTES = 64
+local BUSY = "another coroutine waits for this turn"
 
 --- Made by client:turn; sends nothing. `built` is what request.build returned, or nil with `err` for a turn born failed.
 function Turn._new(client, built, err)
@@ -113,6 +114,7 @@ end
 
 -- Phase new → queued, which only a client with max_concurrent knows.
 function Turn:_begin()
+  if hosts.cancelled() then return self:_fail(errors.new("cancelled", "the task was cancelled")) end
   local total_s = self._client.config.timeout.total_s
   self._began_at = core.now()
   self._total_deadline = total_s and self._began_at + total_s
@@ -323,7 +325,7 @@ function Turn:_fill(limit)
   if self._phase == "new" then return self:_begin() end
   if not self:_claim() then
     if limit and limit <= core.now() then return false end
-    return errors.give(errors.new("busy", "another coroutine waits for this turn"))
+    return errors.give(errors.new("busy", BUSY))
   end
   local filled, message, err
   if self._phase == "queued" then filled, message, err = self:_enter(limit) else filled, message, err = self:_ask(limit) end
@@ -537,6 +539,12 @@ function Turn:result()
     if message then return nil, message, err end
   end
   return self._result
+end
+
+-- What on_done is told: the result, or what keeps it from coming. Does not wait; `result` would, where another coroutine has the turn.
+function Turn:_outcome()
+  if self._result then return self._result end
+  return errors.give(self._err or errors.new("busy", BUSY))
 end
 
 local function why_no_text(result)

@@ -12,8 +12,9 @@
 ---  raises goes to `failed`, else to `report`
 ---@field report fun(message: string) shows an error that nobody can catch
 ---@field watch (fun(source: vllm.HostSource): vllm.HostWatcher)? where there are descriptors
----@field block (fun(is_ready: (fun(): boolean), seconds: number?): boolean)? waits where `current` gives nil, or raises with what to do
----  instead
+---@field active (fun(): any)? the token in whose name code runs, perhaps in a coroutine of its own that current() does not know
+---@field block (fun(is_ready: (fun(): boolean), seconds: number?): boolean, string?)? waits where `current` gives nil, or raises with
+---  what to do instead; the string: why it gave up, such as "interrupted"
 
 ---@class vllm.HostSource
 ---@field fd integer
@@ -43,7 +44,7 @@ local BUILT_IN = {
 local IS_BUILT_IN = { block = true }
 for _, entry in ipairs(BUILT_IN) do IS_BUILT_IN[entry[1]] = true end
 
-local MEMBERS = { "running", "current", "park", "wake", "spawn", "report" }
+local MEMBERS = { "running", "current", "park", "wake", "spawn", "report", "watch" }
 local registered = {} -- in the order of registration, and by name
 
 local loaded = {}

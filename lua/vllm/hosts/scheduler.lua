@@ -2,6 +2,8 @@
 --
 -- A task is a coroutine, and its own token. Ready tasks stand in a queue; timers in a binary heap; when nothing is ready, one wait for all
 -- descriptors and the first timer. With one descriptor, which is the rule, its source waits itself: one system call less.
+-- Ctrl-C in the stand-alone lua raises from a debug hook between any two instructions of the loop. So a task enters its new place before
+-- it leaves the old one, and the loop may be called again.
 
 local core = require "vllm.core"
 
@@ -12,21 +14,34 @@ local active -- the task that runs now
 local looping = false
 local parked = {} -- task → its timer, or true
 local failed_of = setmetatable({}, { __mode = "k" }) -- task → who hears what it raises
-local sources = {}
+local watchers = {}
 
 -- Ready tasks ----------------------------------------------------------------------------------------------------------
 
 local ready, first, last = {}, 1, 0
-local reasons = {} -- ready task → what its park returns
+local is_late = {} -- ready task → true: its time is over
 
-local function make_ready(task, reason)
+local function make_ready(task)
+  ready[last + 1] = task
   last = last + 1
-  ready[last], reasons[task] = task, reason
 end
 
--- Timers: a heap by time, so that a thousand sleepers cost log n each. A timer whose task was woken stays until its time, empty.
+-- Timers: a heap by time, so that a thousand sleepers cost log n each. A timer whose task was woken stays until its time, empty, or until
+-- half of them are.
 
-local timers = {}
+local timers, empty = {}, 0
+local MIN_SWEPT = 64
+
+local function sift_down(timer, i)
+  local count = #timers
+  while true do
+    local child = i * 2
+    if child < count and timers[child + 1].at < timers[child].at then child = child + 1 end
+    if child > count or timer.at <= timers[child].at then break end
+    timers[i], i = timers[child], child
+  end
+  timers[i] = timer
+end
 
 local function add_timer(at, task)
   local timer, i = { at = at, task = task }, #timers + 1
@@ -39,27 +54,39 @@ local function add_timer(at, task)
   return timer
 end
 
-local function pop_timer()
-  local top, moved, count = timers[1], timers[#timers], #timers - 1
-  timers[count + 1] = nil
-  local i = 1
-  while count > 0 do
-    local child = i * 2
-    if child < count and timers[child + 1].at < timers[child].at then child = child + 1 end
-    if child > count or moved.at <= timers[child].at then break end
-    timers[i], i = timers[child], child
+local function drop_first_timer()
+  local count = #timers
+  local moved = timers[count]
+  timers[count] = nil
+  if count > 1 then sift_down(moved, 1) end
+end
+
+local function sweep_timers()
+  local kept = {}
+  for _, timer in ipairs(timers) do
+    if timer.task then kept[#kept + 1] = timer end
   end
-  if count > 0 then timers[i] = moved end
-  return top
+  timers, empty = kept, 0
+  for i = math.floor(#kept / 2), 1, -1 do sift_down(kept[i], i) end
+end
+
+local function empty_timer(timer)
+  timer.task = nil
+  empty = empty + 1
+  if empty > MIN_SWEPT and empty * 2 > #timers then sweep_timers() end
 end
 
 local function fire_timers(now)
   while timers[1] and (timers[1].at <= now or not timers[1].task) do
-    local task = pop_timer().task
+    local task = timers[1].task
     if task then
+      is_late[task] = true
+      make_ready(task)
       parked[task] = nil
-      make_ready(task, false)
+    else
+      empty = empty - 1
     end
+    drop_first_timer()
   end
 end
 
@@ -70,20 +97,29 @@ function scheduler.running()
 end
 
 function scheduler.current()
-  return coroutine.running() == active and active or nil
+  local running = coroutine.running()
+  return running == active and running or nil
+end
+
+local function unpark(task)
+  local timer = parked[task]
+  parked[task] = nil
+  if timer ~= true then empty_timer(timer) end
 end
 
 function scheduler.park(task, seconds)
   parked[task] = seconds and add_timer(core.now() + seconds, task) or true
-  return coroutine.yield()
+  coroutine.yield()
+  if parked[task] then unpark(task) end -- somebody else resumed it
+  if not is_late[task] then return true end
+  is_late[task] = nil
+  return false
 end
 
 function scheduler.wake(task)
-  local timer = parked[task]
-  if not timer then return end
-  parked[task] = nil
-  if timer ~= true then timer.task = nil end
-  make_ready(task, true)
+  if not parked[task] then return end
+  make_ready(task)
+  unpark(task)
 end
 
 function scheduler.spawn(fn, failed)
@@ -100,20 +136,35 @@ local Watcher = {}
 Watcher.__index = Watcher
 
 function Watcher:close()
-  for i, source in ipairs(sources) do
-    if source == self.source then table.remove(sources, i) break end
+  for i, watcher in ipairs(watchers) do
+    if watcher == self then table.remove(watchers, i) break end
   end
 end
 
-function Watcher.hold() end -- the loop lives as long as its tasks
+function Watcher:hold(yes)
+  self.holds = yes
+end
 
 function scheduler.watch(source)
-  sources[#sources + 1] = source
-  return setmetatable({ source = source }, Watcher)
+  local watcher = setmetatable({ source = source, holds = true }, Watcher)
+  watchers[#watchers + 1] = watcher
+  return watcher
 end
 
 function scheduler.block()
   error("a coroutine inside a task of vllm.run cannot wait: its yield would reach the task; wait in the task itself, or vllm.spawn one", 0)
+end
+
+--- The task that runs now, also while it runs a coroutine of its own.
+---@return thread?
+function scheduler.active()
+  return active
+end
+
+--- Is this inside the loop, in a task or between two?
+---@return boolean
+function scheduler.is_looping()
+  return looping
 end
 
 -- The loop -------------------------------------------------------------------------------------------------------------
@@ -125,50 +176,66 @@ local function on_error(task, value)
 end
 
 local function resume(task)
-  local reason = reasons[task]
-  reasons[task] = nil
-  active = task
-  local ok, value = coroutine.resume(task, reason)
-  active = nil
-  if not ok then return on_error(task, value) end
-  if not parked[task] and coroutine.status(task) ~= "dead" then make_ready(task) end -- a bare coroutine.yield(): the others first
+  local ok, value = coroutine.resume(task)
+  if not ok then
+    on_error(task, value)
+  elseif not parked[task] and coroutine.status(task) ~= "dead" then
+    make_ready(task) -- a bare coroutine.yield(): the others first
+  end
 end
 
 local function run_ready()
   local stop = last
   while first <= stop do
-    local task = ready[first]
-    ready[first], first = nil, first + 1
-    resume(task)
+    active = ready[first]
+    first = first + 1
+    ready[first - 1] = nil
+    if active then resume(active) end
+    active = nil
   end
   if first > last then first, last = 1, 0 end
 end
 
 local function wait_for_sources(seconds)
-  if #sources == 1 then return sources[1].wait(seconds) end
-  if #sources == 0 then return core.sleep(seconds) end
+  if #watchers == 1 then return watchers[1].source.wait(seconds) end
+  if #watchers == 0 then return core.sleep(seconds) end
   local fds = {}
-  for i, source in ipairs(sources) do fds[i] = source.fd end
-  local _, readable = core.poll(fds, seconds)
-  for i = #sources, 1, -1 do -- a source may close itself
-    local source = sources[i]
-    if source and readable[source.fd] then source.on_readable() end
+  for i, watcher in ipairs(watchers) do fds[i] = watcher.source.fd end
+  local undisturbed, readable = core.poll(fds, seconds)
+  for i = #watchers, 1, -1 do -- a source may close its watcher
+    local source = watchers[i].source
+    if not undisturbed then source.wait(0) elseif readable[source.fd] then source.on_readable() end
+  end
+end
+
+local function is_anything_awaited()
+  for _, watcher in ipairs(watchers) do
+    if watcher.holds then return true end
   end
 end
 
 local function seconds_to_wait(now)
   if first <= last then return 0 end
-  return timers[1] and math.max(timers[1].at - now, 0) or nil
+  if timers[1] then return math.max(timers[1].at - now, 0) end
+  if not is_anything_awaited() then error("vllm.run: every task waits for another one", 0) end
 end
 
 local function turn_the_loop(is_done)
   while true do
     run_ready()
-    fire_timers(core.now())
+    local now = timers[1] and core.now()
+    if now then fire_timers(now) end
     if is_done() then return end
-    local seconds = seconds_to_wait(core.now())
-    if not seconds and #sources == 0 then error("vllm.run: every task waits for another one", 0) end
-    wait_for_sources(seconds)
+    wait_for_sources(seconds_to_wait(now))
+  end
+end
+
+-- The loop was broken off: a task that it had in hand goes on, or has failed.
+local function take_up(task, message)
+  if coroutine.status(task) == "dead" then
+    on_error(task, message)
+  elseif not parked[task] and ready[first] ~= task then
+    make_ready(task)
   end
 end
 
@@ -180,8 +247,16 @@ function scheduler.loop(is_done)
   if looping then error("the scheduler runs already", 2) end
   looping = true
   local ok, message = pcall(turn_the_loop, is_done)
-  looping, active = false, nil
+  looping = false
+  local task = active
+  active = nil
+  if task then take_up(task, message) end
   return ok, message
+end
+
+--- Forgets all tasks, wherever they stand.
+function scheduler.abandon()
+  ready, first, last, is_late, parked, timers, empty = {}, 1, 0, {}, {}, {}, 0
 end
 
 return scheduler

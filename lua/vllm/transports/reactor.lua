@@ -60,16 +60,37 @@ function Reactor:_dispatch()
   if engine:live() == 0 then self:_unwatch() end
 end
 
--- Ctrl-C under a trap: the streams whose turns asked for it.
-function Reactor:_on_interrupt()
-  if not self._curl.sigint_pending() then return false end
+function Reactor:_interrupt(is_meant)
+  local any = false
   for _, stream in pairs(self._streams) do
-    if stream._interruptible and stream._wait_token ~= nil then
-      stream._wait_interrupted = true
+    if stream._interruptible and is_meant(stream) then
+      any, stream._wait_interrupted = true, true
       wake(stream)
     end
   end
-  return true
+  return any
+end
+
+local function is_parked(stream)
+  return stream._wait_token ~= nil
+end
+
+local function is_open(stream)
+  return stream._request ~= nil
+end
+
+--- Ctrl-C: the streams that are being waited for, of those whose turns asked for it, fail.
+---@return boolean any
+function Reactor:interrupt_parked()
+  return self:_interrupt(is_parked)
+end
+
+-- If none is being waited for, all of them fail at their next wait, and the signal counts as taken: until then no step would wait.
+function Reactor:_on_interrupt()
+  if not self._curl.sigint_pending() or self:interrupt_parked() or not self:_interrupt(is_open) then return end
+  local trap = self._curl.sigint_trap()
+  trap:caught()
+  trap:release()
 end
 
 -- Watching ---------------------------------------------------------------------------------------------------------
@@ -85,8 +106,8 @@ function Reactor:_watcher(host)
       self:_dispatch()
     end,
     wait = function(seconds)
-      local ok = engine:step(seconds)
-      if not ok then self:_on_interrupt() end
+      engine:step(math.min(seconds or MAX_BLOCK_S, MAX_BLOCK_S))
+      self:_on_interrupt()
       self:_dispatch()
     end,
   }
@@ -125,11 +146,15 @@ function Reactor:_park(stream, host, token, deadline)
   host.park(token)
   if self._watchers[host] == watcher then self:_hold(host, watcher, -1) end
   stream._wait_token = nil
-  if stream._wait_interrupted then
-    stream._wait_interrupted = nil
-    return nil, copy(INTERRUPTED)
-  end
-  if hosts.cancelled() then return nil, copy(TASK_CANCELLED) end
+  return true
+end
+
+-- The host's loop runs until something happened.
+function Reactor:_block(stream, host, deadline)
+  self:_watcher(host)
+  stream._wait_is_over = false
+  local _, why = host.block(function() return stream._wait_is_over end, deadline and deadline - core.now())
+  if why then return nil, copy(INTERRUPTED) end
   return true
 end
 
@@ -142,23 +167,29 @@ function Reactor:_step(seconds)
   return true -- another signal: the host's own handler ran, or runs as soon as we are back in Lua
 end
 
---- Waits until something happened to the stream, once, until `deadline` at the most. May return early.
+-- What ends a wait before it begins.
+local function disturbance(stream)
+  if stream._wait_interrupted then
+    stream._wait_interrupted = nil
+    return INTERRUPTED
+  end
+  return hosts.cancelled() and TASK_CANCELLED or nil
+end
+
+--- Waits until something happened to the stream, once, until `deadline` at the most. May return early, and is then called again.
 ---@param stream table
 ---@param deadline number? absolute, seconds of core.now()
 ---@return true?
 ---@return table? failure { kind, detail }: config (a forked child), cancelled
 function Reactor:wait(stream, deadline)
+  local failure = disturbance(stream)
+  if failure then return nil, copy(failure) end
   local seconds = deadline and deadline - core.now()
   if seconds and seconds <= 0 then return self:_step(0) end
   local host, token = hosts.here(stream._host_wanted)
   if host and not self._engine:fd() then return nil, copy(FORKED) end
   if token ~= nil and host.watch then return self:_park(stream, host, token, deadline) end
-  if host and host.block then
-    self:_watcher(host)
-    stream._wait_is_over = false
-    host.block(function() return stream._wait_is_over end, seconds)
-    return true
-  end
+  if host and host.block then return self:_block(stream, host, deadline) end
   return self:_step(math.min(seconds or MAX_BLOCK_S, MAX_BLOCK_S))
 end
 
