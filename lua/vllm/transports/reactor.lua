@@ -90,6 +90,7 @@ function Reactor:_watcher(host)
       self:_dispatch()
     end,
   }
+  watcher:hold(false)
   self._watchers[host] = watcher
   return watcher
 end
