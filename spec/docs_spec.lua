@@ -151,7 +151,7 @@ describe("every kind of error of docs/errors.md can be had:", function()
   teardown(function() running:stop() end)
 
   local function ask(base_url, options)
-    local all = { model = "m", base_url = base_url }
+    local all = { model = "m", base_url = base_url, retry = false }
     for key, value in pairs(options or {}) do all[key] = value end
     return select(3, vllm.new(all):ask "Hi")
   end
@@ -223,7 +223,8 @@ describe("docs/events.md", function()
         .. '"token_ids":[5],"finish_reason":"stop","stop_reason":"b"}]}\n\ndata: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,'
         .. '"total_tokens":3,"prompt_tokens_details":{"cached_tokens":1},"completion_tokens_details":{"reasoning_tokens":1}}}\n\ndata: [DONE]\n\n' },
     }
-    local client, seen = testing.client(replies, { chunks = true }), {}
+    table.insert(replies, 1, { fail = "connect" })
+    local client, seen = testing.client(replies, { chunks = true, retry = { base_s = 0.001 } }), {}
     for _ = 1, 2 do
       for event in client:turn({ messages = "x", tools = { WEATHER } }):events() do
         seen[event.type] = seen[event.type] or {}

@@ -32,6 +32,7 @@ describe("secrets", function()
     local all = {
       model = "test-model", base_url = with_user(running.url, PASSWORD) .. path .. "?token=" .. QUERY, api_key = KEY,
       headers = { ["X-Api-Key"] = HEADER, ["Proxy-Authorization"] = false }, timeout = { idle_s = 5, first_event_s = 5 },
+      retry = false,
     }
     for key, value in pairs(options or {}) do all[key] = value end
     return vllm.new(all)
@@ -123,6 +124,7 @@ describe("secrets", function()
     }
     for i, options in ipairs(cases) do
       options.model, options.api_key, options.headers = "m", KEY, { ["X-Api-Key"] = HEADER }
+      options.retry = { max = 1, base_s = 0.001 }
       local made, client = pcall(vllm.new, options)
       assert_clean(client)
       if made then

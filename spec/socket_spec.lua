@@ -11,7 +11,7 @@ describe("over a real socket", function()
 
   setup(function()
     running = server.start { tls = true, mtls = true, unix = true, key = "sk-test-key" }
-    client = vllm.new { model = "test-model", base_url = running.url .. "/v1", api_key = "sk-test-key" }
+    client = vllm.new { model = "test-model", base_url = running.url .. "/v1", api_key = "sk-test-key", retry = false }
   end)
 
   teardown(function() running:stop() end)

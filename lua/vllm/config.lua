@@ -27,6 +27,7 @@ local url = require "vllm.url"
 ---@field proxy string? URL
 ---@field no_proxy string? hosts that are reached directly, separated by commas
 ---@field unix_socket string? path
+---@field retry vllm.Retry|false|nil false: none
 ---@field limits table<string, integer>? bounds by the names of DEFAULT_LIMITS below, at most 1 GiB, 1048576 things, 128 levels
 ---@field transport table? see docs/architecture.md
 ---@field on_event (fun(event: table))?
@@ -44,6 +45,8 @@ local MAX_SECONDS = 2147483
 
 local MIB = 1024 * 1024
 local DEFAULT_TIMEOUT = { connect_s = 10, first_event_s = 600, idle_s = 300, total_s = false }
+local DEFAULT_RETRY = { max = 2, base_s = 0.5, cap_s = 60 }
+local MAX_RETRIES = 100
 local DEFAULT_LIMITS = {
   max_event_bytes = 16 * MIB, max_message_bytes = 64 * MIB, max_tool_calls = 128, max_choices = 128, max_depth = 128,
   max_error_bytes = 64 * 1024, max_body_bytes = 256 * MIB, max_buffer_bytes = MIB, max_header_bytes = 64 * 1024,
@@ -76,6 +79,18 @@ local PATH = { "a non-empty path without control characters", is_clean }
 local SECONDS = { ("seconds (0.001 to %d), or false for no limit"):format(MAX_SECONDS), is_seconds }
 local STRING = { "a string", function(value) return type(value) == "string" end }
 local COUNT = limit_to(MOST_COUNT)
+local RETRIES = { ("an integer between 0 and %d"):format(MAX_RETRIES), function(value)
+  return value == 0 or limit_to(MAX_RETRIES)[2](value)
+end }
+local WAIT = { ("seconds (0.001 to %d)"):format(MAX_SECONDS), function(value) return value ~= false and is_seconds(value) end }
+local STATUSES = { "a list of statuses (400 to 599)", function(value)
+  local length = fields.list_length(value)
+  for i = 1, length or 0 do
+    local status = value[i]
+    if type(status) ~= "number" or status < 400 or status > 599 or status % 1 ~= 0 then return false end
+  end
+  return length ~= nil
+end }
 local HOST = { "a table or the name of a host", function(value) return type(value) == "string" or is_table(value) end }
 local LABEL = { "a non-empty string without control characters", is_clean }
 
@@ -83,6 +98,7 @@ local LABEL = { "a non-empty string without control characters", is_clean }
 local GROUPS = {
   timeout = { connect_s = SECONDS, first_event_s = SECONDS, idle_s = SECONDS, total_s = SECONDS },
   tls = { ca_file = PATH, ca_path = PATH, cert = PATH, key = PATH, verify = BOOLEAN },
+  retry = { max = RETRIES, base_s = WAIT, cap_s = WAIT, statuses = STATUSES, on_retry = FUNCTION },
   limits = {},
 }
 for name in pairs(DEFAULT_LIMITS) do GROUPS.limits[name] = limit_to(MOST_BYTES) end
@@ -94,6 +110,7 @@ config.client_only = {
   base_url = STRING, api_key = STRING, proxy = STRING, no_proxy = LABEL, unix_socket = PATH,
   timeout = { "a table of connect_s, first_event_s, idle_s, total_s", is_table },
   tls = { "a table of ca_file, ca_path, verify, cert, key", is_table },
+  retry = { "false, or a table of max, base_s, cap_s, statuses, on_retry", function(value) return value == false or is_table(value) end },
   limits = { "a table of bounds such as max_event_bytes", is_table },
   transport = { "a table with a function `open`", function(value) return is_table(value) and type(value.open) == "function" end },
   on_event = FUNCTION, decode = FUNCTION, provider_name = LABEL,
@@ -163,7 +180,7 @@ function FURTHER.extra_body(value)
 end
 
 for group in pairs(GROUPS) do
-  FURTHER[group] = function(value) return check_group(group, value) end
+  FURTHER[group] = function(value) return value and check_group(group, value) end
 end
 
 local SECRET = { api_key = true, proxy = true, base_url = true }
@@ -294,6 +311,7 @@ local function build(options)
   built.streaming, built.include_usage = streams(options), options.include_usage ~= false
   built.strict_alternating_roles = options.strict_alternating_roles or false
   built.timeout, built.limits = filled(options.timeout, DEFAULT_TIMEOUT), filled(options.limits, DEFAULT_LIMITS)
+  built.retry = options.retry == false and { max = 0 } or filled(options.retry, DEFAULT_RETRY)
   built.fields = pick(options, fields.wire)
   local own_headers = headers.check(options.headers or {})
   local secrets = {
@@ -324,7 +342,7 @@ function config.check(options, level)
 end
 
 -- Tables whose members are options of their own: a later one adds to an earlier one.
-local MERGED = { timeout = true, tls = true, limits = true, headers = true, extra_body = true }
+local MERGED = { timeout = true, tls = true, retry = true, limits = true, headers = true, extra_body = true }
 
 local function merged_map(old, new, fold)
   local out = {}

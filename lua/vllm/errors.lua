@@ -24,6 +24,8 @@ local MAX_BODY_SEARCHED = 4096
 ---@field param string? the field at fault, as a path into the request
 ---@field body string? the server's answer, cut at limits.max_error_bytes
 ---@field retry_after_s number? what the server asked for
+---@field should_retry boolean? what the server said in x-should-retry
+---@field attempts table[]? of a turn: one { status, request_id, kind, message, after_s } for each attempt
 ---@field request_id string? the answer's x-request-id
 ---@field context vllm.ContextNumbers? only with kind `context_length`
 ---@field partial table? the result so far, where an answer had begun
@@ -290,6 +292,8 @@ local function hint_of(kind, status, parts, context)
   return nil
 end
 
+local SHOULD_RETRY = { ["true"] = true, ["false"] = false }
+
 --- The error of an HTTP answer that is not a success.
 ---@param status integer
 ---@param headers table lower-case name → value
@@ -302,7 +306,7 @@ function errors.from_status(status, headers, body, context)
   local fields = {
     status = status, code = parts.code, type = parts.type, param = parts.param, body = body,
     retry_after_s = errors.retry_after_s(headers, context.now_unix), request_id = headers["x-request-id"],
-    retryable = is_retryable(kind, status, parts.code),
+    retryable = is_retryable(kind, status, parts.code), should_retry = SHOULD_RETRY[headers["x-should-retry"]],
   }
   if kind == "context_length" then
     parts.context = context_numbers(parts.message, body)

@@ -33,10 +33,6 @@ function Gate:_take(turn)
   self._inside[turn], self._taken = true, self._taken + 1
 end
 
-local function wake(place)
-  if place.token ~= nil then place.host.wake(place.token) end
-end
-
 function Gate:_admit()
   local first = self._first
   while self._first <= self._last do
@@ -47,19 +43,18 @@ function Gate:_admit()
     if turn then
       turn._place = nil
       self:_take(turn)
-      wake(place)
+      hosts.wake(turn)
     end
   end
   local following = self._first > first and self._queue[self._first]
-  if following then wake(following) end -- from now on it looks from time to time
+  if following then hosts.wake(following.turn) end -- from now on it looks from time to time
 end
 
 local function stand_in_line(self, turn)
-  if turn._place then return turn._place end
+  if turn._place then return end
   local place = setmetatable({ turn = turn }, WEAK)
   self._last = self._last + 1
   self._queue[self._last], turn._place = place, place
-  return place
 end
 
 local function busy(self)
@@ -67,53 +62,42 @@ local function busy(self)
     :format(self._max) }
 end
 
--- Waits where nothing is in charge: for nobody.
+-- Where nothing is in charge, nobody ends meanwhile: only a forgotten turn may give way.
 local function collect(self, turn)
   collectgarbage()
   self:_admit()
-  if self._inside[turn] then return true end
-  return nil, busy(self)
+  if not self._inside[turn] then return busy(self) end
 end
 
--- One wait of a turn in the queue. true, or nil, failure.
-local function wait(self, place, wanted, seconds)
-  if hosts.cancelled() then return nil, { kind = "cancelled", detail = "the task was cancelled" } end
-  local turn = place.turn
+-- One wait of a turn in the queue. Returns a failure, or nil.
+local function wait(self, turn, wanted, seconds, is_patient)
+  if hosts.cancelled() then return { kind = "cancelled", detail = "the task was cancelled" } end
   local host, token = hosts.here(wanted)
-  if token ~= nil then
-    local is_first = self._queue[self._first] == place
-    place.host, place.token = host, token
-    local woken = host.park(token, is_first and math.min(seconds or LOOK_S, LOOK_S) or seconds)
-    place.token = nil
-    if is_first and not woken then collectgarbage("step", COLLECTED_KB) end
-  elseif host and host.block then
-    local _, why = host.block(function() return turn._place == nil end, seconds)
-    if why then return nil, { kind = "cancelled", detail = why } end
-  else
-    return collect(self, turn)
-  end
-  return true
+  if is_patient and (host == nil or token == nil and not host.block) then return collect(self, turn) end
+  local is_first = self._queue[self._first] == turn._place
+  if is_first then seconds = math.min(seconds or LOOK_S, LOOK_S) end
+  hosts.wait(turn, wanted, seconds, function() return turn._place == nil end)
+  if is_first and turn._place then collectgarbage("step", COLLECTED_KB) end
 end
 
---- Waits for a place.
+--- Waits for a place, once.
 ---@param turn vllm.Turn
 ---@param wanted string|vllm.Host|nil
----@param deadline number? absolute, seconds of core.now()
----@return boolean? entered false: the deadline passed; the turn keeps its place in the queue
+---@param limit number? absolute, seconds of core.now(): the caller looks again then
+---@param total_deadline number? the turn fails then
+---@return boolean? entered false: not yet; the turn keeps its place in the queue
 ---@return table? failure { kind, detail }: busy, cancelled
-function Gate:enter(turn, wanted, deadline)
+function Gate:enter(turn, wanted, limit, total_deadline)
   if not turn._place and not self._inside[turn] and self._first > self._last and not self:_is_full() then self:_take(turn) end
-  while not self._inside[turn] do
-    local place = stand_in_line(self, turn)
-    self:_admit() -- a turn in front may have been forgotten
-    if self._inside[turn] then break end
-    local seconds = deadline and deadline - core.now()
-    if seconds and seconds <= 0 then return false end
-    local ok, failure = wait(self, place, wanted, seconds)
-    if turn:error() then return nil end
-    if not ok then return nil, failure end
-  end
-  return true
+  if self._inside[turn] then return true end
+  stand_in_line(self, turn)
+  self:_admit() -- a turn in front may have been forgotten
+  local deadline = limit and math.min(limit, total_deadline or limit) or total_deadline
+  local seconds = deadline and deadline - core.now()
+  if self._inside[turn] or seconds and seconds <= 0 then return self._inside[turn] or false end
+  local failure = wait(self, turn, wanted, seconds, limit == nil)
+  if failure then return nil, failure end
+  return self._inside[turn] or false
 end
 
 --- The turn has ended, inside or in the queue; the next one may enter.
@@ -122,7 +106,7 @@ function Gate:leave(turn)
   local place = turn._place
   if place then
     turn._place, place.turn = nil, nil
-    wake(place)
+    hosts.wake(turn)
   elseif self._inside[turn] then
     self._inside[turn], self._taken = nil, self._taken - 1
   end

@@ -2,6 +2,7 @@
 -- messages in the wire's shape, one JSON object with its keys in byte order. The request is read, never changed.
 
 local config_options = require("vllm.config").client_only
+local continuation = require "vllm.continuation"
 local core = require "vllm.core"
 local fields = require "vllm.fields"
 local headers = require "vllm.headers"
@@ -12,7 +13,7 @@ local tools = require "vllm.tools"
 local request = {}
 
 -- What only a call has.
-local CALL_ONLY = { messages = true, text = true, body = true, set = true }
+local CALL_ONLY = { messages = true, text = true, body = true, set = true, continue = true }
 
 -- Names -----------------------------------------------------------------------------------------------------------------
 
@@ -325,6 +326,7 @@ end
 ---@field headers table<string, string|false>?
 ---@field extra_body table? flattened into the body
 ---@field body string? a ready-made JSON object instead of all of this, sent byte for byte
+---@field continue table? err.partial, or a result cut by length: the server writes on behind its text (vLLM's continue_final_message)
 ---@field set table? with `body`: top-level members to replace or add
 
 --- What goes out, and what the answer is measured against.
@@ -335,6 +337,7 @@ end
 ---@field headers { [1]: string, [2]: string }[]
 ---@field secret_texts string[] of the call's own headers
 ---@field chunks boolean are `chunk` events wanted?
+---@field continued table? what the answer goes on with
 ---@field asked { tools: boolean, call_demanded: boolean, choices: integer }
 
 --- The exact request that a call means.
@@ -348,6 +351,12 @@ function request.build(config, call)
   if type(call) ~= "table" then error("a request must be a table or a string, got " .. fields.shown(call), 2) end
   local message, param = first_fault(call)
   if message then return nil, message, param end
+  local continued, going_on = option(call, "continue"), nil
+  if continued ~= nil then
+    going_on, message, param = continuation.call(call)
+    if not going_on then return nil, message, param end
+    call = going_on
+  end
   if option(call, "set") ~= nil and option(call, "body") == nil then return nil, "set is given without body", "set" end
   if option(call, "body") ~= nil then return build_ready_made(config, call) end
   local members, text, body
@@ -357,7 +366,10 @@ function request.build(config, call)
   if not text then return nil, message, param end
   body, message, param = object_text(members, text)
   if not body then return nil, message, param end
-  return finish(config, call, members, body, members.stream)
+  local built
+  built, message, param = finish(config, call, members, body, members.stream)
+  if built then built.continued = continued end
+  return built, message, param
 end
 
 --- The headers of a request: ours, under the client's, under the call's; the same name in any case replaces.

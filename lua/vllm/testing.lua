@@ -188,7 +188,7 @@ end
 
 --- A client that talks to a script.
 ---@param replies table as for testing.transport
----@param options table? options of vllm.new (model defaults to "test-model"), and `split` as for testing.transport
+---@param options table? options of vllm.new (model defaults to "test-model", retry to false), and `split` as for testing.transport
 ---@return vllm.Client
 ---@return table transport with `requests`
 function testing.client(replies, options)
@@ -197,6 +197,7 @@ function testing.client(replies, options)
     if key == "split" then split = value else all[key] = value end
   end
   all.model = all.model or "test-model"
+  if all.retry == nil then all.retry = false end
   all.transport = testing.transport(replies, { split = split })
   return require("vllm").new(all), all.transport
 end

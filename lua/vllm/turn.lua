@@ -1,22 +1,24 @@
---- One model call: from the request's bytes to events and a finished message. Owns the clocks and the waiting.
+--- One model call: attempts until one is answered, its events and its finished message. Owns the clocks and the waiting.
 --
--- A turn goes through the phases new → head → stream or body → ended; `_err` set means failed, for good. The decoder is
--- asked first, the transport only when the decoder has nothing: so a clock can fire only after a read found nothing, and
--- stands still while the consumer does something else. Pure Lua, and no pcall around a wait: Lua 5.1 cannot yield through one.
+-- A turn goes through the phases new → queued → asking (→ waiting → asking)* → ended; `_err` set means failed, for good. The decoder is
+-- asked first, the transport only when the decoder has nothing: so a clock can fire only after a read found nothing, and stands still
+-- while the consumer does something else. Pure Lua, and no pcall around a wait: Lua 5.1 cannot yield through one.
 
+local attempt = require "vllm.attempt"
+local continuation = require "vllm.continuation"
 local core = require "vllm.core"
 local errors = require "vllm.errors"
 local hints = require "vllm.hints"
 local hosts = require "vllm.hosts"
+local retry = require "vllm.retry"
 
 ---@class vllm.Turn
----@field status integer? HTTP status, once the head is in
+---@field status integer? HTTP status of the latest attempt, once its head is in
 ---@field headers table? the answer's headers, lower-case name → value
 local Turn = {}
 Turn.__index = Turn
 Turn.__name = "vllm.turn"
 
-local SNIFF_BYTES = 64
 local BUSY = "another coroutine waits for this turn"
 
 --- Made by client:turn; sends nothing. `built` is what request.build returned, or nil with `err` for a turn born failed.
@@ -25,43 +27,61 @@ function Turn._new(client, built, err)
   local self = setmetatable({
     _client = client, _built = built, _phase = "new", _err = err,
     _first_event_s = config.timeout.first_event_s, _idle_s = config.timeout.idle_s,
-    _events_seen = 0, _fallback_decode = config.decode,
+    _events_seen = 0, _fallback_decode = config.decode, _attempts = {},
   }, Turn)
+  self._pass_on_of = function(bytes) return self:_pass_on(bytes) end
   return self
 end
 
 -- Failing and ending -----------------------------------------------------------------------------------------------
 
--- The turn is over: its place in the client's max_concurrent is free.
-function Turn:_leave()
-  local gate = self._client._gate
-  if gate then gate:leave(self) end
+local function log_attempt(self, err)
+  local entry = { status = self.status, request_id = self.headers and self.headers["x-request-id"] }
+  if err then entry.kind, entry.message = err.kind, err.message end
+  self._attempts[#self._attempts + 1] = entry
+  return entry
 end
 
+-- Ends the attempt that is under way.
 function Turn:_release(drain)
-  local stream = self._stream
-  self._stream = nil
+  local current = self._attempt
+  self._attempt = nil
+  if not current then return end
+  current:close(drain)
+  self._info = current:info()
+end
+
+-- The turn is over: Ctrl-C is the program's again, and the place in the client's max_concurrent is free.
+function Turn:_leave()
   if self._interrupt then
     self._interrupt:release()
     self._interrupt = nil
   end
-  if stream then
-    self._info = stream:info()
-    stream:close(drain)
-  end
+  local gate = self._client._gate
+  if gate then gate:leave(self) end
+  hosts.wake(self)
+end
+
+function Turn:_partial()
+  local partial = self._attempt and self._attempt.decoder:result()
+  if not partial or #partial.choices == 0 then return nil end
+  self:_decode_inputs(partial)
+  return self:_continued(partial)
+end
+
+-- With what was said before the server was asked to go on.
+function Turn:_continued(result)
+  local before = self._built.continued
+  return before and continuation.join(before, result) or result
 end
 
 function Turn:_fail(err)
-  if self._decoder then
-    local partial = self._decoder:result()
-    if partial and #partial.choices > 0 then
-      self:_decode_inputs(partial)
-      err.partial = partial
-    end
-  end
-  self:_release(false)
-  self._body, self._whole_body = nil, nil
+  err.partial = err.partial or self:_partial()
+  if err.partial then err.resumable = continuation.is_possible(err.partial) end
   self._err = self._client:_scrub(err, self._built)
+  if self._attempt then log_attempt(self, err) end
+  err.attempts = self._attempts
+  self:_release(false)
   self:_leave()
   return errors.give(err)
 end
@@ -93,197 +113,118 @@ function Turn:_decode_input(call)
 end
 
 function Turn:_finish(result)
-  self:_decode_inputs(result)
+  self:_decode_inputs(self:_continued(result))
+  log_attempt(self)
   self:_release(true)
-  self._body, self._whole_body = nil, nil
   result.status, result.headers = self.status, self.headers
   result.timing = timing(self)
-  result.attempts = { { status = self.status, request_id = self.headers["x-request-id"] } }
+  result.attempts = self._attempts
   result.hints = hints.of(result, self._built.asked)
   self._result, self._phase = result, "ended"
   self:_leave()
   if self._on_result then self._on_result(result) end
 end
 
--- Bytes ------------------------------------------------------------------------------------------------------------
+-- Attempts ---------------------------------------------------------------------------------------------------------
 
 local function earlier(a, b)
   if a and b then return a < b and a or b end
   return a or b
 end
 
--- Phase new → queued, which only a client with max_concurrent knows.
+function Turn:_on_task_cancelled()
+  return self:_fail(errors.new("cancelled", "the task was cancelled"))
+end
+
+-- Phase new → queued, in which only a client with max_concurrent keeps it.
 function Turn:_begin()
-  if hosts.cancelled() then return self:_fail(errors.new("cancelled", "the task was cancelled")) end
-  local total_s = self._client.config.timeout.total_s
-  self._began_at = core.now()
-  self._total_deadline = total_s and self._began_at + total_s
-  self._phase = "queued"
+  local config, client = self._client.config, self._client
+  if hosts.cancelled() then return self:_on_task_cancelled() end
+  self._began_at, self._phase = core.now(), "queued"
+  self._total_deadline = config.timeout.total_s and self._began_at + config.timeout.total_s
+  if not config.interrupt then return true end
+  local trap, failure = client.transport:interrupt(function() hosts.wake(self) end)
+  if not trap then return self:_fail(errors.from_transport(failure)) end
+  self._interrupt = trap
   return true
 end
 
 function Turn:_enter(limit)
   local gate = self._client._gate
   if not gate then return self:_send() end
-  local entered, failure = gate:enter(self, self._client.config.host, earlier(limit, self._total_deadline))
+  local entered, failure = gate:enter(self, self._client.config.host, limit, self._total_deadline)
   if self._err then return errors.give(self._err) end
   if entered then return self:_send() end
   if failure then return self:_fail(errors.from_transport(failure)) end
-  return self:_on_silence(0, core.now())
-end
-
-function Turn:_send()
-  local client, built = self._client, self._built
-  local config = client.config
-  self._silence_left_s = self._first_event_s
-  local limits = config.limits
-  self._decoder = core.decoder {
-    max_event_bytes = limits.max_event_bytes, max_message_bytes = limits.max_message_bytes, max_tool_calls = limits.max_tool_calls,
-    max_choices = limits.max_choices, max_depth = limits.max_depth, chunks = built.chunks,
-  }
-  local stream, failure = client.transport:open(client:_transport_request("POST", built.url, built.headers, built.body))
-  if not stream then return self:_fail(errors.from_transport(failure)) end
-  self._stream, self._phase = stream, "head"
-  if config.interrupt then
-    self._interrupt, failure = client.transport:interrupt()
-    if not self._interrupt then return self:_fail(errors.from_transport(failure)) end
-  end
+  local ok, message, err = self:_check_interrupt()
+  if not ok then return nil, message, err end
+  local now = core.now()
+  if earlier(earlier(limit, self._total_deadline), now) < now then return self:_on_silence(0, now) end
   return true
 end
 
-local function looks_like_events(bytes)
-  local text = bytes:gsub("^\239\187\191", "")
-  return text:find("^data:") or text:find("^event:") or text:find("^:") or text:find("^id:") or text:find("^retry:")
-end
-
-function Turn:_on_head(status, headers)
-  self.status, self.headers = status, headers
-  local kind = (headers["content-type"] or ""):lower()
-  if status < 200 or status > 299 then
-    self._phase = "error_body"
-  elseif kind:find("text/event-stream", 1, true) then
-    self._phase = "stream"
-  elseif kind:find("json", 1, true) then
-    self._phase = "body"
-  else
-    self._phase = "sniff"
-  end
-  self._body, self._body_bytes = {}, 0
+function Turn:_send()
+  self._silence_left_s = self._first_event_s
+  self._phase, self._events_seen = "asking", 0
+  self.status, self.headers = nil, nil
+  local made, err = attempt.open(self._client, self._built, self._pass_on_of)
+  if not made then return self:_on_failure(err) end
+  self._attempt = made
   return true
 end
 
 -- Hands bytes to the relay's write. A write that raises leaves no tap behind: behind the bytes that it lost nothing is passed on.
 function Turn:_pass_on(bytes)
   local tap = self._tap
-  if not tap then return true end
-  self._tap = nil
+  if not tap then return nil end
+  self._tap, self._delivered = nil, true
   if tap(bytes) == false then self:cancel() end
-  if self._err then return errors.give(self._err) end
+  if self._err then return self._err end
   self._tap = tap
+end
+
+-- An attempt failed: the turn has, too, or it waits for the next one.
+function Turn:_on_failure(err)
+  local policy, made = self._client.config.retry, #self._attempts + 1
+  if self._err then return errors.give(self._err) end
+  if self._delivered or made > policy.max or not retry.is_retried(policy, err) then return self:_fail(err) end
+  local wait_s = retry.wait_s(policy, err, made)
+  if not wait_s then
+    err.message = ("%s; the server asks for a wait of %g s, more than retry.cap_s (%g)")
+      :format(err.message, err.retry_after_s, policy.cap_s)
+    return self:_fail(err)
+  end
+  local at = core.now() + wait_s
+  if self._total_deadline and at >= self._total_deadline then
+    err.message = err.message .. "; timeout.total_s leaves no time for another attempt"
+    return self:_fail(err)
+  end
+  self._client:_scrub(err, self._built)
+  log_attempt(self, err).after_s = wait_s
+  self:_release(false)
+  self._phase, self._retry_at = "waiting", at
+  self._peeked = { type = "retry", attempt = made + 1, after_s = wait_s, kind = err.kind, message = err.message }
+  if policy.on_retry then policy.on_retry(self._peeked) end
   return true
 end
 
--- The decoder has the bytes before `write` can raise, so that the turn stays whole.
-function Turn:_on_stream_bytes(bytes)
-  local ok, failure = self._decoder:feed(bytes)
-  local passed, message, err = self:_pass_on(bytes)
-  if not passed then return nil, message, err end
-  if not ok then return self:_fail(errors.from_decoder(failure, self._client:_error_context(self._built.url))) end
-  return true
-end
-
-function Turn:_on_body_bytes(bytes)
-  local limits = self._client.config.limits
-  local max = self._phase == "error_body" and limits.max_error_bytes or limits.max_event_bytes
-  self._body[#self._body + 1] = bytes
-  self._body_bytes = self._body_bytes + #bytes
-  if self._phase == "error_body" then
-    if self._body_bytes > max then return self:_on_error_body(true) end
-    return true
-  end
-  if self._body_bytes > max then
-    return self:_fail(errors.new("limit", "a bound was reached: the answer is larger than limits.max_event_bytes (" .. max .. ")"))
-  end
-  if self._phase == "sniff" then
-    if self._body_bytes < SNIFF_BYTES then return true end
-    bytes = table.concat(self._body)
-    self._phase, self._body = looks_like_events(bytes) and "stream" or "body", { bytes }
-    if self._phase == "stream" then return self:_on_stream_bytes(bytes) end
-  end
-  return self:_pass_on(bytes)
-end
-
-function Turn:_on_error_body(cut)
-  local body = table.concat(self._body):sub(1, self._client.config.limits.max_error_bytes)
-  local context = self._client:_error_context(self._built.url)
-  self:_release(not cut)
-  if self.status == 404 and body:find("model", 1, true) then context.served = self._client:_served_models() end
-  local err = errors.from_status(self.status, self.headers, body, context)
-  err.body_cut = cut or nil
-  return self:_fail(err)
-end
-
-function Turn:_on_end()
-  local phase = self._phase
-  if phase == "error_body" then return self:_on_error_body(false) end
-  local ok, failure
-  if phase == "stream" then
-    self._phase = "drained"
-    ok, failure = self._decoder:finish()
-  else
-    local body = table.concat(self._body)
-    self._phase, self._body = "drained", nil
-    if phase == "sniff" and looks_like_events(body) then
-      ok = self:_on_stream_bytes(body)
-      if not ok then return errors.give(self._err) end
-      ok, failure = self._decoder:finish()
-    elseif not body:find("%S") then
-      return self:_fail(errors.new("protocol", "the server answered with status " .. self.status .. " and an empty body"))
-    else
-      ok, failure = self._decoder:body(body)
-      self._whole_body = body
-      if phase == "sniff" and not self:_pass_on(body) then return errors.give(self._err) end
-    end
-  end
-  if not ok then return self:_fail(self:_decoder_error(failure)) end
-  return true
-end
-
-function Turn:_decoder_error(failure)
-  local kind = self.headers and self.headers["content-type"] or "no content type"
-  if failure.kind == "protocol" and self._whole_body then
-    local parts = errors.parse_body(self._whole_body)
-    return errors.new("protocol", "the server's answer is not a completion (" .. kind .. "): " .. (parts.message or failure.detail),
-      { status = self.status, body = self._whole_body:sub(1, self._client.config.limits.max_error_bytes) })
-  end
-  local err = errors.from_decoder(failure, self._client:_error_context(self._built.url))
-  err.status = err.status or self.status
-  if failure.kind == "truncated" then
-    local bytes, events = self._decoder:state()
-    err.clean = self._broken == nil
-    err.message = err.message .. (self._broken and ("; the connection broke: " .. self._broken.detail) or "; the connection ended cleanly")
-        .. (" (%d bytes and %d events had come)"):format(bytes, events)
-  end
-  return err
-end
-
--- A connection that breaks after the answer's finish has cost nothing; before its start it is a failed connection.
-function Turn:_on_broken(failure)
-  if self._phase == "stream" and failure.kind == "closed" then
-    local _, events = self._decoder:state()
-    if events > 0 then
-      self._broken = failure
-      return self:_on_end()
-    end
-  end
-  return self:_fail(errors.from_transport(failure))
+-- Between two attempts. true: the next one is under way · false: `limit` passed · nil, message, err.
+function Turn:_await_retry(limit)
+  local now = core.now()
+  if hosts.cancelled() then return self:_on_task_cancelled() end
+  if now >= self._retry_at then return self:_send() end
+  local deadline = earlier(limit, self._retry_at)
+  if deadline <= now then return false end
+  hosts.wait(self, self._client.config.host, deadline - now, function() return self._err ~= nil end)
+  if self._err then return errors.give(self._err) end
+  return self:_check_interrupt()
 end
 
 -- Clocks -----------------------------------------------------------------------------------------------------------
 
 -- What came resets the silence: before the answer's start only that start does; afterwards any event, but no comment.
 function Turn:_heard()
-  local _, events, _, _, started = self._decoder:state()
+  local _, events, _, _, started = self._attempt.decoder:state()
   if started and not self._first_delta_at then
     self._first_delta_at = core.now()
     self._silence_left_s = self._idle_s
@@ -305,10 +246,12 @@ function Turn:_on_silence(waited_s, now)
     return false
   end
   local bytes, events = 0, 0
-  if self._decoder then bytes, events = self._decoder:state() end
+  if self._attempt then bytes, events = self._attempt.decoder:state() end
   local detail = ("timeout.%s: %g s passed; %d bytes and %d events had come"):format(which, limit_s, bytes, events)
   return self:_fail(errors.new("timeout", detail, { clock = which, limit_s = limit_s, status = self.status }))
 end
+
+local STEPS = { queued = "_enter", waiting = "_await_retry", asking = "_ask" }
 
 local MAIN = {} -- stands for the main thread, where coroutine.running() has no value before Lua 5.2
 
@@ -320,44 +263,42 @@ function Turn:_claim()
   return true
 end
 
--- Asks the transport once. true: something happened · false: `limit` passed · nil, message, err.
+-- One thing more happens. true: it did · false: `limit` passed · nil, message, err.
 function Turn:_fill(limit)
   if self._phase == "new" then return self:_begin() end
   if not self:_claim() then
     if limit and limit <= core.now() then return false end
     return errors.give(errors.new("busy", BUSY))
   end
-  local filled, message, err
-  if self._phase == "queued" then filled, message, err = self:_enter(limit) else filled, message, err = self:_ask(limit) end
+  local step = STEPS[self._phase]
+  local filled, message, err = self[step](self, limit)
   self._waiter = nil
   return filled, message, err
 end
 
+-- Ctrl-C, where it is trapped.
+function Turn:_check_interrupt()
+  if not self._interrupt or not self._interrupt:caught() then return true end
+  self:cancel()
+  return errors.give(self._err)
+end
+
 function Turn:_ask(limit)
   self:_heard()
-  local asked_at = core.now()
+  local current, asked_at = self._attempt, core.now()
   local deadline = earlier(earlier(limit, self._total_deadline), self._silence_left_s and asked_at + self._silence_left_s)
-  local got, more
-  if self._phase == "head" then
-    got, more = self._stream:head(deadline)
-  else
-    got, more = self._stream:read(deadline)
-  end
+  local happened, err = current:advance(deadline)
   if self._err then return errors.give(self._err) end -- cancelled from elsewhere meanwhile
-  if self._interrupt and self._interrupt:caught() then
-    self:cancel()
-    return errors.give(self._err)
-  end
-  if got == false then
+  self.status, self.headers = current.status, current.headers
+  local ok, message, interrupted = self:_check_interrupt()
+  if not ok then return nil, message, interrupted end
+  if happened == false then
     local now = core.now()
     return self:_on_silence(now - asked_at, now)
   end
   if self._silence_left_s then self._silence_left_s = self._silence_left_s - (core.now() - asked_at) end
-  if got == nil and more then return self:_on_broken(more) end
-  if self._phase == "head" then return self:_on_head(got, more) end
-  if got == nil then return self:_on_end() end
-  if self._phase == "stream" then return self:_on_stream_bytes(got) end
-  return self:_on_body_bytes(got)
+  if not happened then return self:_on_failure(err) end
+  return true
 end
 
 -- Events -----------------------------------------------------------------------------------------------------------
@@ -375,17 +316,17 @@ function Turn:_step(pull, limit)
   while true do
     if self._err then return errors.give(self._err) end
     if self._phase == "ended" then return nil end
-    if self._decoder then
-      local got, failure = pull(self)
-      if got then
-        if not self._first_delta_at then self:_heard() end
-        return got
-      end
-      if got == nil and failure then return self:_fail(self:_decoder_error(failure)) end
-      if got == nil then
-        if self._phase ~= "ended" then self:_finish(self._decoder:result()) end
-        return nil
-      end
+    local got, failure = pull(self)
+    if got then
+      if not self._first_delta_at and self._attempt then self:_heard() end
+      return got
+    end
+    if got == nil and failure then
+      local failed, message, err = self:_on_failure(self._attempt:decoder_error(failure))
+      if not failed then return nil, message, err end
+    elseif got == nil then
+      if self._phase ~= "ended" then self:_finish(self._attempt.decoder:result()) end
+      return nil
     end
     local filled, message, err = self:_fill(limit)
     if filled == nil then return nil, message, err end
@@ -393,20 +334,27 @@ function Turn:_step(pull, limit)
   end
 end
 
+-- The next event of the decoder: false: it has none yet; nil: the end; nil, failure.
 local function pull_event(turn)
-  local peeked = turn._peeked
+  local peeked, current = turn._peeked, turn._attempt
   if peeked then
     turn._peeked = nil
     return peeked
   end
-  return turn._decoder:next()
+  if not current then return false end
+  local event, failure = current.decoder:next()
+  if event then turn._delivered = true end
+  return event, failure
 end
 
 local function pull_text(turn)
-  local peeked = turn._peeked
+  local peeked, current = turn._peeked, turn._attempt
   turn._peeked = nil
   if peeked and peeked.type == "text_delta" and peeked.choice == 0 then return peeked.text end
-  return turn._decoder:next_text()
+  if not current then return false end
+  local text, failure = current.decoder:next_text()
+  if text then turn._delivered = true end
+  return text, failure
 end
 
 -- Waits until `poll` has something to say.
@@ -419,7 +367,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err kinds: any but stream, truncated, no_output
 function Turn:open()
-  while not self.status or self._phase == "error_body" do
+  while not (self._result or self._attempt and self._attempt:is_accepted()) do
     if self._err then return errors.give(self._err) end
     local filled, message, err = self:_fill(nil)
     if filled == nil then return nil, message, err end
@@ -573,7 +521,7 @@ end
 ---@return vllm.Error? err
 function Turn:relay(write)
   if type(write) ~= "function" then error("turn:relay: a function is needed, got " .. type(write), 2) end
-  if self._decoder and (self._decoder:state() > 0 or (self._body_bytes or 0) > 0) then
+  if self._result or self._attempt and self._attempt:has_body() then
     error("turn:relay: bytes of the answer were taken already", 2)
   end
   self._tap = write

@@ -25,6 +25,8 @@
 ---@field close fun(self)
 ---@field hold fun(self, yes: boolean) does it keep the host's loop alive? At first it does
 
+local core = require "vllm.core"
+
 local hosts = {}
 
 local function global(name, member)
@@ -121,6 +123,32 @@ end
 ---@return boolean
 function hosts.is_known(name)
   return IS_BUILT_IN[name] or registered[name] ~= nil
+end
+
+local MAX_SLEEP_S = 1 -- between two looks: a signal that comes just before a sleep is late by this much at the most
+
+--- One wait, by time, in the host in charge; may end early. Afterwards look again.
+---@param place { _host: vllm.Host?, _token: any } who waits: hosts.wake(place) ends it
+---@param wanted string|vllm.Host|nil the configured host
+---@param seconds number?
+---@param is_over fun(): boolean for a host that runs its loop meanwhile
+function hosts.wait(place, wanted, seconds, is_over)
+  local host, token = hosts.here(wanted)
+  if token ~= nil then
+    place._host, place._token = host, token
+    host.park(token, seconds)
+    place._token = nil
+  elseif host and host.block then
+    host.block(is_over, seconds)
+  else
+    core.sleep(math.min(seconds or MAX_SLEEP_S, MAX_SLEEP_S))
+  end
+end
+
+--- Ends the wait of `place`, if it is in one.
+---@param place { _host: vllm.Host?, _token: any }
+function hosts.wake(place)
+  if place._token ~= nil then place._host.wake(place._token) end
 end
 
 --- Was the task cancelled in which this runs? Asked after each wait. tasks.lua, once loaded, knows.

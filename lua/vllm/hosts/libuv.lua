@@ -3,6 +3,7 @@
 --
 -- A coroutine is its own token. What is woken stands in one queue, and one call of `soon` serves all of it, so that a batch of events
 -- costs one visit to the editor. The queue is shared with a loop that was entered again (`block`), so that nothing stands behind it.
+-- Handles of libuv are stopped and used again, never closed: luv 1.44 crashes at exit when one was closed outside of uv.run.
 
 local core = require "vllm.core"
 
@@ -16,18 +17,31 @@ local libuv = {}
 ---@field slice_s number? how long coroutines may go on at a stretch; nil: until all have
 ---@field later fun(fn: fun())? as soon, after the loop had a turn; for those that the slice left
 
+-- Descriptors ---------------------------------------------------------------------------------------------------------
+
 local Watcher = {}
 Watcher.__index = Watcher
 
 function Watcher:close()
-  if self.poll:is_closing() then return end
-  self.poll:stop()
-  self.poll:close()
+  if not self._poll then return end
+  self._poll:stop()
+  self._spare[self._fd], self._poll = self._poll, nil
 end
 
 function Watcher:hold(yes)
-  if self.poll:is_closing() then return end
-  if yes then self.poll:ref() else self.poll:unref() end
+  if not self._poll then return end
+  if yes then self._poll:ref() else self._poll:unref() end
+end
+
+-- `spare`: descriptor → a handle that is stopped. A stopped one knows no more of its descriptor than the number.
+local function watch(uv, spare, source)
+  local fd = source.fd
+  local poll = spare[fd]
+  spare[fd] = nil
+  if not poll or poll:is_closing() then poll = assert(uv.new_poll(fd)) end
+  poll:ref()
+  poll:start("r", source.on_readable)
+  return setmetatable({ _poll = poll, _fd = fd, _spare = spare }, Watcher)
 end
 
 -- The coroutines of one host ------------------------------------------------------------------------------------------
@@ -42,6 +56,7 @@ local function new_queue(options)
     _parked = {}, -- coroutine → its timer, or true. Strong: often nobody else holds a coroutine that waits
     _reasons = {}, -- coroutine that stands in the line → what its park returns
     _failed_of = setmetatable({}, { __mode = "k" }), -- coroutine → who hears what it raises
+    _timers = {}, -- those that nobody uses
     _line = {}, _first = 1, _last = 0, _armed = false, _active = nil, -- the coroutine that we resumed
   }, Queue)
 end
@@ -59,8 +74,10 @@ function Queue:_add(co, reason)
   self:_arm(self._soon)
 end
 
-local function close_timer(timer)
-  if timer ~= true and not timer:is_closing() then timer:close() end
+function Queue:_release(timer)
+  if timer == true or timer:is_closing() then return end
+  timer:stop()
+  self._timers[#self._timers + 1] = timer
 end
 
 function Queue:_resume(co)
@@ -94,12 +111,12 @@ function Queue:_serve()
 end
 
 function Queue:_start_timer(co, seconds)
-  local timer = self._uv.new_timer()
+  local timer = table.remove(self._timers)
+  if not timer or timer:is_closing() then timer = self._uv.new_timer() end
   self._uv.update_time() -- timers count from the loop's time, which stands still while Lua runs
   timer:start(math.ceil(math.max(seconds, 0) * 1000), 0, function()
-    timer:close()
-    if self._parked[co] ~= timer then return end
     self._parked[co] = nil
+    self:_release(timer)
     self:_add(co, false)
   end)
   return timer
@@ -111,7 +128,7 @@ function Queue:park(co, seconds)
   local reason = coroutine.yield()
   if self._parked[co] == timer then -- resumed by somebody else
     self._parked[co] = nil
-    close_timer(timer)
+    self:_release(timer)
   end
   self._reasons[co] = nil
   return reason ~= false
@@ -121,7 +138,7 @@ function Queue:wake(co)
   local timer = self._parked[co]
   if not timer then return end
   self._parked[co] = nil
-  close_timer(timer)
+  self:_release(timer)
   self:_add(co, true)
 end
 
@@ -155,7 +172,7 @@ end
 ---@return vllm.libuv.Queue queue
 function libuv.new(options)
   local queue, uv = new_queue(options), options.uv
-  local host = { name = options.name, report = options.report }
+  local host, spare = { name = options.name, report = options.report }, {}
 
   function host.current() return queue:current() end
 
@@ -165,11 +182,7 @@ function libuv.new(options)
 
   function host.spawn(fn, failed) queue:spawn(fn, failed) end
 
-  function host.watch(source)
-    local poll = assert(uv.new_poll(source.fd))
-    poll:start("r", function() source.on_readable() end)
-    return setmetatable({ poll = poll }, Watcher)
-  end
+  function host.watch(source) return watch(uv, spare, source) end
 
   return host, queue
 end

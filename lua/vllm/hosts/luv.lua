@@ -9,11 +9,17 @@ local uv = require "luv"
 
 local LONGEST_S = 0.25 -- between two looks at what a signal wanted, which libuv sleeps through
 
+local idle, timer -- made when they are needed, then kept: see libuv.lua
+
+local function alive(handle)
+  return handle and not handle:is_closing()
+end
+
 -- An idle handle is called at the loop's next turn, which does not wait then.
 local function soon(fn)
-  local idle = uv.new_idle()
+  if not alive(idle) then idle = uv.new_idle() end
   idle:start(function()
-    idle:close()
+    idle:stop()
     fn()
   end)
 end
@@ -31,7 +37,8 @@ end
 local IN_CALLBACK = "vllm: a wait in a luv callback would block the loop: wait in a coroutine, or use turn:start"
 
 -- Turns the loop once, for a while at the most.
-local function turn_the_loop(timer, seconds)
+local function turn_the_loop(seconds)
+  if not alive(timer) then timer = uv.new_timer() end
   uv.update_time()
   timer:start(math.ceil(seconds * 1000), 0, function() end)
   uv.run("once")
@@ -45,18 +52,14 @@ end
 function luv.block(is_ready, seconds)
   if uv.loop_mode() then error(IN_CALLBACK, 0) end
   local ends_at = seconds and core.now() + seconds
-  local timer = uv.new_timer()
-  local ok, ready = pcall(queue.inside_loop, queue, function()
+  return queue:inside_loop(function()
     while not is_ready() do
       local left = ends_at and ends_at - core.now() or LONGEST_S
       if left <= 0 then return false end
-      turn_the_loop(timer, math.min(left, LONGEST_S))
+      turn_the_loop(math.min(left, LONGEST_S))
     end
     return true
   end)
-  timer:close()
-  if not ok then error(ready, 0) end
-  return ready
 end
 
 return luv

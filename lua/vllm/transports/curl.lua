@@ -168,29 +168,16 @@ function Transport:open(request)
   return stream
 end
 
--- Who takes Ctrl-C takes it for all that are being waited for.
-local Trap = {}
-Trap.__index = Trap
-
-function Trap:caught()
-  if not self._trap:caught() then return false end
-  self._reactor:interrupt_parked()
-  return true
-end
-
-function Trap:release()
-  self._trap:release()
-end
-
 --- Makes Ctrl-C end a wait of this transport instead of the program, until the trap is released or collected. Process-wide, counted.
+---@param on_caught fun()? called in a host's loop when it came; must not wait
 ---@return { caught: (fun(self): boolean), release: fun(self) }? trap `caught`: since the last time; `release` may be called again
 ---@return table? err { kind, detail }
-function Transport:interrupt()
+function Transport:interrupt(on_caught)
   local own, err = reactor_of(self)
   if not own then return nil, err end
-  local trap, why = self._curl.sigint_trap()
+  local trap, why = reactor.trap(self._curl, on_caught)
   if not trap then return nil, { kind = "config", detail = why } end
-  return setmetatable({ _trap = trap, _reactor = own }, Trap)
+  return trap
 end
 
 --- A transport. Without settings it shares one engine, and so one pool of connections, with the others of this Lua state. Opens no

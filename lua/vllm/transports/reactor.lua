@@ -60,37 +60,50 @@ function Reactor:_dispatch()
   if engine:live() == 0 then self:_unwatch() end
 end
 
-function Reactor:_interrupt(is_meant)
-  local any = false
+-- Ctrl-C -----------------------------------------------------------------------------------------------------------
+
+---@class vllm.transports.Trap
+local Trap = {}
+Trap.__index = Trap
+
+local traps = setmetatable({}, { __mode = "k" })
+local reactors = setmetatable({}, { __mode = "k" })
+
+-- In a host it ends whatever is under way and asked for that: all of it, at its current or next wait. Taken here, since no step waits
+-- before it is.
+local function on_interrupt(curl)
+  if not curl.sigint_pending() then return end
+  local taker = curl.sigint_trap()
+  taker:caught()
+  taker:release()
+  for trap in pairs(traps) do
+    trap._is_caught = true
+    if trap._on_caught then trap._on_caught() end
+  end
+  for reactor in pairs(reactors) do reactor:_interrupt_streams() end
+end
+
+function Reactor:_interrupt_streams()
   for _, stream in pairs(self._streams) do
-    if stream._interruptible and is_meant(stream) then
-      any, stream._wait_interrupted = true, true
+    if stream._interruptible then
+      stream._wait_interrupted = true
       wake(stream)
     end
   end
-  return any
 end
 
-local function is_parked(stream)
-  return stream._wait_token ~= nil
+--- Did Ctrl-C come since the last time? Where no host is in charge, only whoever asks is told.
+---@return boolean
+function Trap:caught()
+  if hosts.here() then on_interrupt(self._curl) end
+  local caught = self._is_caught or self._trap:caught()
+  self._is_caught = false
+  return caught
 end
 
-local function is_open(stream)
-  return stream._request ~= nil
-end
-
---- Ctrl-C: the streams that are being waited for, of those whose turns asked for it, fail.
----@return boolean any
-function Reactor:interrupt_parked()
-  return self:_interrupt(is_parked)
-end
-
--- If none is being waited for, all of them fail at their next wait, and the signal counts as taken: until then no step would wait.
-function Reactor:_on_interrupt()
-  if not self._curl.sigint_pending() or self:interrupt_parked() or not self:_interrupt(is_open) then return end
-  local trap = self._curl.sigint_trap()
-  trap:caught()
-  trap:release()
+function Trap:release()
+  traps[self] = nil
+  self._trap:release()
 end
 
 -- Watching ---------------------------------------------------------------------------------------------------------
@@ -107,10 +120,11 @@ function Reactor:_watcher(host)
     end,
     wait = function(seconds)
       engine:step(math.min(seconds or MAX_BLOCK_S, MAX_BLOCK_S))
-      self:_on_interrupt()
+      on_interrupt(self._curl)
       self:_dispatch()
     end,
   }
+  watcher:hold(false)
   self._watchers[host] = watcher
   return watcher
 end
@@ -222,6 +236,19 @@ end
 
 local reactor = { FORKED = FORKED }
 
+--- A trap for Ctrl-C, until it is released or collected.
+---@param curl table vllm.curl
+---@param on_caught fun()? wakes the one who will ask; must not wait
+---@return vllm.transports.Trap?
+---@return string? message
+function reactor.trap(curl, on_caught)
+  local made, why = curl.sigint_trap()
+  if not made then return nil, why end
+  local trap = setmetatable({ _trap = made, _curl = curl, _on_caught = on_caught, _is_caught = false }, Trap)
+  traps[trap] = true
+  return trap
+end
+
 --- A reactor around a new engine.
 ---@param curl table vllm.curl
 ---@param settings table as curl.engine takes it
@@ -230,8 +257,11 @@ local reactor = { FORKED = FORKED }
 function reactor.new(curl, settings)
   local engine, why = curl.engine(settings)
   if not engine then return nil, why end
-  return setmetatable({ _curl = curl, _engine = engine, _streams = setmetatable({}, { __mode = "kv" }), _watchers = {}, _holds = {} },
-    Reactor)
+  local made = setmetatable({
+    _curl = curl, _engine = engine, _streams = setmetatable({}, { __mode = "kv" }), _watchers = {}, _holds = {},
+  }, Reactor)
+  reactors[made] = true
+  return made
 end
 
 return reactor

@@ -1,0 +1,222 @@
+--- One attempt of a turn: one request over a transport, until its decoder has the whole answer or it has failed.
+--
+-- It goes through the phases head → stream, body, sniff or error_body → drained. It knows no clock and does not decide what follows a
+-- failure: turn.lua does. Failures are error values.
+
+local core = require "vllm.core"
+local errors = require "vllm.errors"
+
+---@class vllm.Attempt
+---@field decoder userdata of core.decoder
+---@field status integer? once the head is in
+---@field headers table? lower-case name → value
+local Attempt = {}
+Attempt.__index = Attempt
+
+local SNIFF_BYTES = 64
+
+local attempt = {}
+
+--- Sends the request; does not wait.
+---@param client vllm.Client
+---@param built table of request.build
+---@param pass_on (fun(bytes: string): vllm.Error?) has the bytes of an answer's body, before they are decoded to events; an error ends it
+---@return vllm.Attempt?
+---@return vllm.Error? err
+function attempt.open(client, built, pass_on)
+  local limits = client.config.limits
+  local stream, failure = client.transport:open(client:_transport_request("POST", built.url, built.headers, built.body))
+  if not stream then return nil, errors.from_transport(failure) end
+  local decoder = core.decoder {
+    max_event_bytes = limits.max_event_bytes, max_message_bytes = limits.max_message_bytes, max_tool_calls = limits.max_tool_calls,
+    max_choices = limits.max_choices, max_depth = limits.max_depth, chunks = built.chunks,
+  }
+  return setmetatable({ decoder = decoder, _client = client, _built = built, _stream = stream, _pass_on = pass_on, _limits = limits,
+    _phase = "head", _body = {}, _body_bytes = 0 }, Attempt)
+end
+
+--- Ends it; may be called again.
+---@param drain boolean the answer is complete: let the connection live
+function Attempt:close(drain)
+  local stream = self._stream
+  if not stream then return end
+  self._stream, self._body = nil, nil
+  self._info = stream:info()
+  stream:close(drain)
+end
+
+--- What is known of the connection, once it is closed.
+---@return table
+function Attempt:info()
+  return self._info or {}
+end
+
+--- Has a byte of the answer's body come?
+---@return boolean
+function Attempt:has_body()
+  return self.decoder:state() > 0 or self._body_bytes > 0
+end
+
+--- Has the whole answer come, or enough of it to know that it failed?
+---@return boolean
+function Attempt:is_drained()
+  return self._phase == "drained"
+end
+
+--- Is the head in, and no error?
+---@return boolean
+function Attempt:is_accepted()
+  return self.status ~= nil and self._phase ~= "error_body"
+end
+
+-- The body ---------------------------------------------------------------------------------------------------------
+
+local function looks_like_events(bytes)
+  local text = bytes:gsub("^\239\187\191", "")
+  return text:find("^data:") or text:find("^event:") or text:find("^:") or text:find("^id:") or text:find("^retry:")
+end
+
+function Attempt:_on_head(status, headers)
+  self.status, self.headers = status, headers
+  local kind = (headers["content-type"] or ""):lower()
+  if status < 200 or status > 299 then
+    self._phase = "error_body"
+  elseif kind:find("text/event-stream", 1, true) then
+    self._phase = "stream"
+  elseif kind:find("json", 1, true) then
+    self._phase = "body"
+  else
+    self._phase = "sniff"
+  end
+  return true
+end
+
+-- The decoder has the bytes before `pass_on` can raise, so that the turn stays whole.
+function Attempt:_on_stream_bytes(bytes)
+  local ok, failure = self.decoder:feed(bytes)
+  local err = self._pass_on(bytes)
+  if err then return nil, err end
+  if not ok then return nil, self:decoder_error(failure) end
+  return true
+end
+
+function Attempt:_on_error_bytes()
+  local max = self._limits.max_error_bytes
+  if self._body_bytes > max then return self:_on_error_body(true) end
+  return true
+end
+
+function Attempt:_on_body_bytes(bytes)
+  self._body[#self._body + 1] = bytes
+  self._body_bytes = self._body_bytes + #bytes
+  if self._phase == "error_body" then return self:_on_error_bytes() end
+  local max = self._limits.max_event_bytes
+  if self._body_bytes > max then
+    return nil, errors.new("limit", "a bound was reached: the answer is larger than limits.max_event_bytes (" .. max .. ")")
+  end
+  if self._phase == "sniff" then
+    if self._body_bytes < SNIFF_BYTES then return true end
+    bytes = table.concat(self._body)
+    self._phase, self._body = looks_like_events(bytes) and "stream" or "body", { bytes }
+    if self._phase == "stream" then return self:_on_stream_bytes(bytes) end
+  end
+  local err = self._pass_on(bytes)
+  if err then return nil, err end
+  return true
+end
+
+function Attempt:_on_error_body(cut)
+  local body = table.concat(self._body):sub(1, self._limits.max_error_bytes)
+  local context = self._client:_error_context(self._built.url)
+  self._phase = "drained"
+  self:close(not cut)
+  if self.status == 404 and body:find("model", 1, true) then context.served = self._client:_served_models() end
+  local err = errors.from_status(self.status, self.headers, body, context)
+  err.body_cut = cut or nil
+  return nil, err
+end
+
+-- A body that is not a stream: `sniffed` bytes were not passed on yet.
+function Attempt:_on_whole_body(body, sniffed)
+  if not body:find("%S") then
+    return nil, errors.new("protocol", "the server answered with status " .. self.status .. " and an empty body")
+  end
+  local ok, failure = self.decoder:body(body)
+  self._whole_body = body
+  local err = sniffed and self._pass_on(body)
+  if err then return nil, err end
+  if not ok then return nil, self:decoder_error(failure) end
+  return true
+end
+
+function Attempt:_on_stream_end()
+  local ok, failure = self.decoder:finish()
+  if not ok then return nil, self:decoder_error(failure) end
+  return true
+end
+
+function Attempt:_on_end()
+  local phase = self._phase
+  if phase == "error_body" then return self:_on_error_body(false) end
+  self._phase = "drained"
+  if phase == "stream" then return self:_on_stream_end() end
+  local body = table.concat(self._body)
+  self._body = {}
+  if phase == "sniff" and looks_like_events(body) then
+    local ok, err = self:_on_stream_bytes(body)
+    if not ok then return nil, err end
+    return self:_on_stream_end()
+  end
+  return self:_on_whole_body(body, phase == "sniff")
+end
+
+--- The error of what the decoder refuses.
+---@param failure table of core.decoder
+---@return vllm.Error
+function Attempt:decoder_error(failure)
+  local kind = self.headers and self.headers["content-type"] or "no content type"
+  if failure.kind == "protocol" and self._whole_body then
+    local parts = errors.parse_body(self._whole_body)
+    return errors.new("protocol", "the server's answer is not a completion (" .. kind .. "): " .. (parts.message or failure.detail),
+      { status = self.status, body = self._whole_body:sub(1, self._limits.max_error_bytes) })
+  end
+  local err = errors.from_decoder(failure, self._client:_error_context(self._built.url))
+  err.status = err.status or self.status
+  if failure.kind == "truncated" then
+    local bytes, events = self.decoder:state()
+    err.clean = self._broken == nil
+    err.message = err.message .. (self._broken and ("; the connection broke: " .. self._broken.detail) or "; the connection ended cleanly")
+        .. (" (%d bytes and %d events had come)"):format(bytes, events)
+  end
+  return err
+end
+
+-- A connection that breaks after the answer's finish has cost nothing; before its start it is a failed connection.
+function Attempt:_on_broken(failure)
+  if self._phase == "stream" and failure.kind == "closed" then
+    local _, events = self.decoder:state()
+    if events > 0 then
+      self._broken = failure
+      return self:_on_end()
+    end
+  end
+  return nil, errors.from_transport(failure)
+end
+
+--- Asks the transport once.
+---@param deadline number? absolute, seconds of core.now()
+---@return boolean? happened true: something did; false: the deadline passed
+---@return vllm.Error? err
+function Attempt:advance(deadline)
+  local got, more
+  if self._phase == "head" then got, more = self._stream:head(deadline) else got, more = self._stream:read(deadline) end
+  if not self._stream then return true end -- closed meanwhile: who closed it knows why
+  if got == false then return false end
+  if got == nil and more then return self:_on_broken(more) end
+  if self._phase == "head" then return self:_on_head(got, more) end
+  if got == nil then return self:_on_end() end
+  if self._phase == "stream" then return self:_on_stream_bytes(got) end
+  return self:_on_body_bytes(got)
+end
+
+return attempt

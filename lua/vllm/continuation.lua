@@ -1,0 +1,77 @@
+--- Going on with an answer that broke off: client:turn{ …, continue = err.partial }, by vLLM's continue_final_message.
+-- The text so far goes out as the last assistant message, the server writes on behind it, and the result has both as one message.
+
+local fields = require "vllm.fields"
+
+local continuation = {}
+
+-- Why an answer cannot be gone on with, or nil. A call or a refusal cannot be taken up in the middle; text can.
+local function obstacle(partial)
+  local choice = partial.choices[1]
+  if #partial.choices ~= 1 then return "it has " .. #partial.choices .. " choices" end
+  if choice.finish_reason ~= nil and choice.finish_reason ~= "length" then return "it is complete" end
+  if #(choice.tool_calls or {}) > 0 then return "it holds a tool call" end
+  if choice.refusal then return "it is a refusal" end
+  if type(choice.text) ~= "string" or choice.text == "" then return "it has no text yet" end
+end
+
+--- Can `client:turn{ continue = partial }` go on with it?
+---@param partial table? a result, or err.partial
+---@return boolean
+function continuation.is_possible(partial)
+  return partial ~= nil and obstacle(partial) == nil
+end
+
+local TAKEN = { "body", "continue_final_message", "add_generation_prompt" }
+
+--- The call that goes on, without `continue`.
+---@param call vllm.Request
+---@return vllm.Request?
+---@return string? message
+---@return string? param
+function continuation.call(call)
+  local partial, out = call["continue"], {}
+  if type(partial) ~= "table" or type(partial.choices) ~= "table" then
+    return nil, "continue must be err.partial or a result, got " .. fields.shown(partial), "continue"
+  end
+  local why = obstacle(partial)
+  if why then return nil, "continue: this answer cannot be gone on with: " .. why, "continue" end
+  for _, name in ipairs(TAKEN) do
+    if call[name] ~= nil then return nil, ("`%s` cannot stand beside `continue`"):format(name), name end
+  end
+  for name, value in pairs(call) do out[name] = value end
+  local messages = call.messages
+  if call.text ~= nil and messages == nil then messages, out.text = call.text, nil end
+  if type(messages) == "string" then messages = { messages } end
+  if not fields.list_length(messages) or fields.is_raw(messages) then
+    return nil, "continue needs `messages` as a list (or `text`): those of the call that broke off", "messages"
+  end
+  out["continue"], out.messages = nil, {}
+  for i, message in ipairs(messages) do out.messages[i] = message end
+  out.messages[#out.messages + 1] = { role = "assistant", content = partial.choices[1].text }
+  out.continue_final_message, out.add_generation_prompt = true, false
+  return out
+end
+
+local function join_into(target, earlier)
+  target.text = earlier.text .. (target.text or "")
+  target.reasoning = earlier.reasoning and earlier.reasoning .. (target.reasoning or "") or target.reasoning
+end
+
+--- Puts the text so far before a result's own, in place.
+---@param partial table what was gone on with
+---@param result table
+---@return table result
+function continuation.join(partial, result)
+  local earlier, choice = partial.choices[1], result.choices[1]
+  if not choice then return partial end
+  join_into(choice, earlier)
+  result.text, result.reasoning = choice.text, choice.reasoning
+  local message = choice.message
+  if message and (message.content == nil or type(message.content) == "string") then
+    message.content, message.reasoning = choice.text, choice.reasoning
+  end
+  return result
+end
+
+return continuation

@@ -1,0 +1,208 @@
+-- max_concurrent: so many turns of a client are open at once; the others stand in a queue.
+require "spec.support.env"
+local core = require "vllm.core"
+local server = require "spec.support.server"
+local vllm = require "vllm"
+
+local LONG_S = 60
+
+describe("max_concurrent", function()
+  local running, client
+
+  setup(function()
+    running = server.start {}
+    client = vllm.new { model = "test-model", base_url = running.url .. "/v1", max_concurrent = 2 }
+  end)
+  teardown(function() running:stop() end)
+  before_each(function() running:clear_log() end)
+
+  local function stalling(options)
+    local path = running:script { { "send", "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n"
+      .. 'data: {"id":"1","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n' }, "stall" }
+    options = options or {}
+    options.model, options.base_url, options.max_concurrent = "m", running.url .. path, options.max_concurrent or 1
+    return vllm.new(options)
+  end
+
+  local function open(turn)
+    assert(turn:open())
+    return turn
+  end
+
+  it("is really held, and reached", function()
+    for _, max in ipairs { 1, 3 } do
+      local loaded = client:with { base_url = running.url .. "/load?events=3&interval_ms=2", max_concurrent = max }
+      local now, most = 0, 0
+      vllm.map({ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 }, {}, function()
+        local turn = loaded:turn "x"
+        assert(turn:open())
+        now = now + 1
+        most = math.max(most, now)
+        local event
+        repeat
+          event = assert(turn:next())
+          if event.type == "turn_end" then now = now - 1 end -- the place is free with this event
+        until event.type == "turn_end"
+      end)
+      assert.equal(max, most)
+    end
+    assert.equal(20, #running:log "request")
+  end)
+
+  it("first come, first served", function()
+    local one, order = client:with { max_concurrent = 1 }, {}
+    vllm.run(function()
+      for i = 1, 20 do
+        vllm.spawn(function()
+          assert(one:ask("number " .. i))
+          order[#order + 1] = i
+        end)
+      end
+    end)
+    for i = 1, 20 do assert.equal(i, order[i]) end
+    local log = running:log "request"
+    for i = 1, 20 do assert.truthy(log[i].body:find('"number ' .. i .. '"', 1, true)) end
+  end)
+
+  it("a place is free after success, failure and cancellation, and while nobody looks", function()
+    local one = client:with { max_concurrent = 1, retry = { max = 0 } }
+    local failing = one:with { base_url = running.url .. "/fault/status/500" }
+    assert(one:ask "x")
+    assert.is_nil((failing:ask "x"))
+    local turn = one:turn "x"
+    turn:open()
+    turn:cancel()
+    assert(one:ask "x")
+    vllm.run(function()
+      turn = open(one:turn "x")
+      local other = vllm.spawn(function() return one:ask "queued" end)
+      vllm.sleep(0.01)
+      assert.equal("running", other.state)
+      turn:cancel()
+      assert.equal("You said: queued", other:join())
+    end)
+  end)
+
+  it("is shared with what client:with makes, unless that says otherwise", function()
+    local one = stalling()
+    local turn = open(one:turn "x")
+    local _, message, err = one:with({ timeout = { idle_s = 5 } }):ask "y"
+    assert.equal("busy", err.kind)
+    assert.equal("busy: max_concurrent: 1 turns of this client are open, and only this thread could end one", message)
+    local own = open(one:with({ max_concurrent = 1 }):turn "x")
+    own:cancel()
+    turn:cancel()
+  end)
+
+  it("without a loop there is nobody to wait for", function()
+    local one = client:with { max_concurrent = 1 }
+    local turn = open(one:turn "x")
+    assert.equal("busy", select(3, one:ask "y").kind)
+    assert.equal("You said: x", turn:text())
+    assert.equal("You said: y", one:ask "y")
+  end)
+
+  it("a turn that was forgotten makes way for one that blocks", function()
+    local one = stalling()
+    do open(one:turn "forgotten") end
+    local turn = one:turn "next"
+    assert.is_true(turn:open())
+    turn:cancel()
+  end)
+
+  it("a turn that was forgotten makes way in a loop, too, and so does one that was forgotten in the queue", function()
+    local one = stalling()
+    vllm.run(function()
+      do
+        open(one:turn "forgotten")
+        assert.is_false(one:turn("forgotten in the queue"):poll())
+      end
+      collectgarbage()
+      collectgarbage()
+      local began = core.now()
+      local turn = one:turn "next"
+      assert.is_true(turn:open())
+      turn:cancel()
+      assert.is_true(core.now() - began < LONG_S / 2)
+    end)
+  end)
+
+  it("whoever stands in the queue already learns of a turn that was forgotten", function()
+    local one = stalling()
+    vllm.run(function()
+      local turn = open(one:turn "soon forgotten")
+      local waiting = vllm.spawn(function()
+        local following = one:turn "next"
+        assert.is_true(following:open())
+        following:cancel()
+      end)
+      vllm.sleep(0.01)
+      assert.equal("running", waiting.state)
+      assert.is_nil(turn:error())
+      turn = nil -- luacheck: ignore 311
+      collectgarbage()
+      collectgarbage()
+      waiting:join()
+    end)
+  end)
+
+  it("poll stands in the queue and never waits", function()
+    local one = client:with { max_concurrent = 1 }
+    local first, second = open(one:turn "first"), one:turn "second"
+    for _ = 1, 3 do assert.is_false(second:poll()) end
+    assert.is_false(second:next(0.001))
+    assert.equal("You said: first", first:text())
+    assert.equal("You said: second", second:text())
+  end)
+
+  it("cancelling in the queue: the turn, and the task", function()
+    local one = stalling()
+    vllm.run(function()
+      local first = open(one:turn "first")
+      local turns, tasks = {}, {}
+      for i = 1, 3 do
+        turns[i] = one:turn("queued " .. i)
+        tasks[i] = vllm.spawn(function()
+          local opened, _, err = turns[i]:open()
+          return opened or err.kind
+        end)
+      end
+      vllm.sleep(0.01)
+      turns[1]:cancel()
+      tasks[2]:cancel()
+      assert.equal("cancelled", tasks[1]:join())
+      assert.equal("cancelled", tasks[2]:join())
+      assert.equal("cancelled: the task was cancelled", turns[2]:error().message)
+      assert.equal("running", tasks[3].state)
+      first:cancel()
+      assert.is_true(tasks[3]:join())
+      turns[3]:cancel()
+    end)
+    assert.equal(2, #running:log "request")
+  end)
+
+  it("the queue counts for timeout.total_s", function()
+    local one = stalling { timeout = { total_s = 0.1 } }
+    vllm.run(function()
+      local first = open(one:with({ timeout = { total_s = LONG_S } }):turn "x")
+      local err = select(3, one:ask "queued")
+      assert.same({ "timeout", "total_s" }, { err.kind, err.clock })
+      first:cancel()
+    end)
+    local first = open(one:turn "x")
+    local err = select(3, one:ask "queued")
+    assert.equal("busy", err.kind)
+    first:cancel()
+  end)
+
+  it("a turn that is over waits for nobody and takes no place", function()
+    local one = stalling()
+    local first = open(one:turn "x")
+    local bad = one:turn { messages = 5 }
+    assert.equal("invalid_request", select(3, bad:result()).kind)
+    first:cancel()
+    assert.equal("cancelled", select(3, first:result()).kind)
+    local second = open(one:turn "x")
+    second:cancel()
+  end)
+end)

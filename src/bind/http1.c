@@ -1,0 +1,191 @@
+/* core.http1{ max_header_bytes, max_buffer_bytes, head_only }: bytes of a connection in, one HTTP/1.x response out.
+ *   :feed(bytes) → true | nil, failure
+ *   :head() → status, headers (lower-case name → value; repeated ones joined by ", ") · false (feed more) · nil, failure
+ *   :read() → bytes · false (feed more) · nil (end) · nil, failure
+ *   :finish() → true | nil, failure      :reusable() → boolean
+ * A failure is { kind = "protocol" | "limit" | "closed", detail, body_bytes, fresh }: body bytes that had come; not a byte had. Feeding
+ * after finish() and lack of memory raise. */
+#include "../core/http1.h"
+
+#include "bind.h"
+
+#define CLASS      "vllm.http1"
+#define MOST_BYTES ((size_t)1 << 40 < SIZE_MAX / 4 ? (size_t)1 << 40 : SIZE_MAX / 4)
+
+struct reader {
+    struct vllm_http1 *http1;
+    bool lending; /* bytes or fields become Lua values: a finalizer that runs meanwhile must leave them alone */
+};
+
+static int l_http1_release(lua_State *L) {
+    struct reader *reader = luaL_checkudata(L, 1, CLASS);
+    bool is_gc = lua_gettop(L) == 1; /* __close has a second argument */
+    if (is_gc || !reader->lending) {
+        vllm_http1_free(reader->http1);
+        reader->http1 = NULL;
+    }
+    return 0;
+}
+
+/* Every method has the metatable as its upvalue: luaL_checkudata would look it up by name, twice for each read. */
+#define METATABLE 1
+
+static struct reader *check_reader(lua_State *L) {
+    struct reader *reader = lua_touserdata(L, 1);
+    if (!reader || !lua_getmetatable(L, 1) || lua_topointer(L, -1) != lua_topointer(L, lua_upvalueindex(METATABLE))) {
+        reader = luaL_checkudata(L, 1, CLASS); /* raises */
+    }
+    lua_settop(L, 2); /* the metatable goes; so does what nobody asked for */
+    if (!reader->http1) {
+        luaL_error(L, "this response reader is closed");
+    }
+    if (reader->lending) {
+        luaL_error(L, "this response reader is handing out a part of the answer, or lost one for lack of memory");
+    }
+    return reader;
+}
+
+static void push_detail(lua_State *L, const struct vllm_http1 *http1) {
+    const char *why = vllm_http1_why(http1), *given = vllm_http1_given(http1);
+    if (given[0] != '\0') {
+        lua_pushfstring(L, "%s: `%s`", why, given);
+    } else {
+        lua_pushstring(L, why);
+    }
+}
+
+static int push_failure(lua_State *L, struct reader *reader, enum vllm_status status) {
+    const struct vllm_http1 *http1 = reader->http1;
+    if (status == VLLM_EINVALID) {
+        return luaL_error(L, "bytes were fed after finish()");
+    }
+    if (status == VLLM_ENOMEM) {
+        return luaL_error(L, "not enough memory");
+    }
+    reader->lending = true;
+    lua_pushnil(L);
+    lua_createtable(L, 0, 4);
+    lua_pushstring(L, status == VLLM_ELIMIT ? "limit" : status == VLLM_ETRUNCATED ? "closed" : "protocol");
+    lua_setfield(L, -2, "kind");
+    push_detail(L, http1);
+    lua_setfield(L, -2, "detail");
+    bind_push_integer(L, (int64_t)vllm_http1_body_bytes(http1));
+    lua_setfield(L, -2, "body_bytes");
+    lua_pushboolean(L, vllm_http1_fresh(http1));
+    lua_setfield(L, -2, "fresh");
+    reader->lending = false;
+    return 2;
+}
+
+static int push_status(lua_State *L, struct reader *reader, enum vllm_status status) {
+    if (status != VLLM_OK) {
+        return push_failure(L, reader, status);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* What head and read return when they have nothing to give. */
+static int push_nothing(lua_State *L, struct reader *reader, enum vllm_status status) {
+    if (status == VLLM_MORE) {
+        lua_pushboolean(L, 0);
+        return 1;
+    }
+    if (status == VLLM_END) {
+        lua_pushnil(L);
+        return 1;
+    }
+    return push_failure(L, reader, status);
+}
+
+static int l_http1_feed(lua_State *L) {
+    struct reader *reader = check_reader(L);
+    size_t len;
+    const char *bytes = luaL_checklstring(L, 2, &len);
+    return push_status(L, reader, vllm_http1_feed(reader->http1, bytes, len));
+}
+
+/* Into the table at the top: the value, behind those of the same name that came before (RFC 9110 5.3). */
+static void add_field(lua_State *L, struct vllm_slice name, struct vllm_slice value) {
+    bind_push_slice(L, name);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, -3);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        bind_push_slice(L, value);
+    } else {
+        lua_pushliteral(L, ", ");
+        bind_push_slice(L, value);
+        lua_concat(L, 3);
+    }
+    lua_rawset(L, -3);
+}
+
+static int l_http1_head(lua_State *L) {
+    struct reader *reader = check_reader(L);
+    struct vllm_slice name, value;
+    size_t at = 0;
+    int code = 0;
+    enum vllm_status status = vllm_http1_head(reader->http1, &code);
+    if (status != VLLM_OK) {
+        return push_nothing(L, reader, status);
+    }
+    reader->lending = true;
+    lua_pushinteger(L, code);
+    lua_newtable(L);
+    while (vllm_http1_field(reader->http1, &at, &name, &value)) {
+        add_field(L, name, value);
+    }
+    reader->lending = false;
+    return 2;
+}
+
+static int l_http1_read(lua_State *L) {
+    struct reader *reader = check_reader(L);
+    struct vllm_slice bytes;
+    enum vllm_status status = vllm_http1_read(reader->http1, &bytes);
+    if (status != VLLM_OK) {
+        return push_nothing(L, reader, status);
+    }
+    reader->lending = true;
+    lua_pushlstring(L, bytes.ptr, bytes.len);
+    reader->lending = false;
+    return 1;
+}
+
+static int l_http1_finish(lua_State *L) {
+    struct reader *reader = check_reader(L);
+    return push_status(L, reader, vllm_http1_finish(reader->http1));
+}
+
+static int l_http1_reusable(lua_State *L) {
+    lua_pushboolean(L, vllm_http1_reusable(check_reader(L)->http1));
+    return 1;
+}
+
+static int l_http1(lua_State *L) {
+    struct vllm_http1_options options;
+    vllm_http1_options_default(&options);
+    options.max_header_bytes = bind_option_size(L, 1, "max_header_bytes", options.max_header_bytes, 1, MOST_BYTES);
+    options.max_buffer_bytes = bind_option_size(L, 1, "max_buffer_bytes", options.max_buffer_bytes, 1, MOST_BYTES);
+    options.head_only = bind_option_bool(L, 1, "head_only", false);
+    struct reader *reader = bind_new(L, CLASS, sizeof *reader);
+    struct vllm_alloc alloc = bind_alloc(L);
+    reader->http1 = vllm_http1_new(&alloc, &options);
+    return reader->http1 ? 1 : luaL_error(L, "not enough memory");
+}
+
+void bind_open_http1(lua_State *L) {
+    static const luaL_Reg no_methods[] = {{NULL, NULL}};
+    static const luaL_Reg methods[] = {{"feed", l_http1_feed},         {"head", l_http1_head},
+                                       {"read", l_http1_read},         {"finish", l_http1_finish},
+                                       {"reusable", l_http1_reusable}, {NULL, NULL}};
+    bind_class(L, CLASS, no_methods, l_http1_release);
+    luaL_getmetatable(L, CLASS);
+    lua_getfield(L, -1, "__index");
+    lua_pushvalue(L, -2);
+    luaL_setfuncs(L, methods, METATABLE);
+    lua_pop(L, 2);
+    lua_pushcfunction(L, l_http1);
+    lua_setfield(L, -2, "http1");
+}
