@@ -56,7 +56,8 @@ local function wait(self, place, wanted, seconds)
     host.park(token, seconds)
     place.token = nil
   elseif host and host.block then
-    host.block(function() return place.turn == nil or place.turn._place == nil end, seconds)
+    local _, why = host.block(function() return place.turn == nil or place.turn._place == nil end, seconds)
+    if why == "interrupted" then return nil, { kind = "cancelled", detail = "interrupted by Ctrl-C" } end
   else
     return nil, { kind = "busy", detail = ("max_concurrent: %d turns of this client are open, and only this thread could end one")
       :format(self._max) }

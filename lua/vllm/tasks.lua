@@ -9,6 +9,7 @@ local hosts = require "vllm.hosts"
 
 local unpack = rawget(_G, "unpack") or table.unpack -- luacheck: ignore 143
 local CANCELLED = "cancelled: the task was cancelled"
+local INTERRUPTED = "cancelled: interrupted by Ctrl-C"
 
 local tasks = {}
 
@@ -128,7 +129,8 @@ local function wait_until(is_over, deadline, on_park)
       if on_park then on_park(host, token) end
       host.park(token, seconds)
     elseif host and host.block then
-      host.block(is_over, seconds)
+      local _, why = host.block(is_over, seconds)
+      if why == "interrupted" then error(INTERRUPTED, 0) end
     elseif seconds then
       core.sleep(seconds)
     else
@@ -196,7 +198,8 @@ local function await_scope(scope)
       scope.waiter = { host = host, token = token }
       host.park(token)
     else
-      host.block(is_done)
+      local _, why = host.block(is_done)
+      if why == "interrupted" then fail_scope(scope, INTERRUPTED) end
     end
   end
   if hosts.cancelled() then error(CANCELLED, 0) end

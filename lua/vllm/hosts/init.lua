@@ -12,7 +12,7 @@
 ---  raises goes to `failed`, else to `report`
 ---@field report fun(message: string) shows an error that nobody can catch
 ---@field watch (fun(source: vllm.HostSource): vllm.HostWatcher)? where there are descriptors
----@field block (fun(is_ready: (fun(): boolean), seconds: number?): boolean)? waits where `current` gives nil, or raises with what to do
+---@field block (fun(is_ready: (fun(): boolean), seconds: number?): boolean, string?)? waits where `current` gives nil, or raises with what to do
 ---  instead
 
 ---@class vllm.HostSource

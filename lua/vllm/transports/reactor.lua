@@ -157,7 +157,8 @@ function Reactor:wait(stream, deadline)
   if host and host.block then
     self:_watcher(host)
     stream._wait_is_over = false
-    host.block(function() return stream._wait_is_over end, seconds)
+    local _, why = host.block(function() return stream._wait_is_over end, seconds)
+    if why == "interrupted" then return nil, copy(INTERRUPTED) end
     return true
   end
   return self:_step(math.min(seconds or MAX_BLOCK_S, MAX_BLOCK_S))
