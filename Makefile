@@ -10,6 +10,8 @@ Q = @
 OPTIMIZE = -O2 -g
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wvla $(WERROR)
 CFLAGS = -std=c99 $(OPTIMIZE) -fPIC -fvisibility=hidden $(WARNINGS)
+TSAN = -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+PORTABLE = -DVLLM_NET_PORTABLE
 SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 ifeq ($(shell uname),Darwin)
@@ -25,6 +27,7 @@ CURL := $(shell $(SOURCES) vllm.curl)
 LUA_MODULES := $(shell $(SOURCES) --lua)
 SERVER := $(wildcard spec/support/server/*.c)
 CTESTS := $(basename $(notdir $(wildcard spec/c/*_test.c)))
+ENGINE_CTESTS := $(filter engine_%,$(CTESTS))
 FUZZERS := $(basename $(notdir $(wildcard fuzz/*_fuzz.c)))
 
 CORE_PURE = $(filter src/core/%,$(CORE))
@@ -38,7 +41,7 @@ run_lua = LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$(1)/?.
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all nvim demo test check spec ctest asan valgrind lint warnings style layers sources format fuzz bench rock test-vllm fresh clean FORCE
+.PHONY: help all nvim demo test test-thread check spec ctest asan tsan valgrind lint warnings style layers sources format fuzz bench rock test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -57,7 +60,7 @@ $(1)/obj/%.o: %.c Makefile
 $(1)/ctest/engine_%: $(1)/obj/spec/c/engine_%.o $(CURL_PURE:%.c=$(1)/obj/%.o)
 	@mkdir -p $$(@D)
 	@echo "  $$@"
-	$$(Q)$$(CC) $(2) $$^ -lcurl -o $$@
+	$$(Q)$$(CC) $(2) $$^ -lcurl -lpthread -o $$@
 $(1)/ctest/%: $(1)/obj/spec/c/%.o $(CORE_PURE:%.c=$(1)/obj/%.o)
 	@mkdir -p $$(@D)
 	@echo "  $$@"
@@ -76,11 +79,14 @@ $(1)/$(2)/vllm/core.so: $(CORE_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/o
 $(1)/$(2)/vllm/curl.so: $(CURL_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/obj/%.o,$(filter src/bind/%,$(CURL)))
 	@mkdir -p $$(@D)
 	@echo "  $$@"
-	$$(Q)$$(CC) $$(MODULE_FLAGS) $(3) $$^ -lcurl -ldl -o $$@
+	$$(Q)$$(CC) $$(MODULE_FLAGS) $(3) $$^ -lcurl -ldl -lpthread -o $$@
 endef
 
 $(eval $(call c_rules,build,))
 $(eval $(call c_rules,build/asan,$(SANITIZE)))
+$(eval $(call c_rules,build/portable,$(PORTABLE)))
+$(eval $(call c_rules,build/tsan,$(TSAN)))
+$(eval $(call c_rules,build/tsan/portable,$(TSAN) $(PORTABLE)))
 $(foreach l,$(LUAS),$(eval $(call lua_rules,build,$l,)))
 $(foreach l,$(LUAS),$(eval $(call lua_rules,build/asan,$l,$(SANITIZE))))
 
@@ -112,6 +118,10 @@ demo: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so build/test-server ## t
 test: all build/test-server-sanitized $(CTESTS:%=build/ctest/%) build/rocks/manifest ## C tests, then the specs on every Lua
 	@scripts/run-tests build ctest $(LUAS)
 
+test-thread: all build/test-server-sanitized $(ENGINE_CTESTS:%=build/portable/ctest/%) build/rocks/manifest ## specs on every Lua with the thread engine; the engine as other systems have it
+	@scripts/run-tests build/portable ctest
+	@VLLM_TEST_ENGINE=thread scripts/run-tests build $(LUAS)
+
 check: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/test-server-sanitized $(CTESTS:%=build/ctest/%) build/rocks/manifest layers ## quick: C tests, specs on LUA=lua5.4
 	@scripts/run-tests build ctest $(LUA)
 
@@ -126,6 +136,11 @@ asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so)
 	@ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TEST_LIMIT_S=1200 \
 	  PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	  scripts/run-tests build/asan ctest $(LUAS)
+
+# libcurl is not instrumented: what it does by itself is not looked at, what happens in our own code and memory is.
+tsan: $(ENGINE_CTESTS:%=build/tsan/ctest/%) $(ENGINE_CTESTS:%=build/tsan/portable/ctest/%) ## the engine's C tests under ThreadSanitizer
+	@for build in build/tsan build/tsan/portable; do \
+	  TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1" TEST_LIMIT_S=200 scripts/run-tests $$build ctest || exit 1; done
 
 valgrind: $(CTESTS:%=build/ctest/%) build/test-server ## C tests under valgrind
 	@for test in $(CTESTS); do echo "== $$test"; \

@@ -10,12 +10,13 @@ local unpack = rawget(table, "unpack") or rawget(_G, "unpack")
 
 local function soon() return core.now() + 20 end
 
-describe("the libcurl transport", function()
+for _, mode in ipairs { "inline", "thread" } do
+describe("the libcurl transport, " .. mode, function()
   local running, transport
 
   setup(function() running = server.start { tls = true, mtls = true, unix = true } end)
   teardown(function() running:stop() end)
-  before_each(function() transport = transports_curl.new { max_starts = 16 } end) -- an engine of its own
+  before_each(function() transport = transports_curl.new { mode = mode } end) -- an engine of its own
 
   local function request(changes)
     local asked = { url = running.url .. "/v1/models", method = "GET", proxy = "" }
@@ -391,9 +392,13 @@ describe("the libcurl transport", function()
   end)
 end)
 
-describe("vllm.curl", function()
+describe("vllm.curl, " .. mode, function()
+  local function new_engine(max_starts)
+    return assert(curl.engine { mode = mode, max_starts = max_starts })
+  end
+
   it("an engine that is closed, and a request that is closed, say so", function()
-    local engine = curl.engine {}
+    local engine = new_engine()
     local request = assert(engine:add { url = "http://127.0.0.1:1/", method = "GET" })
     engine:close()
     engine:close()
@@ -405,7 +410,7 @@ describe("vllm.curl", function()
 
   it("requests and engines may be collected in any order", function()
     for round = 1, 20 do
-      local engine = curl.engine { max_starts = 1 }
+      local engine = new_engine(1)
       local held = { engine = engine }
       for i = 1, 3 do held[i] = assert(engine:add { url = "http://127.0.0.1:1/", method = "GET", proxy = "" }) end
       engine:step(0)
@@ -419,7 +424,7 @@ describe("vllm.curl", function()
   end)
 
   it("ready() gives each request on which something happened, once", function()
-    local engine = curl.engine()
+    local engine = new_engine()
     local waiting = {}
     for _ = 1, 3 do waiting[assert(engine:add { url = "http://127.0.0.1:1/", method = "GET", proxy = "" })] = true end
     local ends = core.now() + 20
@@ -439,7 +444,7 @@ describe("vllm.curl", function()
   end)
 
   it("an alarm ends a wait, once, and live() counts who is not closed", function()
-    local engine = curl.engine()
+    local engine = new_engine()
     assert.equal(0, engine:live())
     local at = core.now() + 0.02
     engine:alarm(at)
@@ -466,3 +471,4 @@ describe("vllm.curl", function()
     assert.error_matches(function() curl.engine { max_starts = 0 } end, "max_starts", 1, true)
   end)
 end)
+end

@@ -76,7 +76,8 @@ local function wait(self, turn, wanted, seconds, is_patient)
   if is_patient and (host == nil or token == nil and not host.block) then return collect(self, turn) end
   local is_first = self._queue[self._first] == turn._place
   if is_first then seconds = math.min(seconds or LOOK_S, LOOK_S) end
-  hosts.wait(turn, wanted, seconds, function() return turn._place == nil end)
+  local why = hosts.wait(turn, wanted, seconds, function() return turn._place == nil end)
+  if why == "interrupted" then return { kind = "cancelled", detail = "interrupted by Ctrl-C" } end
   if is_first and turn._place then collectgarbage("step", COLLECTED_KB) end
 end
 

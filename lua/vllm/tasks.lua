@@ -10,6 +10,7 @@ local hosts = require "vllm.hosts"
 
 local unpack = rawget(_G, "unpack") or table.unpack -- luacheck: ignore 143
 local CANCELLED = "cancelled: the task was cancelled"
+local INTERRUPTED = "cancelled: interrupted by Ctrl-C"
 local NOWHERE = "vllm: nothing here can wait for a task; call this inside vllm.run(function() … end)"
 
 local tasks = {}
@@ -149,7 +150,7 @@ end
 -- Where no coroutine can be suspended: the host's loop runs until `is_over()`, if the host can do that.
 local function block(host, is_over, seconds)
   local _, why = host.block(is_over, seconds)
-  if why then error("cancelled: " .. why, 0) end
+  if why == "interrupted" then error(INTERRUPTED, 0) end
 end
 
 local function block_for(task)
@@ -243,7 +244,8 @@ local function await_scope(scope)
       host.park(token)
       scope.waiter = nil
     else
-      block(host, is_done)
+      local _, why = host.block(is_done)
+      if why == "interrupted" then fail_scope(scope, INTERRUPTED) end
     end
   end
 end

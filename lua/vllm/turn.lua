@@ -215,8 +215,9 @@ function Turn:_await_retry(limit)
   if now >= self._retry_at then return self:_send() end
   local deadline = earlier(limit, self._retry_at)
   if deadline <= now then return false end
-  hosts.wait(self, self._client.config.host, deadline - now, function() return self._err ~= nil end)
+  local why = hosts.wait(self, self._client.config.host, deadline - now, function() return self._err ~= nil end)
   if self._err then return errors.give(self._err) end
+  if why == "interrupted" then return self:_fail(errors.new("cancelled", "interrupted by Ctrl-C")) end
   return self:_check_interrupt()
 end
 

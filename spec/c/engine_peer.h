@@ -22,6 +22,7 @@
 
 struct server {
     struct vllm_engine *engine;
+    enum vllm_engine_mode mode;
     int listener;
     char url[64];
     char request[65536]; /* what the last read_request saw */
@@ -37,7 +38,7 @@ static inline int listen_on(const struct sockaddr *address, socklen_t len) {
 }
 
 static inline void server_open(struct server *server) {
-    struct vllm_engine_options options = {VLLM_ENGINE_INLINE, 4, 0};
+    struct vllm_engine_options options = {server->mode, 4, 0};
     struct sockaddr_in address;
     socklen_t len = sizeof address;
     memset(&address, 0, sizeof address);
@@ -49,6 +50,15 @@ static inline void server_open(struct server *server) {
     server->engine = vllm_engine_new(&options);
     CHECK(server->engine != NULL);
     if (!server->engine) exit(1);
+}
+
+/* Whether the engine's work needs the caller's steps. */
+static inline bool is_inline(const struct server *server) {
+#if defined(__linux__) && !defined(VLLM_NET_PORTABLE)
+    return server->mode == VLLM_ENGINE_INLINE;
+#else
+    return server == NULL;
+#endif
 }
 
 static inline void server_close(struct server *server) {
@@ -175,6 +185,24 @@ static inline int error_code(struct vllm_request *request, struct vllm_request_e
     vllm_request_error(request, error);
     CHECK(error->text[0] != '\0');
     return error->curl_code;
+}
+
+typedef void engine_test(struct server *);
+
+/* Every test in every mode. */
+static inline void run_tests(engine_test *const *tests, size_t count) {
+    static const enum vllm_engine_mode modes[] = {VLLM_ENGINE_INLINE, VLLM_ENGINE_THREAD};
+    static struct server server;
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a test that hangs must still say what failed before */
+    for (size_t mode = 0; mode < sizeof modes / sizeof *modes; mode++) {
+        memset(&server, 0, sizeof server);
+        server.mode = modes[mode];
+        server_open(&server);
+        for (size_t i = 0; i < count; i++) {
+            tests[i](&server);
+        }
+        server_close(&server);
+    }
 }
 
 #endif

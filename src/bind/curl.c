@@ -352,20 +352,23 @@ static void push_weak_table(lua_State *L) {
     lua_setmetatable(L, -2);
 }
 
-static void check_mode(lua_State *L) {
-    static const char *const modes[] = {"inline", NULL};
+static enum vllm_engine_mode read_mode(lua_State *L) {
+    static const char *const names[] = {"inline", "thread", NULL};
+    static const enum vllm_engine_mode modes[] = {VLLM_ENGINE_INLINE, VLLM_ENGINE_THREAD};
+    int chosen = 0;
     if (lua_istable(L, 1)) {
         lua_getfield(L, 1, "mode");
-        (void)luaL_checkoption(L, -1, "inline", modes);
+        chosen = luaL_checkoption(L, -1, "inline", names);
         lua_pop(L, 1);
     }
+    return modes[chosen];
 }
 
 static int l_engine(lua_State *L) {
     struct vllm_engine_options options = {VLLM_ENGINE_INLINE, IDLE_AGE_S, 0};
     options.max_idle_age_s = (long)bind_option_size(L, 1, "max_idle_age_s", IDLE_AGE_S, 1, MAX_IDLE_AGE_S);
     options.max_starts = bind_option_size(L, 1, "max_starts", 0, 1, MAX_STARTS);
-    check_mode(L);
+    options.mode = read_mode(L);
     struct engine_box *box = bind_new(L, ENGINE, sizeof *box);
     push_weak_table(L);
     lua_setuservalue(L, -2);
@@ -414,21 +417,17 @@ static void stay_loaded(void) {
 BIND_EXPORT int luaopen_vllm_curl(lua_State *L);
 
 BIND_EXPORT int luaopen_vllm_curl(lua_State *L) {
-    static const luaL_Reg engine_methods[] = {{"fd", l_engine_fd},         {"step", l_engine_step},
-                                              {"add", l_engine_add},       {"ready", l_engine_ready},
-                                              {"alarm", l_engine_alarm},   {"live", l_engine_live},
-                                              {"close", l_engine_release}, {NULL, NULL}};
+    static const luaL_Reg engine_methods[] = {
+        {"fd", l_engine_fd},       {"step", l_engine_step}, {"add", l_engine_add},       {"ready", l_engine_ready},
+        {"alarm", l_engine_alarm}, {"live", l_engine_live}, {"close", l_engine_release}, {NULL, NULL}};
     static const luaL_Reg request_methods[] = {{"head", l_request_head},
                                                {"read", l_request_read},
                                                {"info", l_request_info},
                                                {"close", l_request_close},
                                                {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"engine", l_engine},
-                                         {"sigint_trap", l_sigint_trap},
-                                         {"sigint_pending", l_sigint_pending},
-                                         {NULL, NULL}};
-    static const luaL_Reg trap_methods[] = {
-        {"caught", l_sigint_caught}, {"release", l_sigint_release}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"engine", l_engine}, {"sigint_trap", l_sigint_trap}, {"sigint_pending", l_sigint_pending}, {NULL, NULL}};
+    static const luaL_Reg trap_methods[] = {{"caught", l_sigint_caught}, {"release", l_sigint_release}, {NULL, NULL}};
     stay_loaded();
     bind_class(L, ENGINE, engine_methods, l_engine_release);
     bind_class(L, REQUEST, request_methods, l_request_release);

@@ -3,29 +3,30 @@
 #define _GNU_SOURCE
 #include "poller.h"
 
+#include "platform.h"
+
+#if VLLM_NET_EPOLL
+
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define POLLER_BATCH 64
-#define NS_PER_S 1000000000
+#define NS_PER_S     1000000000
 
 bool vllm_poller_open(struct vllm_poller *poller) {
     struct epoll_event event;
     poller->armed_ns = VLLM_POLLER_NEVER;
     poller->timer_fd = -1;
     poller->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (poller->epoll_fd < 0)
-        return false;
+    if (poller->epoll_fd < 0) return false;
     poller->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     memset(&event, 0, sizeof event);
     event.events = EPOLLIN;
     event.data.fd = poller->timer_fd;
-    if (poller->timer_fd >= 0 && epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, poller->timer_fd, &event) == 0)
-        return true;
+    if (poller->timer_fd >= 0 && epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, poller->timer_fd, &event) == 0) return true;
     int saved = errno;
     vllm_poller_close(poller);
     errno = saved;
@@ -33,17 +34,9 @@ bool vllm_poller_open(struct vllm_poller *poller) {
 }
 
 void vllm_poller_close(struct vllm_poller *poller) {
-    if (poller->timer_fd >= 0)
-        close(poller->timer_fd);
-    if (poller->epoll_fd >= 0)
-        close(poller->epoll_fd);
+    if (poller->timer_fd >= 0) close(poller->timer_fd);
+    if (poller->epoll_fd >= 0) close(poller->epoll_fd);
     poller->timer_fd = poller->epoll_fd = -1;
-}
-
-int64_t vllm_poller_now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
 bool vllm_poller_watch(struct vllm_poller *poller, int fd, bool readable, bool writable) {
@@ -51,8 +44,7 @@ bool vllm_poller_watch(struct vllm_poller *poller, int fd, bool readable, bool w
     memset(&event, 0, sizeof event);
     event.events = (readable ? (uint32_t)EPOLLIN : 0u) | (writable ? (uint32_t)EPOLLOUT : 0u);
     event.data.fd = fd;
-    if (epoll_ctl(poller->epoll_fd, EPOLL_CTL_MOD, fd, &event) == 0)
-        return true;
+    if (epoll_ctl(poller->epoll_fd, EPOLL_CTL_MOD, fd, &event) == 0) return true;
     return errno == ENOENT && epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
@@ -64,16 +56,14 @@ void vllm_poller_forget(struct vllm_poller *poller, int fd) {
 
 void vllm_poller_set_timer(struct vllm_poller *poller, int64_t due_ns) {
     struct itimerspec when;
-    if (due_ns == poller->armed_ns)
-        return;
+    if (due_ns == poller->armed_ns) return;
     memset(&when, 0, sizeof when);
     if (due_ns != VLLM_POLLER_NEVER) {
         int64_t at = due_ns < 1 ? 1 : due_ns; /* all zero would disarm */
         when.it_value.tv_sec = (time_t)(at / NS_PER_S);
         when.it_value.tv_nsec = (long)(at % NS_PER_S);
     }
-    if (timerfd_settime(poller->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0)
-        poller->armed_ns = due_ns;
+    if (timerfd_settime(poller->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0) poller->armed_ns = due_ns;
 }
 
 int vllm_poller_wait(struct vllm_poller *poller, struct vllm_poller_event *events, int max, int timeout_ms) {
@@ -86,8 +76,9 @@ int vllm_poller_wait(struct vllm_poller *poller, struct vllm_poller_event *event
         events[i].writable = (raw[i].events & EPOLLOUT) != 0;
         /* An expired timer stays readable until it is set again: forget its time so that the next set is not skipped.
          */
-        if (timer)
-            poller->armed_ns = INT64_MIN;
+        if (timer) poller->armed_ns = INT64_MIN;
     }
     return count;
 }
+
+#endif

@@ -1,6 +1,5 @@
 /* The one descriptor behind which an engine hides libcurl's sockets and its timer. Linux: an epoll set that holds a
- * timerfd. (Elsewhere the engine runs in a thread on curl_multi_poll and needs no poller.) Owned by its engine; one
- * thread. */
+ * timerfd. Elsewhere there is none: see watch_poll.c. Owned by its engine; one thread. */
 #ifndef VLLM_POLLER_H
 #define VLLM_POLLER_H
 
@@ -16,7 +15,7 @@ struct vllm_poller {
 };
 
 struct vllm_poller_event {
-    int fd; /* -1: the timer */
+    int fd;                  /* -1: the timer */
     bool readable, writable; /* an error or a hangup counts as readable: the next read tells */
 };
 
@@ -24,14 +23,11 @@ struct vllm_poller_event {
 bool vllm_poller_open(struct vllm_poller *poller);
 void vllm_poller_close(struct vllm_poller *poller);
 
-/* Monotonic nanoseconds, the clock of the timer. */
-int64_t vllm_poller_now_ns(void);
-
 /* Starts to watch `fd`, or changes what it is watched for. false: the kernel refuses. */
 bool vllm_poller_watch(struct vllm_poller *poller, int fd, bool readable, bool writable);
 void vllm_poller_forget(struct vllm_poller *poller, int fd);
 
-/* The descriptor becomes readable at `due_ns` (in the past: at once). Costs no system call when nothing changes. */
+/* The descriptor becomes readable at `due_ns` of CLOCK_MONOTONIC (in the past: at once). Costs no system call when nothing changes. */
 void vllm_poller_set_timer(struct vllm_poller *poller, int64_t due_ns);
 
 /* Up to `max` events; 0 after `timeout_ms` (-1: none); -1: errno (EINTR: a signal). */

@@ -4,8 +4,8 @@
  * Two buffers take turns: libcurl fills one, the caller holds the other; read swaps them, so nothing is copied twice
  * and the memory is used again, by this request and by later ones. Bounds: `max_buffer` for each of the two (a single
  * piece of libcurl's, at most CURL_MAX_WRITE_SIZE, is always taken by an empty one), `max_header_bytes` for the header
- * block, POOL_MAX requests kept for their next use with at most KEPT_BYTES in each buffer. The callbacks call nothing
- * of libcurl. Sources: RFC 9112 sections 4 and 5, RFC 9110 section 15.2 (1xx); CURLOPT_WRITEFUNCTION,
+ * block, POOL_MAX requests kept for their next use with at most KEPT_BYTES in each buffer. The callbacks run on the
+ * driver; of libcurl they call getinfo at the most, which may be called there. Sources: RFC 9112 sections 4 and 5, RFC 9110 section 15.2 (1xx); CURLOPT_WRITEFUNCTION,
  * CURLOPT_HEADERFUNCTION. */
 #define _GNU_SOURCE
 #include "internal.h"
@@ -14,28 +14,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POOL_MAX 8
+#define POOL_MAX   8
 #define KEPT_BYTES ((size_t)256 * 1024)
-#define FIRST_CAP ((size_t)4 * 1024)
+#define FIRST_CAP  ((size_t)4 * 1024)
 
 /* Bytes ------------------------------------------------------------------------------------------------------------ */
 
 static bool bytes_append(struct vllm_bytes *bytes, const char *more, size_t len) {
     if (len > bytes->cap - bytes->len) {
-        if (len > SIZE_MAX / 2 - bytes->len)
-            return false;
+        if (len > SIZE_MAX / 2 - bytes->len) return false;
         size_t needed = bytes->len + len, cap = bytes->cap ? bytes->cap : FIRST_CAP;
         while (cap < needed) {
             cap *= 2; /* needed is below SIZE_MAX / 2 */
         }
         char *grown = realloc(bytes->data, cap);
-        if (!grown)
-            return false;
+        if (!grown) return false;
         bytes->data = grown;
         bytes->cap = cap;
     }
-    if (len > 0)
-        memcpy(bytes->data + bytes->len, more, len);
+    if (len > 0) memcpy(bytes->data + bytes->len, more, len);
     bytes->len += len;
     return true;
 }
@@ -57,51 +54,41 @@ static void bytes_reuse(struct vllm_bytes *bytes) {
 
 static struct vllm_request *request_new(struct vllm_engine *engine) {
     struct vllm_request *request = calloc(1, sizeof *request);
-    if (!request)
-        return NULL;
+    if (!request) return NULL;
     request->engine = engine;
     vllm_link_init(&request->work);
     vllm_link_init(&request->resume);
     vllm_link_init(&request->ready);
+    vllm_link_init(&request->order);
     request->easy = curl_easy_init();
-    if (request->easy)
-        return request;
+    if (request->easy) return request;
     free(request);
     return NULL;
 }
 
 struct vllm_request *vllm_request_obtain(struct vllm_engine *engine) {
-    if (engine->pool_len == 0)
-        return request_new(engine);
-    struct vllm_link *last = engine->pool.prev;
-    vllm_link_remove(last);
-    engine->pool_len--;
-    return (struct vllm_request *)(void *)((char *)last - offsetof(struct vllm_request, work));
+    struct vllm_request *request = NULL;
+    vllm_engine_lock(engine);
+    if (engine->pool_len > 0) {
+        request = VLLM_REQUEST_OF(engine->pool.prev, order);
+        vllm_link_remove(&request->order);
+        engine->pool_len--;
+    }
+    vllm_engine_unlock(engine);
+    return request ? request : request_new(engine);
 }
 
 void vllm_request_free(struct vllm_request *request) {
-    vllm_link_remove(&request->work);
-    vllm_link_remove(&request->resume);
-    vllm_link_remove(&request->ready);
-    if (!vllm_engine_forked(request->engine)) {
-        if (request->phase == VLLM_PHASE_RUNNING) {
-            (void)curl_multi_remove_handle(request->engine->multi, request->easy);
-        }
-        curl_easy_cleanup(request->easy);
-        curl_slist_free_all(request->headers);
-    } /* else: a connection of the parent hangs on the handle; see engine.c */
+    curl_easy_cleanup(request->easy);
+    curl_slist_free_all(request->headers);
     bytes_free(&request->head);
     bytes_free(&request->filling);
     bytes_free(&request->lent);
     free(request);
 }
 
-void vllm_request_discard(struct vllm_request *request) {
-    struct vllm_engine *engine = request->engine;
-    if (engine->pool_len >= POOL_MAX) {
-        vllm_request_free(request);
-        return;
-    }
+/* As new, but for the handle and the memory of the buffers. */
+static void request_reset(struct vllm_request *request) {
     curl_easy_reset(request->easy); /* drops the body and every option; the handle keeps nothing of the request */
     curl_slist_free_all(request->headers);
     struct vllm_request kept = *request;
@@ -109,7 +96,7 @@ void vllm_request_discard(struct vllm_request *request) {
     bytes_reuse(&kept.filling);
     bytes_reuse(&kept.lent);
     memset(request, 0, sizeof *request);
-    request->engine = engine;
+    request->engine = kept.engine;
     request->easy = kept.easy;
     request->head = kept.head;
     request->filling = kept.filling;
@@ -117,8 +104,26 @@ void vllm_request_discard(struct vllm_request *request) {
     vllm_link_init(&request->work);
     vllm_link_init(&request->resume);
     vllm_link_init(&request->ready);
-    vllm_link_append(&engine->pool, &request->work);
-    engine->pool_len++;
+    vllm_link_init(&request->order);
+}
+
+void vllm_request_discard(struct vllm_request *request) {
+    struct vllm_engine *engine = request->engine;
+    request_reset(request);
+    vllm_engine_lock(engine);
+    bool kept = engine->pool_len < POOL_MAX;
+    if (kept) {
+        vllm_link_append(&engine->pool, &request->order);
+        engine->pool_len++;
+    }
+    vllm_engine_unlock(engine);
+    if (!kept) vllm_request_free(request);
+}
+
+void vllm_request_mark_ready(struct vllm_request *request) {
+    if (request->closed) return;
+    request->engine->news = true;
+    if (vllm_link_is_alone(&request->ready)) vllm_link_append(&request->engine->ready, &request->ready);
 }
 
 /* libcurl's callbacks ---------------------------------------------------------------------------------------------- */
@@ -133,13 +138,22 @@ static long status_of_line(const char *line, size_t len) {
     return status;
 }
 
+static void publish_head(struct vllm_request *request) {
+    struct vllm_request_info info;
+    if (request->engine->threaded) vllm_request_measure(request, &info);
+    vllm_engine_lock(request->engine);
+    if (request->engine->threaded) request->info = info;
+    request->head_done = true;
+    vllm_request_mark_ready(request);
+    vllm_engine_unlock(request->engine);
+}
+
 /* One line at a time. A response may have several heads (1xx); only the final one is kept. Trailers after it are passed
  * over. */
 size_t vllm_request_on_header(char *line, size_t size, size_t count, void *ud) {
     struct vllm_request *request = ud;
     size_t len = size * count; /* size is 1 */
-    if (request->head_done)
-        return len;
+    if (request->head_done) return len;
     if (!request->in_head) {
         request->in_head = true;
         request->head.len = 0;
@@ -152,31 +166,21 @@ size_t vllm_request_on_header(char *line, size_t size, size_t count, void *ud) {
             request->broken = VLLM_BROKEN_SWITCH;
             return 0;
         }
-        request->head_done = request->status >= 200;
-        if (request->head_done)
-            vllm_engine_mark_ready(request);
+        if (request->status >= 200) publish_head(request);
         return len;
     }
     if (len > request->max_header_bytes || request->head.len > request->max_header_bytes - len) {
         request->broken = VLLM_BROKEN_HEAD;
         return 0;
     }
-    if (bytes_append(&request->head, line, len))
-        return len;
+    if (bytes_append(&request->head, line, len)) return len;
     request->broken = VLLM_BROKEN_MEMORY;
     return 0;
 }
 
-size_t vllm_request_on_body(char *bytes, size_t size, size_t count, void *ud) {
-    struct vllm_request *request = ud;
+/* Under the lock, since the caller may swap the buffers. */
+static size_t take_body(struct vllm_request *request, const char *bytes, size_t len) {
     struct vllm_bytes *filling = &request->filling;
-    size_t len = size * count; /* size is 1 */
-    if (request->draining) {
-        if (len > request->drain_left)
-            return 0;
-        request->drain_left -= len;
-        return len;
-    }
     if (filling->len > 0 && (len > request->max_buffer || filling->len > request->max_buffer - len)) {
         request->paused = true;
         return CURL_WRITEFUNC_PAUSE; /* libcurl keeps the piece and brings it again */
@@ -186,70 +190,124 @@ size_t vllm_request_on_body(char *bytes, size_t size, size_t count, void *ud) {
         return 0;
     }
     request->body_bytes += len;
-    vllm_engine_mark_ready(request);
+    vllm_request_mark_ready(request);
     return len;
 }
 
+size_t vllm_request_on_body(char *bytes, size_t size, size_t count, void *ud) {
+    struct vllm_request *request = ud;
+    size_t len = size * count; /* size is 1 */
+    if (request->draining) {
+        if (len > request->drain_left) return 0;
+        request->drain_left -= len;
+        return len;
+    }
+    vllm_engine_lock(request->engine);
+    size_t taken = take_body(request, bytes, len);
+    vllm_engine_unlock(request->engine);
+    return taken;
+}
+
+static double seconds_of(CURL *easy, CURLINFO info) {
+    double seconds = 0;
+    return curl_easy_getinfo(easy, info, &seconds) == CURLE_OK ? seconds : 0;
+}
+
+static long long_of(CURL *easy, CURLINFO info) {
+    long value = 0;
+    return curl_easy_getinfo(easy, info, &value) == CURLE_OK ? value : 0;
+}
+
+/* Of a request that was started. All but `body_bytes`. */
+void vllm_request_measure(const struct vllm_request *request, struct vllm_request_info *out) {
+    CURL *easy = request->easy;
+    curl_off_t uploaded = 0;
+    char *ip = NULL;
+    memset(out, 0, sizeof *out);
+    out->name_lookup_s = seconds_of(easy, CURLINFO_NAMELOOKUP_TIME);
+    out->connect_s = seconds_of(easy, CURLINFO_CONNECT_TIME);
+    out->tls_s = seconds_of(easy, CURLINFO_APPCONNECT_TIME);
+    out->start_transfer_s = seconds_of(easy, CURLINFO_STARTTRANSFER_TIME);
+    out->total_s = seconds_of(easy, CURLINFO_TOTAL_TIME);
+    out->reused = request->status >= 200 && !request->in_head && long_of(easy, CURLINFO_NUM_CONNECTS) == 0;
+    switch (long_of(easy, CURLINFO_HTTP_VERSION)) {
+    case CURL_HTTP_VERSION_1_0: out->http_version = 10; break;
+    case CURL_HTTP_VERSION_1_1: out->http_version = 11; break;
+    default: break;
+    }
+    if (curl_easy_getinfo(easy, CURLINFO_SIZE_UPLOAD_T, &uploaded) == CURLE_OK && uploaded > 0) {
+        out->upload_bytes = (uint64_t)uploaded;
+    }
+    if (curl_easy_getinfo(easy, CURLINFO_PRIMARY_IP, &ip) == CURLE_OK && ip) {
+        (void)snprintf(out->remote_ip, sizeof out->remote_ip, "%s", ip);
+    }
+    out->remote_port = long_of(easy, CURLINFO_PRIMARY_PORT);
+}
+
 /* The caller's side ------------------------------------------------------------------------------------------------ */
+
+/* In a forked child a thread of the parent's may hold the lock, and for ever. */
+static bool is_out_of_reach(const struct vllm_request *request) {
+    return request->engine->threaded && vllm_engine_forked(request->engine);
+}
 
 enum vllm_net_status vllm_request_head(struct vllm_request *request, long *status, const char **headers,
                                        size_t *headers_len) {
     *status = 0;
     *headers = "";
     *headers_len = 0;
-    if (!request->head_done)
-        return request->phase == VLLM_PHASE_DONE ? VLLM_NET_FAILED : VLLM_NET_WAIT;
+    if (is_out_of_reach(request)) return VLLM_NET_WAIT;
+    vllm_engine_lock(request->engine);
+    bool head_done = request->head_done, done = request->done;
+    vllm_engine_unlock(request->engine);
+    if (!head_done) return done ? VLLM_NET_FAILED : VLLM_NET_WAIT;
     *status = request->status;
-    if (request->head.len > 0)
-        *headers = request->head.data;
+    if (request->head.len > 0) *headers = request->head.data;
     *headers_len = request->head.len;
     return VLLM_NET_OK;
+}
+
+/* Takes what there is into `lent`; true: and the transfer waits for that. */
+static bool swap_buffers(struct vllm_request *request) {
+    struct vllm_bytes filled = request->filling;
+    if (filled.len == 0) return false;
+    request->filling = request->lent;
+    request->lent = filled;
+    return request->paused && !request->done;
 }
 
 enum vllm_net_status vllm_request_read(struct vllm_request *request, const char **bytes, size_t *len) {
     *bytes = "";
     *len = 0;
     request->lent.len = 0;
-    if (request->filling.len > 0) {
-        struct vllm_bytes filled = request->filling;
-        request->filling = request->lent;
-        request->lent = filled;
-        *bytes = filled.data;
-        *len = filled.len;
-        if (request->paused && request->phase == VLLM_PHASE_RUNNING && !vllm_engine_forked(request->engine)) {
-            vllm_link_append(&request->engine->resumes, &request->resume); /* the next step lets it go on */
-            vllm_engine_arm(request->engine);
-        }
+    if (is_out_of_reach(request)) return VLLM_NET_WAIT;
+    vllm_engine_lock(request->engine);
+    bool resume = swap_buffers(request), done = request->done, head_done = request->head_done;
+    vllm_engine_unlock(request->engine);
+    if (resume && !vllm_engine_forked(request->engine)) vllm_engine_order(request, VLLM_ORDER_RESUME);
+    if (request->lent.len > 0) {
+        *bytes = request->lent.data;
+        *len = request->lent.len;
         return VLLM_NET_OK;
     }
-    if (request->phase != VLLM_PHASE_DONE)
-        return VLLM_NET_WAIT;
-    return request->result == CURLE_OK && request->head_done ? VLLM_NET_END : VLLM_NET_FAILED;
+    if (!done) return VLLM_NET_WAIT;
+    return request->result == CURLE_OK && head_done ? VLLM_NET_END : VLLM_NET_FAILED;
 }
 
 static CURLcode result_of(const struct vllm_request *request) {
-    if (request->phase != VLLM_PHASE_DONE)
-        return CURLE_OK;
-    if (request->broken == VLLM_BROKEN_MEMORY)
-        return CURLE_OUT_OF_MEMORY;
-    if (request->broken == VLLM_BROKEN_SWITCH)
-        return CURLE_WEIRD_SERVER_REPLY;
-    if (request->result == CURLE_OK && !request->head_done)
-        return CURLE_GOT_NOTHING;
+    if (request->broken == VLLM_BROKEN_MEMORY) return CURLE_OUT_OF_MEMORY;
+    if (request->broken == VLLM_BROKEN_SWITCH) return CURLE_WEIRD_SERVER_REPLY;
+    if (request->result == CURLE_OK && !request->head_done) return CURLE_GOT_NOTHING;
     return request->result;
 }
 
-void vllm_request_error(const struct vllm_request *request, struct vllm_request_error *out) {
-    CURLcode result = result_of(request);
-    memset(out, 0, sizeof *out);
-    out->curl_code = (int)result;
-    out->body_bytes = request->body_bytes;
-    if (result == CURLE_OK)
-        return;
+/* Of a request that is done: nobody but the caller has it. */
+static void describe(const struct vllm_request *request, CURLcode result, struct vllm_request_error *out) {
     bool has_own = request->error_text[0] != '\0' && result == request->result;
     const char *text = has_own ? request->error_text : curl_easy_strerror(result);
-    (void)curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &out->os_errno);
-    (void)curl_easy_getinfo(request->easy, CURLINFO_SSL_VERIFYRESULT, &out->verify_result);
+    out->curl_code = (int)result;
+    out->os_errno = request->os_errno;
+    out->verify_result = request->verify_result;
     if (request->broken == VLLM_BROKEN_HEAD) {
         (void)snprintf(out->text, sizeof out->text, "the response's header block is longer than %lu bytes",
                        (unsigned long)request->max_header_bytes);
@@ -263,47 +321,25 @@ void vllm_request_error(const struct vllm_request *request, struct vllm_request_
     (void)snprintf(out->text, sizeof out->text, "%s", text);
 }
 
-static double seconds_of(CURL *easy, CURLINFO info) {
-    double seconds = 0;
-    return curl_easy_getinfo(easy, info, &seconds) == CURLE_OK ? seconds : 0;
-}
-
-static long long_of(CURL *easy, CURLINFO info) {
-    long value = 0;
-    return curl_easy_getinfo(easy, info, &value) == CURLE_OK ? value : 0;
+void vllm_request_error(const struct vllm_request *request, struct vllm_request_error *out) {
+    memset(out, 0, sizeof *out);
+    if (is_out_of_reach(request)) return;
+    vllm_engine_lock(request->engine);
+    bool done = request->done;
+    out->body_bytes = request->body_bytes;
+    vllm_engine_unlock(request->engine);
+    CURLcode result = done ? result_of(request) : CURLE_OK;
+    if (result != CURLE_OK) describe(request, result, out);
 }
 
 void vllm_request_info(const struct vllm_request *request, struct vllm_request_info *out) {
-    CURL *easy = request->easy;
-    curl_off_t uploaded = 0;
-    char *ip = NULL;
     memset(out, 0, sizeof *out);
+    if (is_out_of_reach(request)) return;
+    if (!request->engine->threaded && request->phase >= VLLM_PHASE_RUNNING) vllm_request_measure(request, out);
+    vllm_engine_lock(request->engine);
+    if (request->engine->threaded) *out = request->info;
     out->body_bytes = request->body_bytes;
-    if (request->phase == VLLM_PHASE_WAITING)
-        return;
-    out->name_lookup_s = seconds_of(easy, CURLINFO_NAMELOOKUP_TIME);
-    out->connect_s = seconds_of(easy, CURLINFO_CONNECT_TIME);
-    out->tls_s = seconds_of(easy, CURLINFO_APPCONNECT_TIME);
-    out->start_transfer_s = seconds_of(easy, CURLINFO_STARTTRANSFER_TIME);
-    out->total_s = seconds_of(easy, CURLINFO_TOTAL_TIME);
-    out->reused = request->head_done && long_of(easy, CURLINFO_NUM_CONNECTS) == 0;
-    switch (long_of(easy, CURLINFO_HTTP_VERSION)) {
-    case CURL_HTTP_VERSION_1_0:
-        out->http_version = 10;
-        break;
-    case CURL_HTTP_VERSION_1_1:
-        out->http_version = 11;
-        break;
-    default:
-        break;
-    }
-    if (curl_easy_getinfo(easy, CURLINFO_SIZE_UPLOAD_T, &uploaded) == CURLE_OK && uploaded > 0) {
-        out->upload_bytes = (uint64_t)uploaded;
-    }
-    if (curl_easy_getinfo(easy, CURLINFO_PRIMARY_IP, &ip) == CURLE_OK && ip) {
-        (void)snprintf(out->remote_ip, sizeof out->remote_ip, "%s", ip);
-    }
-    out->remote_port = long_of(easy, CURLINFO_PRIMARY_PORT);
+    vllm_engine_unlock(request->engine);
 }
 
 void *vllm_request_tag(const struct vllm_request *request) {

@@ -1,41 +1,60 @@
 /* The sockets that libcurl opens for an engine: close-on-exec from birth, and known, so that a forked child can let go
- * of its copies. Bounds: one int for each open socket. It never reads or writes one. Source:
- * CURLOPT_OPENSOCKETFUNCTION, CURLOPT_CLOSESOCKETFUNCTION. */
+ * of its copies. A fork may come at any moment of the engine's thread, and the child then finds the list as it was at
+ * that moment: so it is valid after each store here, and names no descriptor that is closed already. Bounds: one int
+ * for each open socket. It never reads or writes one. Source: CURLOPT_OPENSOCKETFUNCTION, CURLOPT_CLOSESOCKETFUNCTION.
+ */
 #define _GNU_SOURCE
 #include "internal.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+static bool grow(struct vllm_engine *engine) {
+    size_t cap = engine->sockets_cap ? engine->sockets_cap * 2 : 16;
+    int *grown = cap > SIZE_MAX / sizeof *grown ? NULL : malloc(cap * sizeof *grown), *old = engine->sockets;
+    if (!grown) return false;
+    if (engine->sockets_len > 0) memcpy(grown, old, engine->sockets_len * sizeof *grown);
+    engine->sockets = grown;
+    engine->sockets_cap = cap;
+    free(old);
+    return true;
+}
+
 static bool remember(struct vllm_engine *engine, int fd) {
-    if (engine->sockets_len == engine->sockets_cap) {
-        size_t cap = engine->sockets_cap ? engine->sockets_cap * 2 : 16;
-        int *grown = cap > SIZE_MAX / sizeof *grown ? NULL : realloc(engine->sockets, cap * sizeof *grown);
-        if (!grown)
-            return false;
-        engine->sockets = grown;
-        engine->sockets_cap = cap;
-    }
-    engine->sockets[engine->sockets_len++] = fd;
+    if (engine->sockets_len == engine->sockets_cap && !grow(engine)) return false;
+    engine->sockets[engine->sockets_len] = fd;
+    engine->sockets_len++;
     return true;
 }
 
 static void forget(struct vllm_engine *engine, int fd) {
     for (size_t i = engine->sockets_len; i-- > 0;) {
         if (engine->sockets[i] == fd) {
-            engine->sockets[i] = engine->sockets[--engine->sockets_len];
+            engine->sockets[i] = engine->sockets[engine->sockets_len - 1];
+            engine->sockets_len--;
             return;
         }
     }
 }
 
+static int open_socket(const struct curl_sockaddr *address) {
+#ifdef SOCK_CLOEXEC
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+#else
+    int fd = socket(address->family, address->socktype, address->protocol);
+    if (fd >= 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fd;
+#endif
+}
+
 curl_socket_t vllm_socket_open(void *ud, curlsocktype purpose, struct curl_sockaddr *address) {
     struct vllm_engine *engine = ud;
     (void)purpose;
-    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (fd < 0)
-        return CURL_SOCKET_BAD;
+    int fd = open_socket(address);
+    if (fd < 0) return CURL_SOCKET_BAD;
     if (!remember(engine, fd)) {
         close(fd);
         return CURL_SOCKET_BAD;

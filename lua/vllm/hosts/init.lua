@@ -14,7 +14,7 @@
 ---@field watch (fun(source: vllm.HostSource): vllm.HostWatcher)? where there are descriptors
 ---@field active (fun(): any)? the token in whose name code runs, perhaps in a coroutine of its own that current() does not know
 ---@field block (fun(is_ready: (fun(): boolean), seconds: number?): boolean, string?)? waits where `current` gives nil, or raises with
----  what to do instead; the string: why it gave up, such as "interrupted"
+---  what to do instead; the string: "interrupted", by Ctrl-C
 
 ---@class vllm.HostSource
 ---@field fd integer
@@ -132,6 +132,7 @@ local MAX_SLEEP_S = 1 -- between two looks: a signal that comes just before a sl
 ---@param wanted string|vllm.Host|nil the configured host
 ---@param seconds number?
 ---@param is_over fun(): boolean for a host that runs its loop meanwhile
+---@return string? why "interrupted"
 function hosts.wait(place, wanted, seconds, is_over)
   local host, token = hosts.here(wanted)
   if token ~= nil then
@@ -139,7 +140,8 @@ function hosts.wait(place, wanted, seconds, is_over)
     host.park(token, seconds)
     place._token = nil
   elseif host and host.block then
-    host.block(is_over, seconds)
+    local _, why = host.block(is_over, seconds)
+    return why
   else
     core.sleep(math.min(seconds or MAX_SLEEP_S, MAX_SLEEP_S))
   end

@@ -155,15 +155,15 @@ function Queue:current()
   return co
 end
 
--- Runs `wait`, which turns the loop, in the name of nobody: what it resumes is not inside the coroutine that waits.
-function Queue:inside_loop(wait)
+-- Calls `wait`, which turns the loop, in the name of nobody: what it resumes is not inside the coroutine that waits.
+function Queue:inside_loop(wait, ...)
   local outer = self._active
   self._active = nil
   self:_arm(self._soon)
-  local ok, value = pcall(wait)
+  local ok, value, more = pcall(wait, ...)
   self._active = outer
   if not ok then error(value, 0) end
-  return value
+  return value, more
 end
 
 --- A host without `running` and `block`.

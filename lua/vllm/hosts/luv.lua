@@ -45,21 +45,22 @@ local function turn_the_loop(seconds)
   timer:stop()
 end
 
+local function wait(is_ready, ends_at)
+  while not is_ready() do
+    local left = ends_at and ends_at - core.now() or LONGEST_S
+    if left <= 0 then return false end
+    turn_the_loop(math.min(left, LONGEST_S))
+  end
+  return true
+end
+
 --- Turns the loop until `is_ready()`.
 ---@param is_ready fun(): boolean
 ---@param seconds number?
 ---@return boolean ready
 function luv.block(is_ready, seconds)
   if uv.loop_mode() then error(IN_CALLBACK, 0) end
-  local ends_at = seconds and core.now() + seconds
-  return queue:inside_loop(function()
-    while not is_ready() do
-      local left = ends_at and ends_at - core.now() or LONGEST_S
-      if left <= 0 then return false end
-      turn_the_loop(math.min(left, LONGEST_S))
-    end
-    return true
-  end)
+  return (queue:inside_loop(wait, is_ready, seconds and core.now() + seconds))
 end
 
 return luv

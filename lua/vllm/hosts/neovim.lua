@@ -3,13 +3,14 @@
 -- The engine's descriptor is served in a libuv callback, where vim.api is forbidden (:help api-fast) and nothing of the user's runs. All
 -- coroutines of one wake go on in one scheduled call, a slice at a time. On the main thread a wait is vim.wait, as in vim.system():wait().
 
+local core = require "vllm.core"
 local libuv = require "vllm.hosts.libuv"
 
 local vim = rawget(_G, "vim")
 local uv = vim.uv or vim.loop
 
 local SLICE_S = 0.005 -- of coroutines, between two looks at the keyboard
-local LONGEST_MS = 2 ^ 31 - 1
+local LONGEST_WAIT_S = 0.2
 local INTERRUPTED = -2 -- of vim.wait
 
 local preload -- the thread that brings libcurl into memory, while it does
@@ -33,6 +34,17 @@ end
 
 local IN_FAST_EVENT = "vllm: a wait in a fast event would freeze the editor: call vim.schedule first, or use turn:start or a coroutine"
 
+-- One vim.wait after the other: before 0.9 it takes notice of Ctrl-C at its end only.
+local function wait(is_ready, ends_at)
+  while true do
+    local left = ends_at and ends_at - core.now() or LONGEST_WAIT_S
+    local ready, why = vim.wait(math.ceil(math.max(0, math.min(left, LONGEST_WAIT_S)) * 1000), is_ready)
+    if ready then return true end
+    if why == INTERRUPTED then return false, "interrupted" end
+    if left <= LONGEST_WAIT_S and ends_at then return false end
+  end
+end
+
 --- Runs the editor's loop until `is_ready()`. Ctrl-C ends it.
 ---@param is_ready fun(): boolean
 ---@param seconds number?
@@ -40,14 +52,7 @@ local IN_FAST_EVENT = "vllm: a wait in a fast event would freeze the editor: cal
 ---@return string? why "interrupted"
 function neovim.block(is_ready, seconds)
   if vim.in_fast_event() then error(IN_FAST_EVENT, 0) end
-  local limit_ms = math.min(math.ceil(math.max(seconds or math.huge, 0) * 1000), LONGEST_MS)
-  local why
-  local ready = queue:inside_loop(function()
-    local done, reason = vim.wait(limit_ms, is_ready)
-    why = reason
-    return done
-  end)
-  return ready == true, why == INTERRUPTED and "interrupted" or nil
+  return queue:inside_loop(wait, is_ready, seconds and core.now() + seconds)
 end
 
 -- libcurl -------------------------------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ function Reactor:_block(stream, host, deadline)
   self:_watcher(host)
   stream._wait_is_over = false
   local _, why = host.block(function() return stream._wait_is_over end, deadline and deadline - core.now())
-  if why then return nil, copy(INTERRUPTED) end
+  if why == "interrupted" then return nil, copy(INTERRUPTED) end
   return true
 end
 
