@@ -36,6 +36,21 @@ describe("a session", function()
     assert.equal(3, #session:messages())
   end)
 
+  it("goes on after a turn that was cancelled, or lost", function()
+    local client = testing.client { "One.", "Two.", "Three." }
+    local session = client:session()
+    session:cancel()
+    local left = session:turn "Hi"
+    left:next()
+    assert.equal("busy", session:turn("Ho"):error().kind)
+    session:cancel()
+    assert.equal("cancelled", left:error().kind)
+    assert(session:turn("Ho"):next())
+    for _ = 1, 3 do collectgarbage() end
+    assert.equal("Three.", session:turn("Hey"):text())
+    session:cancel()
+  end)
+
   it("does not change what it was given", function()
     local system = { role = "system", content = "Be brief." }
     local given = { system }

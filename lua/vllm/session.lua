@@ -10,6 +10,8 @@ local Session = {}
 Session.__index = Session
 Session.__name = "vllm.session"
 
+local WEAK = { __mode = "v" } -- a turn that nobody holds any more is over
+
 local function copy(list)
   local out = {}
   for i, message in ipairs(list) do out[i] = message end
@@ -41,7 +43,7 @@ function Session._new(client, options)
     error("client:session: id must be a string, got " .. fields.shown(options.id), 3)
   end
   local messages = messages_of(options.messages or {}, "client:session", 4)
-  return setmetatable({ id = options.id, _client = client, _messages = messages }, Session)
+  return setmetatable({ id = options.id, _client = client, _messages = messages, _last = setmetatable({}, WEAK) }, Session)
 end
 
 local function add(self, messages)
@@ -95,13 +97,14 @@ end
 
 --- One model call over the transcript. The input joins the transcript at once and stays there if the turn fails, so that `session:turn()`
 -- tries again; only an input that was refused before anything was sent is taken back. The assistant's message joins the transcript when
--- the turn is complete. One turn at a time: one that is left early must be cancelled before the next.
+-- the turn is complete. One turn at a time: one that is left early must be cancelled (session:cancel) before the next.
 ---@param input string|table|nil a string, a message, or a list of messages
 ---@param request table? further request fields (tools, temperature, …)
 ---@return vllm.Turn
 function Session:turn(input, request)
   local messages, all = messages_of(list_of(input), "session:turn", 3), request_fields(self, request)
-  if self._running and not self._running:error() then
+  local running = self._last.turn
+  if running and not running:error() then
     return Turn._new(self._client, nil, errors.new("busy", "this session's last turn has not ended: finish or cancel it"))
   end
   add(self, messages)
@@ -110,12 +113,18 @@ function Session:turn(input, request)
     take_back(self, #messages)
     return turn
   end
-  self._running = turn
+  self._last.turn = turn
   turn._on_result = function(result)
-    self._running = nil
+    self._last.turn = nil
     self._messages[#self._messages + 1] = result.message
   end
   return turn
+end
+
+--- Cancels the turn that is under way, if there is one.
+function Session:cancel()
+  local running = self._last.turn
+  if running then running:cancel() end
 end
 
 function Session:__tostring()

@@ -344,3 +344,44 @@ describe("relay", function()
     assert.truthy(passed[#passed]:find("[DONE]", 1, true))
   end)
 end)
+
+describe("an answer that broke off", function()
+  it("is gone on with, and is one message", function()
+    local turn, seen = plain:turn { messages = FRANCE, ignore_eos = true }, 0
+    for event in turn:events() do
+      if event.type == "text_delta" then seen = seen + 1 end
+      if seen == 8 then break end
+    end
+    turn:cancel()
+    local err = turn:error()
+    assert.is_true(err.resumable)
+    local result = ask(plain, { messages = FRANCE, ignore_eos = true, max_completion_tokens = 12, continue = err.partial })
+    assert.equal(err.partial.text, result.text:sub(1, #err.partial.text))
+    assert.truthy(#result.text > #err.partial.text)
+    assert.equal(result.text, result.message.content)
+    assert.equal(12, result.usage.completion_tokens)
+    assert.equal("length", result.finish_reason)
+  end)
+end)
+
+describe("many at a time", function()
+  local transports_curl = require "vllm.transports.curl"
+
+  for _, mode in ipairs { "inline", "thread" } do
+    it("in one thread, with the engine " .. mode, function()
+      local client, questions = plain:with { transport = transports_curl.new { mode = mode } }, {}
+      for i = 1, 12 do questions[i] = ("Count from 1 to %d."):format(i) end
+      local most, open = 0, 0
+      local values, failures = vllm.map(questions, { concurrency = 6 }, function(question)
+        open = open + 1
+        most = math.max(most, open)
+        local text, message, err = client:ask { text = question, max_completion_tokens = 8, ignore_eos = true }
+        open = open - 1
+        return text, message, err
+      end)
+      assert.same({}, failures)
+      assert.equal(12, #values)
+      assert.equal(6, most)
+    end)
+  end
+end)
