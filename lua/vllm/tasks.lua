@@ -96,8 +96,8 @@ end
 
 -- Spawning and joining ---------------------------------------------------------------------------------------------
 
-local function start(task, fn, ...)
-  local arguments, scope = pack(...), task._scope
+local function start(task, fn, arguments)
+  local scope = task._scope
   if scope then
     scope.count, scope.tasks[task] = scope.count + 1, true
     if scope.is_closing then task._cancelled = true end
@@ -134,7 +134,7 @@ function tasks.spawn(fn, ...)
   check_function("spawn", fn)
   local host = hosts.here()
   if not host then error("vllm.spawn: no event loop runs here; call it inside vllm.run(function() … end)", 2) end
-  return start(new_task(host, scope_in(host)), fn, ...)
+  return start(new_task(host, scope_in(host)), fn, pack(...))
 end
 
 --- The same in a host that was found already, for what must begin even if the task is cancelled before.
@@ -144,7 +144,7 @@ end
 function tasks.spawn_in(host, fn)
   local task = new_task(host, scope_in(host))
   task._always_begins = true
-  return start(task, fn)
+  return start(task, fn, { n = 0 })
 end
 
 -- Where no coroutine can be suspended: the host's loop runs until `is_over()`, if the host can do that.
@@ -224,13 +224,13 @@ end
 
 -- With no host that can park us: our own loop. What breaks it off cancels the tasks and is raised after their end; what breaks it off
 -- again leaves them behind.
-local function run_loop(scope)
+local function run_loop(scope, begin)
   local scheduler = require "vllm.hosts.scheduler"
   local function is_done() return scope.count == 0 end
-  local ok, value = scheduler.loop(is_done)
+  local ok, value = scheduler.loop(begin, is_done)
   if ok then return end
   fail_scope(scope, value)
-  if not scheduler.loop(is_done) then scheduler.abandon() end
+  if not scheduler.loop(nil, is_done) then scheduler.abandon() end
 end
 
 -- In the host that is in charge. Whoever waits here is cancelled with the whole scope, but not before it has ended.
@@ -256,21 +256,24 @@ end
 
 -- Its tasks run in the host in charge; with none, in our own loop, for which the caller waits. Raises where nobody may wait, before
 -- anything has started.
-local function new_scope(name)
+local function new_scope()
   local host, token = hosts.here()
   if host and token == nil and host.block then
     host.block(always, 0)
   elseif token == nil then
     host = nil
   end
-  local is_own_loop = host == nil
-  host = host or require "vllm.hosts.scheduler"
-  if is_own_loop and host.is_looping() then error(("vllm.%s: the loop runs already, and this cannot wait in it"):format(name), 3) end
-  return { host = host, is_own_loop = is_own_loop, tasks = {}, count = 0, is_closing = false }
+  return { host = host or require "vllm.hosts.scheduler", is_own_loop = host == nil, tasks = {}, count = 0, is_closing = false }
 end
 
-local function finish_scope(scope)
-  if scope.is_own_loop then run_loop(scope) else await_scope(scope) end
+-- From `begin()`, which starts its first tasks, to the end of the last.
+local function run_scope(scope, begin)
+  if scope.is_own_loop then
+    run_loop(scope, begin)
+  else
+    begin()
+    await_scope(scope)
+  end
   if scope.error then error(scope.error.value, 0) end
   check_cancelled()
 end
@@ -289,9 +292,9 @@ function tasks.run(fn, ...)
     error(("vllm.run: %s has its own loop, which must not be held up; use vllm.spawn"):format(host.name), 2)
   end
   check_cancelled()
-  local scope = new_scope "run"
-  local main = start(new_task(scope.host, scope), fn, ...)
-  finish_scope(scope)
+  local scope = new_scope()
+  local main, arguments = new_task(scope.host, scope), pack(...)
+  run_scope(scope, function() start(main, fn, arguments) end)
   return unpack(main._results, 1, main._results.n)
 end
 
@@ -323,7 +326,7 @@ function Map:_start_worker()
     self:_note(worker._item, nil, value)
     if self.taken < self.count and not self.scope.is_closing then self:_start_worker() end
   end
-  start(worker, self._work, self, worker)
+  start(worker, self._work, { n = 2, self, worker })
 end
 
 local function check_map(list, options, fn)
@@ -349,10 +352,11 @@ function tasks.map(list, options, fn)
   local concurrency = check_map(list, options, fn)
   check_cancelled()
   local map = setmetatable({
-    scope = new_scope "map", list = list, count = #list, taken = 0, fn = fn, each = options.each, values = {}, failures = {},
+    scope = new_scope(), list = list, count = #list, taken = 0, fn = fn, each = options.each, values = {}, failures = {},
   }, Map)
-  for _ = 1, math.min(concurrency, map.count) do map:_start_worker() end
-  finish_scope(map.scope)
+  run_scope(map.scope, function()
+    for _ = 1, math.min(concurrency, map.count) do map:_start_worker() end
+  end)
   return map.values, map.failures
 end
 

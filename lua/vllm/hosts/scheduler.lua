@@ -11,7 +11,6 @@ local core = require "vllm.core"
 local scheduler = { name = "scheduler" }
 
 local active -- the task that runs now
-local looping = false
 local parked = {} -- task → its timer, or true
 local failed_of = setmetatable({}, { __mode = "k" }) -- task → who hears what it raises
 local watchers = {}
@@ -31,6 +30,7 @@ end
 
 local timers, empty = {}, 0
 local MIN_SWEPT = 64
+local MAX_POLL_S = 1 -- a signal that comes just before is late by this much at the most
 
 local function sift_down(timer, i)
   local count = #timers
@@ -161,12 +161,6 @@ function scheduler.active()
   return active
 end
 
---- Is this inside the loop, in a task or between two?
----@return boolean
-function scheduler.is_looping()
-  return looping
-end
-
 -- The loop -------------------------------------------------------------------------------------------------------------
 
 local function on_error(task, value)
@@ -190,10 +184,13 @@ local function run_ready()
     active = ready[first]
     first = first + 1
     ready[first - 1] = nil
-    if active then resume(active) end
+    if active then resume(active) end -- nil: the queue's start was being set back
     active = nil
   end
-  if first > last then first, last = 1, 0 end
+  if first > last then
+    first = 1
+    last = 0
+  end
 end
 
 local function wait_for_sources(seconds)
@@ -201,11 +198,8 @@ local function wait_for_sources(seconds)
   if #watchers == 0 then return core.sleep(seconds) end
   local fds = {}
   for i, watcher in ipairs(watchers) do fds[i] = watcher.source.fd end
-  local undisturbed, readable = core.poll(fds, seconds)
-  for i = #watchers, 1, -1 do -- a source may close its watcher
-    local source = watchers[i].source
-    if not undisturbed then source.wait(0) elseif readable[source.fd] then source.on_readable() end
-  end
+  core.poll(fds, math.min(seconds or MAX_POLL_S, MAX_POLL_S))
+  for i = #watchers, 1, -1 do watchers[i].source.wait(0) end -- a source may close its watcher
 end
 
 local function is_anything_awaited()
@@ -220,7 +214,8 @@ local function seconds_to_wait(now)
   if not is_anything_awaited() then error("vllm.run: every task waits for another one", 0) end
 end
 
-local function turn_the_loop(is_done)
+local function turn_the_loop(begin, is_done)
+  if begin then begin() end
   while true do
     run_ready()
     local now = timers[1] and core.now()
@@ -239,15 +234,13 @@ local function take_up(task, message)
   end
 end
 
---- Runs tasks until `is_done()`.
+--- Runs tasks until `is_done()`. Not for tasks: they are in it.
+---@param begin fun()? spawns the first ones
 ---@param is_done fun(): boolean
 ---@return boolean ok false: a wait was broken off by an error (a signal's handler, tasks that wait for each other); may be called again
 ---@return any error
-function scheduler.loop(is_done)
-  if looping then error("the scheduler runs already", 2) end
-  looping = true
-  local ok, message = pcall(turn_the_loop, is_done)
-  looping = false
+function scheduler.loop(begin, is_done)
+  local ok, message = pcall(turn_the_loop, begin, is_done)
   local task = active
   active = nil
   if task then take_up(task, message) end
