@@ -1,4 +1,4 @@
---- Starting points for the fuzzers, from the recorded responses: their bodies, and the JSON text of some events.
+--- Starting points for the fuzzers, from the recorded responses: whole, their bodies, and the JSON text of some events.
 -- usage: lua scripts/fuzz-seeds.lua DIR FILE.http…
 -- A body keeps the chunk sizes of its transfer: a parser must live with such lines, too. Runs on Lua 5.1 and later.
 
@@ -22,6 +22,7 @@ for i = 2, #arg do
   local name = path:match "([^/]+/[^/]+)%.http$":gsub("/", "-")
   local body = response:match "\r\n\r\n(.*)$" or ""
   write(name .. ".body", body)
+  write(name .. ".response", "\1@" .. response) -- two bytes for http1_fuzz: reads, and an answer from its beginning
   local count = 0
   for data in body:gmatch "data: ({[^\r\n]*)" do
     count = count + 1

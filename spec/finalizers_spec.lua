@@ -19,6 +19,7 @@ end
 local function meddled(meddle, f, ...)
   collectgarbage()
   local pause, step = collectgarbage("setpause", 1), collectgarbage("setstepmul", 100000)
+  if _VERSION == "Lua 5.4" then collectgarbage("incremental", 1, 1000, 40) end -- else a collection takes many small steps
   collectgarbage("stop")
   local armed = true
   at_collection(function()
@@ -33,6 +34,7 @@ local function meddled(meddle, f, ...)
   armed = false
   collectgarbage("setpause", pause)
   collectgarbage("setstepmul", step)
+  if _VERSION == "Lua 5.4" then collectgarbage("incremental", pause, step, 13) end
   return results[1], results[2], results[3], results[4]
 end
 
@@ -94,6 +96,43 @@ describe("while C works, a finalizer", function()
       assert.same({ long, long, long }, { data, kind, id })
       assert.equal("next", (reader:next()))
     end
+  end)
+
+  it("can neither use nor close the response reader that is handing out a part of the answer", function()
+    local long, refused = ("v"):rep(30000), { head = 0, read = 0, feed = 0 }
+    local good = "HTTP/1.1 200 OK\r\nA: " .. long .. "\r\nB: " .. long .. "\r\nTransfer-Encoding: chunked\r\n\r\n7530\r\n" .. long .. "\r\n"
+    local more = "7d0\r\n" .. ("m"):rep(2000) .. "\r\n0\r\nC: " .. ("t"):rep(20000) .. "\r\n\r\n"
+    -- A finalizer that comes before the reader is at work sends another one.
+    local function run(bytes, method, argument)
+      local reader, left = core.http1(), 20
+      assert(reader:feed(bytes))
+      local function meddle()
+        local _, why = pcall(reader.reusable, reader)
+        if type(why) == "string" then
+          assert(why:find("handing out", 1, true), why)
+          refused[method] = refused[method] + 1
+          pcall(reader.feed, reader, more)
+          debug.getmetatable(reader).__close(reader, nil)
+        elseif left > 0 then
+          left = left - 1
+          collectgarbage("setpause", 1)
+          at_collection(meddle)
+        end
+      end
+      local ok, first, second = meddled(meddle, reader[method], reader, argument)
+      left = 0
+      assert(ok, first)
+      return first, second
+    end
+    for _ = 1, 20 do
+      local status, headers = run(good, "head")
+      assert.equal(200, status)
+      assert.same({ a = long, b = long, ["transfer-encoding"] = "chunked" }, headers)
+      assert.equal(long, (run(good, "read")))
+      local _, failure = run("", "feed", "HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n")
+      assert.same({ kind = "protocol", detail = "Content-Length is not one decimal number: `abc`", body_bytes = 0, fresh = false }, failure)
+    end
+    assert.is_true(refused.head > 0 and refused.read > 0) -- a failure is made of less than what makes a collector act
   end)
 
   it("may close the request that is being read", function()

@@ -39,6 +39,13 @@ local function check_transport(transport, checked, level)
   if checked.interrupt and not transport.interrupt then refuse(transport, "interrupt", level) end
 end
 
+-- In nginx its own sockets: a wait of libcurl would hold up the worker.
+local function new_default_transport()
+  local ngx = rawget(_G, "ngx")
+  if type(ngx) == "table" and ngx.socket then return require("vllm.transports.nginx").new() end
+  return require("vllm.transports.curl").new()
+end
+
 --- Makes a client from a checked configuration (vllm.new checks it).
 ---@param checked table of config.check
 ---@param transport table? shared with the client it is derived from
@@ -46,7 +53,7 @@ end
 ---@param own_gate vllm.Gate? shared with the client it is derived from
 ---@return vllm.Client
 function Client._new(checked, transport, level, own_gate)
-  transport = transport or checked.transport or require("vllm.transports.curl").new()
+  transport = transport or checked.transport or new_default_transport()
   check_transport(transport, checked, (level or 1) + 1)
   if checked.max_concurrent and not own_gate then own_gate = gate.new(checked.max_concurrent) end
   return setmetatable({ config = checked, transport = transport, _gate = own_gate }, Client)

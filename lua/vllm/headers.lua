@@ -8,7 +8,11 @@ local headers = {}
 -- What says where a body ends belongs to whoever sends it.
 local FRAMING = { ["content-length"] = true, ["transfer-encoding"] = true }
 
-local function fault(name, value)
+--- Why a header cannot be sent, or nil; a predicate that shows no value.
+---@param name any
+---@param value any
+---@return string?
+function headers.fault(name, value)
   if type(name) ~= "string" or not name:find("^[a-zA-Z0-9!#$%%&'*+.^_`|~-]+$") then
     return "is not a header name"
   end
@@ -28,7 +32,7 @@ function headers.check(map)
     local value = map[name]
     if fields.is_null(value) then value = false end
     local param = ("headers[%s]"):format(fields.shown(name))
-    local why = fault(name, value or "")
+    local why = headers.fault(name, value or "")
     if why then return nil, param .. " " .. why, param end
     if seen[name:lower()] then return nil, param .. " is given twice", param end
     seen[name:lower()] = true

@@ -90,7 +90,7 @@ describe("in luv", function()
   end)
 
   it("a wait in a callback says what to do instead", function()
-    local output, status = run [[after(1, function() client:ask "x" end) uv.run()]]
+    local output, status = run([[after(1, function() client:ask "x" end) uv.run()]], "/fault/silence")
     assert.truthy(output:find("a wait in a luv callback would block the loop: wait in a coroutine, or use turn:start", 1, true), output)
     assert.are_not.equal(0, status)
   end)
@@ -101,7 +101,7 @@ describe("in luv", function()
         local ok, message = pcall(coroutine.wrap(function() return client:ask "x" end))
         print(not ok and message:find("a wait in a luv callback", 1, true) ~= nil)
       end)
-      uv.run()]])
+      uv.run()]], "/fault/silence")
   end)
 
   it("a parked coroutine that nobody else holds is not collected", function()

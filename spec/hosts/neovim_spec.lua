@@ -117,7 +117,7 @@ for _, editor in ipairs(neovim.editors()) do
             local ok, message = pcall(client.ask, client, "x")
             print(not ok and message:find("vllm: a wait in a fast event would freeze the editor", 1, true) ~= nil)
             vim.schedule(quit)
-          end)]])
+          end)]], "/fault/silence")
       end)
 
       it("the callback form can be started in a fast event", function()

@@ -4,7 +4,7 @@
  * go from the feed to `body`. Where two readers could come to different ends of a message, the answer is refused:
  *  - Status line (9112 4): HTTP/1.0 or HTTP/1.1, one space, three digits from 100 to 999, then a space or the end (many leave the last
  *    space out with the reason). Known from the first byte that cannot be HTTP. Empty lines before it are a right of requests (2.2).
- *  - Up to 16 interim answers (9110 15.2) are passed over; 101 is a switch that nobody asked for.
+ *  - Up to 16 interim answers (9110 15.2) are passed over, whatever their fields say; 101 is a switch that nobody asked for.
  *  - Lines end in CRLF. 2.2 allows a reader to take a bare LF; this one does not, since a server or a proxy that lets a LF through
  *    within a value would give us fields and bodies that it did not mean. No NUL, no other CR. Other controls may stay (9110 5.5).
  *  - Fields (9112 5): the name is a token right before its colon; no line is folded; at most 512.
@@ -24,6 +24,7 @@
 #define MAX_INTERIM         16
 #define MAX_FIELDS          512
 #define MAX_SIZE_DIGITS     16
+#define SHORT_SIZE_DIGITS   7 /* below 2^28: fits in any size_t */
 #define MAX_EXTENSION_BYTES 1024
 #define MAX_GIVEN_BYTES     40
 
@@ -212,7 +213,8 @@ static enum vllm_status pack_field(struct vllm_http1 *http1, char *line, size_t 
         line[i] = vllm_http1_lower(line[i]);
     }
     struct vllm_slice value = vllm_http1_trim(colon + 1, len - name.len - 1);
-    if (!http1->has_head && heed(http1, name, value) != VLLM_OK) {
+    bool is_final = http1->code >= 200 && !http1->has_head;
+    if (is_final && heed(http1, name, value) != VLLM_OK) {
         return http1->status;
     }
     char *packed = line + name.len + 1;
@@ -384,8 +386,30 @@ static enum vllm_status step_counted(struct vllm_http1 *http1, struct vllm_slice
     return add_body(http1, in, len);
 }
 
+/* A whole chunk without extensions at the beginning of `in`, as a server writes an event: one look, one copy. False: nothing was taken. */
+static bool take_chunk(struct vllm_http1 *http1, struct vllm_slice *in) {
+    size_t at = 0, size = 0;
+    for (int value; at < in->len && at < SHORT_SIZE_DIGITS && (value = vllm_http1_hex_value(in->ptr[at])) >= 0; at++) {
+        size = size << 4 | (size_t)value;
+    }
+    if (size == 0 || in->len < at + 4 || size > in->len - at - 4) {
+        return false;
+    }
+    const char *data = in->ptr + at + 2;
+    if (data[-2] != '\r' || data[-1] != '\n' || data[size] != '\r' || data[size + 1] != '\n') {
+        return false;
+    }
+    http1->body_bytes += size;
+    advance(in, at + size + 4);
+    (void)append(http1, &http1->body, data, size); /* what fails is kept in `status` */
+    return true;
+}
+
 static enum vllm_status step_size(struct vllm_http1 *http1, struct vllm_slice *in) {
     int value = -1;
+    if (http1->size_digits == 0 && take_chunk(http1, in)) {
+        return http1->status;
+    }
     while (in->len > 0 && (value = vllm_http1_hex_value(*in->ptr)) >= 0) {
         if (++http1->size_digits > MAX_SIZE_DIGITS) {
             return refuse(http1, "a chunk size has more than 16 digits");
@@ -510,10 +534,11 @@ enum vllm_status vllm_http1_read(struct vllm_http1 *http1, struct vllm_slice *by
         vllm_buf_clear(&http1->body);
         return VLLM_OK;
     }
-    if (http1->status != VLLM_OK) {
-        return http1->status;
+    if (http1->status == VLLM_OK && http1->state != ENDED) {
+        return VLLM_MORE;
     }
-    return http1->state == ENDED ? VLLM_END : VLLM_MORE;
+    vllm_buf_free(&http1->body); /* a collector may leave the reader lying for long */
+    return http1->status == VLLM_OK ? VLLM_END : http1->status;
 }
 
 enum vllm_status vllm_http1_finish(struct vllm_http1 *http1) {

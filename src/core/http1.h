@@ -31,7 +31,8 @@ VLLM_NODISCARD enum vllm_status vllm_http1_head(const struct vllm_http1 *http1, 
 /* The header fields in order, repeated ones each: start with `*at` 0, while it returns true. Names are lower-case, values
  * trimmed; both end in NUL and are valid until the next feed. Only after VLLM_OK of head. */
 bool vllm_http1_field(const struct vllm_http1 *http1, size_t *at, struct vllm_slice *name, struct vllm_slice *value);
-/* VLLM_OK: all body bytes that are there, at least one, valid until the next feed. VLLM_MORE; VLLM_END; the sticky error. */
+/* VLLM_OK: all body bytes that are there, at least one, valid until the next feed or read. VLLM_MORE; VLLM_END; the sticky
+ * error. */
 VLLM_NODISCARD enum vllm_status vllm_http1_read(struct vllm_http1 *http1, struct vllm_slice *bytes);
 /* The connection has ended. VLLM_OK: the answer is complete; VLLM_ETRUNCATED, sticky; an earlier error. May be called again. */
 VLLM_NODISCARD enum vllm_status vllm_http1_finish(struct vllm_http1 *http1);

@@ -1,27 +1,7 @@
-/* Letters, digits, blanks, tokens and lists of an HTTP/1.x head. Source: RFC 9110, 5.6 (common rules). Each looks at a byte once. */
+/* Tokens, words and lists of an HTTP/1.x head. Source: RFC 9110, 5.6 (common rules). Each looks at a byte once. */
 #include "http1_words.h"
 
 #include <string.h>
-
-char vllm_http1_lower(char c) {
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-}
-
-bool vllm_http1_is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
-bool vllm_http1_is_blank(char c) {
-    return c == ' ' || c == '\t';
-}
-
-int vllm_http1_hex_value(char c) {
-    if (vllm_http1_is_digit(c)) {
-        return c - '0';
-    }
-    c = vllm_http1_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 static bool is_token_char(char c) {
     char low = vllm_http1_lower(c);

@@ -13,7 +13,7 @@ local SLICE_S = 0.005 -- of coroutines, between two looks at the keyboard
 local LONGEST_WAIT_S = 0.2
 local INTERRUPTED = -2 -- of vim.wait
 
-local preload -- the thread that brings libcurl into memory, while it does
+local preload -- while a thread brings libcurl into memory: { then_call = what is to be done after that }
 
 local function soon(fn)
   if preload then preload.then_call = fn else vim.schedule(fn) end
@@ -57,11 +57,10 @@ end
 
 -- libcurl -------------------------------------------------------------------------------------------------------------
 
--- Runs in a thread: maps the module and the libraries that it needs (curl.so keeps itself in memory once it was opened).
-local function open_module(path, symbol, done)
+-- Runs in a thread of libuv's pool: maps the module and the libraries that it needs. (curl.so, once it was opened, stays.)
+local function open_module(path, symbol)
   local open = package.loadlib(path, symbol)
   if open then pcall(open) end
-  done:send()
 end
 
 local function path_of(name)
@@ -71,22 +70,13 @@ local function path_of(name)
 end
 
 local function start_preload(path, symbol)
-  local done
-  done = uv.new_async(function()
+  preload = {}
+  local work = uv.new_work(open_module, function()
     local waiting = preload.then_call
-    done:close()
-    preload.thread:join()
     preload = nil
     if waiting then vim.schedule(waiting) end
   end)
-  preload = {}
-  local ok, thread = pcall(uv.new_thread, open_module, path, symbol, done)
-  if ok and thread then
-    preload.thread = thread
-  else
-    preload = nil
-    done:close()
-  end
+  if not work:queue(path, symbol) then preload = nil end
 end
 
 --- Loads a C module in a thread, since libcurl and what it needs take 7 to 15 ms, which one sees while typing. What is spawned

@@ -2,6 +2,7 @@
 
 local core = require "vllm.core"
 local curl_errors = require "vllm.transports.curl_errors"
+local hosts = require "vllm.hosts"
 local reactor = require "vllm.transports.reactor"
 
 ---@class vllm.transports.curl
@@ -181,10 +182,12 @@ function Transport:interrupt(on_caught)
 end
 
 --- A transport. Without settings it shares one engine, and so one pool of connections, with the others of this Lua state. Opens no
---- descriptor before its first request.
+--- descriptor before its first request. A host that must not be held up may begin to load libcurl in a thread.
 ---@param settings { mode: "inline"|"thread"|nil, max_idle_age_s: integer?, max_starts: integer? }? of an engine of its own
 ---@return vllm.transports.curl
 function transports_curl.new(settings)
+  local host = hosts.here()
+  if host and host.preload then host.preload "vllm.curl" end
   return setmetatable({ _settings = settings or {} }, Transport)
 end
 

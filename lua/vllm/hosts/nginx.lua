@@ -1,0 +1,102 @@
+--- The host of nginx (OpenResty, or nginx with its Lua module): coroutines are light threads, and a wait is one of a semaphore.
+--
+-- Lua code in nginx belongs to a phase of a request, or to a timer, and may wait only in some of them. In the others `current` gives nil,
+-- `block` says so, and `spawn` uses a timer. Source: the module's manual, "context" of each function.
+
+local semaphore = require "ngx.semaphore"
+
+local ngx = rawget(_G, "ngx")
+
+local FOREVER_S = 1000000
+local SHORTEST_S = 0.001 -- a semaphore counts milliseconds, and 0 does not wait
+
+---@class vllm.hosts.nginx : vllm.Host
+local nginx = { name = "nginx" }
+
+--- Where a coroutine can wait.
+nginx.WAITING_PHASES = { rewrite = true, server_rewrite = true, access = true, content = true, timer = true }
+
+-- A token: the semaphore of one coroutine; `parked`: it waits now. nginx uses the threads of dead coroutines again, and such a one inherits
+-- a token that nobody waits with.
+local tokens = setmetatable({}, { __mode = "k" })
+
+--- This process is nginx, as long as it runs.
+---@return boolean
+function nginx.running()
+  return true
+end
+
+local function token_of(running)
+  local token = tokens[running]
+  if not token then
+    token = { semaphore = semaphore.new(0), parked = false }
+    tokens[running] = token
+  end
+  return token
+end
+
+---@return table? token nil: this phase cannot wait
+function nginx.current()
+  if not nginx.WAITING_PHASES[ngx.get_phase()] then return nil end
+  return token_of(coroutine.running())
+end
+
+---@param token table
+---@param seconds number?
+---@return boolean woken
+function nginx.park(token, seconds)
+  token.parked = true
+  local woken = token.semaphore:wait(seconds and math.max(seconds, SHORTEST_S) or FOREVER_S)
+  token.parked = false
+  return woken == true or seconds == nil
+end
+
+---@param token table
+function nginx.wake(token)
+  if not token.parked then return end
+  token.parked = false
+  token.semaphore:post(1)
+end
+
+---@param message string
+function nginx.report(message)
+  ngx.log(ngx.ERR, message)
+end
+
+local function traced(value)
+  return { value = value, traceback = debug.traceback(tostring(value), 2) }
+end
+
+local function run(fn, failed)
+  local ok, problem = xpcall(fn, traced)
+  if ok then return end
+  if failed then return failed(problem.value, problem.traceback) end
+  nginx.report(problem.traceback)
+end
+
+--- Runs fn in a light thread, which keeps the request open until it ends; where there are none, in a timer.
+---@param fn fun()
+---@param failed (fun(value: any, traceback: string))?
+function nginx.spawn(fn, failed)
+  if not nginx.WAITING_PHASES[ngx.get_phase()] then
+    local ok, why = ngx.timer.at(0, function() run(fn, failed) end)
+    if not ok then error("nginx cannot run a task now: " .. tostring(why), 3) end
+    return
+  end
+  -- A light thread that ended stays in memory until its parent has ended or waits for it; so the parent is one that ends at once.
+  ngx.thread.wait(ngx.thread.spawn(function() ngx.thread.spawn(run, fn, failed) end))
+end
+
+--- Why nothing can wait here, and where it can.
+---@return string
+function nginx.why_not_here()
+  return ("nginx cannot wait in the phase `%s`; do it in rewrite_by_lua, access_by_lua or content_by_lua, or in a timer: "
+    .. "ngx.timer.at(0, function() … end)"):format(ngx.get_phase())
+end
+
+--- Called where `current` gives nil: the worker must not stand still.
+function nginx.block()
+  error(nginx.why_not_here(), 0)
+end
+
+return nginx
