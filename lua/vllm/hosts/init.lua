@@ -12,8 +12,8 @@
 ---  raises goes to `failed`, else to `report`
 ---@field report fun(message: string) shows an error that nobody can catch
 ---@field watch (fun(source: vllm.HostSource): vllm.HostWatcher)? where there are descriptors
----@field block (fun(is_ready: (fun(): boolean), seconds: number?): boolean, string?)? waits where `current` gives nil, or raises with what to do
----  instead
+---@field block (fun(is_ready: (fun(): boolean), seconds: number?): boolean, string?)? waits where `current` gives nil;
+---  false, "interrupted": Ctrl-C; or raises with what to do instead
 
 ---@class vllm.HostSource
 ---@field fd integer
@@ -149,6 +149,10 @@ end
 function hosts.wake(place)
   if place._token ~= nil then place._host.wake(place._token) end
 end
+
+--- Set by a host in which nobody may go on for long, however fast the events come: called before each event, may suspend for a moment.
+---@type fun(wanted: string|vllm.Host|nil)?
+hosts.give_way = nil
 
 --- Was the task cancelled in which this runs? Asked after each wait. tasks.lua, once loaded, knows.
 ---@return boolean
