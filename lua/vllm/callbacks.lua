@@ -24,7 +24,7 @@ end
 local function drive(turn, on_event)
   while true do
     turn:_await_event()
-    local ok, value = call(turn.next, turn)
+    local ok, value = call(turn.poll, turn)
     if ok and not value then return end
     if ok and on_event then ok, value = call(on_event, value) end
     if not ok or value == false then

@@ -315,6 +315,8 @@ end
 -- One step of the loop that `next` and `text_deltas` share: the decoder first, then the transport.
 function Turn:_step(pull, limit)
   while true do
+    local give_way = hosts.give_way
+    if give_way and (not limit or limit > core.now()) then give_way(self._client.config.host) end
     if self._err then return errors.give(self._err) end
     if self._phase == "ended" then return nil end
     local got, failure = pull(self)

@@ -153,6 +153,10 @@ function hosts.wake(place)
   if place._token ~= nil then place._host.wake(place._token) end
 end
 
+--- Set by a host in which nobody may go on for long, however fast the events come: called before each event, may suspend for a moment.
+---@type fun(wanted: string|vllm.Host|nil)?
+hosts.give_way = nil
+
 --- Was the task cancelled in which this runs? Asked after each wait. tasks.lua, once loaded, knows.
 ---@return boolean
 function hosts.cancelled()

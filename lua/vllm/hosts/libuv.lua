@@ -15,7 +15,7 @@ local libuv = {}
 ---@field soon fun(fn: fun()) calls fn soon, where coroutines may go on; never within this call
 ---@field report fun(message: string)
 ---@field slice_s number? how long coroutines may go on at a stretch; nil: until all have
----@field later fun(fn: fun())? as soon, after the loop had a turn; for those that the slice left
+---@field later (fun(fn: fun()))? as soon, after the loop had a turn: for those whose slice was over
 
 -- Descriptors ---------------------------------------------------------------------------------------------------------
 
@@ -52,12 +52,14 @@ Queue.__index = Queue
 
 local function new_queue(options)
   return setmetatable({
-    _soon = options.soon, _later = options.later, _slice_s = options.slice_s, _report = options.report, _uv = options.uv,
+    _soon = options.soon, _later = options.later, _slice_s = options.slice_s or math.huge, _report = options.report, _uv = options.uv,
     _parked = {}, -- coroutine → its timer, or true. Strong: often nobody else holds a coroutine that waits
     _reasons = {}, -- coroutine that stands in the line → what its park returns
     _failed_of = setmetatable({}, { __mode = "k" }), -- coroutine → who hears what it raises
     _timers = {}, -- those that nobody uses
-    _line = {}, _first = 1, _last = 0, _armed = false, _active = nil, -- the coroutine that we resumed
+    _line = {}, _first = 1, _last = 0, _armed = false,
+    _active = nil, -- the coroutine that we resumed
+    _ends_at = 0, -- of the present slice
   }, Queue)
 end
 
@@ -97,9 +99,9 @@ end
 -- Those that stand in the line now, as long as the slice lasts. What a report raises is raised at the end: the others go on.
 function Queue:_serve()
   self._armed = false
-  local stop, ends_at = self._last, self._slice_s and core.now() + self._slice_s
-  local problem
-  while self._first <= math.min(stop, self._last) and not (ends_at and core.now() > ends_at) do
+  local stop, problem = self._last, nil
+  self._ends_at = core.now() + self._slice_s
+  while self._first <= math.min(stop, self._last) and core.now() < self._ends_at do
     local co = self._line[self._first]
     self._line[self._first], self._first = nil, self._first + 1
     local ok, why = pcall(self._resume, self, co)
@@ -153,6 +155,15 @@ function Queue:current()
   local co, is_main = coroutine.running()
   if not co or is_main or self._active and self._active ~= co then return nil end
   return co
+end
+
+-- A coroutine whose slice is over stands in the line again.
+function Queue:give_way()
+  if core.now() < self._ends_at then return end
+  local co = self:current()
+  if not co then return end
+  self:_add(co, true)
+  coroutine.yield()
 end
 
 -- Calls `wait`, which turns the loop, in the name of nobody: what it resumes is not inside the coroutine that waits.
