@@ -69,8 +69,8 @@ local client = vllm.new { model = "m", timeout = { connect_s = 5, first_event_s 
   retry = { max = 1, base_s = 0.001 } }
 
 local function open_descriptors()
-  local pipe, count = assert(io.popen("ls /proc/$PPID/fd | wc -l")), nil
-  count = tonumber(pipe:read "*a")
+  local pipe = assert(io.popen("ls /proc/$PPID/fd | wc -l"))
+  local count = tonumber(pipe:read "*a")
   pipe:close()
   return count
 end
@@ -103,12 +103,16 @@ for i = 1, TURNS do
   plans[i] = { name = name, address = type(address) == "function" and address() or address }
 end
 
-local counts, wrong = {}, {}
+local counts, wrong, ended_well = {}, {}, 0
 
 local function note(plan, ended)
   local key = plan.name .. " → " .. ended
   counts[key] = (counts[key] or 0) + 1
-  if not CASES[plan.name][2][ended] then wrong[#wrong + 1] = ("%s (%s) ended as %s"):format(plan.name, plan.address, ended) end
+  if CASES[plan.name][2][ended] then
+    ended_well = ended_well + 1
+  else
+    wrong[#wrong + 1] = ("%s (%s) ended as %s"):format(plan.name, plan.address, ended)
+  end
 end
 
 local function storm()
@@ -130,6 +134,7 @@ storm()
 local memory_kib, descriptors = settled(), open_descriptors()
 counts = {}
 storm()
+if ended_well ~= 2 * TURNS and #wrong == 0 then wrong[1] = "some turns never ended" end
 local more_kib, more_descriptors = settled() - memory_kib, open_descriptors() - descriptors
 local elapsed_s = core.now() - began
 
@@ -149,5 +154,5 @@ if more_kib > 512 then wrong[#wrong + 1] = ("%d KiB were left"):format(more_kib)
 if elapsed_s > LIMIT_S then wrong[#wrong + 1] = "it took too long" end
 running:stop()
 for _, sentence in ipairs(wrong) do print("WRONG: " .. sentence) end
-print(("%d wrong, 0 lost"):format(#wrong))
+print(("%d turns ended as they may, %d wrong"):format(ended_well, #wrong))
 os.exit(#wrong == 0 and 0 or 1, true)
