@@ -489,6 +489,12 @@ describe("in nginx", function()
       end
     end)
 
+    it("is to wait for libcurl", function()
+      returns("config: libcurl would hold up nginx: leave `transport` out", [[
+        local _, message = client_of("/v1", { transport = require("vllm.transports.curl").new() }):ask "hello"
+        return message]])
+    end)
+
     it("vllm.run names vllm.spawn", function()
       assert.matches("vllm.run: nginx has its own loop, .* use vllm.spawn", nginx:run [[
         local _, message = pcall(vllm.run, function() end) return message]])
