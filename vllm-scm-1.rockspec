@@ -88,6 +88,7 @@ build = {
     ["vllm.fields"] = "lua/vllm/fields.lua",
     ["vllm.gate"] = "lua/vllm/gate.lua",
     ["vllm.headers"] = "lua/vllm/headers.lua",
+    ["vllm.health"] = "lua/vllm/health.lua",
     ["vllm.hints"] = "lua/vllm/hints.lua",
     ["vllm.hosts"] = "lua/vllm/hosts/init.lua",
     ["vllm.hosts.libuv"] = "lua/vllm/hosts/libuv.lua",
