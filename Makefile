@@ -34,7 +34,7 @@ FUZZERS := $(basename $(notdir $(wildcard fuzz/*_fuzz.c)))
 CORE_PURE = $(filter src/core/%,$(CORE))
 CURL_PURE = $(filter src/net/%,$(CURL))
 C_FILES = $(sort $(CORE) $(CURL))
-LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua examples/*.lua bench/*.lua scripts/*.lua) $(wildcard .busted .luacheckrc) vllm-scm-1.rockspec
+LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua spec/*/*/*.lua examples/*.lua bench/*.lua scripts/*.lua) $(wildcard .busted .luacheckrc) vllm-scm-1.rockspec
 
 # $(call lua_flags,lua5.4): where the headers of a Lua are. LUA_INCDIR=… overrides it.
 lua_flags = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(1)))
@@ -100,6 +100,11 @@ build/test-server-sanitized: $(SERVER) $(wildcard spec/support/server/*.h)
 	@mkdir -p $(@D)
 	@echo "  $@"
 	$(Q)$(CC) -std=c99 $(SANITIZE) $(SERVER) -lssl -lcrypto -o $@
+
+build/preload/%.so: spec/support/preload/%.c
+	@mkdir -p $(@D)
+	@echo "  $@"
+	$(Q)$(CC) $(CFLAGS) -fvisibility=default -shared $< -ldl -o $@
 
 -include $(shell find build -name '*.d' 2>/dev/null)
 
