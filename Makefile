@@ -5,6 +5,7 @@ LUA ?= lua5.4
 CC = gcc
 CLANG = clang
 T = 60
+SEEDS = 20
 WERROR = -Werror
 Q = @
 OPTIMIZE = -O2 -g
@@ -33,7 +34,7 @@ FUZZERS := $(basename $(notdir $(wildcard fuzz/*_fuzz.c)))
 CORE_PURE = $(filter src/core/%,$(CORE))
 CURL_PURE = $(filter src/net/%,$(CURL))
 C_FILES = $(sort $(CORE) $(CURL))
-LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua examples/*.lua bench/*.lua scripts/*.lua) $(wildcard .busted .luacheckrc) vllm-scm-1.rockspec
+LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua spec/*/*/*.lua examples/*.lua bench/*.lua scripts/*.lua) $(wildcard .busted .luacheckrc) vllm-scm-1.rockspec
 
 # $(call lua_flags,lua5.4): where the headers of a Lua are. LUA_INCDIR=… overrides it.
 lua_flags = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(1)))
@@ -41,7 +42,7 @@ run_lua = LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$(1)/?.
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all nvim demo test test-thread check spec ctest asan tsan valgrind lint warnings style layers sources format fuzz bench rock test-vllm fresh clean FORCE
+.PHONY: help all nvim demo test test-thread check spec ctest asan tsan valgrind lint warnings style layers sources format chaos fuzz bench rock test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -100,6 +101,11 @@ build/test-server-sanitized: $(SERVER) $(wildcard spec/support/server/*.h)
 	@echo "  $@"
 	$(Q)$(CC) -std=c99 $(SANITIZE) $(SERVER) -lssl -lcrypto -o $@
 
+build/preload/%.so: spec/support/preload/%.c
+	@mkdir -p $(@D)
+	@echo "  $@"
+	$(Q)$(CC) $(CFLAGS) -fvisibility=default -shared $< -ldl -o $@
+
 -include $(shell find build -name '*.d' 2>/dev/null)
 
 # Neovim finds C modules beside the Lua files in its runtimepath. The rename leaves the old file to an editor that has it open.
@@ -145,6 +151,11 @@ tsan: $(ENGINE_CTESTS:%=build/tsan/ctest/%) $(ENGINE_CTESTS:%=build/tsan/portabl
 valgrind: $(CTESTS:%=build/ctest/%) build/test-server ## C tests under valgrind
 	@for test in $(CTESTS); do echo "== $$test"; \
 	  REPLAY_CUTS=50 timeout 900 valgrind -q --error-exitcode=9 --leak-check=full build/ctest/$$test || exit 1; done
+
+chaos: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server ## storms of faults: 1000 turns at once, seeds 1 to SEEDS=20
+	@ulimit -n 8192; for seed in $$(seq 1 $(SEEDS)); do \
+	  $(call run_lua,$(LUA)) spec/chaos/chaos.lua $$seed 1000 >build/chaos.log 2>&1 || { cat build/chaos.log; exit 1; }; \
+	  sed -n '1p;$$p' build/chaos.log; done
 
 # Everything random runs for T seconds per target; inputs that crash stay in build/fuzz.
 fuzz: $(FUZZERS:%=build/fuzz/%) build/fuzz/seeds ## fuzz targets, T=60 seconds each

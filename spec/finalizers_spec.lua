@@ -18,7 +18,7 @@ end
 -- Calls f(...), with `meddle` as a finalizer that is due at the first allocations of f.
 local function meddled(meddle, f, ...)
   collectgarbage()
-  local pause, step = collectgarbage("setpause", 1), collectgarbage("setstepmul", 100000)
+  local pause, step = collectgarbage("setpause", 1), collectgarbage("setstepmul", 10000000)
   if _VERSION == "Lua 5.4" then collectgarbage("incremental", 1, 1000, 40) end -- else a collection takes many small steps
   collectgarbage("stop")
   local armed = true

@@ -3,8 +3,8 @@
  *   :head() → status, headers (lower-case name → value; repeated ones joined by ", ") · false (feed more) · nil, failure
  *   :read() → bytes · false (feed more) · nil (end) · nil, failure
  *   :finish() → true | nil, failure      :reusable() → boolean
- * A failure is { kind = "protocol" | "limit" | "closed", detail, body_bytes, fresh }: body bytes that had come; not a byte had. Feeding
- * after finish() and lack of memory raise. */
+ * A failure is { kind = "protocol" | "limit" | "closed", detail, body_bytes, fresh }: body bytes that had come; not a
+ * byte had come. Feeding after finish() and lack of memory raise. */
 #include "../core/http1.h"
 
 #include "bind.h"

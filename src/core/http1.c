@@ -1,20 +1,24 @@
 /* One HTTP/1.x response: bytes in; status, fields and body bytes out. Sources: RFC 9112, sections 2 to 7 and 9; RFC 9110.
  *
- * Lines of the head are collected in `head`, and each is packed where it lies as soon as it is whole: name, NUL, value, NUL. Body bytes
- * go from the feed to `body`. Where two readers could come to different ends of a message, the answer is refused:
- *  - Status line (9112 4): HTTP/1.0 or HTTP/1.1, one space, three digits from 100 to 999, then a space or the end (many leave the last
- *    space out with the reason). Known from the first byte that cannot be HTTP. Empty lines before it are a right of requests (2.2).
- *  - Up to 16 interim answers (9110 15.2) are passed over, whatever their fields say; 101 is a switch that nobody asked for.
- *  - Lines end in CRLF. 2.2 allows a reader to take a bare LF; this one does not, since a server or a proxy that lets a LF through
- *    within a value would give us fields and bodies that it did not mean. No NUL, no other CR. Other controls may stay (9110 5.5).
+ * Lines of the head are collected in `head`, and each is packed where it lies as soon as it is whole: name, NUL, value,
+ * NUL. Body bytes go from the feed to `body`. Where two readers could come to different ends of a message, the answer is
+ * refused:
+ *  - Status line (9112 4): HTTP/1.0 or HTTP/1.1, one space, three digits from 100 to 999, then a space or the end (many
+ *    leave the last space out with the reason). The first byte that cannot be HTTP ends it. Empty lines before it are
+ *    for requests only (2.2).
+ *  - Up to 16 interim answers (9110 15.2) are passed over, whatever their fields say; 101 is a switch that nobody asked
+ *    for.
+ *  - Lines end in CRLF. 2.2 allows a reader to take a bare LF; this one does not, since a server or a proxy that lets a
+ *    LF through within a value would give us fields and bodies that it did not mean. No NUL, no other CR. Other controls
+ *    may stay in values (9110 5.5).
  *  - Fields (9112 5): the name is a token right before its colon; no line is folded; at most 512.
- *  - Framing (6.3), checked in every final answer: not both codings and length; Transfer-Encoding once, exactly `chunked`, not in
- *    HTTP/1.0; Content-Length once, decimal digits, below 2^64. HEAD, 204 and 304 have no body; then chunks, then the length, else
- *    the body lasts as long as the connection.
- *  - Chunks (7.1): 1 to 16 hexadecimal digits; blanks, as some servers pad; extensions of at most 1024 bytes are passed over;
- *    CRLF; the data; CRLF. Trailers obey the rules of fields and are dropped.
- *  - Reuse (9.3): HTTP/1.1 without the option `close`, HTTP/1.0 with `keep-alive`; nothing behind the end, which would be
- *    an answer to no request (9112 6.3). */
+ *  - Framing (6.3), checked in every final answer: not both codings and length; Transfer-Encoding once, exactly
+ *    `chunked`, not in HTTP/1.0; Content-Length once, decimal digits, below 2^64. HEAD, 204 and 304 have no body; then
+ *    chunks, then the length, else the body lasts as long as the connection.
+ *  - Chunks (7.1): 1 to 16 hexadecimal digits; blanks, as some servers pad; extensions are passed over, 1024 bytes at
+ *    most; CRLF; the data; CRLF. Trailers obey the rules of fields and are dropped.
+ *  - Reuse (9.3): HTTP/1.1 without the option `close`, HTTP/1.0 with `keep-alive`; nothing behind the end, which would
+ *    be an answer to no request (6.3). */
 #include "http1.h"
 
 #include <string.h>
@@ -386,7 +390,8 @@ static enum vllm_status step_counted(struct vllm_http1 *http1, struct vllm_slice
     return add_body(http1, in, len);
 }
 
-/* A whole chunk without extensions at the beginning of `in`, as a server writes an event: one look, one copy. False: nothing was taken. */
+/* A whole chunk without extensions at the beginning of `in`, as a server writes an event: one look, one copy. False:
+ * nothing was taken. */
 static bool take_chunk(struct vllm_http1 *http1, struct vllm_slice *in) {
     size_t at = 0, size = 0;
     for (int value; at < in->len && at < SHORT_SIZE_DIGITS && (value = vllm_http1_hex_value(in->ptr[at])) >= 0; at++) {

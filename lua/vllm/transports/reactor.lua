@@ -203,7 +203,12 @@ function Reactor:wait(stream, deadline)
   local host, token = hosts.here(stream._host_wanted)
   if host and not self._engine:fd() then return nil, copy(FORKED) end
   if token ~= nil and host.watch then return self:_park(stream, host, token, deadline) end
-  if host and host.block then return self:_block(stream, host, deadline) end
+  if host and host.block then
+    if not host.watch then
+      return nil, { kind = "config", detail = ("libcurl would hold up %s: leave `transport` out"):format(host.name) }
+    end
+    return self:_block(stream, host, deadline)
+  end
   return self:_step(math.min(seconds or MAX_BLOCK_S, MAX_BLOCK_S))
 end
 
