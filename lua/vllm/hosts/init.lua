@@ -83,6 +83,11 @@ end
 ---@return vllm.Host? host nil: none, so a wait blocks the thread
 ---@return any token nil: the host cannot suspend what runs here
 function hosts.here(wanted)
+  local own = wanted == nil and loaded.scheduler
+  if own then
+    local task = own.current()
+    if task then return own, task end
+  end
   if wanted == "block" then return nil end
   local host
   if type(wanted) == "string" then
@@ -157,7 +162,10 @@ end
 ---@type fun(wanted: string|vllm.Host|nil)?
 hosts.give_way = nil
 
---- Was the task cancelled in which this runs? Asked after each wait. tasks.lua, once loaded, knows.
+--- How many tasks were cancelled and have not ended; while there is none, nobody need ask.
+hosts.cancellations = 0
+
+--- Was the task cancelled in which this runs? Asked before each wait. tasks.lua, once loaded, knows.
 ---@return boolean
 function hosts.cancelled()
   return false
