@@ -88,6 +88,7 @@ local function begin_answer(buffer, chat, question)
   vim.api.nvim_buf_set_lines(buffer, is_empty and 0 or -1, -1, true, heading)
   show_state(buffer, chat, vim.api.nvim_buf_line_count(buffer) - 1, 0, "waiting")
   vim.api.nvim_win_set_cursor(0, { vim.api.nvim_buf_line_count(buffer), 0 })
+  vim.cmd "let &undolevels = &undolevels" -- an undo step of its own begins
   chat.tick = nil
 end
 
