@@ -178,6 +178,7 @@ build/fuzz/seeds: scripts/fuzz-seeds.lua $(wildcard spec/fixtures/*/*.http)
 bench: all ## measurements, on every Lua
 	@for lua in $(LUAS); do echo "== $$lua"; \
 	  LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$$lua/?.so;;" timeout 600 $$lua bench/run.lua || exit 1; done
+	@echo "== Neovim"; timeout 300 $(LUA) bench/neovim.lua
 
 test-vllm: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so ## install and start a real vLLM, and run spec/live against it
 	@spec/live/run
