@@ -128,7 +128,8 @@ end
 ---All of the error log.
 function Nginx:notices() return M.read_file(self.prefix .. "/error.log") or "" end
 
-function Nginx:clear_log() write_file(self.prefix .. "/error.log", "") end
+---@param name? string  default error.log
+function Nginx:clear_log(name) write_file(self.prefix .. "/" .. (name or "error.log"), "") end
 
 ---@param name string  such as "HUP"
 function Nginx:signal(name) shell(("kill -%s %d"):format(name, self.master)) end
