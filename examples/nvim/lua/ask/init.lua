@@ -22,7 +22,7 @@ local function position(buffer, chat)
 end
 
 local function show_state(buffer, chat, row, column, state)
-  chat.mark = vim.api.nvim_buf_set_extmark(buffer, namespace, row, column, { id = chat.mark, virt_text = { { state, "Comment" } } })
+  chat.mark = vim.api.nvim_buf_set_extmark(buffer, namespace, row, column, { id = chat.mark, virt_text = { { "… " .. state, "Comment" } } })
   chat.state = state
 end
 
