@@ -92,5 +92,6 @@ end
 
 local w, h = width * CELL_W + 2 * PAD, rows * CELL_H + 2 * PAD
 io.write(('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" font-family="monospace" font-size="14" '
-  .. 'xml:space="preserve">\n<title>%s</title>\n<rect width="100%%" height="100%%" rx="6" fill="%s"/>\n'):format(w, h, w, escape(arg[1] or ""), PAPER))
+  .. 'xml:space="preserve">\n<title>%s</title>\n<rect width="100%%" height="100%%" rx="6" fill="%s"/>\n')
+  :format(w, h, w, escape(arg[1] or ""), PAPER))
 io.write(table.concat(out, "\n"), "\n</svg>\n")
