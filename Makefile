@@ -34,7 +34,7 @@ FUZZERS := $(basename $(notdir $(wildcard fuzz/*_fuzz.c)))
 CORE_PURE = $(filter src/core/%,$(CORE))
 CURL_PURE = $(filter src/net/%,$(CURL))
 C_FILES = $(sort $(CORE) $(CURL))
-LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua spec/*/*/*.lua examples/*.lua bench/*.lua scripts/*.lua) $(wildcard .busted .luacheckrc) vllm-scm-1.rockspec
+LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua spec/*/*/*.lua examples/*.lua examples/*/*/*.lua examples/*/*/*/*.lua bench/*.lua bench/*/*.lua scripts/*.lua) $(wildcard .busted .luacheckrc) vllm-scm-1.rockspec
 
 # $(call lua_flags,lua5.4): where the headers of a Lua are. LUA_INCDIR=… overrides it.
 lua_flags = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(1)))
@@ -178,6 +178,7 @@ build/fuzz/seeds: scripts/fuzz-seeds.lua $(wildcard spec/fixtures/*/*.http)
 bench: all ## measurements, on every Lua
 	@for lua in $(LUAS); do echo "== $$lua"; \
 	  LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$$lua/?.so;;" timeout 600 $$lua bench/run.lua || exit 1; done
+	@echo "== Neovim"; timeout 300 $(LUA) bench/neovim.lua
 
 test-vllm: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so ## install and start a real vLLM, and run spec/live against it
 	@spec/live/run

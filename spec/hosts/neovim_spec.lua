@@ -409,6 +409,38 @@ for _, editor in ipairs(neovim.editors()) do
         assert.truthy(busy < blocked / 10, busy)
       end)
 
+      -- A second editor, driven by this one over RPC: what it answers has gone through its queue, as typed keys do.
+      it("keys typed meanwhile arrive, in order and soon", function()
+        local output = run([[
+          local arguments = { vim.v.progpath, "--embed", "--headless", "--clean", "-n", "--cmd",
+            "set rtp^=" .. vim.split(vim.o.rtp, ",")[1] }
+          local other = vim.fn.jobstart(arguments, { rpc = true })
+          vim.fn.rpcrequest(other, "nvim_exec_lua", [=[
+            local address, ca = ...
+            local client = require("vllm").new { model = "m", base_url = address, tls = { ca_file = ca } }
+            streamed = 0
+            for _ = 1, 20 do
+              client:turn("x"):start(function(event)
+                streamed = streamed + 1
+                vim.api.nvim_buf_set_lines(0, 1, -1, false, { tostring(streamed) })
+              end, function() end)
+            end]=], { os.getenv "BASE_URL", os.getenv "CA" })
+          vim.fn.rpcrequest(other, "nvim_input", "i")
+          local text, worst = ("the quick brown fox "):rep(8), 0
+          for key in text:gmatch "." do
+            local began = core.now()
+            vim.fn.rpcrequest(other, "nvim_input", key)
+            vim.fn.rpcrequest(other, "nvim_eval", "1")
+            worst = math.max(worst, core.now() - began)
+            vim.wait(10, function() return false end)
+          end
+          local line = vim.fn.rpcrequest(other, "nvim_buf_get_lines", 0, 0, 1, false)[1]
+          print(line == text or line, vim.fn.rpcrequest(other, "nvim_exec_lua", "return streamed", {}) > 100, worst < 0.5 or worst)
+          vim.fn.jobstop(other)
+          quit()]], "tls:/load?events=1000&interval_ms=10")
+        assert.equal("true true true", output)
+      end)
+
       it("while a server is faster than the editor", function()
         local busy = worst({ MODE = "thread", STREAMS = "4", EDIT = "1" }, "/load?events=20000", 3)
         assert.truthy(busy < 150, busy)

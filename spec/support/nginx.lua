@@ -21,7 +21,8 @@ local function shell(command)
   return (output:gsub("%s+$", ""))
 end
 
-local function read_file(path)
+---@return string? content of a file
+function M.read_file(path)
   local file = io.open(path, "rb")
   local text = file and file:read("*a") or nil
   if file then file:close() end
@@ -41,7 +42,7 @@ M.is_installed = binary ~= ""
 
 local function modules()
   for _, folder in ipairs(MODULE_FOLDERS) do
-    if read_file(folder .. "/ngx_http_lua_module.so") then
+    if M.read_file(folder .. "/ngx_http_lua_module.so") then
       return ("load_module %s/ndk_http_module.so;\nload_module %s/ngx_http_lua_module.so;"):format(folder, folder)
     end
   end
@@ -66,7 +67,7 @@ end
 ---Resident memory of the worker, in KiB.
 ---@return integer
 function Nginx:memory_kib()
-  return tonumber(read_file(("/proc/%d/status"):format(self:worker())):match("VmRSS:%s*(%d+)"))
+  return tonumber(M.read_file(("/proc/%d/status"):format(self:worker())):match("VmRSS:%s*(%d+)"))
 end
 
 ---One request on a connection of its own.
@@ -118,16 +119,17 @@ end
 ---@return string
 function Nginx:log()
   local lines = {}
-  for line in (read_file(self.prefix .. "/error.log") or ""):gmatch("[^\n]+") do
+  for line in (M.read_file(self.prefix .. "/error.log") or ""):gmatch("[^\n]+") do
     if not line:find("[notice]", 1, true) then lines[#lines + 1] = line end
   end
   return table.concat(lines, "\n")
 end
 
 ---All of the error log.
-function Nginx:notices() return read_file(self.prefix .. "/error.log") or "" end
+function Nginx:notices() return M.read_file(self.prefix .. "/error.log") or "" end
 
-function Nginx:clear_log() write_file(self.prefix .. "/error.log", "") end
+---@param name? string  default error.log
+function Nginx:clear_log(name) write_file(self.prefix .. "/" .. (name or "error.log"), "") end
 
 ---@param name string  such as "HUP"
 function Nginx:signal(name) shell(("kill -%s %d"):format(name, self.master)) end
@@ -150,29 +152,48 @@ function Nginx:stop()
   shell("rm -rf " .. quote(self.prefix))
 end
 
-local function fill(template, values)
-  return (template:gsub("{([a-z]+)}", values))
+local function fill(text, values)
+  return (text:gsub("{([a-z]+)}", values))
 end
 
----@param options? { main: string, http: string, server: string, preamble: string, values: table<string, string> }  directives; `preamble`:
----  goes before every program; `values`: for {names} in them
+-- The text of nginx.conf from ours.
+local function template(options, prefix, root)
+  local values = { prefix = prefix, root = root, modules = M.modules, cpath = root .. "/build/luajit/?.so",
+    main = M.as_root, http = options.http or "", server = options.server or "" }
+  for name, value in pairs(options.values or {}) do values[name] = value end
+  return fill(fill(M.read_file("spec/support/nginx.conf"), values), values)
+end
+
+local function environment(root, more)
+  local words = { "LUA_PATH=" .. quote(root .. "/lua/?.lua;" .. root .. "/lua/?/init.lua;;"),
+    "LUA_CPATH=" .. quote(root .. "/build/luajit/?.so;;") }
+  for name, value in pairs(more or {}) do words[#words + 1] = name .. "=" .. quote(value) end
+  return table.concat(words, " ")
+end
+
+---The directives that load the Lua module.
+M.modules = modules()
+
+---A directive for workers that may read this checkout.
+M.as_root = shell("id -u") == "0" and "user root;" or ""
+
+---@param options? { http: string, server: string, values: table<string, string>, preamble: string, conf: (fun(prefix: string): string),
+---  files: table<string, string>, environment: table<string, string> }  `http`, `server`: directives for spec/support/nginx.conf, `values`
+---  for {names} in them; `preamble`: goes before every program; `conf`: makes another nginx.conf, which must answer /ping and listen at
+---  PREFIX/nginx.sock; `files`: beside it
 function M.start(options)
   options = options or {}
   local prefix, root = shell("mktemp -d"), shell("pwd")
-  local values = { prefix = prefix, root = root, modules = modules(), cpath = root .. "/build/luajit/?.so",
-    main = options.main or "", http = options.http or "", server = options.server or "" }
-  if shell("id -u") == "0" then values.main = "user root;\n" .. values.main end
-  for name, value in pairs(options.values or {}) do values[name] = value end
-  local conf = fill(fill(read_file(options.template or "spec/support/nginx.conf"), values), values)
-  write_file(prefix .. "/nginx.conf", conf)
+  write_file(prefix .. "/nginx.conf", options.conf and options.conf(prefix) or template(options, prefix, root))
   write_file(prefix .. "/error.log", "")
-  local command = ("exec 2>%s/start.log; %s -p %s -c %s/nginx.conf & master=$!; cat >/dev/null; kill -TERM $master; wait $master")
-    :format(prefix, binary, prefix, prefix)
+  for name, content in pairs(options.files or {}) do write_file(prefix .. "/" .. name, content) end
+  local command = ("exec 2>%s/start.log; env %s %s -p %s/ -c nginx.conf & master=$!; cat >/dev/null; kill -TERM $master; wait $master")
+    :format(prefix, environment(root, options.environment), binary, prefix)
   local self = setmetatable({ prefix = prefix, socket = prefix .. "/nginx.sock", preamble = options.preamble or "",
     pipe = io.popen("sh -c " .. quote(command), "w") }, Nginx)
-  self.master = M.wait_for(function() return tonumber(read_file(prefix .. "/nginx.pid") or "") end)
+  self.master = M.wait_for(function() return tonumber(M.read_file(prefix .. "/nginx.pid") or "") end)
   if not self.master or not M.wait_for(function() return (self:request("/ping")) == 200 end) then
-    error("nginx does not start: " .. (read_file(prefix .. "/start.log") or "") .. self:notices(), 2)
+    error("nginx does not start: " .. (M.read_file(prefix .. "/start.log") or "") .. self:notices(), 2)
   end
   return self
 end

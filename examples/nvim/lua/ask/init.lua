@@ -22,7 +22,7 @@ local function position(buffer, chat)
 end
 
 local function show_state(buffer, chat, row, column, state)
-  chat.mark = vim.api.nvim_buf_set_extmark(buffer, namespace, row, column, { id = chat.mark, virt_text = { { state, "Comment" } } })
+  chat.mark = vim.api.nvim_buf_set_extmark(buffer, namespace, row, column, { id = chat.mark, virt_text = { { "… " .. state, "Comment" } } })
   chat.state = state
 end
 
@@ -88,6 +88,7 @@ local function begin_answer(buffer, chat, question)
   vim.api.nvim_buf_set_lines(buffer, is_empty and 0 or -1, -1, true, heading)
   show_state(buffer, chat, vim.api.nvim_buf_line_count(buffer) - 1, 0, "waiting")
   vim.api.nvim_win_set_cursor(0, { vim.api.nvim_buf_line_count(buffer), 0 })
+  vim.cmd "let &undolevels = &undolevels" -- an undo step of its own begins
   chat.tick = nil
 end
 
