@@ -411,7 +411,7 @@ local function check_for(turn, name)
   local host, token = hosts.here(turn._host or nil)
   if token == nil then return end
   error(("turn:%s: Lua 5.1 cannot wait inside `for … in` in a coroutine (%s); use turn:each(fn), or turn:next() in a while loop")
-    :format(name, host.name), 3)
+    :format(name, hosts.name_of(host)), 3)
 end
 
 --- An iterator over all events; a failure raises its message, and `turn:error()` has the object. Leaving the loop cancels nothing.

@@ -167,7 +167,7 @@ function Reactor:_park(stream, host, token, deadline, watch)
 end
 
 -- The host's loop runs until something happened.
-function Reactor:_block(stream, host, deadline)
+local function block(stream, host, deadline)
   stream._wait_is_over = false
   local _, why = host.block(function() return stream._wait_is_over end, deadline and deadline - core.now())
   if why == "interrupted" then return nil, copy(INTERRUPTED) end
@@ -189,9 +189,11 @@ function Reactor:_stay(stream, host, deadline)
     local seconds = deadline and deadline - core.now() or MAX_BLOCK_S
     return self:_step(math.min(seconds, MAX_BLOCK_S))
   end
-  if not host.watch then return nil, { kind = "config", detail = ("libcurl would hold up %s: leave `transport` out"):format(host.name) } end
+  if not host.watch then
+    return nil, { kind = "config", detail = ("libcurl would hold up %s: leave `transport` out"):format(hosts.name_of(host)) }
+  end
   if not (self._watches[host] or self:_start_watch(host)) then return nil, copy(FORKED) end
-  return self:_block(stream, host, deadline)
+  return block(stream, host, deadline)
 end
 
 --- Waits until something happened to the stream, once, until `deadline` at the most. May return early, and is then called again.
