@@ -152,10 +152,16 @@ valgrind: $(CTESTS:%=build/ctest/%) build/test-server ## C tests under valgrind
 	@for test in $(CTESTS); do echo "== $$test"; \
 	  REPLAY_CUTS=50 timeout 900 valgrind -q --error-exitcode=9 --leak-check=full build/ctest/$$test || exit 1; done
 
-chaos: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server ## storms of faults: 1000 turns at once, seeds 1 to SEEDS=20
+build/trim.so: spec/chaos/trim.c
+	@mkdir -p $(@D)
+	@echo "  $@"
+	$(Q)$(CC) $(CFLAGS) -fvisibility=default -shared $< -o $@
+
+chaos: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/trim.so ## storms of faults, seeds 1 to SEEDS=20; 40,000 turns that leave nothing behind
 	@ulimit -n 8192; for seed in $$(seq 1 $(SEEDS)); do \
 	  $(call run_lua,$(LUA)) spec/chaos/chaos.lua $$seed 1000 >build/chaos.log 2>&1 || { cat build/chaos.log; exit 1; }; \
 	  sed -n '1p;$$p' build/chaos.log; done
+	@ulimit -n 8192; $(call run_lua,$(LUA)) spec/chaos/endurance.lua
 
 # Everything random runs for T seconds per target; inputs that crash stay in build/fuzz.
 fuzz: $(FUZZERS:%=build/fuzz/%) build/fuzz/seeds ## fuzz targets, T=60 seconds each

@@ -149,6 +149,17 @@ for _, editor in ipairs(neovim.editors()) do
           end)]])
       end)
 
+      it("what a generator inside a task spawns belongs to the task's scope", function()
+        prints("child\nparent", [[
+          vllm.spawn(function()
+            vllm.map({ 1 }, {}, function()
+              coroutine.wrap(function() vllm.spawn(function() vllm.sleep(0.05) print "child" end) end)()
+            end)
+            print "parent"
+            quit()
+          end)]])
+      end)
+
       it("a wait inside such a wait ends, too", function()
         prints("inner You said: b\nouter You said: a", [[
           after(20, function() print("inner", client:ask "b") end)

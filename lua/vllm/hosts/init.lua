@@ -15,6 +15,7 @@
 ---@field active (fun(): any)? the token in whose name code runs, perhaps in a coroutine of its own that current() does not know
 ---@field block (fun(is_ready: (fun(): boolean), seconds: number?): boolean, string?)? waits where `current` gives nil, or raises with
 ---  what to do instead; the string: "interrupted", by Ctrl-C
+---@field preload (fun(name: string))? begins to load a C module without holding up the loop
 
 ---@class vllm.HostSource
 ---@field fd integer
