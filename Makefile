@@ -181,9 +181,15 @@ build/fuzz/seeds: scripts/fuzz-seeds.lua $(wildcard spec/fixtures/*/*.http)
 	$(LUA) scripts/fuzz-seeds.lua $@ $(filter %.http,$^)
 	@touch $@
 
-bench: all ## measurements, on every Lua
+build/bench/concurrent: bench/concurrent.c
+	@mkdir -p $(@D)
+	@echo "  $@"
+	$(Q)$(CC) $(CFLAGS) $< -lcurl -o $@
+
+bench: all build/bench/concurrent ## measurements, on every Lua
 	@for lua in $(LUAS); do echo "== $$lua"; \
 	  LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$$lua/?.so;;" timeout 600 $$lua bench/run.lua || exit 1; done
+	@echo "== concurrent"; $(call run_lua,$(LUA)) bench/concurrent.lua $(LUAS)
 	@echo "== Neovim"; timeout 300 $(LUA) bench/neovim.lua
 
 test-vllm: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so ## install and start a real vLLM, and run spec/live against it

@@ -149,7 +149,7 @@ end
 -- Waiting ----------------------------------------------------------------------------------------------------------
 
 -- A waiting stream keeps its host's loop alive; one that nobody waits for does not.
-function Reactor:_park(stream, host, token, deadline, watch)
+local function park(self, stream, host, token, deadline, watch)
   local alarm_at, waiting = self._alarm_at, watch.waiting + 1
   if deadline and not (alarm_at and alarm_at <= deadline) then
     self._alarm_at = deadline
@@ -213,7 +213,7 @@ function Reactor:wait(stream, deadline, is_late)
   if token == nil or not host.watch then return self:_stay(stream, host, deadline) end
   local watch = self._watches[host] or self:_start_watch(host)
   if not watch or self._is_forked then return nil, copy(FORKED) end
-  return self:_park(stream, host, token, deadline, watch)
+  return park(self, stream, host, token, deadline, watch)
 end
 
 --- Starts a request.
