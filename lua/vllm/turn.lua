@@ -299,7 +299,7 @@ local function fill(self, limit)
     return errors.give(errors.new("busy", BUSY))
   end
   self._waiter = here
-  local phase, filled, message, err = self._phase, nil, nil, nil
+  local phase, filled, message, err = self._phase
   if phase == "asking" then
     filled, message, err = ask(self, limit)
   elseif phase == "queued" then
