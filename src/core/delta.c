@@ -93,7 +93,7 @@ static void free_deltas(struct vllm_gather *gather, struct vllm_deltas *deltas) 
 void vllm_gather_free(struct vllm_gather *gather) {
     vllm_buf_free(&gather->scratch);
     free_deltas(gather, &gather->deltas);
-    free_deltas(gather, &gather->tools);
+    free_deltas(gather, &gather->waiting);
     free_deltas(gather, &gather->extras);
 }
 
@@ -103,7 +103,7 @@ void vllm_gather_begin(struct vllm_gather *gather, size_t json_len) {
     }
     vllm_buf_clear(&gather->scratch);
     gather->deltas.count = 0;
-    gather->tools.count = 0;
+    gather->waiting.count = 0;
     gather->extras.count = 0;
     gather->json_len = json_len;
     gather->status = VLLM_OK;
