@@ -35,7 +35,7 @@ struct vllm_delta {
 
 struct vllm_chunk_limits {
     unsigned max_depth;
-    size_t max_deltas;  /* deltas that one chunk may give */
+    size_t max_deltas;  /* deltas that one chunk may give, and entries of the lists of one choice */
     size_t max_scratch; /* bytes of decoded strings of one chunk */
 };
 

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "utf8.h"
+#include "json_scan.h"
 
 #define KEPT_SCRATCH_BYTES 65536
 #define NO_MEMORY "no memory"
@@ -192,7 +192,8 @@ struct vllm_slice vllm_gather_json(struct vllm_gather *gather, const struct vllm
     struct vllm_slice absent = {NULL, 0};
     bool well_formed = true;
     while (p < end && well_formed) {
-        p += vllm_utf8_step(p, end, &well_formed);
+        p += json_utf8_step(p, end, &well_formed);
+        p = json_skip_plain(p, end);
     }
     if (well_formed) {
         return value->raw;
