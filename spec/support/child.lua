@@ -51,6 +51,16 @@ function M.with_file(content, fn)
   return first, second
 end
 
+---Runs a piece of Lua by any of the Luas that this was built for.
+---@param lua string  such as "lua5.3"
+---@return string output
+---@return integer status
+function M.lua_of(lua, code, environment)
+  local all = { LUA_PATH = "lua/?.lua;lua/?/init.lua;./?.lua;;", LUA_CPATH = "build/" .. lua .. "/?.so;;" }
+  for name, value in pairs(environment or {}) do all[name] = value end
+  return M.with_file(code, function(path) return M.run(lua .. " " .. path, all) end)
+end
+
 ---Runs a piece of Lua by the interpreter that runs this.
 ---@param code string
 ---@param environment? table<string, string>
