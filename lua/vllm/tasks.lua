@@ -21,7 +21,9 @@ local Task = {}
 Task.__index = Task
 Task.__name = "vllm.task"
 
-local task_of = setmetatable({}, { __mode = "k" }) -- coroutine → task
+-- coroutine → task. Weak at both ends: a task knows its coroutine, so that an entry would keep itself before Lua 5.2 (no ephemerons);
+-- while it runs, its coroutine has it.
+local task_of = setmetatable({}, { __mode = "kv" })
 
 local function this_task()
   local running = coroutine.running()
@@ -44,7 +46,6 @@ local function pack(...)
   return { n = select("#", ...), ... }
 end
 
--- Without the token, so that no cycle keeps the coroutine: task_of is no ephemeron before Lua 5.2.
 local function end_of(task, state, results)
   if task._results then return end
   task.state, task._results, task._token = state, results, nil
