@@ -73,6 +73,10 @@ describe("the words of a failure in nginx", function()
     ["19: self-signed certificate in certificate chain"] = "`lua_ssl_trusted_certificate`",
     ["22: certificate chain too long"] = "`lua_ssl_verify_depth`",
     ["10: certificate has expired"] = "its certificate has expired",
+    ["18: self-signed certificate"] = "is self-signed",
+    ["18: self signed certificate"] = "is self-signed",
+    ["21: unable to verify the first certificate"] = "without the chain",
+    ["9: certificate is not yet valid"] = "clock",
     ["certificate host mismatch"] = "for another name than the one in base_url",
     ["refused"] = "`lua_ssl_trusted_certificate`",
   } do
@@ -83,6 +87,12 @@ describe("the words of a failure in nginx", function()
       assert.matches(expected, failure.detail, 1, true)
     end)
   end
+
+  it("of TLS with a stale number in front goes by the words", function()
+    local failure = nginx_errors.of("tls", "20: handshake failed", ASKED)
+    assert.matches("^no TLS with host:443 %(handshake failed%)", failure.detail)
+    assert.is_nil(failure.retryable)
+  end)
 
   for why, expected in pairs {
     ['no resolver defined to resolve "host"'] = "a `resolver` in nginx.conf",

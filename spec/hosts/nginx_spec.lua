@@ -468,6 +468,22 @@ describe("in nginx", function()
         return message, kind, texts[5] ]])
     end)
 
+    it("that are cancelled while they do something else end at their next wait for a turn", function()
+      returns("cancelled", [[
+        local kind
+        local task = vllm.spawn(function()
+          local turn = client_of("/fault/stall"):turn "x"
+          turn:next()
+          ngx.sleep(0.05)
+          while turn:next() do end
+          kind = turn:error().kind
+        end)
+        ngx.sleep(0.02)
+        task:cancel()
+        task:join()
+        return kind]])
+    end)
+
     it("map over a list, some at a time", function()
       returns("You said: 20\n0", [[
         local list = {}

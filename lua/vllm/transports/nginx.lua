@@ -256,6 +256,7 @@ Stream.__index = Stream
 -- Waits for news. true; false: the deadline has passed; nil, failure.
 local function wait(link, deadline)
   if link.is_closed then return nil, { kind = "cancelled", detail = "the stream was closed" } end
+  if hosts.cancellations > 0 and hosts.cancelled() then return nil, { kind = "cancelled", detail = "the task was cancelled" } end
   local running = coroutine.running()
   if running ~= link.consumer then link.consumer, link.token = running, nil end
   local seconds = deadline and deadline - core.now()
@@ -265,7 +266,6 @@ local function wait(link, deadline)
   link.token, link.waiter = token, token
   nginx.park(token, seconds)
   link.waiter = nil
-  if hosts.cancelled() then return nil, { kind = "cancelled", detail = "the task was cancelled" } end
   return true
 end
 
