@@ -400,6 +400,22 @@ check("map", function(name)
   expect_equal("four is broken", failures[4])
 end)
 
+-- A coroutine that waits is often held by nobody but its host.
+check("collector", function(name)
+  local texts = {}
+  for _ = 1, 5 do
+    driver.go(function()
+      local text = new_client(name, "/v1?delay_ms=200"):turn("x"):text()
+      texts[#texts + 1] = text
+    end)
+  end
+  for _ = 1, 20 do
+    collectgarbage()
+    vllm.sleep(0.005)
+  end
+  wait_until("those that wait", function() return #texts == 5 end)
+end)
+
 check("forgotten", function(name)
   local is_over = false
   driver.go(function()

@@ -53,6 +53,17 @@ for _, lua in ipairs(folder and { "lua5.1", "lua5.3", "lua5.4", "luajit" } or {}
       end))
     end)
 
+    it("the collector leaves the threads that wait, all of them", function()
+      local printed, ended = run([[
+        local timer = copas.addthread(function() while true do copas.pause(0.01) collectgarbage() end end)
+        copas.loop(function()
+          print(client:ask "x")
+          copas.removethread(timer)
+        end)]], "/v1?delay_ms=300")
+      assert.equal("You said: x", printed)
+      assert.equal(0, ended)
+    end)
+
     it("one loop after the other", function()
       local printed, ended = run([[
         for i = 1, 3 do copas.loop(function() print(client:ask(tostring(i))) end) end]])

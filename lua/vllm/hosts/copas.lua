@@ -2,11 +2,13 @@
 --
 -- Copas waits for sockets of LuaSocket only, and its loop lives while a thread reads one. So a pump, a thread, reads a socket that is
 -- none: it has the engine's descriptor and nothing to read. It ends a moment after the last wait, so that the loop ends, too, and starts
--- again with the next one. A thread that was removed (copas.removethread) never says so; it is missed when it is collected.
+-- again with the next one. A thread that was removed (copas.removethread) never says so; it is missed when it is collected. Copas itself
+-- holds those that pause, so that nothing here does.
 
 local copas = require "copas"
 
 local MOMENT_S = 0.1
+local FOREVER_S = 1e9 -- copas.pauseforever would do, but there Copas holds a thread weakly, and the collector takes it
 
 ---@class vllm.hosts.copas : vllm.Host
 local host = { name = "copas" }
@@ -110,7 +112,7 @@ end
 function host.park(co, seconds)
   start_pumps()
   waits, parked[co] = waits + 1, true
-  if seconds then copas.pause(seconds) else copas.pauseforever() end
+  copas.pause(seconds or FOREVER_S)
   local is_late = seconds and parked[co]
   parked[co] = nil
   return not is_late
