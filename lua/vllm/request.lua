@@ -351,11 +351,10 @@ function request.build(config, call)
   if type(call) ~= "table" then error("a request must be a table or a string, got " .. fields.shown(call), 2) end
   local message, param = first_fault(call)
   if message then return nil, message, param end
-  local continued, going_on = option(call, "continue"), nil
+  local continued = option(call, "continue")
   if continued ~= nil then
-    going_on, message, param = continuation.call(call)
-    if not going_on then return nil, message, param end
-    call = going_on
+    call, message, param = continuation.call(call)
+    if not call then return nil, message, param end
   end
   if option(call, "set") ~= nil and option(call, "body") == nil then return nil, "set is given without body", "set" end
   if option(call, "body") ~= nil then return build_ready_made(config, call) end

@@ -2,8 +2,8 @@
 --
 -- An attempt is made again only while nothing of its answer was delivered, and only where the server cannot have begun to answer, or says
 -- itself that it did not: no connection, a connection that broke before the first event, one of `statuses`, an error event of such a
--- code as the first event. A clock of ours that ran out is no reason: the server may still be at work on the question. The wait is the server's
--- (Retry-After), else full jitter over an exponential: uniform in [0, min(cap_s, base_s · 2^(attempt - 1))].
+-- code as the first event. A clock of ours that ran out is no reason: the server may still be at work on the question. The wait is the
+-- server's (Retry-After), else full jitter over an exponential: uniform in [0, min(cap_s, base_s · 2^(attempt - 1))].
 
 local core = require "vllm.core"
 
