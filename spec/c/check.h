@@ -47,10 +47,12 @@ static inline int check_report(const char *name) {
 }
 
 /* The allocator of the tests: counts live bytes by the sizes it is told, and fails on purpose when `left`
- * allocations were made. */
+ * allocations were made: from then on, or just once. */
 struct check_memory {
     size_t live, peak;
     long left; /* -1: never fails */
+    long made; /* allocations so far */
+    bool once;
 };
 
 static inline void *check_memory_fn(void *ud, void *ptr, size_t old_size, size_t new_size) {
@@ -61,9 +63,11 @@ static inline void *check_memory_fn(void *ud, void *ptr, size_t old_size, size_t
         return NULL;
     }
     if (memory->left == 0) {
+        memory->left = memory->once ? -1 : 0;
         return NULL;
     }
     memory->left -= memory->left > 0;
+    memory->made++;
     void *moved = realloc(ptr, new_size);
     if (moved) {
         memory->live += new_size - (ptr ? old_size : 0);
@@ -77,6 +81,8 @@ static inline struct vllm_alloc check_alloc(struct check_memory *memory) {
     memory->live = 0;
     memory->peak = 0;
     memory->left = -1;
+    memory->made = 0;
+    memory->once = false;
     return alloc;
 }
 

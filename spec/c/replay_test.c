@@ -7,11 +7,10 @@
 #include <dirent.h>
 
 #include "../../src/core/turn.h"
-#include "check.h"
+#include "recorded.h"
 
 #define LIMIT_BYTES 8192
 #define LONG_CUTS   1000
-#define MAX_FILE    (256 * 1024)
 #define MAX_TRACE   (1024 * 1024)
 
 struct trace {
@@ -110,39 +109,6 @@ static void run(const char *body, size_t len, size_t cut, struct trace *trace) {
     CHECK(memory.live == 0);
 }
 
-/* In place: chunked framing away. Returns the body's length. */
-static size_t unchunk(char *body) {
-    size_t len = 0;
-    char *at = body;
-    for (;;) {
-        char *end;
-        unsigned long size = strtoul(at, &end, 16);
-        char *line = strstr(end, "\r\n");
-        if (size == 0 || !line) {
-            return len;
-        }
-        memmove(body + len, line + 2, size);
-        len += size;
-        at = line + 2 + size + 2;
-    }
-}
-
-/* The body of a recorded event stream, or NULL for any other answer. */
-static char *stream_of(char *text, size_t *len) {
-    char *body = strstr(text, "\r\n\r\n");
-    if (!body) {
-        return NULL;
-    }
-    *body = '\0';
-    body += 4;
-    if (!strstr(text, "text/event-stream")) {
-        return NULL;
-    }
-    bool chunked = strstr(text, "hunked") != NULL;
-    *len = chunked ? unchunk(body) : strlen(body);
-    return body;
-}
-
 static void check_stream(const char *name, const char *body, size_t len, struct trace *whole, struct trace *cut) {
     const char *few = getenv("REPLAY_CUTS");
     size_t cuts = few ? (size_t)strtoul(few, NULL, 10) : LONG_CUTS;
@@ -159,20 +125,13 @@ static void check_stream(const char *name, const char *body, size_t len, struct 
 }
 
 static unsigned check_file(const char *path, char *text, struct trace *whole, struct trace *cut) {
-    FILE *file = fopen(path, "rb");
-    CHECK(file != NULL);
-    if (!file) {
-        return 0;
-    }
-    size_t len = fread(text, 1, MAX_FILE - 1, file);
-    text[len] = '\0';
-    CHECK(len < MAX_FILE - 1);
-    fclose(file);
-    char *body = stream_of(text, &len);
-    if (body) {
+    size_t len;
+    bool is_stream = false;
+    char *body = recorded_read(path, text, &len) ? recorded_body(text, &len, &is_stream) : NULL;
+    if (body && is_stream) {
         check_stream(path, body, len, whole, cut);
     }
-    return body != NULL;
+    return is_stream;
 }
 
 static unsigned check_folder(const char *folder, char *text, struct trace *whole, struct trace *cut) {
@@ -195,7 +154,7 @@ static unsigned check_folder(const char *folder, char *text, struct trace *whole
 
 int main(void) {
     struct trace whole = {malloc(MAX_TRACE), 0}, cut = {malloc(MAX_TRACE), 0};
-    char *text = malloc(MAX_FILE);
+    char *text = malloc(RECORDED_MAX);
     if (!whole.bytes || !cut.bytes || !text) {
         return 1;
     }
