@@ -13,6 +13,8 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -W
 CFLAGS = -std=c99 $(OPTIMIZE) -fPIC -fvisibility=hidden $(WARNINGS)
 TSAN = -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 PORTABLE = -DVLLM_NET_PORTABLE
+COVERAGE = -O0 -g --coverage -fprofile-update=atomic
+COVERAGE_LUAS = lua5.1 lua5.4
 SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 ifeq ($(shell uname),Darwin)
@@ -42,7 +44,7 @@ run_lua = LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$(1)/?.
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all nvim demo test test-thread check spec ctest asan tsan valgrind lint warnings style layers sources format chaos fuzz bench rock test-vllm fresh clean FORCE
+.PHONY: help all nvim demo test test-thread check spec ctest coverage asan tsan valgrind lint warnings style layers sources format chaos fuzz bench rock test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -88,8 +90,11 @@ $(eval $(call c_rules,build/asan,$(SANITIZE)))
 $(eval $(call c_rules,build/portable,$(PORTABLE)))
 $(eval $(call c_rules,build/tsan,$(TSAN)))
 $(eval $(call c_rules,build/tsan/portable,$(TSAN) $(PORTABLE)))
+$(eval $(call c_rules,build/coverage,$(COVERAGE)))
+$(eval $(call c_rules,build/coverage/portable,$(COVERAGE) $(PORTABLE)))
 $(foreach l,$(LUAS),$(eval $(call lua_rules,build,$l,)))
 $(foreach l,$(LUAS),$(eval $(call lua_rules,build/asan,$l,$(SANITIZE))))
+$(foreach l,$(LUAS),$(eval $(call lua_rules,build/coverage,$l,$(COVERAGE))))
 
 build/test-server: $(SERVER:%.c=build/obj/%.o)
 	@echo "  $@"
@@ -142,6 +147,14 @@ asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so)
 tsan: $(ENGINE_CTESTS:%=build/tsan/ctest/%) $(ENGINE_CTESTS:%=build/tsan/portable/ctest/%) ## the engine's C tests under ThreadSanitizer
 	@for build in build/tsan build/tsan/portable; do \
 	  TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1" TEST_LIMIT_S=200 scripts/run-tests $$build ctest || exit 1; done
+
+# Counts of earlier runs are dropped. An integer Lua and one without: what differs between Luas differs between these two.
+coverage: $(foreach l,$(COVERAGE_LUAS),build/coverage/$l/vllm/core.so build/coverage/$l/vllm/curl.so) $(CTESTS:%=build/coverage/ctest/%) \
+  $(ENGINE_CTESTS:%=build/coverage/portable/ctest/%) build/test-server build/test-server-sanitized build/rocks/manifest ## which lines of src the tests run; fails when too few
+	@find build/coverage -name '*.gcda' -delete
+	@scripts/run-tests build/coverage ctest $(COVERAGE_LUAS)
+	@scripts/run-tests build/coverage/portable ctest
+	@$(LUA) scripts/coverage.lua build/coverage >build/coverage/report; status=$$?; cat build/coverage/report; exit $$status
 
 valgrind: $(CTESTS:%=build/ctest/%) build/test-server ## C tests under valgrind
 	@for test in $(CTESTS); do echo "== $$test"; \
