@@ -36,7 +36,7 @@ FUZZERS := $(basename $(notdir $(wildcard fuzz/*_fuzz.c)))
 CORE_PURE = $(filter src/core/%,$(CORE))
 CURL_PURE = $(filter src/net/%,$(CURL))
 C_FILES = $(sort $(CORE) $(CURL))
-LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua examples/*.lua bench/*.lua scripts/*.lua) $(wildcard .busted .luacheckrc) vllm-scm-1.rockspec
+LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua spec/*/*/*.lua examples/*.lua examples/*/*/*.lua examples/*/*/*/*.lua bench/*.lua bench/*/*.lua scripts/*.lua) $(wildcard .busted .luacheckrc) vllm-scm-1.rockspec
 
 # $(call lua_flags,lua5.4): where the headers of a Lua are. LUA_INCDIR=… overrides it.
 lua_flags = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(1)))
@@ -106,6 +106,11 @@ build/test-server-sanitized: $(SERVER) $(wildcard spec/support/server/*.h)
 	@echo "  $@"
 	$(Q)$(CC) -std=c99 $(SANITIZE) $(SERVER) -lssl -lcrypto -o $@
 
+build/preload/%.so: spec/support/preload/%.c
+	@mkdir -p $(@D)
+	@echo "  $@"
+	$(Q)$(CC) $(CFLAGS) -fvisibility=default -shared $< -ldl -o $@
+
 -include $(shell find build -name '*.d' 2>/dev/null)
 
 # Neovim finds C modules beside the Lua files in its runtimepath. The rename leaves the old file to an editor that has it open.
@@ -160,10 +165,16 @@ valgrind: $(CTESTS:%=build/ctest/%) build/test-server ## C tests under valgrind
 	@for test in $(CTESTS); do echo "== $$test"; \
 	  REPLAY_CUTS=50 timeout 900 valgrind -q --error-exitcode=9 --leak-check=full build/ctest/$$test || exit 1; done
 
-chaos: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server ## storms of faults: 1000 turns at once, seeds 1 to SEEDS=20
+build/trim.so: spec/chaos/trim.c
+	@mkdir -p $(@D)
+	@echo "  $@"
+	$(Q)$(CC) $(CFLAGS) -fvisibility=default -shared $< -o $@
+
+chaos: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/trim.so ## storms of faults, seeds 1 to SEEDS=20; 40,000 turns that leave nothing behind
 	@ulimit -n 8192; for seed in $$(seq 1 $(SEEDS)); do \
 	  $(call run_lua,$(LUA)) spec/chaos/chaos.lua $$seed 1000 >build/chaos.log 2>&1 || { cat build/chaos.log; exit 1; }; \
 	  sed -n '1p;$$p' build/chaos.log; done
+	@ulimit -n 8192; $(call run_lua,$(LUA)) spec/chaos/endurance.lua
 
 # Everything random runs for T seconds per target; inputs that crash stay in build/fuzz.
 fuzz: $(FUZZERS:%=build/fuzz/%) build/fuzz/seeds ## fuzz targets, T=60 seconds each
@@ -186,6 +197,7 @@ build/fuzz/seeds: scripts/fuzz-seeds.lua $(wildcard spec/fixtures/*/*.http)
 bench: all ## measurements, on every Lua
 	@for lua in $(LUAS); do echo "== $$lua"; \
 	  LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$$lua/?.so;;" timeout 600 $$lua bench/run.lua || exit 1; done
+	@echo "== Neovim"; timeout 300 $(LUA) bench/neovim.lua
 
 test-vllm: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so ## install and start a real vLLM, and run spec/live against it
 	@spec/live/run

@@ -71,6 +71,11 @@ describe("the libcurl transport, " .. mode, function()
     assert.same(info, stream:info())
   end)
 
+  it("the engines of this run are those it was asked for", function() -- see support/engine_mode.lua
+    local wanted = os.getenv "VLLM_TEST_ENGINE"
+    assert.equal(wanted ~= "" and wanted or nil, transports_curl.default_mode)
+  end)
+
   it("nothing is opened before the first request", function()
     assert.is_nil(transport._reactor)
     open():close()

@@ -54,7 +54,7 @@ local function begin()
   local usage = uv.getrusage()
   local cpu = (usage.utime.sec + usage.stime.sec) * 1e6 + usage.utime.usec + usage.stime.usec
   local began, events, open = uv.hrtime(), 0, number "STREAMS"
-  local mode = os.getenv "MODE" or "thread"
+  local mode = os.getenv "MODE"
   start_heart()
   if open == 0 then
     vim.defer_fn(function() report(0, began, cpu) end, number "SECONDS" * 1000)

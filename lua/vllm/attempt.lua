@@ -20,10 +20,10 @@ local attempt = {}
 --- Sends the request; does not wait.
 ---@param client vllm.Client
 ---@param built table of request.build
----@param pass_on (fun(bytes: string): vllm.Error?) has the bytes of an answer's body, before they are decoded to events; an error ends it
+---@param turn vllm.Turn if it has a `_tap`, its `_pass_on` is given the bytes of an answer's body; an error from there ends it
 ---@return vllm.Attempt?
 ---@return vllm.Error? err
-function attempt.open(client, built, pass_on)
+function attempt.open(client, built, turn)
   local limits = client.config.limits
   local stream, failure = client.transport:open(client:_transport_request("POST", built.url, built.headers, built.body))
   if not stream then return nil, errors.from_transport(failure) end
@@ -31,7 +31,7 @@ function attempt.open(client, built, pass_on)
     max_event_bytes = limits.max_event_bytes, max_message_bytes = limits.max_message_bytes, max_tool_calls = limits.max_tool_calls,
     max_choices = limits.max_choices, max_depth = limits.max_depth, chunks = built.chunks,
   }
-  return setmetatable({ decoder = decoder, _client = client, _built = built, _stream = stream, _pass_on = pass_on, _limits = limits,
+  return setmetatable({ decoder = decoder, _client = client, _built = built, _stream = stream, _turn = turn, _limits = limits,
     _phase = "head", _body = {}, _body_bytes = 0 }, Attempt)
 end
 
@@ -94,7 +94,7 @@ end
 -- The decoder has the bytes before `pass_on` can raise, so that the turn stays whole.
 function Attempt:_on_stream_bytes(bytes)
   local ok, failure = self.decoder:feed(bytes)
-  local err = self._pass_on(bytes)
+  local err = self._turn._tap and self._turn:_pass_on(bytes)
   if err then return nil, err end
   if not ok then return nil, self:decoder_error(failure) end
   return true
@@ -120,7 +120,7 @@ function Attempt:_on_body_bytes(bytes)
     self._phase, self._body = looks_like_events(bytes) and "stream" or "body", { bytes }
     if self._phase == "stream" then return self:_on_stream_bytes(bytes) end
   end
-  local err = self._pass_on(bytes)
+  local err = self._turn._tap and self._turn:_pass_on(bytes)
   if err then return nil, err end
   return true
 end
@@ -143,7 +143,7 @@ function Attempt:_on_whole_body(body, sniffed)
   end
   local ok, failure = self.decoder:body(body)
   self._whole_body = body
-  local err = sniffed and self._pass_on(body)
+  local err = sniffed and self._turn._tap and self._turn:_pass_on(body)
   if err then return nil, err end
   if not ok then return nil, self:decoder_error(failure) end
   return true
@@ -209,13 +209,13 @@ end
 ---@return vllm.Error? err
 function Attempt:advance(deadline)
   local got, more
-  if self._phase == "head" then got, more = self._stream:head(deadline) else got, more = self._stream:read(deadline) end
+  if self._phase ~= "head" then got, more = self._stream:read(deadline) else got, more = self._stream:head(deadline) end
+  if got and self._phase == "stream" and self._stream then return self:_on_stream_bytes(got) end
   if not self._stream then return true end -- closed meanwhile: who closed it knows why
   if got == false then return false end
   if got == nil and more then return self:_on_broken(more) end
   if self._phase == "head" then return self:_on_head(got, more) end
   if got == nil then return self:_on_end() end
-  if self._phase == "stream" then return self:_on_stream_bytes(got) end
   return self:_on_body_bytes(got)
 end
 

@@ -10,7 +10,7 @@ local function check(name, argument, fn, level)
 end
 
 local function host_of(name, turn, level)
-  local host = hosts.here(turn._client.config.host)
+  local host = hosts.here(turn._host or nil)
   if not host then error(("turn:%s: no event loop runs here; call it inside vllm.run(function() … end)"):format(name), level + 1) end
   return host
 end

@@ -6,7 +6,7 @@ local core = require "vllm.core"
 
 local json = {}
 
---- Stands for null, since nil cannot be stored: the same value as lua-cjson's and nginx's null.
+--- Stands for null, since nil cannot be stored: the same value as lua-cjson's and nginx's null; in Neovim vim.NIL.
 json.null = core.null
 
 local ENCODE_OPTIONS = { indent = true, request = true }

@@ -48,6 +48,7 @@ end
 local function end_of(task, state, results)
   if task._results then return end
   task.state, task._results, task._token = state, results, nil
+  if task._cancelled then hosts.cancellations = hosts.cancellations - 1 end
   local scope = task._scope
   if scope then scope.count, scope.tasks[task] = scope.count - 1, nil end
   for token, host in pairs(task._waiters) do host.wake(token) end
@@ -100,7 +101,7 @@ local function start(task, fn, arguments)
   local scope = task._scope
   if scope then
     scope.count, scope.tasks[task] = scope.count + 1, true
-    if scope.is_closing then task._cancelled = true end
+    if scope.is_closing then task:cancel() end
   end
   task._host.spawn(function()
     if task._cancelled and not task._always_begins then return end_cancelled(task) end
@@ -186,7 +187,7 @@ end
 --- Ends the task at its current or next wait. Idempotent, from anywhere; does not wait for that end (join does).
 function Task:cancel()
   if self._results or self._cancelled then return end
-  self._cancelled = true
+  self._cancelled, hosts.cancellations = true, hosts.cancellations + 1
   if self._token ~= nil then self._host.wake(self._token) end
 end
 

@@ -19,6 +19,7 @@ local Turn = {}
 Turn.__index = Turn
 Turn.__name = "vllm.turn"
 
+local running = coroutine.running
 local BUSY = "another coroutine waits for this turn"
 
 --- Made by client:turn; sends nothing. `built` is what request.build returned, or nil with `err` for a turn born failed.
@@ -27,9 +28,10 @@ function Turn._new(client, built, err)
   local self = setmetatable({
     _client = client, _built = built, _phase = "new", _err = err,
     _first_event_s = config.timeout.first_event_s, _idle_s = config.timeout.idle_s,
-    _events_seen = 0, _fallback_decode = config.decode, _attempts = {},
+    _events_seen = 0, _fallback_decode = config.decode or false, _attempts = {},
+    -- What each event asks for is a member from the beginning: an absent one costs more.
+    _on_event = config.on_event or false, _host = config.host or false, _peeked = false, _interrupt = false, _tap = false,
   }, Turn)
-  self._pass_on_of = function(bytes) return self:_pass_on(bytes) end
   return self
 end
 
@@ -55,7 +57,7 @@ end
 function Turn:_leave()
   if self._interrupt then
     self._interrupt:release()
-    self._interrupt = nil
+    self._interrupt = false
   end
   local gate = self._client._gate
   if gate then gate:leave(self) end
@@ -152,7 +154,7 @@ end
 function Turn:_enter(limit)
   local gate = self._client._gate
   if not gate then return self:_send() end
-  local entered, failure = gate:enter(self, self._client.config.host, limit, self._total_deadline)
+  local entered, failure = gate:enter(self, self._host or nil, limit, self._total_deadline)
   if self._err then return errors.give(self._err) end
   if entered then return self:_send() end
   if failure then return self:_fail(errors.from_transport(failure)) end
@@ -167,7 +169,7 @@ function Turn:_send()
   self._silence_left_s = self._first_event_s
   self._phase, self._events_seen = "asking", 0
   self.status, self.headers = nil, nil
-  local made, err = attempt.open(self._client, self._built, self._pass_on_of)
+  local made, err = attempt.open(self._client, self._built, self)
   if not made then return self:_on_failure(err) end
   self._attempt = made
   return true
@@ -176,8 +178,7 @@ end
 -- Hands bytes to the relay's write. A write that raises leaves no tap behind: behind the bytes that it lost nothing is passed on.
 function Turn:_pass_on(bytes)
   local tap = self._tap
-  if not tap then return nil end
-  self._tap, self._delivered = nil, true
+  self._tap, self._delivered = false, true
   if tap(bytes) == false then self:cancel() end
   if self._err then return self._err end
   self._tap = tap
@@ -215,7 +216,7 @@ function Turn:_await_retry(limit)
   if now >= self._retry_at then return self:_send() end
   local deadline = earlier(limit, self._retry_at)
   if deadline <= now then return false end
-  local why = hosts.wait(self, self._client.config.host, deadline - now, function() return self._err ~= nil end)
+  local why = hosts.wait(self, self._host or nil, deadline - now, function() return self._err ~= nil end)
   if self._err then return errors.give(self._err) end
   if why == "interrupted" then return self:_fail(errors.new("cancelled", "interrupted by Ctrl-C")) end
   return self:_check_interrupt()
@@ -257,23 +258,22 @@ local STEPS = { queued = "_enter", waiting = "_await_retry", asking = "_ask" }
 local MAIN = {} -- stands for the main thread, where coroutine.running() has no value before Lua 5.2
 
 -- One coroutine at a time waits for a turn. One that died while it waited waits no more.
-function Turn:_claim()
-  local here, other = coroutine.running() or MAIN, self._waiter
-  if other and other ~= here and (other == MAIN or coroutine.status(other) ~= "dead") then return false end
-  self._waiter = here
-  return true
+local function is_waiting(other)
+  return other == MAIN or coroutine.status(other) ~= "dead"
 end
 
 -- One thing more happens. true: it did · false: `limit` passed · nil, message, err.
 function Turn:_fill(limit)
   if self._phase == "new" then return self:_begin() end
-  if not self:_claim() then
+  local here, other = running() or MAIN, self._waiter
+  if other and other ~= here and is_waiting(other) then
     if limit and limit <= core.now() then return false end
     return errors.give(errors.new("busy", BUSY))
   end
+  self._waiter = here
   local step = STEPS[self._phase]
   local filled, message, err = self[step](self, limit)
-  self._waiter = nil
+  self._waiter = false
   return filled, message, err
 end
 
@@ -286,18 +286,21 @@ end
 
 function Turn:_ask(limit)
   self:_heard()
-  local current, asked_at = self._attempt, core.now()
-  local deadline = earlier(earlier(limit, self._total_deadline), self._silence_left_s and asked_at + self._silence_left_s)
+  local current, asked_at, silence_left_s = self._attempt, core.now(), self._silence_left_s
+  local deadline = earlier(limit, self._total_deadline)
+  if silence_left_s then deadline = earlier(deadline, asked_at + silence_left_s) end
   local happened, err = current:advance(deadline)
   if self._err then return errors.give(self._err) end -- cancelled from elsewhere meanwhile
-  self.status, self.headers = current.status, current.headers
-  local ok, message, interrupted = self:_check_interrupt()
-  if not ok then return nil, message, interrupted end
+  if not self.status then self.status, self.headers = current.status, current.headers end
+  if self._interrupt then
+    local ok, message, interrupted = self:_check_interrupt()
+    if not ok then return nil, message, interrupted end
+  end
   if happened == false then
     local now = core.now()
     return self:_on_silence(now - asked_at, now)
   end
-  if self._silence_left_s then self._silence_left_s = self._silence_left_s - (core.now() - asked_at) end
+  if silence_left_s then self._silence_left_s = silence_left_s - (core.now() - asked_at) end
   if not happened then return self:_on_failure(err) end
   return true
 end
@@ -305,9 +308,9 @@ end
 -- Events -----------------------------------------------------------------------------------------------------------
 
 function Turn:_deliver(event)
-  if event.type == "tool_call" and self._fallback_decode then self:_decode_input(event) end
-  if event.type == "turn_end" then self:_finish(event.result) end
-  local on_event = self._client.config.on_event
+  local kind, on_event = event.type, self._on_event
+  if kind == "tool_call" and self._fallback_decode then self:_decode_input(event) end
+  if kind == "turn_end" then self:_finish(event.result) end
   if on_event then on_event(event, self) end
   return event
 end
@@ -316,7 +319,7 @@ end
 function Turn:_step(pull, limit)
   while true do
     local give_way = hosts.give_way
-    if give_way and (not limit or limit > core.now()) then give_way(self._client.config.host) end
+    if give_way and (not limit or limit > core.now()) then give_way(self._host or nil) end
     if self._err then return errors.give(self._err) end
     if self._phase == "ended" then return nil end
     local got, failure = pull(self)
@@ -341,7 +344,7 @@ end
 local function pull_event(turn)
   local peeked, current = turn._peeked, turn._attempt
   if peeked then
-    turn._peeked = nil
+    turn._peeked = false
     return peeked
   end
   if not current then return false end
@@ -352,7 +355,7 @@ end
 
 local function pull_text(turn)
   local peeked, current = turn._peeked, turn._attempt
-  turn._peeked = nil
+  turn._peeked = false
   if peeked and peeked.type == "text_delta" and peeked.choice == 0 then return peeked.text end
   if not current then return false end
   local text, failure = current.decoder:next_text()
@@ -362,7 +365,7 @@ end
 
 -- Waits until `poll` has something to say.
 function Turn:_await_event()
-  if not self._peeked then self._peeked = self:_step(pull_event) or nil end
+  if not self._peeked then self._peeked = self:_step(pull_event) or false end
 end
 
 --- Waits for the response head. `turn.status` and `turn.headers` are set; a status that is not 2xx is an error.
@@ -405,7 +408,7 @@ local FOR_CANNOT_WAIT = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
 
 local function check_for(turn, name)
   if not FOR_CANNOT_WAIT then return end
-  local host, token = hosts.here(turn._client.config.host)
+  local host, token = hosts.here(turn._host or nil)
   if token == nil then return end
   error(("turn:%s: Lua 5.1 cannot wait inside `for … in` in a coroutine (%s); use turn:each(fn), or turn:next() in a while loop")
     :format(name, host.name), 3)
@@ -426,7 +429,7 @@ end
 ---@return fun(): string?
 function Turn:text_deltas()
   check_for(self, "text_deltas")
-  if self._client.config.on_event then
+  if self._on_event then
     return function()
       while true do
         local event, message = self:next()
@@ -486,7 +489,7 @@ end
 function Turn:result()
   while not self._result do
     local _, message, err
-    if self._client.config.on_event then _, message, err = self:next() else _, message, err = self:_step(pull_text) end
+    if self._on_event then _, message, err = self:next() else _, message, err = self:_step(pull_text) end
     if message then return nil, message, err end
   end
   return self._result

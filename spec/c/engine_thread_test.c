@@ -73,6 +73,14 @@ static int thread_count(void) {
     return count;
 }
 
+static int descriptor_count(void) {
+    int count = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        count += fcntl(fd, F_GETFD) >= 0;
+    }
+    return count;
+}
+
 static bool await_threads(int count) {
     struct timespec pause = {0, 5000000};
     for (int i = 0; i < PATIENCE && thread_count() != count; i++) {
@@ -225,7 +233,7 @@ static void test_hanging_lookup(struct server *server) {
 /* The thread itself is stuck inside libcurl: close returns at once, release after a bounded wait; and the thread cleans
  * up when it can. */
 static void test_stuck_thread(struct server *server) {
-    int before = thread_count();
+    int before = thread_count(), descriptors = descriptor_count();
     struct vllm_engine *engine = new_engine(), *usual = server->engine;
     want_hangs(true);
     server->engine = engine;
@@ -243,6 +251,7 @@ static void test_stuck_thread(struct server *server) {
     for (int fd; (fd = accept(server->listener, NULL, NULL)) >= 0;) {
         close(fd);
     }
+    CHECK(descriptor_count() == descriptors); /* the engine is freed, by its thread */
 }
 
 /* Several states of a host, each in a thread of its own, each with an engine. */

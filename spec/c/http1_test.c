@@ -196,6 +196,9 @@ static void test_fields(void) {
     CASE(OK_LINE "A: \xE4\x01\x1B\x7F\r\n" EMPTY, "200 a=\xE4\x01\x1B\x7F;" EMPTY_1 "+");
     CASE(OK_LINE "!#$%&'*+-.^_`|~09azAZ: x\r\n" EMPTY, "200 !#$%&'*+-.^_`|~09azaz=x;" EMPTY_1 "+");
 
+    CASE(OK_LINE "Xontent-Length: a\r\nContent-Lengtx: b\r\nXransfer-Encoding: c\r\nTransfer-Encodinx: d\r\nConnectiox: close\r\n" EMPTY,
+         "200 xontent-length=a;content-lengtx=b;xransfer-encoding=c;transfer-encodinx=d;connectiox=close;" EMPTY_1 "+");
+
     CASE(OK_LINE "A : b\r\n", "!syntax white space stands between a header's name and its colon `A`");
     CASE(OK_LINE "Content-Length\t: 5\r\n", "!syntax white space stands between a header's name and its colon `Content-Length`");
     CASE(OK_LINE "A b: c\r\n", "!syntax a header's name is not a token `A b`");
@@ -237,6 +240,7 @@ static void test_length(void) {
     CASE(OK_LINE "Content-Length: -5\r\n\r\n", "!syntax Content-Length is not one decimal number `-5`");
     CASE(OK_LINE "Content-Length: 5 5\r\n\r\n", "!syntax Content-Length is not one decimal number `5 5`");
     CASE(OK_LINE "Content-Length: 0x5\r\n\r\n", "!syntax Content-Length is not one decimal number `0x5`");
+    CASE(OK_LINE "Content-Length: \x1F ~\x7F\r\n\r\n", "!syntax Content-Length is not one decimal number `? ~?`");
     CASE(OK_LINE "Content-Length: 5.0\r\n\r\n", "!syntax Content-Length is not one decimal number `5.0`");
     CASE(OK_LINE "Content-Length: 5, 5\r\n\r\n", "!syntax Content-Length is not one decimal number `5, 5`");
     CASE(OK_LINE "Content-Length: 5,6\r\n\r\n", "!syntax Content-Length is not one decimal number `5,6`");
@@ -273,6 +277,8 @@ static void test_chunks(void) {
     CASE(CHUNKED "1\r\na\r\n00A\r\n0123456789\r\nb\r\n0123456789a\r\n000\r\n\r\n", CHUNKED_1 "a01234567890123456789a]=+");
     CASE(CHUNKED "3\r\n\r\n0\r\n2\r\n\r\n\r\n0\r\n\r\n", CHUNKED_1 "\r\n0\r\n]=+");
     CASE(CHUNKED "3\r\na0\0\r\n0\r\n\r\n", CHUNKED_1 "a00]=+");
+    CASE(CHUNKED "1A\r\n0123456789abcdef0123456789\r\n010\r\n0123456789abcdef\r\n0\r\n\r\n",
+         CHUNKED_1 "0123456789abcdef01234567890123456789abcdef]=+");
     CASE(CHUNKED "0000000000000001\r\na\r\n0000000000000000\r\n\r\n", CHUNKED_1 "a]=+");
     CASE(CHUNKED "ffffFFFFffffFFFF\r\nabc", CHUNKED_1 "abc]!closed the connection was closed in the middle of the body");
     CASE(OK_LINE "TRANSFER-encoding: \tChunKED \r\n\r\n1\r\na\r\n0\r\n\r\n", "200 transfer-encoding=ChunKED;[a]=+");
@@ -305,6 +311,10 @@ static void test_bad_chunks(void) {
     CASE(CHUNKED "1;a\nb\r\n", CHUNKED_1 "]!syntax the line of a chunk size ends in LF without CR");
     CASE(CHUNKED "1\ra\r\n", CHUNKED_1 "]!syntax a CR in the line of a chunk size is not followed by LF");
     CASE(CHUNKED "1;a\r\r\n", CHUNKED_1 "]!syntax a CR in the line of a chunk size is not followed by LF");
+    CASE(CHUNKED "1x\na\r\n0\r\n\r\n", CHUNKED_1 "]" NOT_HEX);
+    CASE(CHUNKED "1\rxa\r\n0\r\n\r\n", CHUNKED_1 "]!syntax a CR in the line of a chunk size is not followed by LF");
+    CASE(CHUNKED "1\r\nax\n0\r\n\r\n", CHUNKED_1 "a]" NOT_CRLF);
+    CASE(CHUNKED "1\r\na\rx0\r\n\r\n", CHUNKED_1 "a]" NOT_CRLF);
     CASE(CHUNKED "1\r\na0\r\n\r\n", CHUNKED_1 "a]" NOT_CRLF);
     CASE(CHUNKED "1\r\nab\r\n", CHUNKED_1 "a]" NOT_CRLF);
     CASE(CHUNKED "1\r\na\n0\r\n\r\n", CHUNKED_1 "a]" NOT_CRLF);
@@ -329,6 +339,8 @@ static void test_codings(void) {
     CASE(OK_LINE "Transfer-Encoding: chunked, chunked\r\n\r\n", NOT_CHUNKED("chunked, chunked"));
     CASE(OK_LINE "Transfer-Encoding: , chunked\r\n\r\n", NOT_CHUNKED(", chunked"));
     CASE(OK_LINE "Transfer-Encoding: identity\r\n\r\n", NOT_CHUNKED("identity"));
+    CASE(OK_LINE "Transfer-Encoding: xhunked\r\n\r\n", NOT_CHUNKED("xhunked"));
+    CASE(OK_LINE "Transfer-Encoding: chunkex\r\n\r\n", NOT_CHUNKED("chunkex"));
     CASE(OK_LINE "Transfer-Encoding: xchunked\r\n\r\n", NOT_CHUNKED("xchunked"));
     CASE(OK_LINE "Transfer-Encoding: \x0B" "chunked\r\n\r\n", NOT_CHUNKED("?chunked"));
     CASE(OK_LINE "Transfer-Encoding: chunked;q=1\r\n\r\n", NOT_CHUNKED("chunked;q=1"));
@@ -341,7 +353,7 @@ static void test_reuse(void) {
     CASE(OK_LINE "Connection: keep-alive, CLOSE ,x\r\n" EMPTY, "200 connection=keep-alive, CLOSE ,x;" EMPTY_1);
     CASE(OK_LINE "Connection: x\r\nConnection: Close\r\n" EMPTY, "200 connection=x;connection=Close;" EMPTY_1);
     CASE(OK_LINE "Connection:\r\n" EMPTY, "200 connection=;" EMPTY_1 "+");
-    CASE(OK_LINE "Connection: closed, clos\r\n" EMPTY, "200 connection=closed, clos;" EMPTY_1 "+");
+    CASE(OK_LINE "Connection: closed, clos, clozz, zlose\r\n" EMPTY, "200 connection=closed, clos, clozz, zlose;" EMPTY_1 "+");
     CASE(OK_LINE "Connection: keep-alive\r\n" EMPTY, "200 connection=keep-alive;" EMPTY_1 "+");
     CASE("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n" EMPTY, "200 connection=Keep-Alive;" EMPTY_1 "+");
     CASE("HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\n" EMPTY, "200 connection=keep-alive, close;" EMPTY_1);
@@ -450,6 +462,7 @@ static void test_bytes_that_nobody_reads(void) {
     CHECK_BYTES(bytes, FIFTY);
     CHECK_STATUS(vllm_http1_feed(http1, "abcde", 5), VLLM_OK);
     CHECK_STATUS(vllm_http1_feed(http1, "fghij", 5), VLLM_OK);
+    CHECK_STATUS(vllm_http1_feed(http1, "", 0), VLLM_OK);
     CHECK_STATUS(vllm_http1_feed(http1, "k", 1), VLLM_ELIMIT);
     CHECK(strstr(vllm_http1_why(http1), "max_buffer_bytes") != NULL);
     CHECK_STATUS(vllm_http1_head(http1, &status), VLLM_OK);

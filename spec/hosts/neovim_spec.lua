@@ -1,7 +1,16 @@
 -- The host that is Neovim, in real editors without a screen, against the real server.
 require "spec.support.env"
+local child = require "spec.support.child"
 local neovim = require "spec.support.neovim"
 local servers = require "spec.support.server"
+
+-- A library that makes the lookup of some names take long.
+local function slow_names()
+  local library = "build/preload/slow_names.so"
+  local output, status = child.run("make -s " .. library)
+  assert(status == 0, output)
+  return library
+end
 
 for _, editor in ipairs(neovim.editors()) do
   describe(editor.name .. " Neovim:", function()
@@ -140,6 +149,17 @@ for _, editor in ipairs(neovim.editors()) do
           end)]])
       end)
 
+      it("what a generator inside a task spawns belongs to the task's scope", function()
+        prints("child\nparent", [[
+          vllm.spawn(function()
+            vllm.map({ 1 }, {}, function()
+              coroutine.wrap(function() vllm.spawn(function() vllm.sleep(0.05) print "child" end) end)()
+            end)
+            print "parent"
+            quit()
+          end)]])
+      end)
+
       it("a wait inside such a wait ends, too", function()
         prints("inner You said: b\nouter You said: a", [[
           after(20, function() print("inner", client:ask "b") end)
@@ -266,6 +286,175 @@ for _, editor in ipairs(neovim.editors()) do
         prints("timeout idle_s", [[
           client:with { timeout = { idle_s = 0.1 } }:turn("x"):start(nil, function(_, _, err) print(err.kind, err.clock) quit() end)]],
           "/fault/stall")
+      end)
+    end)
+
+    describe("what is left behind:", function()
+      it(":qa! in the middle of twenty streams ends the editor at once, with status 0", function()
+        local began = os.time()
+        prints("leaving", [[
+          local started = 0
+          for _ = 1, 20 do
+            client:turn("x"):start(function(event)
+              if event.type ~= "turn_start" then return end
+              started = started + 1
+              if started == 20 then print "leaving" quit() end
+            end, function() end)
+          end]], "tls:/load?events=3000&interval_ms=20")
+        assert.truthy(os.time() - began < 20) -- the streams take a minute
+        assert.truthy(server_saw_close(20))
+      end)
+
+      it("so does :qa! while libcurl is being loaded, and right behind a start", function()
+        for _, code in ipairs { "quit()", "client:turn('x'):start(nil, function() end) quit()" } do
+          for _ = 1, 5 do prints("", code) end
+        end
+      end)
+
+      it("an editor that is killed takes its connections along", function()
+        local output, status = run([[
+          client:turn("x"):start(function(event)
+            if event.type == "turn_start" then uv.kill(uv.os_getpid(), "sigkill") end
+          end, function() end)]], "tls:/load?events=3000&interval_ms=20")
+        assert.equal("Killed", output:match "Killed" or output)
+        assert.equal(137, status)
+        assert.truthy(server_saw_close(1))
+      end)
+
+      -- libcurl itself makes a pair of Unix sockets to wake its thread, without the flag: harmless, and not ours to close.
+      it("children inherit no connection, so that the server sees its close while they live", function()
+        local output = run([[
+          local function inodes_of(how) -- of the sockets of a child of ours
+            local text
+            if how == "popen" then
+              local pipe = io.popen "ls -l /proc/self/fd"
+              text = pipe:read "*a"
+              pipe:close()
+            else
+              text = vim.fn.system { "ls", "-l", "/proc/self/fd" }
+            end
+            return text:gmatch "socket:%[(%d+)%]"
+          end
+          local function connections()
+            local pipe = io.popen "cat /proc/net/tcp"
+            local text = pipe:read "*a"
+            pipe:close()
+            return text
+          end
+          local turn = client:turn "x"
+          turn:start(function(event)
+            if event.type ~= "turn_start" then return end
+            vim.fn.jobstart { "sleep", "20" }
+            local all = connections()
+            for _, how in ipairs { "popen", "system" } do
+              for inode in inodes_of(how) do if all:find(" " .. inode .. " ", 1, true) then print("inherited", how) end end
+            end
+            print(#all > 0)
+            turn:cancel()
+          end, function() print "cancelled" vim.defer_fn(function() os.exit(0) end, 3000) end)]], "tls:/load?events=3000&interval_ms=20")
+        assert.equal("true\ncancelled", output)
+        assert.truthy(server_saw_close(1))
+      end)
+
+      it("a thousand turns that were started and cancelled leave nothing", function()
+        prints("descriptors 0\nthreads 0\ncoroutines 0\nLua memory true\nmemory true", [[
+          local function entries(path) local n = 0 for _ in uv.fs_scandir_next, uv.fs_scandir(path) do n = n + 1 end return n end
+          local alive = setmetatable({}, { __mode = "k" })
+          local function round(count, on_done)
+            local left, next_one = count, nil
+            local function one()
+              local turn = client:turn "x"
+              turn:start(function(event)
+                alive[coroutine.running()] = true
+                if event.type == "turn_start" then turn:cancel() end
+              end, function()
+                left = left - 1
+                if left == 0 then vim.defer_fn(on_done, 100) elseif left >= 20 then vim.schedule(next_one) end
+              end)
+            end
+            next_one = one
+            for _ = 1, 20 do one() end
+          end
+          local function measure()
+            collectgarbage() collectgarbage()
+            local count = 0
+            for _ in pairs(alive) do count = count + 1 end
+            return { fds = entries "/proc/self/fd", threads = entries "/proc/self/task", coroutines = count,
+              lua_kb = collectgarbage "count", rss = uv.resident_set_memory() }
+          end
+          round(300, function()
+            local before = measure()
+            round(1000, function()
+              local after = measure()
+              print("descriptors", after.fds - before.fds)
+              print("threads", after.threads - before.threads)
+              print("coroutines", after.coroutines)
+              print("Lua memory", after.lua_kb - before.lua_kb < 500 or after.lua_kb - before.lua_kb)
+              print("memory", after.rss - before.rss < 8e6 or after.rss - before.rss)
+              quit()
+            end)
+          end)]], "/fault/stall")
+      end)
+    end)
+
+    describe("the editor never freezes:", function()
+      -- The worst lateness of the editor's heart, in ms; the best of some runs, since others work on this machine, too.
+      local function worst(environment, target, runs)
+        local best
+        environment.BASE_URL, environment.CA = server.tls_url .. target, server.ca_file
+        for _ = 1, runs do
+          local output, status = child.run(neovim.command(editor.path, "'+luafile bench/neovim/heartbeat.lua'"), environment)
+          assert.equal(0, status, output)
+          local found = tonumber(output:match "worst_ms ([%d.]+)")
+          best = math.min(best or math.huge, found or error(output))
+          if best < 30 then break end
+        end
+        return best
+      end
+
+      it("while fifty TLS streams write, five hosts never answer and five names are never found", function()
+        local target = "/load?events=100&interval_ms=20"
+        local blocked = worst({ MODE = "block", STREAMS = "1" }, target, 1)
+        assert.truthy(blocked > 1500, blocked) -- the control: the measurement sees a freeze
+        local busy = worst({ MODE = "thread", STREAMS = "50", EDIT = "1", STUCK = "5", SLOW = "5", PRELOAD = slow_names() }, target, 3)
+        assert.truthy(busy < blocked / 10, busy)
+      end)
+
+      -- A second editor, driven by this one over RPC: what it answers has gone through its queue, as typed keys do.
+      it("keys typed meanwhile arrive, in order and soon", function()
+        local output = run([[
+          local arguments = { vim.v.progpath, "--embed", "--headless", "--clean", "-n", "--cmd",
+            "set rtp^=" .. vim.split(vim.o.rtp, ",")[1] }
+          local other = vim.fn.jobstart(arguments, { rpc = true })
+          vim.fn.rpcrequest(other, "nvim_exec_lua", [=[
+            local address, ca = ...
+            local client = require("vllm").new { model = "m", base_url = address, tls = { ca_file = ca } }
+            streamed = 0
+            for _ = 1, 20 do
+              client:turn("x"):start(function(event)
+                streamed = streamed + 1
+                vim.api.nvim_buf_set_lines(0, 1, -1, false, { tostring(streamed) })
+              end, function() end)
+            end]=], { os.getenv "BASE_URL", os.getenv "CA" })
+          vim.fn.rpcrequest(other, "nvim_input", "i")
+          local text, worst = ("the quick brown fox "):rep(8), 0
+          for key in text:gmatch "." do
+            local began = core.now()
+            vim.fn.rpcrequest(other, "nvim_input", key)
+            vim.fn.rpcrequest(other, "nvim_eval", "1")
+            worst = math.max(worst, core.now() - began)
+            vim.wait(10, function() return false end)
+          end
+          local line = vim.fn.rpcrequest(other, "nvim_buf_get_lines", 0, 0, 1, false)[1]
+          print(line == text or line, vim.fn.rpcrequest(other, "nvim_exec_lua", "return streamed", {}) > 100, worst < 0.5 or worst)
+          vim.fn.jobstop(other)
+          quit()]], "tls:/load?events=1000&interval_ms=10")
+        assert.equal("true true true", output)
+      end)
+
+      it("while a server is faster than the editor", function()
+        local busy = worst({ MODE = "thread", STREAMS = "4", EDIT = "1" }, "/load?events=20000", 3)
+        assert.truthy(busy < 150, busy)
       end)
     end)
   end)

@@ -1,6 +1,10 @@
--- busted loads this first: VLLM_TEST_ENGINE=thread runs a whole suite with engines that have a thread.
+-- busted loads this first: VLLM_TEST_ENGINE=thread runs a whole suite with engines that have a thread. It loads no module itself:
+-- busted gives each spec file modules of its own, and what is loaded here would be everybody's.
 local mode = os.getenv "VLLM_TEST_ENGINE"
 if mode and mode ~= "" then
-  require "spec.support.env"
-  require("vllm.transports.curl").default_mode = mode
+  package.preload["vllm.transports.curl"] = function(name)
+    local module = assert(loadfile "lua/vllm/transports/curl.lua")(name)
+    module.default_mode = mode
+    return module
+  end
 end

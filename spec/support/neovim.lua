@@ -46,12 +46,13 @@ function M.remove_runtime()
   runtime = nil
 end
 
----The words of the shell that start an editor; its own configuration and the user's are left out. A screen it has not.
+---The words of the shell that start an editor without a screen and without anybody's configuration. PRELOAD in its environment is a
+---library for it.
 ---@param path string
 ---@param more? string  further arguments
 ---@return string
 function M.command(path, more)
-  return ("env -u LD_PRELOAD -u LUA_PATH -u LUA_CPATH -u VIMRUNTIME -u NVIM NVIM_LOG_FILE=/dev/null %s --headless --clean -n --cmd %s %s")
+  return ("env -u LD_PRELOAD -u LUA_PATH -u LUA_CPATH -u VIMRUNTIME -u NVIM NVIM_LOG_FILE=/dev/null ${PRELOAD:+LD_PRELOAD=$PRELOAD} %s --headless --clean -n --cmd %s %s")
     :format(child.quote(path), child.quote("set rtp^=" .. M.runtime()), more or "")
 end
 

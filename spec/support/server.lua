@@ -169,13 +169,14 @@ function Server:stop()
   if pipe then return pipe:close() end
 end
 
----@param options? { tls?: boolean, mtls?: boolean, unix?: boolean|string, key?: string, fixtures?: string, idle_s?: integer, binary?: string }
----@return table server  port, url, tls_url, mtls_url, unix, ca_file, cert_file, key_file, key, and the methods above
+---@param options? { tls?: boolean, mtls?: boolean, deaf?: boolean, unix?: boolean|string, key?: string, fixtures?: string, idle_s?: integer, binary?: string }
+---@return table server  port, url, tls_url, mtls_url, deaf_port, full_port, unix, ca_file, cert_file, key_file, key, and the methods above
 function M.start(options)
   options = options or {}
   local words = { options.binary or BINARY }
   if options.tls then append(words, "--tls") end
   if options.mtls then append(words, "--tls", "--mtls") end
+  if options.deaf then append(words, "--deaf") end
   if options.unix then append(words, "--unix", options.unix == true and "auto" or options.unix) end
   if options.key then append(words, "--key", options.key) end
   if options.fixtures then append(words, "--fixtures", options.fixtures) end
@@ -190,7 +191,7 @@ function M.start(options)
     url = "http://127.0.0.1:" .. found.port,
     tls_url = found.tls and "https://localhost:" .. found.tls, tls_port = found.tls and tonumber(found.tls),
     mtls_url = found.mtls and "https://localhost:" .. found.mtls, mtls_port = found.mtls and tonumber(found.mtls),
-    unix = found.unix, ca_file = found.ca, cert_file = found.cert, key_file = found.key,
+    deaf_port = tonumber(found.deaf), full_port = tonumber(found.full), unix = found.unix, ca_file = found.ca, cert_file = found.cert, key_file = found.key,
   }, Server)
 end
 

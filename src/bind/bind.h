@@ -125,6 +125,9 @@ struct vllm_buf *bind_new_buf(lua_State *L, size_t max);
 
 /* The metatables and constants of the JSON values; each pushes one value. */
 void bind_push_array_mt(lua_State *L);
+/* core.null: vim.NIL in Neovim, else light userdata NULL. bind_open_null decides, once. */
+void bind_open_null(lua_State *L);
+void bind_push_null(lua_State *L);
 void bind_push_raw_mt(lua_State *L);
 
 /* JSON → Lua values. */

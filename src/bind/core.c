@@ -36,7 +36,7 @@ void bind_push_raw_mt(lua_State *L) {
 static void add_constants(lua_State *L) {
     lua_pushliteral(L, VLLM_VERSION);
     lua_setfield(L, -2, "version");
-    lua_pushlightuserdata(L, NULL);
+    bind_push_null(L);
     lua_setfield(L, -2, "null");
     bind_push_array_mt(L);
     lua_setfield(L, -2, "array_mt");
@@ -50,6 +50,7 @@ BIND_EXPORT int luaopen_vllm_core(lua_State *L) {
     luaL_newmetatable(L, ARRAY_MT);
     luaL_newmetatable(L, RAW_MT);
     lua_pop(L, 2);
+    bind_open_null(L);
     lua_newtable(L);
     add_constants(L);
     bind_open_json_encode(L);

@@ -142,7 +142,7 @@ bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_de
     d.null = options->null_index ? options->null_index : base + 3;
     lua_pushnil(L);
     bind_push_array_mt(L);
-    lua_pushlightuserdata(L, NULL);
+    bind_push_null(L);
     if (!push_value(&d) || !vllm_json_end(j)) {
         lua_settop(L, base);
         return false;

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#define NULL_KEY "vllm.null"
+
 /* Members of a request whose value is an array wherever it may be empty. From vLLM's ChatCompletionRequest and its
  * neighbours (completions, embeddings, rerank, responses), the structural tags, and JSON Schema. */
 static const char *const array_names[] = {"messages",
@@ -103,6 +105,22 @@ static bool is_of_vim(lua_State *L, const char *field) {
     bool same = !lua_isnil(L, -1) && lua_rawequal(L, -1, -2);
     lua_pop(L, 1);
     return same || is_loaded(L, "vim", field);
+}
+
+/* Neovim's own where there is one, so that its API takes what we decoded. */
+void bind_open_null(lua_State *L) {
+    compat_push_globals(L);
+    step(L, "vim");
+    step(L, "NIL");
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushlightuserdata(L, NULL);
+    }
+    lua_setfield(L, LUA_REGISTRYINDEX, NULL_KEY);
+}
+
+void bind_push_null(lua_State *L) {
+    lua_getfield(L, LUA_REGISTRYINDEX, NULL_KEY);
 }
 
 static bool is_of_ours(lua_State *L, void (*push)(lua_State *)) {

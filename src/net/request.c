@@ -16,7 +16,7 @@
 
 #define POOL_MAX   8
 #define KEPT_BYTES ((size_t)256 * 1024)
-#define FIRST_CAP  ((size_t)4 * 1024)
+#define FIRST_CAP ((size_t)512)
 
 /* Bytes ------------------------------------------------------------------------------------------------------------ */
 

@@ -15,6 +15,7 @@
 ---@field active (fun(): any)? the token in whose name code runs, perhaps in a coroutine of its own that current() does not know
 ---@field block (fun(is_ready: (fun(): boolean), seconds: number?): boolean, string?)? waits where `current` gives nil, or raises with
 ---  what to do instead; the string: "interrupted", by Ctrl-C
+---@field preload (fun(name: string))? begins to load a C module without holding up the loop
 
 ---@class vllm.HostSource
 ---@field fd integer
@@ -83,6 +84,11 @@ end
 ---@return vllm.Host? host nil: none, so a wait blocks the thread
 ---@return any token nil: the host cannot suspend what runs here
 function hosts.here(wanted)
+  local own = wanted == nil and loaded.scheduler
+  if own then
+    local task = own.current()
+    if task then return own, task end
+  end
   if wanted == "block" then return nil end
   local host
   if type(wanted) == "string" then
@@ -157,7 +163,10 @@ end
 ---@type fun(wanted: string|vllm.Host|nil)?
 hosts.give_way = nil
 
---- Was the task cancelled in which this runs? Asked after each wait. tasks.lua, once loaded, knows.
+--- How many tasks were cancelled and have not ended; while there is none, nobody need ask.
+hosts.cancellations = 0
+
+--- Was the task cancelled in which this runs? Asked before each wait. tasks.lua, once loaded, knows.
 ---@return boolean
 function hosts.cancelled()
   return false

@@ -187,6 +187,8 @@ function libuv.new(options)
 
   function host.current() return queue:current() end
 
+  function host.active() return queue._active end
+
   function host.park(co, seconds) return queue:park(co, seconds) end
 
   function host.wake(co) queue:wake(co) end

@@ -16,8 +16,8 @@ local nginx = { name = "nginx" }
 --- Where a coroutine can wait.
 nginx.WAITING_PHASES = { rewrite = true, server_rewrite = true, access = true, content = true, timer = true }
 
--- A token: the semaphore of one coroutine; `parked`: it waits now. nginx uses the threads of dead coroutines again, and such a one inherits
--- a token that nobody waits with.
+-- A token: the semaphore of one coroutine; `parked`: it waits now. nginx uses the coroutines of ended handlers again, and such a one
+-- inherits a token that nobody waits with. (It does not do so with light threads: a task, which is one, is known by its coroutine.)
 local tokens = setmetatable({}, { __mode = "k" })
 
 --- This process is nginx, as long as it runs.
@@ -79,7 +79,7 @@ end
 ---@param failed (fun(value: any, traceback: string))?
 function nginx.spawn(fn, failed)
   if not nginx.WAITING_PHASES[ngx.get_phase()] then
-    local ok, why = ngx.timer.at(0, function() run(fn, failed) end)
+    local ok, why = ngx.timer.at(0, function() nginx.spawn(fn, failed) end)
     if not ok then error("nginx cannot run a task now: " .. tostring(why), 3) end
     return
   end

@@ -7,6 +7,8 @@
 
 local core = require "vllm.core"
 
+local running, resume, status, yield = coroutine.running, coroutine.resume, coroutine.status, coroutine.yield
+
 ---@class vllm.hosts.scheduler : vllm.Host
 local scheduler = { name = "scheduler" }
 
@@ -97,11 +99,11 @@ function scheduler.running()
 end
 
 function scheduler.current()
-  local running = coroutine.running()
-  return running == active and running or nil
+  local this = running()
+  return this == active and this or nil
 end
 
-local function unpark(task)
+local function forget(task)
   local timer = parked[task]
   parked[task] = nil
   if timer ~= true then empty_timer(timer) end
@@ -109,17 +111,20 @@ end
 
 function scheduler.park(task, seconds)
   parked[task] = seconds and add_timer(core.now() + seconds, task) or true
-  coroutine.yield()
-  if parked[task] then unpark(task) end -- somebody else resumed it
+  yield()
+  if parked[task] then forget(task) end -- somebody else resumed it
   if not is_late[task] then return true end
   is_late[task] = nil
   return false
 end
 
 function scheduler.wake(task)
-  if not parked[task] then return end
-  make_ready(task)
-  unpark(task)
+  local timer = parked[task]
+  if not timer then return end
+  ready[last + 1] = task
+  last = last + 1
+  parked[task] = nil
+  if timer ~= true then empty_timer(timer) end
 end
 
 function scheduler.spawn(fn, failed)
@@ -169,22 +174,21 @@ local function on_error(task, value)
   scheduler.report(tostring(value) .. "\n" .. traceback)
 end
 
-local function resume(task)
-  local ok, value = coroutine.resume(task)
-  if not ok then
-    on_error(task, value)
-  elseif not parked[task] and coroutine.status(task) ~= "dead" then
-    make_ready(task) -- a bare coroutine.yield(): the others first
-  end
-end
-
 local function run_ready()
   local stop = last
   while first <= stop do
-    active = ready[first]
+    local task = ready[first]
+    active = task
     first = first + 1
     ready[first - 1] = nil
-    if active then resume(active) end -- nil: the queue's start was being set back
+    if task then -- none: the queue's start was being set back
+      local ok, value = resume(task)
+      if not ok then
+        on_error(task, value)
+      elseif not parked[task] and status(task) ~= "dead" then
+        make_ready(task) -- a bare coroutine.yield(): the others first
+      end
+    end
     active = nil
   end
   if first > last then

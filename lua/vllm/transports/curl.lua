@@ -34,7 +34,7 @@ local function ask(stream, method, deadline)
     if got ~= false then return got, more end
     if late then return false end
     late = deadline ~= nil and deadline <= core.now()
-    local ok, err = stream._reactor:wait(stream, deadline)
+    local ok, err = stream._reactor:wait(stream, deadline, late)
     if not ok then return nil, err end
   end
 end

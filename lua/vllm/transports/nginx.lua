@@ -14,6 +14,7 @@ local request_head = require "vllm.transports.request_head"
 
 local ngx = rawget(_G, "ngx")
 
+local LOOPBACK = { localhost = "127.0.0.1" } -- which nginx would ask a name server for (RFC 6761 section 6.3)
 local NEVER_MS = 2147483647 -- the keeper has the clocks
 local IDLE_MS = 4000 -- uvicorn closes its side after 5 s without a word
 local POOL_SIZE = 128 -- idle connections to one place
@@ -60,7 +61,7 @@ end
 function Link:_dial(sock)
   local options = { pool = pool_of(self), pool_size = POOL_SIZE }
   if self.unix_socket then return sock:connect("unix:" .. self.unix_socket, options) end
-  return sock:connect(self.address.host, self.address.port, options)
+  return sock:connect(LOOPBACK[self.address.name] or self.address.host, self.address.port, options)
 end
 
 function Link:_shake_hands(sock)
@@ -69,6 +70,8 @@ function Link:_shake_hands(sock)
   local name = (self.verify or not self.is_ip) and self.address.name or nil
   local ok, why = sock:sslhandshake(false, name, self.verify)
   self.tls_s = core.now() - self.began_at
+  -- lua-resty-core 0.1.25 forgets a refusal that comes at once; the socket is closed by then.
+  if ok and not sock:getreusedtimes() then return nil, "refused" end
   return ok, why
 end
 

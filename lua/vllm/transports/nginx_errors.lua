@@ -39,9 +39,12 @@ end
 
 local function about_tls(why, asked)
   local place, hint = asked.place, OF_VERIFY[tonumber(why:match("^(%d+):"))]
-  if why:find("host mismatch", 1, true) then
-    hint = asked.is_ip and "nginx can check a certificate against a name, not against an IP address: use a name in base_url"
-      or "its certificate is for another name than the one in base_url"
+  if asked.is_ip and (why == "refused" or why:find("host mismatch", 1, true)) then
+    hint = "nginx can check a certificate against a name, not against an IP address: use a name in base_url"
+  elseif why:find("host mismatch", 1, true) then
+    hint = "its certificate is for another name than the one in base_url"
+  elseif why == "refused" then
+    hint = "its certificate is not accepted, as nginx's error log says; " .. TRUST .. ", at `lua_ssl_verify_depth`"
   end
   if hint then return ("no trusted connection to %s: %s (%s)"):format(place, hint, why), false end
   return ("no TLS with %s (%s); if the server speaks plain HTTP on this port, http:// in base_url is meant"):format(place, why)

@@ -25,9 +25,8 @@ end
 -- Waking -----------------------------------------------------------------------------------------------------------
 
 local function wake(stream)
-  stream._wait_is_over = true
   local token = stream._wait_token
-  if token ~= nil then stream._wait_host.wake(token) end
+  if token ~= nil then stream._wait_host.wake(token) else stream._wait_is_over = true end
 end
 
 -- The alarm rang: wakes the late, and sets it to the earliest of the others.
@@ -108,64 +107,67 @@ end
 
 -- Watching ---------------------------------------------------------------------------------------------------------
 
-function Reactor:_watcher(host)
-  local watcher = self._watchers[host]
-  if watcher then return watcher end
-  local engine = self._engine
-  watcher = host.watch {
-    fd = engine:fd(),
+-- In a child, the parent's engine serves nobody.
+function Reactor:_serve(seconds)
+  local _, why = self._engine:step(seconds)
+  if why == "forked" then
+    self._is_forked = true
+    for _, stream in pairs(self._streams) do wake(stream) end
+  end
+end
+
+function Reactor:_start_watch(host)
+  if not self._engine:fd() then
+    self._is_forked = true
+    return nil
+  end
+  local watch = { waiting = 0 } -- streams that wait in this host
+  watch.watcher = host.watch {
+    fd = self._engine:fd(),
     on_readable = function()
-      engine:step(0)
+      self:_serve(0)
       self:_dispatch()
     end,
     wait = function(seconds)
-      engine:step(math.min(seconds or MAX_BLOCK_S, MAX_BLOCK_S))
+      self:_serve(math.min(seconds or MAX_BLOCK_S, MAX_BLOCK_S))
       on_interrupt(self._curl)
       self:_dispatch()
     end,
   }
-  watcher:hold(false)
-  self._watchers[host] = watcher
-  return watcher
+  watch.watcher:hold(false)
+  self._watches[host] = watch
+  return watch
 end
 
 function Reactor:_unwatch()
-  for host, watcher in pairs(self._watchers) do
-    self._watchers[host], self._holds[host] = nil, nil
-    watcher:close()
+  for host, watch in pairs(self._watches) do
+    self._watches[host], watch.is_closed = nil, true
+    watch.watcher:close()
   end
-end
-
--- A waiting stream keeps its host's loop alive; one that nobody waits for does not.
-function Reactor:_hold(host, watcher, change)
-  local held = self._holds[host] or 0
-  local holds = held + change
-  self._holds[host] = holds
-  if held == 0 or holds == 0 then watcher:hold(holds > 0) end
 end
 
 -- Waiting ----------------------------------------------------------------------------------------------------------
 
-function Reactor:_set_alarm(deadline)
-  if self._alarm_at and self._alarm_at <= deadline then return end
-  self._alarm_at = deadline
-  self._engine:alarm(deadline)
-end
-
-function Reactor:_park(stream, host, token, deadline)
-  local watcher = self:_watcher(host)
-  if deadline then self:_set_alarm(deadline) end
+-- A waiting stream keeps its host's loop alive; one that nobody waits for does not.
+function Reactor:_park(stream, host, token, deadline, watch)
+  local alarm_at, waiting = self._alarm_at, watch.waiting + 1
+  if deadline and not (alarm_at and alarm_at <= deadline) then
+    self._alarm_at = deadline
+    self._engine:alarm(deadline)
+  end
   stream._wait_host, stream._wait_token, stream._wait_deadline = host, token, deadline
-  self:_hold(host, watcher, 1)
+  watch.waiting = waiting
+  if waiting == 1 then watch.watcher:hold(true) end
   host.park(token)
-  if self._watchers[host] == watcher then self:_hold(host, watcher, -1) end
+  waiting = watch.waiting - 1
+  watch.waiting = waiting
+  if waiting == 0 and not watch.is_closed then watch.watcher:hold(false) end
   stream._wait_token = nil
   return true
 end
 
 -- The host's loop runs until something happened.
 function Reactor:_block(stream, host, deadline)
-  self:_watcher(host)
   stream._wait_is_over = false
   local _, why = host.block(function() return stream._wait_is_over end, deadline and deadline - core.now())
   if why == "interrupted" then return nil, copy(INTERRUPTED) end
@@ -181,30 +183,35 @@ function Reactor:_step(seconds)
   return true -- another signal: the host's own handler ran, or runs as soon as we are back in Lua
 end
 
--- What ends a wait before it begins.
-local function disturbance(stream)
-  if stream._wait_interrupted then
-    stream._wait_interrupted = nil
-    return INTERRUPTED
+-- Where nobody can be parked.
+function Reactor:_stay(stream, host, deadline)
+  if not (host and host.block) then
+    local seconds = deadline and deadline - core.now() or MAX_BLOCK_S
+    return self:_step(math.min(seconds, MAX_BLOCK_S))
   end
-  return hosts.cancelled() and TASK_CANCELLED or nil
+  if not host.watch then return nil, { kind = "config", detail = ("libcurl would hold up %s: leave `transport` out"):format(host.name) } end
+  if not (self._watches[host] or self:_start_watch(host)) then return nil, copy(FORKED) end
+  return self:_block(stream, host, deadline)
 end
 
 --- Waits until something happened to the stream, once, until `deadline` at the most. May return early, and is then called again.
 ---@param stream table
 ---@param deadline number? absolute, seconds of core.now()
+---@param is_late boolean the deadline has passed: do what is due and do not wait
 ---@return true?
 ---@return table? failure { kind, detail }: config (a forked child), cancelled
-function Reactor:wait(stream, deadline)
-  local failure = disturbance(stream)
-  if failure then return nil, copy(failure) end
-  local seconds = deadline and deadline - core.now()
-  if seconds and seconds <= 0 then return self:_step(0) end
+function Reactor:wait(stream, deadline, is_late)
+  if stream._wait_interrupted then
+    stream._wait_interrupted = nil
+    return nil, copy(INTERRUPTED)
+  end
+  if hosts.cancellations > 0 and hosts.cancelled() then return nil, copy(TASK_CANCELLED) end
+  if is_late then return self:_step(0) end
   local host, token = hosts.here(stream._host_wanted)
-  if host and not self._engine:fd() then return nil, copy(FORKED) end
-  if token ~= nil and host.watch then return self:_park(stream, host, token, deadline) end
-  if host and host.block then return self:_block(stream, host, deadline) end
-  return self:_step(math.min(seconds or MAX_BLOCK_S, MAX_BLOCK_S))
+  if token == nil or not host.watch then return self:_stay(stream, host, deadline) end
+  local watch = self._watches[host] or self:_start_watch(host)
+  if not watch or self._is_forked then return nil, copy(FORKED) end
+  return self:_park(stream, host, token, deadline, watch)
 end
 
 --- Starts a request.
@@ -258,7 +265,7 @@ function reactor.new(curl, settings)
   local engine, why = curl.engine(settings)
   if not engine then return nil, why end
   local made = setmetatable({
-    _curl = curl, _engine = engine, _streams = setmetatable({}, { __mode = "kv" }), _watchers = {}, _holds = {},
+    _curl = curl, _engine = engine, _streams = setmetatable({}, { __mode = "kv" }), _watches = {}, _is_forked = false,
   }, Reactor)
   reactors[made] = true
   return made

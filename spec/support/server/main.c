@@ -1,9 +1,10 @@
 /* The server of specs, demo and benchmarks: one process, one thread, on 127.0.0.1 only.
  *
- *   test-server [--port N] [--unix PATH|auto] [--tls] [--mtls] [--fixtures DIR] [--key KEY] [--idle-s N]
- *     prints one line: port N [tls N ca FILE] [mtls N cert FILE key FILE] [unix PATH]
+ *   test-server [--port N] [--unix PATH|auto] [--tls] [--mtls] [--deaf] [--fixtures DIR] [--key KEY] [--idle-s N]
+ *     prints one line: port N [tls N ca FILE] [mtls N cert FILE key FILE] [deaf N full N] [unix PATH]
  *     --tls: a certificate authority made on the spot (FILE, removed at the end) vouches for localhost and 127.0.0.1;
  *     --mtls: a port that also wants the client certificate it made. --key: asked for on every path that begins with /v1.
+ *     --deaf: two ports where no answer comes: deaf takes connections, so a TLS handshake waits; full takes none, so a connect does.
  *   test-server --send …   a raw client, see client.c
  *
  * What it answers is chosen by path and query, so that a client's base URL can carry it; see routes.c.
@@ -47,6 +48,10 @@ static void read_options(struct options *options, int count, char **arguments) {
             options->mtls = true;
             continue;
         }
+        if (strcmp(name, "--deaf") == 0) {
+            options->deaf = true;
+            continue;
+        }
         if (value == NULL) die("unknown option, or one without its value");
         if (strcmp(name, "--port") == 0) options->port = option_number(value);
         else if (strcmp(name, "--idle-s") == 0) options->idle_s = option_number(value);
@@ -76,6 +81,21 @@ static unsigned listen_tcp(struct server *s, enum source_kind kind, unsigned lon
     if (getsockname(fd, (struct sockaddr *)&address, &size) != 0) die("cannot name a port");
     add_listener(s, kind, fd);
     return ntohs(address.sin_port);
+}
+
+/* A port from which nobody takes a connection. A queue of `backlog` 0 is full after one, and the kernel drops what comes then. */
+static unsigned listen_deaf(int backlog, int connections) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, size) != 0) die("cannot bind a deaf port");
+    if (listen(fd, backlog) != 0 || getsockname(fd, (struct sockaddr *)&address, &size) != 0) die("cannot listen deaf");
+    for (int i = 0; i < connections; i++) {
+        int filler = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (filler < 0) die("cannot fill a queue");
+        (void)connect(filler, (struct sockaddr *)&address, size);
+    }
+    return ntohs(address.sin_port); /* all of them live as long as the process */
 }
 
 static void listen_unix(struct server *s, struct sockaddr_un *address) {
@@ -145,10 +165,13 @@ int main(int count, char **arguments) {
     unsigned port = listen_tcp(&s, SOURCE_TCP, s.options.port);
     unsigned tls = s.options.tls ? listen_tcp(&s, SOURCE_TLS, 0) : 0;
     unsigned mtls = s.options.mtls ? listen_tcp(&s, SOURCE_MTLS, 0) : 0;
+    unsigned deaf = s.options.deaf ? listen_deaf(1024, 0) : 0;
+    unsigned full = s.options.deaf ? listen_deaf(0, 3) : 0;
     if (s.options.unix_path != NULL) listen_unix(&s, &unix_address);
     printf("port %u", port);
     if (s.options.tls) printf(" tls %u ca %s", tls, s.files.ca);
     if (s.options.mtls) printf(" mtls %u cert %s key %s", mtls, s.files.cert, s.files.key);
+    if (s.options.deaf) printf(" deaf %u full %u", deaf, full);
     if (s.options.unix_path != NULL) printf(" unix %s", unix_address.sun_path);
     printf("\n");
     fflush(stdout);

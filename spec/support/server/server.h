@@ -14,7 +14,7 @@
 struct options {
     unsigned long port, idle_s;
     const char *unix_path, *fixtures, *key; /* NULL: no Unix socket, spec/fixtures, no key */
-    bool tls, mtls;
+    bool tls, mtls, deaf;
 };
 
 enum source_kind { SOURCE_SIGNAL, SOURCE_OUTPUT, SOURCE_TCP, SOURCE_UNIX, SOURCE_TLS, SOURCE_MTLS, SOURCE_CONNECTION };

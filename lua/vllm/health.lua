@@ -1,0 +1,94 @@
+--- :checkhealth vllm, in Neovim. Shows no secret; waits for the server for three seconds at the most, and the editor goes on meanwhile.
+
+local LIMIT_S = 3
+local MAX_MODELS_SHOWN = 5
+
+local health = {}
+
+-- Neovim 0.10 and later have vim.health.start, 0.7 the module `health` with report_start, those between have both.
+local function reporter()
+  local new = vim.health
+  if type(new) == "table" and new.start then return new end
+  local old = type(new) == "table" and new.report_start and new or require "health"
+  return { start = old.report_start, ok = old.report_ok, warn = old.report_warn, error = old.report_error, info = old.report_info }
+end
+
+local function check_modules(to)
+  to.start "vllm: modules"
+  local found, core = pcall(require, "vllm.core")
+  if not found then
+    to.error("vllm.core cannot be loaded: " .. tostring(core), { "run `make nvim` in the plugin's directory; see :help vllm-install" })
+    return false
+  end
+  to.ok("vllm.core " .. core.version .. " on " .. (rawget(_G, "jit") and rawget(_G, "jit").version or _VERSION))
+  local curl
+  found, curl = pcall(require, "vllm.curl")
+  if not found then
+    to.error("vllm.curl cannot be loaded: " .. tostring(curl), { "is libcurl installed? then run `make nvim` again" })
+    return false
+  end
+  to.ok("libcurl " .. curl.version)
+  return true
+end
+
+local function check_host(to)
+  to.start "vllm: host"
+  local host = require("vllm.hosts").here()
+  if host then to.ok("waits are those of " .. host.name) else to.error "no host was found: every wait would block the editor" end
+  local mode = require("vllm.transports.curl").default_mode or "thread"
+  if mode == "thread" then
+    to.ok "the engine works in a thread: no TLS handshake holds up the editor"
+  else
+    to.warn("the engine works " .. mode .. ": a TLS handshake holds up the editor for some milliseconds")
+  end
+end
+
+local function served_models(answer)
+  local names = {}
+  local models = type(answer.json) == "table" and answer.json.data
+  for _, model in ipairs(type(models) == "table" and models or {}) do
+    if type(model) == "table" and type(model.id) == "string" then names[#names + 1] = model.id end
+  end
+  return names
+end
+
+local function check_model(to, wanted, names)
+  for _, name in ipairs(names) do
+    if name == wanted then return to.ok("the server has the model " .. wanted) end
+  end
+  if #names == 0 then return to.info "the server does not say which models it has" end
+  local shown = table.concat(names, ", ", 1, math.min(#names, MAX_MODELS_SHOWN))
+  to.warn(("the server does not have the model %s; it has %s"):format(wanted, shown))
+end
+
+--- Reports on a client: its model, its key (whether there is one), and whether its server answers. For a plugin's own health check.
+---@param client vllm.Client
+function health.report(client)
+  local to = reporter()
+  to.start "vllm: server"
+  to.ok(tostring(client))
+  to.info(client.config.authorization and "an API key is set" or "no API key is set")
+  local short = client:with { timeout = { connect_s = LIMIT_S, first_event_s = LIMIT_S, total_s = LIMIT_S }, retry = false }
+  local answer, message, err = short:request("GET", "/v1/models")
+  if answer then
+    to.ok "the server answers"
+    check_model(to, client.config.model, served_models(answer))
+  elseif err.kind == "auth" then
+    to.error(message, { "set api_key, or VLLM_API_KEY" })
+  else
+    to.error(message, { "is the server up? `vllm serve` opens its port only when the model is loaded", "is base_url right?" })
+  end
+end
+
+--- Called by :checkhealth vllm: the modules, and the server of the environment.
+function health.check()
+  local to = reporter()
+  if not check_modules(to) then return end
+  check_host(to)
+  local client, message = require("vllm").from_env()
+  if client then return health.report(client) end
+  to.start "vllm: server"
+  to.warn(message, { "set VLLM_MODEL and VLLM_BASE_URL to have a server checked; a plugin may have a configuration of its own" })
+end
+
+return health

@@ -1,0 +1,494 @@
+-- The checks of one cell of the matrix host × Lua: this file runs inside each host, which a driver has started (spec/hosts/drivers).
+-- One line each: "ok NAME figures", "FAILED NAME why", "skipped NAME why"; `cell.names` are all that must come.
+
+local core = require "vllm.core"
+local hosts = require "vllm.hosts"
+local vllm = require "vllm"
+
+local load_text = rawget(_G, "loadstring") or load
+local LIMIT_S = 10 -- nothing here takes so long, on the slowest machine
+local SOON_S = 1 -- a wait that is ended ends within; the shortest wait that it ends would be 3 s
+
+local cell, settings, driver = {}, nil, nil
+
+-- Tools ------------------------------------------------------------------------------------------------------------
+
+local function new_client(name, path, options)
+  local all = { model = "test-model", retry = false, base_url = path }
+  if not path:find("://", 1, true) then all.base_url = settings.url .. path .. (path:find("?", 1, true) and "&" or "?") .. "check=" .. name end
+  for key, value in pairs(options or {}) do all[key] = value end
+  return vllm.new(all)
+end
+
+local function expect(is_true, what, ...)
+  if not is_true then error(what:format(...), 2) end
+end
+
+local function expect_equal(wanted, got)
+  if wanted ~= got then error(("expected %s, got %s"):format(tostring(wanted), tostring(got)), 2) end
+end
+
+local function wait_until(what, is_true)
+  local ends_at = core.now() + LIMIT_S
+  while true do
+    local value = is_true()
+    if value then return value end
+    if core.now() > ends_at then error("waited in vain: " .. what, 2) end
+    vllm.sleep(0.01)
+  end
+end
+
+local function milliseconds(since)
+  return (core.now() - since) * 1000
+end
+
+-- What the server saw: the requests of a check, and how their connections were closed.
+local function log()
+  local answer = assert(vllm.new { model = "test-model", base_url = settings.url .. "/v1" }:request("GET", "/log?as=lua"))
+  return assert(load_text(answer.body))()
+end
+
+local function requests_of(name)
+  local count, closed = 0, 0
+  local is_ours = {}
+  for _, record in ipairs(log()) do
+    if record.event == "request" and (record.path .. "&"):find("check=" .. name .. "&", 1, true) then
+      count, is_ours[record.connection] = count + 1, true
+    elseif record.event == "close" and is_ours[record.connection] and record.by == "client" then
+      closed = closed + 1
+    end
+  end
+  return count, closed
+end
+
+local function await_close(name, count)
+  wait_until("the server sees the close", function() return select(2, requests_of(name)) >= (count or 1) end)
+end
+
+-- Connections of this machine to a port in a state of the kernel's (01 established, 02 the connect waits).
+local function connections(port, state)
+  local count, wanted = 0, ("^ *%%d+: %%x+:%%x+ %%x+:%04X %s "):format(port, state)
+  for line in io.lines("/proc/net/tcp") do
+    if line:find(wanted) then count = count + 1 end
+  end
+  return count
+end
+
+local function process()
+  local file = assert(io.open "/proc/self/stat")
+  local id = file:read "*n"
+  file:close()
+  return id
+end
+
+local function descriptors()
+  local pipe = assert(io.popen(("ls /proc/%d/fd | wc -l"):format(process())))
+  local count = pipe:read "*n"
+  pipe:close()
+  return count
+end
+
+local function live_requests(client)
+  local reactor = client.transport._reactor
+  return reactor and reactor._engine:live() or 0
+end
+
+-- Waits for a turn in a coroutine of its own.
+local function waiter_of(turn)
+  local waiter = { events = 0 }
+  driver.go(function()
+    while true do
+      local event, message, err = turn:next()
+      if not event then
+        waiter.is_over, waiter.message, waiter.err, waiter.over_at = true, message, err, core.now()
+        return
+      end
+      waiter.events = waiter.events + 1
+    end
+  end)
+  return waiter
+end
+
+-- Cancels a turn that is waited for as soon as `is_there(waiter)`; both the one who cancels and the one who waits go on.
+local function cancel(turn, what, is_there)
+  local waiter = waiter_of(turn)
+  wait_until(what, function() return is_there(waiter) end)
+  local began_at = core.now()
+  turn:cancel()
+  local cancelled_ms = milliseconds(began_at)
+  wait_until("the waiter goes on", function() return waiter.is_over end)
+  expect(waiter.err, "the waiter got no error")
+  expect_equal("cancelled", waiter.err.kind)
+  local waited_s = waiter.over_at - began_at
+  expect(waited_s < SOON_S, "the waiter went on after %.3f s", waited_s)
+  expect(cancelled_ms < SOON_S * 1000, "cancel took %.1f ms", cancelled_ms)
+  return ("cancel %.2f ms, waiter %.2f ms"):format(cancelled_ms, waited_s * 1000)
+end
+
+-- Checks -----------------------------------------------------------------------------------------------------------
+
+local checks = {}
+
+local function check(name, fn)
+  checks[#checks + 1] = { name = name, fn = fn }
+end
+
+check("turn", function(name)
+  expect_equal("You said: one two three", assert(new_client(name, "/v1"):ask("one two three")))
+end)
+
+check("tls", function(name)
+  local client = new_client(name, settings.tls_url .. "/v1?check=tls", { tls = { ca_file = settings.ca_file } })
+  expect_equal("You said: hello", assert(client:ask("hello")))
+end)
+
+check("tools", function(name)
+  local client = new_client(name, "/v1")
+  local tools = { { name = "weather", description = "The weather of a city", parameters = {
+    type = "object", properties = { city = { type = "string" } }, required = { "city" } } } }
+  local session = client:session()
+  local result = assert(session:turn("What is the weather in Paris?", { tools = tools }):result())
+  expect_equal(1, #result.tool_calls)
+  expect_equal("Paris", result.tool_calls[1].input.city)
+  session:append { role = "tool", call = result.tool_calls[1], result = { celsius = 18 } }
+  local text = assert(session:turn(nil, { tools = tools }):text())
+  expect(text:find("18", 1, true), "the answer does not use the result: %s", text)
+end)
+
+check("ten_at_once", function(name)
+  local client = new_client(name, "/load?events=10&interval_ms=40")
+  local began_at, texts = core.now(), {}
+  for i = 1, 10 do
+    driver.go(function()
+      local text = assert(client:ask("x" .. i))
+      texts[#texts + 1] = text
+    end)
+  end
+  wait_until("all ten", function() return #texts == 10 end)
+  local took_s, sum_s = core.now() - began_at, 10 * 9 * 0.040
+  for _, text in ipairs(texts) do expect_equal((" word"):rep(10), text) end
+  expect(took_s < sum_s / 2, "%.2f s, one after the other %.2f s", took_s, sum_s)
+  return ("%.0f ms, one after the other %.0f"):format(took_s * 1000, sum_s * 1000)
+end)
+
+check("cancel_resolving", function(name)
+  if not settings.slow_names then return nil, "no build/preload/slow_names.so" end
+  local client, began_at = new_client(name, "http://server.slow:1/v1"), core.now()
+  return cancel(client:turn("x"), "the lookup", function() return core.now() - began_at > 0.1 end)
+end)
+
+check("cancel_connecting", function(name)
+  local port = settings.full_port
+  local before = connections(port, "02")
+  local figures = cancel(new_client(name, ("http://127.0.0.1:%d/v1"):format(port)):turn("x"), "a connect",
+    function() return connections(port, "02") > before end)
+  wait_until("the kernel drops the connect", function() return connections(port, "02") == before end)
+  return figures
+end)
+
+check("cancel_in_tls", function(name)
+  local port = settings.deaf_port
+  local turn = new_client(name, ("https://127.0.0.1:%d/v1"):format(port)):turn("x")
+  local figures = cancel(turn, "a connection", function() return connections(port, "01") == 1 end)
+  wait_until("the kernel closes the connection", function() return connections(port, "01") == 0 end)
+  return figures
+end)
+
+check("cancel_before_head", function(name)
+  local figures = cancel(new_client(name, "/fault/silence"):turn("x"), "the request", function() return requests_of(name) == 1 end)
+  await_close(name)
+  return figures
+end)
+
+check("cancel_streaming", function(name)
+  local turn = new_client(name, "/load?events=1000000&interval_ms=10"):turn("x")
+  local figures = cancel(turn, "events", function(waiter) return waiter.events > 3 end)
+  expect(turn:error().partial, "no partial result")
+  await_close(name)
+  return figures
+end)
+
+check("cancel_retrying", function(name)
+  local turn = new_client(name, "/fault/status/503?retry_after=30", { retry = { max = 1 } }):turn("x")
+  return cancel(turn, "the wait", function(waiter) return waiter.events == 1 end)
+end)
+
+check("cancel_task", function(name)
+  local err
+  local task = vllm.spawn(function() err = select(3, new_client(name, "/fault/stall"):turn("x"):result()) end)
+  wait_until("the request", function() return requests_of(name) == 1 end)
+  task:cancel()
+  task:join()
+  expect(err, "no error")
+  expect_equal("cancelled", err.kind)
+  await_close(name)
+end)
+
+check("status_errors", function(name)
+  local _, _, refused = new_client(name, "/fault/status/400"):turn("x"):result()
+  expect_equal(400, refused and refused.status)
+  expect_equal("invalid_request", refused.kind)
+  local _, _, broken = new_client(name, "/fault/status/500"):turn("x"):result()
+  expect_equal(500, broken and broken.status)
+  expect_equal("server", broken.kind)
+end)
+
+check("sleep", function()
+  local began_at, others = core.now(), 0
+  driver.go(function()
+    for _ = 1, 3 do
+      vllm.sleep(0.01)
+      others = others + 1
+    end
+  end)
+  vllm.sleep(0.2)
+  expect_equal(3, others)
+  expect(core.now() - began_at >= 0.199, "too short")
+end)
+
+check("next_timeout", function(name)
+  local turn = new_client(name, "/v1?delay_ms=300"):turn("x")
+  expect_equal(false, turn:next(0.02))
+  expect_equal(false, turn:next(0))
+  expect(turn:next(LIMIT_S), "no event")
+  turn:cancel()
+end)
+
+check("busy", function(name)
+  local turn = new_client(name, "/fault/silence"):turn("x")
+  local waiter = waiter_of(turn)
+  wait_until("the request", function() return requests_of(name) == 1 end)
+  local event, _, err = turn:next()
+  expect_equal(nil, event)
+  expect_equal("busy", err and err.kind)
+  expect(not waiter.is_over, "the first one was disturbed")
+  turn:cancel()
+  wait_until("the waiter goes on", function() return waiter.is_over end)
+end)
+
+check("handed_over", function(name)
+  local turn, first = new_client(name, "/v1?pace_ms=10"):turn("one two three"), nil
+  driver.go(function() first = assert(turn:next()).type end)
+  wait_until("the first event", function() return first end)
+  expect_equal("turn_start", first)
+  local text
+  driver.go(function() text = assert(turn:text()) end)
+  wait_until("the text", function() return text end)
+  expect_equal("You said: one two three", text)
+end)
+
+check("start", function(name)
+  local ends, events, result = 0, 0, nil
+  new_client(name, "/v1"):turn("hello"):start(function() events = events + 1 end, function(...)
+    ends, result = ends + 1, ...
+  end)
+  expect_equal(0, ends)
+  wait_until("the end", function() return ends > 0 end)
+  vllm.sleep(0.05)
+  expect_equal(1, ends)
+  expect_equal("You said: hello", result.text)
+  expect(events > 3, "%d events", events)
+end)
+
+-- The host's own `report` is not called: what it does with the program is the drivers' matter.
+check("start_reports", function(name)
+  local host = assert(hosts.here())
+  local report, reported, ends, kind = host.report, {}, 0, nil
+  host.report = function(message) reported[#reported + 1] = message end
+  new_client(name, "/load?events=1000000&interval_ms=10"):turn("x"):start(function() error("on_event is broken", 0) end, function(_, _, err)
+    ends, kind = ends + 1, err and err.kind
+  end)
+  wait_until("the report", function() return reported[1] end)
+  vllm.sleep(0.05)
+  host.report = report
+  expect_equal(1, #reported)
+  expect(reported[1]:find("on_event is broken", 1, true), "it reports: %s", reported[1])
+  expect_equal(1, ends)
+  expect_equal("cancelled", kind)
+  await_close(name)
+end)
+
+check("poll", function(name)
+  local turn, parts, calls = new_client(name, "/v1?pace_ms=5"):turn("one two three"), {}, 0
+  while true do
+    local event, message = turn:poll()
+    if event == nil then
+      expect_equal(nil, message)
+      break
+    elseif event == false then
+      local is_ready = false
+      calls = calls + 1
+      turn:on_ready(function() is_ready = true end)
+      wait_until("on_ready", function() return is_ready end)
+    elseif event.type == "text_delta" then
+      parts[#parts + 1] = event.text
+    end
+  end
+  expect_equal("You said: one two three", table.concat(parts))
+  expect(calls > 0, "it never waited")
+end)
+
+check("max_concurrent", function(name)
+  local client = new_client(name, "/load?events=10&interval_ms=20", { max_concurrent = 2 })
+  local turns, waiters, most, victim = {}, {}, 0, nil
+  local function count(is_counted)
+    local sum = 0
+    for i = 1, 5 do sum = sum + (is_counted(waiters[i]) and 1 or 0) end
+    return sum
+  end
+  local function is_open(waiter) return waiter.events > 0 and not waiter.is_over end
+  for i = 1, 5 do
+    turns[i] = client:turn("x")
+    waiters[i] = waiter_of(turns[i])
+  end
+  wait_until("events of two", function() return count(is_open) == 2 end)
+  for i = 1, 5 do
+    if waiters[i].events == 0 then victim = i end
+  end
+  turns[victim]:cancel()
+  wait_until("all", function()
+    most = math.max(most, count(is_open))
+    return count(function(waiter) return waiter.is_over end) == 5
+  end)
+  expect_equal("cancelled", waiters[victim].err and waiters[victim].err.kind)
+  expect_equal(4, count(function(waiter) return not waiter.message end))
+  expect_equal(2, most)
+  expect_equal(4, (requests_of(name)))
+end)
+
+check("request", function(name)
+  local answer = assert(new_client(name, "/v1"):request("GET", "/v1/models"))
+  expect_equal(200, answer.status)
+  expect_equal("test-model", answer.json.data[1].id)
+end)
+
+check("timeouts", function(name)
+  local client = new_client(name, "/fault/silence", { timeout = { first_event_s = 0.1 } })
+  local _, _, err = client:turn("x"):result()
+  expect_equal("timeout", err and err.kind)
+  expect_equal("first_event_s", err.clock)
+  client = new_client(name, "/fault/stall", { timeout = { idle_s = 0.1 } })
+  _, _, err = client:turn("x"):result()
+  expect_equal("timeout", err and err.kind)
+  expect_equal("idle_s", err.clock)
+  await_close(name, 2)
+end)
+
+check("for_in", function(name)
+  local turn, parts = new_client(name, "/v1?pace_ms=5"):turn("one two"), {}
+  local _, token = hosts.here()
+  if _VERSION == "Lua 5.1" and not rawget(_G, "jit") and token ~= nil then
+    local ok, message = pcall(turn.text_deltas, turn)
+    expect_equal(false, ok)
+    expect(message:find("turn:each(fn), or turn:next()", 1, true), "it says: %s", message)
+    return "refused on Lua 5.1"
+  end
+  for text in turn:text_deltas() do parts[#parts + 1] = text end
+  expect_equal("You said: one two", table.concat(parts))
+end)
+
+check("map", function(name)
+  local client = new_client(name, "/load?events=3&interval_ms=20")
+  local values, failures = vllm.map({ 1, 2, 3, 4, 5, 6 }, { concurrency = 3 }, function(item)
+    if item == 4 then error("four is broken", 0) end
+    return client:ask("x")
+  end)
+  for _, i in ipairs { 1, 2, 3, 5, 6 } do expect_equal(" word word word", values[i]) end
+  expect_equal("four is broken", failures[4])
+end)
+
+check("forgotten", function(name)
+  local is_over = false
+  driver.go(function()
+    new_client(name, "/load?events=1000000&interval_ms=10"):turn("x"):next()
+    is_over = true
+  end)
+  wait_until("the first event", function() return is_over end)
+  wait_until("the server sees the close", function()
+    collectgarbage()
+    collectgarbage()
+    return select(2, requests_of(name)) == 1
+  end)
+end)
+
+check("two_hundred", function(name)
+  local client = new_client(name, "/load?events=1000000&interval_ms=100")
+  collectgarbage()
+  assert(client:request("GET", "/v1/models")) -- there is an engine now, and one connection that is kept
+  local turns, waiters, before, live = {}, {}, descriptors(), live_requests(client)
+  for i = 1, 200 do
+    turns[i] = client:turn("x")
+    waiters[i] = waiter_of(turns[i])
+  end
+  wait_until("200 streams", function()
+    for i = 1, 200 do
+      if waiters[i].events < 2 then return false end
+    end
+    return true
+  end)
+  local between = descriptors()
+  for i = 1, 200 do turns[i]:cancel() end
+  wait_until("the waiters go on", function()
+    for i = 1, 200 do
+      if not waiters[i].is_over then return false end
+    end
+    return true
+  end)
+  await_close(name, 200)
+  expect(between > before + 150, "%d descriptors, then %d: where are the streams?", before, between)
+  local ends_at = core.now() + LIMIT_S
+  while descriptors() > before and core.now() < ends_at do vllm.sleep(0.05) end
+  expect(descriptors() <= before, "%d descriptors, with 200 streams %d, then %d", before, between, descriptors())
+  expect(live_requests(client) <= live, "%d requests live, then %d", live, live_requests(client))
+  return ("descriptors %d, %d, %d"):format(before, between, descriptors())
+end)
+
+-- The last one. Whether the host's loop ends all the same, the driver sees.
+check("abandoned", function(name)
+  cell.abandoned = new_client(name, "/load?events=1000000&interval_ms=10"):turn("x")
+  expect(cell.abandoned:next(), "no event")
+end)
+
+-- Running ----------------------------------------------------------------------------------------------------------
+
+cell.names = {}
+for i, one in ipairs(checks) do cell.names[i] = one.name end
+cell.names[#cell.names + 1] = "loop_ends"
+
+local function say(outcome, name, why)
+  why = why and why ~= "" and " " .. tostring(why):gsub("\n%s*", " | ") or ""
+  driver.write(outcome .. " " .. name .. why .. "\n")
+end
+
+-- An error ends the check and not the cell. No pcall, which Lua 5.1 cannot yield through: vllm.map brings it.
+local function run_one(one)
+  local why_skipped
+  local values, failures = vllm.map({ one }, {}, function()
+    local figures, why = one.fn(one.name)
+    why_skipped = why
+    return figures or ""
+  end)
+  if failures[1] then return say("FAILED", one.name, failures[1]) end
+  say(why_skipped and "skipped" or "ok", one.name, why_skipped or values[1])
+end
+
+---Runs the checks in a coroutine of the host.
+---@param of { go: fun(fn: fun()), write: fun(line: string), skip: table<string, string>? }  `go` starts a coroutine as a program of
+---  this host would; `skip`: checks that have no sense here, and why
+---@param given { url: string, tls_url: string, ca_file: string, deaf_port: integer, full_port: integer, slow_names: boolean }
+function cell.run(of, given)
+  driver, settings = of, given
+  for _, one in ipairs(checks) do
+    local why = (of.skip or {})[one.name]
+    if why then say("skipped", one.name, why) else run_one(one) end
+  end
+  cell.left_at = core.now()
+end
+
+---The host's loop has ended by itself, with the abandoned turn still there.
+function cell.loop_has_ended()
+  expect(cell.abandoned and not cell.abandoned:error(), "the abandoned turn is over")
+  say("ok", "loop_ends", ("%.0f ms"):format(milliseconds(cell.left_at)))
+end
+
+return cell
