@@ -31,6 +31,7 @@ LUA_MODULES := $(shell $(SOURCES) --lua)
 SERVER := $(wildcard spec/support/server/*.c)
 CTESTS := $(basename $(notdir $(wildcard spec/c/*_test.c)))
 ENGINE_CTESTS := $(filter engine_%,$(CTESTS))
+BIND_CTESTS := $(LUAS:%=%_memory_test)
 FUZZERS := $(basename $(notdir $(wildcard fuzz/*_fuzz.c)))
 
 CORE_PURE = $(filter src/core/%,$(CORE))
@@ -40,6 +41,7 @@ LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua spec/*/*/*.lua exa
 
 # $(call lua_flags,lua5.4): where the headers of a Lua are. LUA_INCDIR=… overrides it.
 lua_flags = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(1)))
+lua_libs = $(if $(LUA_LIBDIR),-L$(LUA_LIBDIR) -llua,$(shell pkg-config --libs $(1)))
 run_lua = LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$(1)/?.so;;" $(1)
 
 .DELETE_ON_ERROR:
@@ -54,7 +56,7 @@ all: $(foreach l,$(LUAS),build/$l/vllm/core.so build/$l/vllm/curl.so) build/test
 # Building -------------------------------------------------------------------------------------------------------------
 
 # Objects without Lua are made once, those of src/bind once for each Lua; `asan` has a tree of its own.
-# $(call c_rules,DIR,FLAGS): objects, C tests.   $(call lua_rules,DIR,LUA,FLAGS): the modules of one Lua.
+# $(call c_rules,DIR,FLAGS): objects, C tests.   $(call lua_rules,DIR,LUA,FLAGS): the modules and C tests of one Lua.
 define c_rules
 $(1)/obj/%.o: %.c Makefile
 	@mkdir -p $$(@D)
@@ -79,6 +81,10 @@ $(1)/$(2)/vllm/core.so: $(CORE_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/o
 	@mkdir -p $$(@D)
 	@echo "  $$@"
 	$$(Q)$$(CC) $$(MODULE_FLAGS) $(3) $$^ -o $$@
+$(1)/ctest/$(2)_%: $(1)/$(2)/obj/spec/bind/%.o $(CORE_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/obj/%.o,$(filter src/bind/%,$(CORE)))
+	@mkdir -p $$(@D)
+	@echo "  $$@"
+	$$(Q)$$(CC) $(3) $$^ $$(call lua_libs,$(2)) -lm -ldl -o $$@
 $(1)/$(2)/vllm/curl.so: $(CURL_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/obj/%.o,$(filter src/bind/%,$(CURL)))
 	@mkdir -p $$(@D)
 	@echo "  $$@"
@@ -126,24 +132,24 @@ lua/vllm/%.so: build/luajit/vllm/%.so
 demo: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so build/test-server ## the agent example, against the test server or VLLM_BASE_URL
 	@scripts/run-demo
 
-test: all build/test-server-sanitized $(CTESTS:%=build/ctest/%) build/rocks/manifest ## C tests, then the specs on every Lua
+test: all build/test-server-sanitized $(CTESTS:%=build/ctest/%) $(BIND_CTESTS:%=build/ctest/%) build/rocks/manifest ## C tests, then the specs on every Lua
 	@scripts/run-tests build ctest $(LUAS)
 
 test-thread: all build/test-server-sanitized $(ENGINE_CTESTS:%=build/portable/ctest/%) build/rocks/manifest ## specs on every Lua with the thread engine; the engine as other systems have it
 	@scripts/run-tests build/portable ctest
 	@VLLM_TEST_ENGINE=thread scripts/run-tests build $(LUAS)
 
-check: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/test-server-sanitized $(CTESTS:%=build/ctest/%) build/rocks/manifest layers ## quick: C tests, specs on LUA=lua5.4
+check: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/test-server-sanitized $(CTESTS:%=build/ctest/%) build/ctest/$(LUA)_memory_test build/rocks/manifest layers ## quick: C tests, specs on LUA=lua5.4
 	@scripts/run-tests build ctest $(LUA)
 
 spec: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/test-server-sanitized build/rocks/manifest ## specs on LUA=lua5.4; SPEC=spec/x_spec.lua for one
 	@SPEC="$(SPEC)" scripts/run-tests build $(LUA)
 
-ctest: $(CTESTS:%=build/ctest/%) build/test-server ## C tests
+ctest: $(CTESTS:%=build/ctest/%) $(BIND_CTESTS:%=build/ctest/%) build/test-server ## C tests
 	@scripts/run-tests build ctest
 
 # The interpreters are not instrumented, so the runtimes are preloaded. Leaks are looked for everywhere, without suppressions.
-asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) build/test-server build/test-server-sanitized build/rocks/manifest ## C tests and all specs under ASan and UBSan
+asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) $(BIND_CTESTS:%=build/asan/ctest/%) build/test-server build/test-server-sanitized build/rocks/manifest ## C tests and all specs under ASan and UBSan
 	@ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TEST_LIMIT_S=1200 \
 	  PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	  scripts/run-tests build/asan ctest $(LUAS)
@@ -155,11 +161,10 @@ tsan: $(ENGINE_CTESTS:%=build/tsan/ctest/%) $(ENGINE_CTESTS:%=build/tsan/portabl
 
 # Counts of earlier runs are dropped. An integer Lua and one without: what differs between Luas differs between these two.
 coverage: $(foreach l,$(COVERAGE_LUAS),build/coverage/$l/vllm/core.so build/coverage/$l/vllm/curl.so) $(CTESTS:%=build/coverage/ctest/%) \
-  $(ENGINE_CTESTS:%=build/coverage/portable/ctest/%) build/test-server build/test-server-sanitized build/rocks/manifest ## which lines of src the tests run; fails when too few
+  $(COVERAGE_LUAS:%=build/coverage/ctest/%_memory_test) $(ENGINE_CTESTS:%=build/coverage/portable/ctest/%) build/test-server build/test-server-sanitized build/rocks/manifest ## which lines of src the tests run; fails when too few
 	@find build/coverage -name '*.gcda' -delete
-	@scripts/run-tests build/coverage ctest $(COVERAGE_LUAS)
-	@scripts/run-tests build/coverage/portable ctest
-	@$(LUA) scripts/coverage.lua build/coverage >build/coverage/report; status=$$?; cat build/coverage/report; exit $$status
+	@status=0; scripts/run-tests build/coverage ctest $(COVERAGE_LUAS) || status=1; \
+	  scripts/run-tests build/coverage/portable ctest || status=1; $(LUA) scripts/coverage.lua build/coverage || status=1; exit $$status
 
 valgrind: $(CTESTS:%=build/ctest/%) build/test-server ## C tests under valgrind
 	@for test in $(CTESTS); do echo "== $$test"; \
@@ -233,7 +238,7 @@ style: ## banned calls, machine paths, sizes of files and functions
 	@scripts/lint-style
 
 format: ## clang-format over all C files, in place
-	clang-format -i $(wildcard src/*/*.[ch] spec/c/*.[ch] spec/support/server/*.[ch] fuzz/*.[ch])
+	clang-format -i $(wildcard src/*/*.[ch] spec/c/*.[ch] spec/bind/*.c spec/support/server/*.[ch] fuzz/*.[ch])
 
 warnings: $(foreach l,$(LUAS),build/warnings/$l) build/warnings/ctest ## gcc and clang
 	@echo "warnings: none"
@@ -244,9 +249,9 @@ build/warnings/ctest: $(wildcard src/*/*.[ch] spec/c/*.[ch] spec/support/server/
 	  $$cc $(CFLAGS) -fsyntax-only $$file || exit 1; done; done
 	@touch $@
 
-build/warnings/%: $(wildcard src/*/*.[ch])
+build/warnings/%: $(wildcard src/*/*.[ch] spec/bind/*.c spec/c/check.h)
 	@mkdir -p $(@D)
-	@for cc in $(CC) $(CLANG); do for file in $(C_FILES); do \
+	@for cc in $(CC) $(CLANG); do for file in $(C_FILES) $(wildcard spec/bind/*.c); do \
 	  $$cc $(CFLAGS) $(call lua_flags,$*) -fsyntax-only $$file || exit 1; done; done
 	@touch $@
 
