@@ -132,8 +132,11 @@ lua/vllm/%.so: build/luajit/vllm/%.so
 demo: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so build/test-server ## the agent example, against the test server or VLLM_BASE_URL
 	@scripts/run-demo
 
-test: all build/test-server-sanitized $(CTESTS:%=build/ctest/%) $(BIND_CTESTS:%=build/ctest/%) build/rocks/manifest ## C tests, then the specs on every Lua
-	@scripts/run-tests build ctest $(LUAS)
+test: all build/test-server-sanitized $(CTESTS:%=build/ctest/%) $(BIND_CTESTS:%=build/ctest/%) build/rocks/manifest build/preload/slow_names.so ## C tests, the specs on every Lua, then hosts
+	@scripts/run-tests build ctest $(LUAS) hosts
+
+hosts: all build/preload/slow_names.so ## every host, on every Lua that it exists for; prints the matrix. SPEC=spec/hosts/x_spec.lua for one
+	@SPEC="$(SPEC)" scripts/run-tests build hosts
 
 test-thread: all build/test-server-sanitized $(ENGINE_CTESTS:%=build/portable/ctest/%) build/rocks/manifest ## specs on every Lua with the thread engine; the engine as other systems have it
 	@scripts/run-tests build/portable ctest
@@ -199,9 +202,15 @@ build/fuzz/seeds: scripts/fuzz-seeds.lua $(wildcard spec/fixtures/*/*.http)
 	$(LUA) scripts/fuzz-seeds.lua $@ $(filter %.http,$^)
 	@touch $@
 
-bench: all ## measurements, on every Lua
+build/bench/concurrent: bench/concurrent.c
+	@mkdir -p $(@D)
+	@echo "  $@"
+	$(Q)$(CC) $(CFLAGS) $< -lcurl -o $@
+
+bench: all build/bench/concurrent ## measurements, on every Lua
 	@for lua in $(LUAS); do echo "== $$lua"; \
 	  LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$$lua/?.so;;" timeout 600 $$lua bench/run.lua || exit 1; done
+	@echo "== concurrent"; $(call run_lua,$(LUA)) bench/concurrent.lua $(LUAS)
 	@echo "== Neovim"; timeout 300 $(LUA) bench/neovim.lua
 
 test-vllm: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so ## install and start a real vLLM, and run spec/live against it

@@ -2,7 +2,7 @@
 -- libcurl and epoll (bench/concurrent.c). Runs are interleaved, and the best of each counts.
 -- usage (from the root): lua5.4 bench/concurrent.lua [lua…]      the whole comparison, for these interpreters
 --                        lua5.4 bench/concurrent.lua --client URL STREAMS SAMPLE_MS    one run, as bench/concurrent.c
-local STREAMS, EVENTS, INTERVAL_MS, ROUNDS = 1000, 100, 50, 1
+local STREAMS, EVENTS, INTERVAL_MS, ROUNDS = 1000, 100, 50, 3
 local SAMPLE_MS = math.floor(EVENTS * INTERVAL_MS / 2)
 
 local function resident_kb()

@@ -2,7 +2,8 @@
 -- usage (from the root, after make all): make bench
 local jit = rawget(_G, "jit")
 print(("%s, %s"):format(jit and jit.version or _VERSION, os.date("!%Y-%m-%d")))
-for _, name in ipairs { "loading", "decoding", "scaling", "requests" } do
+-- nginx has a LuaJIT of its own, so it is measured once.
+for _, name in ipairs { "loading", "decoding", "scaling", "requests", jit and "nginx" } do
   print("\n" .. name)
   require("bench." .. name)
 end

@@ -13,7 +13,8 @@ local function read(path)
   return text
 end
 
-local DOCS = { "README.md", "docs/architecture.md", "docs/configuration.md", "docs/errors.md", "docs/events.md", "docs/requests.md", "docs/turns.md" }
+local DOCS = { "README.md", "docs/architecture.md", "docs/configuration.md", "docs/errors.md", "docs/events.md", "docs/requests.md", "docs/turns.md",
+  "docs/hosts.md", "docs/neovim.md", "docs/nginx.md", "SECURITY.md" }
 
 -- The rows of the tables of a document (below a heading), as lists of cells.
 local function rows(text, heading)
@@ -316,6 +317,8 @@ describe("the Lua in", function()
     local scripts = {
       { "Rayleigh scattering.", "There is more." },
       { { tool_calls = { { name = "get_weather", arguments = { city = "Paris" } } } }, "It is sunny in Paris." },
+      { "One.", "Two." },
+      { "Rayleigh scattering." },
     }
     local list = blocks "README.md"
     assert.equal(#scripts, #list)
@@ -341,6 +344,38 @@ describe("the Lua in", function()
     run(list[2], environment)
     assert.equal("It is sunny in Paris.", table.concat(written))
     assert.equal('{"celsius":18,"city":"Paris"}', transport.requests[2].body.messages[3].content)
+    local asked
+    environment.client, asked = testing.client(scripts[3])
+    environment.vllm, environment.questions = vllm, { "1?", "2?" }
+    run(list[3], environment)
+    assert.equal(2, #asked.requests)
+    written = {}
+    environment.client = testing.client(scripts[4])
+    environment.append = function(text) written[#written + 1] = text end
+    vllm.run(function() run(list[4], environment) end)
+    assert.equal("Rayleigh scattering.", table.concat(written))
+  end)
+
+  it("docs/hosts.md runs, but for the one that needs plenary", function()
+    local list, written, asked = blocks "docs/hosts.md", {}, {}
+    assert.equal(3, #list)
+    local environment = { questions = { "1?", "2?" }, text = "a story", print = function(...) written = { ... } end }
+    function environment.require(name)
+      assert.equal("vllm", name)
+      return setmetatable({ new = function(options)
+        options.transport = testing.transport { "One.", "Two.", "A summary.", "A title." }
+        asked = options.transport.requests
+        return vllm.new(options)
+      end }, { __index = vllm })
+    end
+    run(list[1], environment)
+    assert.equal(4, #asked)
+    assert.same({ "A title.", "A summary." }, written)
+    written = {}
+    environment.client = testing.client { "Rayleigh scattering." }
+    environment.append = function(text) written[#written + 1] = text end
+    vllm.run(function() run(list[2], environment) end)
+    assert.equal("Rayleigh scattering.", table.concat(written))
   end)
 
   it("docs/requests.md is a list of messages that can be sent", function()
@@ -393,6 +428,7 @@ describe("the annotations", function()
   local SOURCES = {
     "init", "client", "turn", "session", "decoder", "testing", "json", "media", "errors", "config", "headers", "hints", "url", "spelling", "tools",
     "repair", "request", "messages", "fields", "exchange", "calls", "excerpt",
+    "attempt", "retry", "continuation", "gate", "callbacks", "hosts/init", "transports/curl",
   }
   local INTERNAL = { Stream = true, FURTHER = true } -- tables that never leave their files
   for _, name in ipairs(SOURCES) do

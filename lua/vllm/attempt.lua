@@ -92,7 +92,7 @@ function Attempt:_on_head(status, headers)
 end
 
 -- The decoder has the bytes before `pass_on` can raise, so that the turn stays whole.
-function Attempt:_on_stream_bytes(bytes)
+local function on_stream_bytes(self, bytes)
   local ok, failure = self.decoder:feed(bytes)
   local err = self._turn._tap and self._turn:_pass_on(bytes)
   if err then return nil, err end
@@ -118,7 +118,7 @@ function Attempt:_on_body_bytes(bytes)
     if self._body_bytes < SNIFF_BYTES then return true end
     bytes = table.concat(self._body)
     self._phase, self._body = looks_like_events(bytes) and "stream" or "body", { bytes }
-    if self._phase == "stream" then return self:_on_stream_bytes(bytes) end
+    if self._phase == "stream" then return on_stream_bytes(self, bytes) end
   end
   local err = self._turn._tap and self._turn:_pass_on(bytes)
   if err then return nil, err end
@@ -163,7 +163,7 @@ function Attempt:_on_end()
   local body = table.concat(self._body)
   self._body = {}
   if phase == "sniff" and looks_like_events(body) then
-    local ok, err = self:_on_stream_bytes(body)
+    local ok, err = on_stream_bytes(self, body)
     if not ok then return nil, err end
     return self:_on_stream_end()
   end
@@ -204,13 +204,14 @@ function Attempt:_on_broken(failure)
 end
 
 --- Asks the transport once.
+---@param self vllm.Attempt
 ---@param deadline number? absolute, seconds of core.now()
 ---@return boolean? happened true: something did; false: the deadline passed
 ---@return vllm.Error? err
-function Attempt:advance(deadline)
-  local got, more
-  if self._phase ~= "head" then got, more = self._stream:read(deadline) else got, more = self._stream:head(deadline) end
-  if got and self._phase == "stream" and self._stream then return self:_on_stream_bytes(got) end
+function attempt.advance(self, deadline)
+  local phase, got, more = self._phase
+  if phase ~= "head" then got, more = self._stream:read(deadline) else got, more = self._stream:head(deadline) end
+  if got and phase == "stream" and self._stream then return on_stream_bytes(self, got) end
   if not self._stream then return true end -- closed meanwhile: who closed it knows why
   if got == false then return false end
   if got == nil and more then return self:_on_broken(more) end

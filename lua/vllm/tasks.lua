@@ -21,7 +21,9 @@ local Task = {}
 Task.__index = Task
 Task.__name = "vllm.task"
 
-local task_of = setmetatable({}, { __mode = "k" }) -- coroutine → task
+-- coroutine → task. Weak at both ends: a task knows its coroutine, so that an entry would keep itself before Lua 5.2 (no ephemerons);
+-- while it runs, its coroutine has it.
+local task_of = setmetatable({}, { __mode = "kv" })
 
 local function this_task()
   local running = coroutine.running()
@@ -44,14 +46,13 @@ local function pack(...)
   return { n = select("#", ...), ... }
 end
 
--- Without the token, so that no cycle keeps the coroutine: task_of is no ephemeron before Lua 5.2.
 local function end_of(task, state, results)
   if task._results then return end
   task.state, task._results, task._token = state, results, nil
   if task._cancelled then hosts.cancellations = hosts.cancellations - 1 end
   local scope = task._scope
   if scope then scope.count, scope.tasks[task] = scope.count - 1, nil end
-  for token, host in pairs(task._waiters) do host.wake(token) end
+  for token, host in pairs(task._waiters or {}) do host.wake(token) end
   if scope and scope.count == 0 and scope.waiter then scope.waiter.host.wake(scope.waiter.token) end
 end
 
@@ -86,7 +87,7 @@ local function failed(task, value, traceback)
     task._on_failure(value)
     return end_of(task, "failed", { n = 2, nil, message })
   end
-  local is_heard, scope = next(task._waiters) ~= nil, task._scope
+  local is_heard, scope = task._waiters and next(task._waiters) ~= nil, task._scope
   end_of(task, "failed", { n = type(value) == "table" and 3 or 2, nil, message, value })
   if scope then
     fail_scope(scope, type(value) == "string" and value .. "\n" .. traceback or value)
@@ -113,7 +114,7 @@ local function start(task, fn, arguments)
 end
 
 local function new_task(host, scope)
-  return setmetatable({ state = "ready", _host = host, _scope = scope, _waiters = {}, _cancelled = false }, Task)
+  return setmetatable({ state = "ready", _host = host, _scope = scope, _cancelled = false }, Task)
 end
 
 -- The scope of the task in which this runs, perhaps in a coroutine of its own.
@@ -167,6 +168,7 @@ local NOBODY = { wake = function() end } -- stands for the host of one who block
 function Task:join()
   if self == this_task() then error("task:join: a task cannot wait for itself", 2) end
   check_cancelled()
+  self._waiters = self._waiters or {}
   while not self._results do
     local host, token = hosts.here()
     if token ~= nil then

@@ -19,7 +19,9 @@ local Turn = {}
 Turn.__index = Turn
 Turn.__name = "vllm.turn"
 
+-- What each event needs is a local function: a method costs a look into the turn first.
 local running = coroutine.running
+local advance = attempt.advance
 local BUSY = "another coroutine waits for this turn"
 
 --- Made by client:turn; sends nothing. `built` is what request.build returned, or nil with `err` for a turn born failed.
@@ -30,7 +32,7 @@ function Turn._new(client, built, err)
     _first_event_s = config.timeout.first_event_s, _idle_s = config.timeout.idle_s,
     _events_seen = 0, _fallback_decode = config.decode or false, _attempts = {},
     -- What each event asks for is a member from the beginning: an absent one costs more.
-    _on_event = config.on_event or false, _host = config.host or false, _peeked = false, _interrupt = false, _tap = false,
+    _on_event = config.on_event or false, _host = config.host or false, _peeked = false, _interrupt = false, _tap = false, _waiter = false,
   }, Turn)
   return self
 end
@@ -225,7 +227,7 @@ end
 -- Clocks -----------------------------------------------------------------------------------------------------------
 
 -- What came resets the silence: before the answer's start only that start does; afterwards any event, but no comment.
-function Turn:_heard()
+local function heard(self)
   local _, events, _, _, started = self._attempt.decoder:state()
   if started and not self._first_delta_at then
     self._first_delta_at = core.now()
@@ -253,28 +255,11 @@ function Turn:_on_silence(waited_s, now)
   return self:_fail(errors.new("timeout", detail, { clock = which, limit_s = limit_s, status = self.status }))
 end
 
-local STEPS = { queued = "_enter", waiting = "_await_retry", asking = "_ask" }
-
 local MAIN = {} -- stands for the main thread, where coroutine.running() has no value before Lua 5.2
 
 -- One coroutine at a time waits for a turn. One that died while it waited waits no more.
 local function is_waiting(other)
   return other == MAIN or coroutine.status(other) ~= "dead"
-end
-
--- One thing more happens. true: it did · false: `limit` passed · nil, message, err.
-function Turn:_fill(limit)
-  if self._phase == "new" then return self:_begin() end
-  local here, other = running() or MAIN, self._waiter
-  if other and other ~= here and is_waiting(other) then
-    if limit and limit <= core.now() then return false end
-    return errors.give(errors.new("busy", BUSY))
-  end
-  self._waiter = here
-  local step = STEPS[self._phase]
-  local filled, message, err = self[step](self, limit)
-  self._waiter = false
-  return filled, message, err
 end
 
 -- Ctrl-C, where it is trapped.
@@ -284,12 +269,12 @@ function Turn:_check_interrupt()
   return errors.give(self._err)
 end
 
-function Turn:_ask(limit)
-  self:_heard()
+local function ask(self, limit)
+  heard(self)
   local current, asked_at, silence_left_s = self._attempt, core.now(), self._silence_left_s
-  local deadline = earlier(limit, self._total_deadline)
-  if silence_left_s then deadline = earlier(deadline, asked_at + silence_left_s) end
-  local happened, err = current:advance(deadline)
+  local deadline = silence_left_s and asked_at + silence_left_s
+  if limit or self._total_deadline then deadline = earlier(deadline, earlier(limit, self._total_deadline)) end
+  local happened, err = advance(current, deadline)
   if self._err then return errors.give(self._err) end -- cancelled from elsewhere meanwhile
   if not self.status then self.status, self.headers = current.status, current.headers end
   if self._interrupt then
@@ -297,17 +282,38 @@ function Turn:_ask(limit)
     if not ok then return nil, message, interrupted end
   end
   if happened == false then
-    local now = core.now()
-    return self:_on_silence(now - asked_at, now)
+    local at = core.now()
+    return self:_on_silence(at - asked_at, at)
   end
   if silence_left_s then self._silence_left_s = silence_left_s - (core.now() - asked_at) end
   if not happened then return self:_on_failure(err) end
   return true
 end
 
+-- One thing more happens. true: it did · false: `limit` passed · nil, message, err.
+local function fill(self, limit)
+  if self._phase == "new" then return self:_begin() end
+  local here, other = running() or MAIN, self._waiter
+  if other and other ~= here and is_waiting(other) then
+    if limit and limit <= core.now() then return false end
+    return errors.give(errors.new("busy", BUSY))
+  end
+  self._waiter = here
+  local phase, filled, message, err = self._phase
+  if phase == "asking" then
+    filled, message, err = ask(self, limit)
+  elseif phase == "queued" then
+    filled, message, err = self:_enter(limit)
+  else
+    filled, message, err = self:_await_retry(limit)
+  end
+  self._waiter = false
+  return filled, message, err
+end
+
 -- Events -----------------------------------------------------------------------------------------------------------
 
-function Turn:_deliver(event)
+local function deliver(self, event)
   local kind, on_event = event.type, self._on_event
   if kind == "tool_call" and self._fallback_decode then self:_decode_input(event) end
   if kind == "turn_end" then self:_finish(event.result) end
@@ -316,7 +322,7 @@ function Turn:_deliver(event)
 end
 
 -- One step of the loop that `next` and `text_deltas` share: the decoder first, then the transport.
-function Turn:_step(pull, limit)
+local function step(self, pull, limit)
   while true do
     local give_way = hosts.give_way
     if give_way and (not limit or limit > core.now()) then give_way(self._host or nil) end
@@ -324,7 +330,7 @@ function Turn:_step(pull, limit)
     if self._phase == "ended" then return nil end
     local got, failure = pull(self)
     if got then
-      if not self._first_delta_at and self._attempt then self:_heard() end
+      if not self._first_delta_at and self._attempt then heard(self) end
       return got
     end
     if got == nil and failure then
@@ -334,7 +340,7 @@ function Turn:_step(pull, limit)
       if self._phase ~= "ended" then self:_finish(self._attempt.decoder:result()) end
       return nil
     end
-    local filled, message, err = self:_fill(limit)
+    local filled, message, err = fill(self, limit)
     if filled == nil then return nil, message, err end
     if filled == false then return false end
   end
@@ -349,7 +355,7 @@ local function pull_event(turn)
   end
   if not current then return false end
   local event, failure = current.decoder:next()
-  if event then turn._delivered = true end
+  if event and not turn._delivered then turn._delivered = true end
   return event, failure
 end
 
@@ -365,7 +371,7 @@ end
 
 -- Waits until `poll` has something to say.
 function Turn:_await_event()
-  if not self._peeked then self._peeked = self:_step(pull_event) or false end
+  if not self._peeked then self._peeked = step(self, pull_event) or false end
 end
 
 --- Waits for the response head. `turn.status` and `turn.headers` are set; a status that is not 2xx is an error.
@@ -375,7 +381,7 @@ end
 function Turn:open()
   while not (self._result or self._attempt and self._attempt:is_accepted()) do
     if self._err then return errors.give(self._err) end
-    local filled, message, err = self:_fill(nil)
+    local filled, message, err = fill(self, nil)
     if filled == nil then return nil, message, err end
   end
   return true
@@ -390,9 +396,9 @@ function Turn:next(timeout_s)
   if timeout_s ~= nil and (type(timeout_s) ~= "number" or timeout_s ~= timeout_s) then
     error("turn:next: a number of seconds is needed, got " .. tostring(timeout_s), 2)
   end
-  local event, message, err = self:_step(pull_event, timeout_s and core.now() + timeout_s)
+  local event, message, err = step(self, pull_event, timeout_s and core.now() + timeout_s)
   if not event then return event, message, err end
-  return self:_deliver(event)
+  return deliver(self, event)
 end
 
 --- The next event without waiting.
@@ -411,7 +417,7 @@ local function check_for(turn, name)
   local host, token = hosts.here(turn._host or nil)
   if token == nil then return end
   error(("turn:%s: Lua 5.1 cannot wait inside `for … in` in a coroutine (%s); use turn:each(fn), or turn:next() in a while loop")
-    :format(name, host.name), 3)
+    :format(name, hosts.name_of(host)), 3)
 end
 
 --- An iterator over all events; a failure raises its message, and `turn:error()` has the object. Leaving the loop cancels nothing.
@@ -440,7 +446,7 @@ function Turn:text_deltas()
     end
   end
   return function()
-    local text, message = self:_step(pull_text)
+    local text, message = step(self, pull_text)
     if message then error(message, 0) end
     return text
   end
@@ -489,7 +495,7 @@ end
 function Turn:result()
   while not self._result do
     local _, message, err
-    if self._on_event then _, message, err = self:next() else _, message, err = self:_step(pull_text) end
+    if self._on_event then _, message, err = self:next() else _, message, err = step(self, pull_text) end
     if message then return nil, message, err end
   end
   return self._result

@@ -40,6 +40,14 @@ static const struct chunk_case CASES[] = {
     {"{\"choices\":[{\"delta\":{\"content\":[{\"type\":\"text\",\"text\":\"a\"},\"b\",{\"type\":\"refusal\",\"refusal\":\"no\"},"
      "{\"type\":\"image_url\",\"image_url\":{\"url\":\"u\"}},null]}}]}",
      "0 text a;0 text b;0 refusal no;0 media {\"type\":\"image_url\",\"image_url\":{\"url\":\"u\"}};"},
+    {"{\"choices\":[{\"delta\":{\"images\":[1,[2],null,{}],\"content\":[{\"refusal\":\"no\"}, {\"x\":[1]} ,{\"text\":\"\\n\"},{\"text\":\"\"},false,\"\"],"
+     "\"refusal\":\"never\",\"audio\":2}}]}",
+     "0 text \n;0 refusal never;0 refusal no;0 media {\"x\":[1]};0 media 1;0 media [2];0 media 2;"},
+    {"{\"choices\":[{\"delta\":{\"content\":[{\"text\":1,\"text\":\"a\",\"refusal\":\"no\"},{\"text\":\"b\",\"text\":null,\"refusal\":\"c\"}]}}]}",
+     "0 text a;0 refusal c;"},
+    {"{\"choices\":[{\"message\":{\"content\":[{\"text\":\"a\"}],\"images\":[7]}}]}", "0 text a whole;0 media 7 whole;"},
+    {"{\"choices\":[{\"message\":{\"content\":[\"m\"]},\"delta\":{\"content\":[\"d\"]}},{\"delta\":{\"content\":[\"e\"]},\"index\":1}]}",
+     "0 text d;1 text e;"},
     {"{\"choices\":[{\"index\":0,\"text\":\"a\",\"logprobs\":null}]}", "0 text a;"},
     {"{\"choices\":[{\"text\":\"old\",\"delta\":{\"content\":\"new\"}}]}", "0 text new;"},
     {"{\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"a\"},\"finish_reason\":\"stop\"}]}",
@@ -85,7 +93,7 @@ static const struct chunk_case CASES[] = {
     {"{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\",\"stop_reason\":\"END\"}]}", "0 finish stop \"END\";"},
     {"{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\",\"stop_reason\":128009}]}", "0 finish stop 128009;"},
     {"{\"choices\":[{\"delta\":{\"content\":\"a\"},\"logprobs\":{\"content\":[]},\"token_ids\":[1,2]}]}",
-     "0 text a;0 tokens {\"content\":[]} [1,2];"},
+     "0 text a;0 tokens {\"content\":[]} [1,2]=[];"},
     {"{\"choices\":[{\"delta\":{\"content\":\"a\"},\"logprobs\":{},\"token_ids\":[]}]}", "0 text a;"},
     {"{\"choices\":[],\"usage\":{\"prompt_tokens\":1}}", "usage {\"prompt_tokens\":1};"},
     {"{\"usage\":null,\"choices\":[]}", ""},
@@ -95,6 +103,17 @@ static const struct chunk_case CASES[] = {
     {"{\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"choices\":[{\"delta\":{\"content\":\"b\"}}]}", "0 text b;"},
     {"{\"choices\":[{\"delta\":{\"content\":\"a\",\"content\":\"b\"}}]}", "0 text b;"},
     {"{\"choices\":[{\"delta\":{\"content\":\"a\"},\"delta\":{\"content\":\"b\"}}]}", "0 text b;"},
+    {"{\"choices\":[{\"delta\":{\"content\":[\"a\"],\"content\":\"b\"}}]}", "0 text b;"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\",\"content\":[\"b\",7]}}]}", "0 text b;0 media 7;"},
+    {"{\"choices\":[{\"delta\":{\"content\":[\"a\",7],\"content\":[\"b\"]}}]}", "0 text b;"},
+    {"{\"choices\":[{\"delta\":{\"content\":[\"a\"],\"content\":null}}]}", "0 choice;"},
+    {"{\"choices\":[{\"delta\":{\"content\":[\"a\"]},\"delta\":{\"content\":[\"b\"]}}]}", "0 text b;"},
+    {"{\"choices\":[{\"delta\":{\"images\":[1],\"images\":2}}]}", "0 media 2;"},
+    {"{\"choices\":[{\"delta\":{\"images\":1,\"images\":[2]}}]}", "0 media 2;"},
+    {"{\"choices\":[{\"logprobs\":{\"content\":[1]},\"logprobs\":{\"content\":[2],\"content\":[3],\"x\":0}}]}",
+     "0 tokens {\"content\":[2],\"content\":[3],\"x\":0} -=[3];"},
+    {"{\"choices\":[{\"logprobs\":{\"content\":[1]},\"logprobs\":[2]}]}", "0 tokens [2] -;"},
+    {"{\"choices\":[{\"logprobs\":{\"content\":[1]},\"logprobs\":null}]}", "0 choice;"},
     {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"a\"}],\"tool_calls\":[{\"id\":\"b\"}]}}]}", "0 tool -1 b - -;"},
     {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\"},\"function\":{\"arguments\":\"{}\"}}]}}]}",
      "0 tool -1 a - {};"},
@@ -123,6 +142,15 @@ static const struct chunk_case CASES[] = {
     {"[]", "! a chunk is not a JSON object"},
     {"{\"choices\":[{\"delta\":{\"content\":\"a\"}}]} x", "! more text after the value"},
     {"{\"a\":[[[[[[[[[]]]]]]]]]}", "! a chunk is nested deeper than max_depth"},
+    {"{\"choices\":[{\"delta\":{\"content\":[{\"x\":[[{}]]}]}}]}", "0 media {\"x\":[[{}]]};"},
+    {"{\"choices\":[{\"delta\":{\"content\":[{\"x\":[[[[]]]]}]}}]}", "! a chunk is nested deeper than max_depth"},
+    {"{\"choices\":[{\"delta\":{\"images\":[[[[[[]]]]]]}}]}", "! a chunk is nested deeper than max_depth"},
+    {"{\"choices\":[{\"logprobs\":{\"content\":[[[[[[]]]]]]}}]}", "! a chunk is nested deeper than max_depth"},
+    {"{\"choices\":[{\"delta\":{\"content\":[{\"text\":\"a\"},{\"text\":\"\\x\"}]}}]}", "! unknown escape in a string"},
+    {"{\"choices\":[{\"delta\":{\"content\":[{\"text\":\"a\"]}}]}", "! ',' or '}' expected"},
+    {"{\"choices\":[{\"delta\":{\"content\":[\"a\" \"b\"]}}]}", "! ',' or ']' expected"},
+    {"{\"choices\":[{\"delta\":{\"images\":[tru]}}]}", "! no JSON value begins here"},
+    {"{\"choices\":[{\"logprobs\":{\"content\" 1}}]}", "! ':' expected"},
 };
 
 static const char *const NAMES[] = {"envelope", "choice", "text", "reasoning", "refusal", "media", "tool", "tokens", "finish", "usage", "extra", "error"};
@@ -155,6 +183,9 @@ static void render_delta(const struct vllm_delta *delta, char *out) {
     case VLLM_DELTA_TOKENS:
         put(out, " ", delta->raw);
         put(out, " ", delta->token_ids);
+        if (delta->text.ptr) {
+            put(out, "=", delta->text);
+        }
         break;
     case VLLM_DELTA_FINISH:
         put(out, " ", delta->text);
@@ -330,6 +361,8 @@ static void test_limits(void) {
     CHECK(strcmp(out, "! a chunk has too many parts") == 0);
     CHECK(read_copy(chunk, "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"a\"},{\"id\":\"a\"},{\"id\":\"a\"},{\"id\":\"a\"},{\"id\":\"a\"}]}}]}", "",
                     out) == VLLM_ELIMIT);
+    CHECK(read_copy(chunk, "{\"choices\":[{\"delta\":{\"content\":[1,2,3,4,5]}}]}", "", out) == VLLM_ELIMIT);
+    CHECK(strcmp(out, "! a chunk has too many parts") == 0);
     CHECK(read_copy(chunk, "{\"choices\":[{\"delta\":{\"content\":\"\\n23456789\"}}]}", "", out) == VLLM_ELIMIT);
     CHECK(strstr(out, "max_event_bytes") != NULL);
     CHECK(read_copy(chunk, "{\"choices\":[{\"delta\":{\"content\":\"\\n2345678\"}}]}", "", out) == VLLM_OK);

@@ -207,6 +207,29 @@ static struct vllm_json_string string_of(const char *text, size_t len) {
     return string;
 }
 
+/* The value must come out the same wherever the room that the buffer has at first ends. */
+static void check_value(const struct vllm_json_string *string, bool halves, struct bytes expected) {
+    static const char filler[64] = "before";
+    for (size_t room = 0; room <= sizeof filler; room++) {
+        struct check_memory memory;
+        struct vllm_alloc alloc = check_alloc(&memory);
+        struct vllm_buf buf;
+        size_t before = sizeof filler - room;
+        vllm_buf_init(&buf, &alloc, 1000);
+        CHECK_STATUS(vllm_buf_append(&buf, filler, before), VLLM_OK);
+        CHECK(before == 0 || buf.cap == sizeof filler);
+        CHECK_STATUS(vllm_json_string_value(string, halves, &buf), VLLM_OK);
+        bool same = buf.len == before + expected.len && (buf.len == 0 || (memcmp(buf.data, filler, before) == 0 &&
+                                                                          memcmp(buf.data + before, expected.text, expected.len) == 0));
+        CHECK(same);
+        if (!same) {
+            printf("  value of %.*s, room for %lu bytes\n", (int)string->raw.len, string->raw.ptr, (unsigned long)room);
+        }
+        vllm_buf_free(&buf);
+        CHECK(memory.live == 0);
+    }
+}
+
 static void string_values(void) {
     static const struct {
         struct bytes json;
@@ -218,6 +241,9 @@ static void string_values(void) {
          BYTES("plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80 \xF4\x8F\xBF\xBF"),
          BYTES("plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80 \xF4\x8F\xBF\xBF")},
         {BYTES("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\""), false, BYTES("\"\\/\b\f\n\r\t"), BYTES("\"\\/\b\f\n\r\t")},
+        {BYTES("\"code = \\\"a\\\";\\n\\n\\n\\tnext\\u4e16\\ud83d\\ude00 \xE4\xB8\x96\xC3\xA9\xF0\x9F\x98\x80 \\u00e9 and more\""), false,
+         BYTES("code = \"a\";\n\n\n\tnext\xE4\xB8\x96\xF0\x9F\x98\x80 \xE4\xB8\x96\xC3\xA9\xF0\x9F\x98\x80 \xC3\xA9 and more"),
+         BYTES("code = \"a\";\n\n\n\tnext\xE4\xB8\x96\xF0\x9F\x98\x80 \xE4\xB8\x96\xC3\xA9\xF0\x9F\x98\x80 \xC3\xA9 and more")},
         {BYTES("\"\\u0041\\u00e9\\u20AC\\uFFFF\\u0000\""), false, BYTES("A\xC3\xA9\xE2\x82\xAC\xEF\xBF\xBF\0"),
          BYTES("A\xC3\xA9\xE2\x82\xAC\xEF\xBF\xBF\0")},
         {BYTES("\"\\ud83d\\ude00\""), false, BYTES("\xF0\x9F\x98\x80"), BYTES("\xF0\x9F\x98\x80")},
@@ -244,31 +270,16 @@ static void string_values(void) {
          BYTES(FFFD FFFD FFFD)}, /* raw halves are never kept */
         {BYTES("\"\xE0\x9F\xBF\xF4\x90\x80\x80\xF5\""), false, BYTES(FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD),
          BYTES(FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD)}};
-    struct check_memory memory;
-    struct vllm_alloc alloc = check_alloc(&memory);
-    struct vllm_buf buf;
-    vllm_buf_init(&buf, &alloc, 1000);
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct vllm_json_string string = string_of(cases[i].json.text, cases[i].json.len);
         CHECK(string.plain == cases[i].plain);
-        for (int halves = 0; halves < 2; halves++) {
-            struct bytes expected = halves ? cases[i].with_halves : cases[i].value;
-            vllm_buf_clear(&buf);
-            CHECK_STATUS(vllm_buf_text(&buf, "before:"), VLLM_OK);
-            CHECK_STATUS(vllm_json_string_value(&string, halves == 1, &buf), VLLM_OK);
-            bool same = buf.len == expected.len + 7 && memcmp(buf.data + 7, expected.text, expected.len) == 0;
-            CHECK(same);
-            if (!same) {
-                printf("  value of %s\n", cases[i].json.text);
-            }
-        }
+        check_value(&string, false, cases[i].value);
+        check_value(&string, true, cases[i].with_halves);
         if (strlen(cases[i].value.text) == cases[i].value.len) {
             CHECK(vllm_json_string_is(&string, cases[i].value.text));
         }
         CHECK(!vllm_json_string_is(&string, "something else"));
     }
-    vllm_buf_free(&buf);
-    CHECK(memory.live == 0);
 }
 
 static void comparing_strings(void) {

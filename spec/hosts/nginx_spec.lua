@@ -2,77 +2,15 @@
 -- unless the test says what it expects there.
 require "spec.support.env"
 local nginxes = require "spec.support.nginx"
+local rig = require "spec.support.nginx_rig"
 local servers = require "spec.support.server"
-
-local SERVER = [[
-    location = /run/trusting { lua_ssl_trusted_certificate {ca}; content_by_lua_block { require("spec.support.nginx_worker").run() } }
-    location = /run/resolving { resolver 127.0.0.1:{port}; resolver_timeout 1s; content_by_lua_block { require("spec.support.nginx_worker").run() } }
-    location = /relay { content_by_lua_block {
-      local turn = client:turn(ngx.var.arg_text or "hello")
-      assert(turn:open())
-      ngx.header.content_type = turn.headers["content-type"]
-      turn:relay(function(bytes) ngx.print(bytes) return (ngx.flush(true)) ~= nil end)
-    } }
-    location = /paced { content_by_lua_block {
-      local turn = client_of("/v1?pace_ms=20"):turn(("word "):rep(40))
-      for text in turn:text_deltas() do ngx.print(text) ngx.flush(true) end
-    } }
-    location = /left { content_by_lua_block {
-      local turn = client_of("/fault/stall"):turn "hello"
-      for text in turn:text_deltas() do ngx.print(text) break end
-    } }
-    location = /phases {
-      set_by_lua_block $phase_set { return why_not_here() }
-      content_by_lua_block { ngx.print(ngx.var.phase_set, "\n") }
-      header_filter_by_lua_block { ngx.ctx.header = why_not_here() }
-      body_filter_by_lua_block { if ngx.arg[2] then ngx.arg[1] = ngx.ctx.header .. "\n" .. why_not_here() end }
-      log_by_lua_block { seen.log = why_not_here() }
-    }
-    location = /counted {
-      proxy_pass {url}/v1/chat/completions;
-      proxy_set_header content-type application/json;
-      body_filter_by_lua_block {
-        local decoder = ngx.ctx.decoder or require("vllm").decoder()
-        ngx.ctx.decoder = decoder
-        decoder:feed(ngx.arg[1])
-        repeat local event = decoder:next() until not event
-        if ngx.arg[2] then seen.usage = decoder:result().usage end
-      }
-    }
-    location = /spawning {
-      content_by_lua_block { ngx.print "done" }
-      log_by_lua_block { vllm.spawn(function() seen.spawned = client:ask "from the log phase" end) }
-    }
-]]
-
-local HTTP = [[
-  init_by_lua_block {
-    pcall(require("spec.support.nginx_worker").open_silent_resolver, {port}) -- after a reload it is there already
-    vllm = require "vllm"
-    seen = {}
-    function client_of(target, options)
-      local all = { model = "test-model", base_url = "{url}" .. target }
-      for name, value in pairs(options or {}) do all[name] = value end
-      return vllm.new(all)
-    end
-    client = client_of "/v1"
-    function why_not_here()
-      local _, message = client:ask "hello"
-      return message
-    end
-    seen.init = why_not_here()
-  }
-  init_worker_by_lua_block { seen.init_worker = why_not_here() }
-]]
 
 describe("in nginx", function()
   local server, nginx, expected
 
   setup(function()
     server = servers.start { tls = true, unix = true }
-    nginx = nginxes.start { http = HTTP, server = SERVER,
-      values = { url = server.url, ca = server.ca_file, port = tostring(server.port) },
-      preamble = "local core, worker = require 'vllm.core', require 'spec.support.nginx_worker'\n" }
+    nginx = rig.start(server)
   end)
   teardown(function()
     nginx:stop()
@@ -528,6 +466,22 @@ describe("in nginx", function()
         local texts = {}
         for i = 1, 5 do assert(ngx.thread.wait(ngx.thread.spawn(function() texts[i] = assert(client:ask "after") end))) end
         return message, kind, texts[5] ]])
+    end)
+
+    it("that are cancelled while they do something else end at their next wait for a turn", function()
+      returns("cancelled", [[
+        local kind
+        local task = vllm.spawn(function()
+          local turn = client_of("/fault/stall"):turn "x"
+          turn:next()
+          ngx.sleep(0.05)
+          while turn:next() do end
+          kind = turn:error().kind
+        end)
+        ngx.sleep(0.02)
+        task:cancel()
+        task:join()
+        return kind]])
     end)
 
     it("map over a list, some at a time", function()

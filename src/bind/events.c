@@ -209,6 +209,12 @@ void bind_push_event(lua_State *L, const struct vllm_event *event, const struct 
 
 /* Results ------------------------------------------------------------------------------------------------------------ */
 
+/* The table at the top has the same value as the one at `index`: the same string, not one like it. */
+static void share(lua_State *L, int index, const char *field, const char *name) {
+    lua_getfield(L, index, field);
+    lua_setfield(L, -2, name);
+}
+
 static void push_call(lua_State *L, const struct vllm_turn_call *call, int64_t choice, size_t index) {
     lua_createtable(L, 0, 6);
     set_slice(L, "id", call->id);
@@ -219,16 +225,17 @@ static void push_call(lua_State *L, const struct vllm_turn_call *call, int64_t c
     set_integer(L, "index", (int64_t)index);
 }
 
-/* { id, type = "function", function = { name, arguments } } */
+/* { id, type = "function", function = { name, arguments } } of the call at the top */
 static void push_wire_call(lua_State *L, const struct vllm_turn_call *call) {
     struct vllm_slice name = {call->name.ptr ? call->name.ptr : "", call->name.len};
+    int known = lua_gettop(L);
     lua_createtable(L, 0, 3);
-    set_slice(L, "id", call->id);
+    share(L, known, "id", "id");
     lua_pushliteral(L, "function");
     lua_setfield(L, -2, "type");
     lua_createtable(L, 0, 2);
     set_slice(L, "name", name);
-    set_slice(L, "arguments", call->arguments);
+    share(L, known, "arguments", "arguments");
     lua_setfield(L, -2, "function");
 }
 
@@ -241,9 +248,9 @@ static void set_calls(lua_State *L, const struct vllm_turn *turn, size_t positio
     for (size_t i = 0; i < choice->call_count; i++) {
         vllm_turn_call(turn, position, i, &call);
         push_call(L, &call, choice->choice, i);
-        lua_rawseti(L, -3, (int)i + 1);
         push_wire_call(L, &call);
-        lua_rawseti(L, -2, (int)i + 1);
+        lua_rawseti(L, -3, (int)i + 1);
+        lua_rawseti(L, -3, (int)i + 1);
     }
     if (choice->call_count > 0) {
         lua_setfield(L, -3, "tool_calls");
@@ -255,6 +262,7 @@ static void set_calls(lua_State *L, const struct vllm_turn *turn, size_t positio
 
 static void push_choice(lua_State *L, const struct vllm_turn *turn, size_t position) {
     struct vllm_turn_choice choice;
+    int known = lua_gettop(L) + 1;
     vllm_turn_choice(turn, position, &choice);
     lua_createtable(L, 0, 12);
     set_integer(L, "choice", choice.choice);
@@ -269,9 +277,9 @@ static void push_choice(lua_State *L, const struct vllm_turn *turn, size_t posit
     lua_createtable(L, 0, 5);
     lua_pushliteral(L, "assistant");
     lua_setfield(L, -2, "role");
-    set_slice(L, "content", choice.text);
-    set_slice(L, "reasoning", choice.reasoning);
-    set_slice(L, "refusal", choice.refusal);
+    share(L, known, "text", "content");
+    share(L, known, "reasoning", "reasoning");
+    share(L, known, "refusal", "refusal");
     set_calls(L, turn, position, &choice);
     lua_setfield(L, -2, "message");
 }

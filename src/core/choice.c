@@ -1,19 +1,25 @@
-/* One entry of `choices` → its deltas: rules 3 to 9 of chunk.c. Tool calls are read in place; their fragments wait in `tools`, since
- * the keys come in any order and the deltas in one. Lists of content parts and images are passed over and then walked. */
+/* One entry of `choices` → its deltas: rules 3 to 9 of chunk.c. Everything is walked the first time that it is passed: the fragments of calls
+ * and the entries of other lists wait, since the keys come in any order and the deltas in one. */
 #include <string.h>
 
 #include "delta.h"
+
+/* Deltas of a list that was read, in `waiting` of the gathering. */
+struct range {
+    size_t from, count;
+};
 
 /* What a `delta` or a `message` says. */
 struct body {
     struct vllm_value content, reasoning, reasoning_content, refusal, images, audio;
     struct vllm_value name, arguments; /* of function_call */
-    size_t tools_from, tools_count;
+    struct range tools, content_parts, image_list;
 };
 
 struct entry {
     struct body delta, message;
     struct vllm_value index, text, finish_reason, stop_reason, logprobs, token_ids;
+    struct vllm_value tokens; /* the list in logprobs */
 };
 
 /* What the deltas being added have in common. */
@@ -90,38 +96,105 @@ static void read_tool_call(struct vllm_gather *gather, struct vllm_json *j) {
     fragment.name = vllm_gather_text(gather, &name);
     set_arguments(gather, &arguments, &fragment);
     if (fragment.id.ptr || fragment.name.ptr || fragment.text.ptr) {
-        struct vllm_delta *delta = vllm_gather_add(gather, &gather->tools, VLLM_DELTA_TOOL);
+        struct vllm_delta *delta = vllm_gather_add(gather, &gather->waiting, VLLM_DELTA_TOOL);
         if (delta) {
             *delta = fragment;
         }
     }
 }
 
-static void read_tool_calls(struct vllm_gather *gather, struct vllm_json *j, struct body *body) {
-    body->tools_from = gather->tools.count;
-    if (vllm_json_peek(j) != VLLM_JSON_ARRAY) {
-        read_tool_call(gather, j);
-    } else {
-        bool more = vllm_json_enter(j);
-        while (more && gather->status == VLLM_OK && vllm_json_element(j)) {
-            read_tool_call(gather, j);
-        }
+/* The entries of the list at the cursor. */
+static struct range read_list(struct vllm_gather *gather, struct vllm_json *j, void (*read)(struct vllm_gather *, struct vllm_json *)) {
+    struct range range = {gather->waiting.count, 0};
+    bool more = vllm_json_enter(j);
+    while (more && gather->status == VLLM_OK && vllm_json_element(j)) {
+        read(gather, j);
     }
-    body->tools_count = gather->tools.count - body->tools_from;
+    range.count = gather->waiting.count - range.from;
+    return range;
+}
+
+static void read_tool_calls(struct vllm_gather *gather, struct vllm_json *j, struct body *body) {
+    if (vllm_json_peek(j) == VLLM_JSON_ARRAY) {
+        body->tools = read_list(gather, j, read_tool_call);
+        return;
+    }
+    body->tools.from = gather->waiting.count;
+    read_tool_call(gather, j);
+    body->tools.count = gather->waiting.count - body->tools.from;
+}
+
+static void keep_text(struct vllm_gather *gather, enum vllm_delta_kind kind, const struct vllm_value *value) {
+    struct vllm_slice text = vllm_gather_text(gather, value);
+    struct vllm_delta *delta = text.ptr ? vllm_gather_add(gather, &gather->waiting, kind) : NULL;
+    if (delta) {
+        delta->text = text;
+        delta->raw = value->string.raw;
+    }
+}
+
+static void keep_media(struct vllm_gather *gather, const struct vllm_value *value) {
+    struct vllm_delta *delta = vllm_value_is_given(value) ? vllm_gather_add(gather, &gather->waiting, VLLM_DELTA_MEDIA) : NULL;
+    if (delta) {
+        delta->raw = value->raw;
+    }
+}
+
+/* One content part: a text (or a plain string), a refusal, or else media. */
+static void read_part(struct vllm_gather *gather, struct vllm_json *j) {
+    struct vllm_json_string key;
+    struct vllm_value part, text, refusal, other;
+    memset(&text, 0, sizeof text);
+    memset(&refusal, 0, sizeof refusal);
+    part.type = vllm_json_peek(j);
+    if (part.type == VLLM_JSON_OBJECT) {
+        part.raw.ptr = j->at;
+        bool more = vllm_json_enter(j);
+        while (more && vllm_json_member(j, &key)) {
+            enum vllm_key known = vllm_key_of(&key);
+            vllm_value_read(j, known == VLLM_KEY_TEXT ? &text : known == VLLM_KEY_REFUSAL ? &refusal : &other);
+        }
+        part.raw.len = (size_t)(j->at - part.raw.ptr);
+    } else {
+        vllm_value_read(j, &part);
+    }
+    if (part.type == VLLM_JSON_STRING) {
+        keep_text(gather, VLLM_DELTA_TEXT, &part);
+    } else if (text.type == VLLM_JSON_STRING) {
+        keep_text(gather, VLLM_DELTA_TEXT, &text);
+    } else if (refusal.type == VLLM_JSON_STRING) {
+        keep_text(gather, VLLM_DELTA_REFUSAL, &refusal);
+    } else {
+        keep_media(gather, &part);
+    }
+}
+
+static void read_image(struct vllm_gather *gather, struct vllm_json *j) {
+    struct vllm_value image;
+    vllm_value_read(j, &image);
+    keep_media(gather, &image);
+}
+
+/* A list, or one value: what is there of the other is of a duplicate key, which does not count. */
+static void read_list_or_value(struct vllm_gather *gather, struct vllm_json *j, struct range *range, struct vllm_value *value,
+                               void (*read)(struct vllm_gather *, struct vllm_json *)) {
+    memset(range, 0, sizeof *range);
+    memset(value, 0, sizeof *value);
+    if (vllm_json_peek(j) == VLLM_JSON_ARRAY) {
+        *range = read_list(gather, j, read);
+    } else {
+        vllm_value_read(j, value);
+    }
 }
 
 static struct vllm_value *body_slot(struct body *body, enum vllm_key key, struct vllm_value *other) {
     switch (key) {
-    case VLLM_KEY_CONTENT:
-        return &body->content;
     case VLLM_KEY_REASONING:
         return &body->reasoning;
     case VLLM_KEY_REASONING_CONTENT:
         return &body->reasoning_content;
     case VLLM_KEY_REFUSAL:
         return &body->refusal;
-    case VLLM_KEY_IMAGES:
-        return &body->images;
     case VLLM_KEY_AUDIO:
         return &body->audio;
     default:
@@ -136,7 +209,11 @@ static void read_body(struct vllm_gather *gather, struct vllm_json *j, struct bo
     bool more = enter_object(j);
     while (more && gather->status == VLLM_OK && vllm_json_member(j, &key)) {
         enum vllm_key known = vllm_key_of(&key);
-        if (known == VLLM_KEY_TOOL_CALLS) {
+        if (known == VLLM_KEY_CONTENT) {
+            read_list_or_value(gather, j, &body->content_parts, &body->content, read_part);
+        } else if (known == VLLM_KEY_IMAGES) {
+            read_list_or_value(gather, j, &body->image_list, &body->images, read_image);
+        } else if (known == VLLM_KEY_TOOL_CALLS) {
             read_tool_calls(gather, j, body);
         } else if (known == VLLM_KEY_FUNCTION_CALL) {
             read_function(j, &body->name, &body->arguments);
@@ -156,13 +233,30 @@ static struct vllm_value *entry_slot(struct entry *entry, enum vllm_key key, str
         return &entry->finish_reason;
     case VLLM_KEY_STOP_REASON:
         return &entry->stop_reason;
-    case VLLM_KEY_LOGPROBS:
-        return &entry->logprobs;
     case VLLM_KEY_TOKEN_IDS:
         return &entry->token_ids;
     default:
         return other;
     }
+}
+
+/* logprobs of chat answers are an object with the list in `content`. */
+static void read_logprobs(struct vllm_json *j, struct entry *entry) {
+    struct vllm_json_string key;
+    struct vllm_value other;
+    memset(&entry->tokens, 0, sizeof entry->tokens);
+    entry->logprobs.type = vllm_json_peek(j);
+    if (entry->logprobs.type != VLLM_JSON_OBJECT) {
+        vllm_value_read(j, &entry->logprobs);
+        return;
+    }
+    const char *begin = j->at;
+    bool more = vllm_json_enter(j);
+    while (more && vllm_json_member(j, &key)) {
+        vllm_value_read(j, vllm_key_of(&key) == VLLM_KEY_CONTENT ? &entry->tokens : &other);
+    }
+    entry->logprobs.raw.ptr = begin;
+    entry->logprobs.raw.len = (size_t)(j->at - begin);
 }
 
 /* Adding ------------------------------------------------------------------------------------------------------------- */
@@ -183,74 +277,20 @@ static void add_media(const struct target *target, const struct vllm_value *valu
     }
 }
 
-/* One content part, if it is of `kind`: a text (or a plain string), a refusal, or else media. */
-static void add_part(const struct target *target, const struct vllm_value *part, enum vllm_delta_kind kind) {
-    struct vllm_json j;
-    struct vllm_json_string key;
-    struct vllm_value text, refusal, other;
-    memset(&text, 0, sizeof text);
-    memset(&refusal, 0, sizeof refusal);
-    if (part->type == VLLM_JSON_STRING) {
-        text = *part;
-    } else if (part->type == VLLM_JSON_OBJECT) {
-        vllm_json_init(&j, part->raw.ptr, part->raw.len, target->gather->limits.max_depth);
-        bool more = vllm_json_enter(&j);
-        while (more && vllm_json_member(&j, &key)) {
-            enum vllm_key known = vllm_key_of(&key);
-            vllm_value_read(&j, known == VLLM_KEY_TEXT ? &text : known == VLLM_KEY_REFUSAL ? &refusal : &other);
-        }
-    }
-    bool is_text = text.type == VLLM_JSON_STRING, is_refusal = !is_text && refusal.type == VLLM_JSON_STRING;
-    if (kind == VLLM_DELTA_TEXT && is_text) {
-        add_text(target, kind, &text);
-    } else if (kind == VLLM_DELTA_REFUSAL && is_refusal) {
-        add_text(target, kind, &refusal);
-    } else if (kind == VLLM_DELTA_MEDIA && !is_text && !is_refusal) {
-        add_media(target, part);
-    }
-}
-
-/* The parts of `kind` in a list. */
-static void add_parts(const struct target *target, const struct vllm_value *list, enum vllm_delta_kind kind) {
-    struct vllm_json j;
-    struct vllm_value part;
-    if (list->type != VLLM_JSON_ARRAY) {
-        return;
-    }
-    vllm_json_init(&j, list->raw.ptr, list->raw.len, target->gather->limits.max_depth);
-    bool more = vllm_json_enter(&j);
-    while (more && target->gather->status == VLLM_OK && vllm_json_element(&j)) {
-        vllm_value_read(&j, &part);
-        add_part(target, &part, kind);
-    }
-}
-
-static void add_images(const struct target *target, const struct vllm_value *images) {
-    struct vllm_json j;
-    struct vllm_value image;
-    if (images->type != VLLM_JSON_ARRAY) {
-        add_media(target, images);
-        return;
-    }
-    vllm_json_init(&j, images->raw.ptr, images->raw.len, target->gather->limits.max_depth);
-    bool more = vllm_json_enter(&j);
-    while (more && target->gather->status == VLLM_OK && vllm_json_element(&j)) {
-        vllm_value_read(&j, &image);
-        add_media(target, &image);
-    }
-}
-
-static void add_tools(const struct target *target, const struct body *body) {
-    struct vllm_gather *gather = target->gather;
-    for (size_t i = 0; i < body->tools_count; i++) {
-        struct vllm_delta *delta = add(target, VLLM_DELTA_TOOL);
-        if (!delta) {
+/* What waits of `kind`. In a whole message, calls are counted. */
+static void add_waiting(const struct target *target, struct range range, enum vllm_delta_kind kind) {
+    const struct vllm_deltas *waiting = &target->gather->waiting;
+    for (size_t i = 0; i < range.count; i++) {
+        const struct vllm_delta *item = &waiting->items[range.from + i];
+        struct vllm_delta *delta = item->kind == kind ? add(target, kind) : NULL;
+        if (delta) {
+            *delta = *item;
+            delta->choice = target->choice;
+            delta->whole = target->whole;
+            delta->index = kind == VLLM_DELTA_TOOL && target->whole ? (int64_t)i : delta->index;
+        } else if (target->gather->status != VLLM_OK) {
             return;
         }
-        *delta = gather->tools.items[body->tools_from + i];
-        delta->choice = target->choice;
-        delta->whole = target->whole;
-        delta->index = target->whole ? (int64_t)i : delta->index;
     }
 }
 
@@ -273,15 +313,15 @@ static void add_body(const struct target *target, const struct body *body) {
     bool reasoning = body->reasoning.type == VLLM_JSON_STRING && body->reasoning.string.raw.len > 0;
     add_text(target, VLLM_DELTA_REASONING, reasoning ? &body->reasoning : &body->reasoning_content);
     add_text(target, VLLM_DELTA_TEXT, &body->content);
-    add_parts(target, &body->content, VLLM_DELTA_TEXT);
+    add_waiting(target, body->content_parts, VLLM_DELTA_TEXT);
     add_text(target, VLLM_DELTA_REFUSAL, &body->refusal);
-    add_parts(target, &body->content, VLLM_DELTA_REFUSAL);
-    add_parts(target, &body->content, VLLM_DELTA_MEDIA);
-    add_images(target, &body->images);
+    add_waiting(target, body->content_parts, VLLM_DELTA_REFUSAL);
+    add_waiting(target, body->content_parts, VLLM_DELTA_MEDIA);
+    add_waiting(target, body->image_list, VLLM_DELTA_MEDIA);
+    add_media(target, &body->images);
     add_media(target, &body->audio);
-    if (body->tools_count > 0) {
-        add_tools(target, body);
-    } else {
+    add_waiting(target, body->tools, VLLM_DELTA_TOOL);
+    if (body->tools.count == 0) {
         add_function_call(target, body);
     }
 }
@@ -291,6 +331,7 @@ static void add_tokens(const struct target *target, const struct entry *entry) {
     struct vllm_delta *delta = logprobs || token_ids ? add(target, VLLM_DELTA_TOKENS) : NULL;
     if (delta && logprobs) {
         delta->raw = entry->logprobs.raw;
+        delta->text = entry->tokens.raw;
     }
     if (delta && token_ids) {
         delta->token_ids = entry->token_ids.raw;
@@ -341,6 +382,8 @@ void vllm_choice_read(struct vllm_gather *gather, struct vllm_json *j) {
         enum vllm_key known = vllm_key_of(&key);
         if (known == VLLM_KEY_DELTA || known == VLLM_KEY_MESSAGE) {
             read_body(gather, j, known == VLLM_KEY_DELTA ? &entry.delta : &entry.message);
+        } else if (known == VLLM_KEY_LOGPROBS) {
+            read_logprobs(j, &entry);
         } else {
             vllm_value_read(j, entry_slot(&entry, known, &other));
         }
@@ -348,5 +391,5 @@ void vllm_choice_read(struct vllm_gather *gather, struct vllm_json *j) {
     if (j->status == VLLM_OK) {
         add_entry(gather, &entry);
     }
-    gather->tools.count = 0;
+    gather->waiting.count = 0;
 }

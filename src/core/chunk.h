@@ -16,7 +16,7 @@ enum vllm_delta_kind {
     VLLM_DELTA_REFUSAL,   /* the same */
     VLLM_DELTA_MEDIA,     /* raw: one generated image, or the audio object */
     VLLM_DELTA_TOOL,      /* index (or -1), id, name, text = fragment of the arguments (each may be absent); raw, if that was a string */
-    VLLM_DELTA_TOKENS,    /* raw = logprobs, token_ids (JSON; each may be absent) */
+    VLLM_DELTA_TOKENS,    /* raw = logprobs, token_ids (JSON; each may be absent); text = `content` of logprobs (JSON; may be absent) */
     VLLM_DELTA_FINISH,    /* text = finish reason; raw = stop_reason (JSON; absent when null) */
     VLLM_DELTA_USAGE,     /* raw = the usage object */
     VLLM_DELTA_EXTRA,     /* name, raw = a top-level member nobody here knows; perhaps left out where the last chunk had the same */
@@ -35,7 +35,7 @@ struct vllm_delta {
 
 struct vllm_chunk_limits {
     unsigned max_depth;
-    size_t max_deltas;  /* deltas that one chunk may give */
+    size_t max_deltas;  /* deltas that one chunk may give, and entries of the lists of one choice */
     size_t max_scratch; /* bytes of decoded strings of one chunk */
 };
 

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "utf8.h"
+#include "json_scan.h"
 
 #define KEPT_SCRATCH_BYTES 65536
 #define NO_MEMORY "no memory"
@@ -93,7 +93,7 @@ static void free_deltas(struct vllm_gather *gather, struct vllm_deltas *deltas) 
 void vllm_gather_free(struct vllm_gather *gather) {
     vllm_buf_free(&gather->scratch);
     free_deltas(gather, &gather->deltas);
-    free_deltas(gather, &gather->tools);
+    free_deltas(gather, &gather->waiting);
     free_deltas(gather, &gather->extras);
 }
 
@@ -103,7 +103,7 @@ void vllm_gather_begin(struct vllm_gather *gather, size_t json_len) {
     }
     vllm_buf_clear(&gather->scratch);
     gather->deltas.count = 0;
-    gather->tools.count = 0;
+    gather->waiting.count = 0;
     gather->extras.count = 0;
     gather->json_len = json_len;
     gather->status = VLLM_OK;
@@ -192,7 +192,8 @@ struct vllm_slice vllm_gather_json(struct vllm_gather *gather, const struct vllm
     struct vllm_slice absent = {NULL, 0};
     bool well_formed = true;
     while (p < end && well_formed) {
-        p += vllm_utf8_step(p, end, &well_formed);
+        p += json_utf8_step(p, end, &well_formed);
+        p = json_skip_plain(p, end);
     }
     if (well_formed) {
         return value->raw;

@@ -57,7 +57,7 @@ struct vllm_gather {
     struct vllm_alloc alloc;
     struct vllm_chunk_limits limits;
     struct vllm_deltas deltas;
-    struct vllm_deltas tools;   /* fragments that wait until the rest of their choice is known */
+    struct vllm_deltas waiting; /* parts and fragments of calls, until the rest of their choice is known */
     struct vllm_deltas extras;  /* unknown members that wait until the rest of the chunk is known */
     struct vllm_buf scratch;    /* decoded strings; never moves while a chunk is read */
     size_t json_len;            /* of the chunk */

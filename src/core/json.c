@@ -114,10 +114,12 @@ static bool scan_special(struct vllm_json *j, const char *begin, const char *p, 
             return fail(j, VLLM_ESYNTAX, "unescaped control character in a string");
         } else {
             bool well_formed;
-            p += vllm_utf8_step(p, end, &well_formed);
+            p += json_utf8_step(p, end, &well_formed);
             plain = plain && well_formed;
         }
-        p = json_skip_plain(p, end);
+        if (p < end && !json_is_special((unsigned char)*p)) {
+            p = json_skip_plain(p, end);
+        }
     }
     if (p == end) {
         return fail(j, VLLM_ESYNTAX, "a string has no end");

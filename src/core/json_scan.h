@@ -1,10 +1,10 @@
-/* The inner loop of the reader and of the writer: over the bytes of a string that stand for themselves. */
+/* The inner loops of the reader and of the writer: over the bytes of a string that stand for themselves. */
 #ifndef VLLM_JSON_SCAN_H
 #define VLLM_JSON_SCAN_H
 
 #include <string.h>
 
-#include "core.h"
+#include "utf8.h"
 
 /* A byte that ends a run: a quote, a backslash, a control character, or a part of a multibyte sequence. */
 static inline bool json_is_special(unsigned char byte) {
@@ -38,6 +38,21 @@ static inline const char *json_skip_plain(const char *p, const char *end) {
         p++;
     }
     return p;
+}
+
+/* As vllm_utf8_step; the common sequences of two and three bytes without a call. */
+static inline size_t json_utf8_step(const char *at, const char *end, bool *well_formed) {
+    const unsigned char *p = (const unsigned char *)at;
+    *well_formed = true;
+    if (end - at >= 3 && (p[1] & 0xC0) == 0x80) {
+        if (p[0] >= 0xC2 && p[0] <= 0xDF) {
+            return 2;
+        }
+        if (p[0] > 0xE0 && p[0] < 0xED && (p[2] & 0xC0) == 0x80) {
+            return 3;
+        }
+    }
+    return vllm_utf8_step(at, end, well_formed);
 }
 
 #endif

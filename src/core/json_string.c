@@ -108,6 +108,58 @@ bool vllm_json_string_is(const struct vllm_json_string *s, const char *terminate
     return len == 0;
 }
 
+/* What the short escapes stand for, by the byte behind the backslash. */
+static const char short_escapes[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+                                        ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
+
+/* `p` is at a backslash. Returns what follows the escape, whose value is at `*to` then; or `p`, if it is cut off or half of a pair. */
+static inline const char *copy_escape(const char *p, const char *end, char **to) {
+    size_t left = (size_t)(end - p);
+    char value = left >= 2 ? short_escapes[(unsigned char)p[1]] : '\0';
+    if (value) {
+        *(*to)++ = value;
+        return p + 2;
+    }
+    uint32_t unit = left >= 6 && p[1] == 'u' ? hex4(p + 2) : 0xD800;
+    if (is_high_half(unit) || is_low_half(unit)) {
+        return p;
+    }
+    *to += vllm_utf8_write(unit, *to);
+    return p + 6;
+}
+
+/* `p` is at a byte from 0x80. Returns what follows the sequence; or `p`, if it is not well-formed. */
+static inline const char *copy_sequence(const char *p, const char *end, char **to) {
+    bool well_formed;
+    size_t len = json_utf8_step(p, end, &well_formed);
+    if (!well_formed) {
+        return p;
+    }
+    for (size_t i = 0; i < len; i++) {
+        *(*to)++ = p[i];
+    }
+    return p + len;
+}
+
+/* Copies the value of what lies between `p` and `end` to `*to`, which has room for so many bytes. Returns the first place that next_piece
+ * must look at, or `end`. */
+static const char *copy_value(const char *p, const char *end, char **to) {
+    while (p < end) {
+        const char *begin = p;
+        if (!json_is_special((unsigned char)*p)) {
+            p = json_skip_plain(p, end);
+            memcpy(*to, begin, (size_t)(p - begin));
+            *to += p - begin;
+        } else {
+            p = *p == '\\' ? copy_escape(p, end, to) : copy_sequence(p, end, to);
+        }
+        if (p == begin) {
+            break;
+        }
+    }
+    return p;
+}
+
 enum vllm_status vllm_json_string_value(const struct vllm_json_string *s, bool keep_halves, struct vllm_buf *out) {
     if (s->plain) {
         return vllm_buf_append(out, s->raw.ptr, s->raw.len);
@@ -118,10 +170,13 @@ enum vllm_status vllm_json_string_value(const struct vllm_json_string *s, bool k
     struct vllm_slice piece;
     const char *p = s->raw.ptr, *end = s->raw.ptr + s->raw.len;
     while (p < end && status == VLLM_OK) {
-        const char *run = p;
-        p = json_skip_plain(p, end);
-        status = vllm_buf_append(out, run, (size_t)(p - run));
-        if (status == VLLM_OK && p < end) {
+        size_t room = out->cap - out->len, left = (size_t)(end - p);
+        if (room > 0) {
+            char *to = out->data + out->len;
+            p = copy_value(p, room < left ? p + room : end, &to);
+            out->len = (size_t)(to - out->data);
+        }
+        if (p < end) {
             p = next_piece(s, p, keep_halves, &piece, bytes);
             status = vllm_buf_append(out, piece.ptr, piece.len);
         }

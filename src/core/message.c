@@ -236,27 +236,12 @@ static struct vllm_slice items_of(struct vllm_slice raw) {
     return items;
 }
 
-/* logprobs of chat answers are an object with the list in `content`. */
-static struct vllm_slice logprobs_list(struct vllm_slice raw, unsigned max_depth) {
-    struct vllm_slice list = {NULL, 0}, value;
-    struct vllm_json j;
-    struct vllm_json_string key;
-    vllm_json_init(&j, raw.ptr, raw.len, max_depth);
-    bool more = vllm_json_peek(&j) == VLLM_JSON_OBJECT && vllm_json_enter(&j);
-    while (more && vllm_json_member(&j, &key) && vllm_json_skip(&j, &value)) {
-        if (vllm_json_string_is(&key, "content")) {
-            list = value;
-        }
-    }
-    return list;
-}
-
 enum vllm_status vllm_message_media(struct vllm_message *message, struct vllm_choice *choice, struct vllm_slice raw) {
     return add_items(message, &choice->media, raw);
 }
 
 enum vllm_status vllm_message_tokens(struct vllm_message *message, struct vllm_choice *choice, const struct vllm_delta *delta) {
-    struct vllm_slice logprobs = items_of(logprobs_list(delta->raw, message->limits.max_depth));
+    struct vllm_slice logprobs = items_of(delta->text);
     struct vllm_slice token_ids = items_of(delta->token_ids);
     enum vllm_status status = logprobs.ptr ? add_items(message, &choice->logprobs, logprobs) : VLLM_OK;
     return status == VLLM_OK && token_ids.ptr ? add_items(message, &choice->token_ids, token_ids) : status;

@@ -18,7 +18,7 @@ struct vllm_sse {
     struct vllm_alloc alloc;
     struct vllm_buf input;
     struct vllm_buf late; /* fed after an event was handed out, which may lie in `input`: next joins the two */
-    size_t at;        /* where the current line begins; everything before it is done */
+    size_t at;        /* where the current line begins */
     size_t cr;        /* no CR lies between `at` and here */
     size_t lf;        /* no LF lies between `at` and here */
     bool lf_found;    /* and one lies exactly here */
@@ -83,7 +83,7 @@ static void begin_event(struct vllm_sse *sse) {
     sse->delivered = false;
 }
 
-/* Before `input` changes, or a second data line: the first line moves into `joined`. */
+/* Before a second data line: the first one moves into `joined`. */
 static enum vllm_status leave_place(struct vllm_sse *sse) {
     if (!sse->in_place) {
         return VLLM_OK;
@@ -92,20 +92,19 @@ static enum vllm_status leave_place(struct vllm_sse *sse) {
     return vllm_buf_append(&sse->joined, sse->input.data + sse->data_at, sse->data_len);
 }
 
+/* What lies before the current line is done, but for the data of an event that is not over. */
 static void drop_passed(struct vllm_sse *sse) {
-    if (sse->at > sse->input.len - sse->at) {
-        vllm_buf_consume(&sse->input, sse->at);
-        sse->cr -= sse->at;
-        sse->lf -= sse->at;
-        sse->at = 0;
+    size_t passed = sse->in_place ? sse->data_at : sse->at;
+    if (passed > sse->input.len - passed) {
+        vllm_buf_consume(&sse->input, passed);
+        sse->data_at -= sse->in_place ? passed : 0;
+        sse->cr -= passed;
+        sse->lf -= passed;
+        sse->at -= passed;
     }
 }
 
 static enum vllm_status add_input(struct vllm_sse *sse, const char *bytes, size_t len) {
-    enum vllm_status status = leave_place(sse);
-    if (status != VLLM_OK) {
-        return status;
-    }
     drop_passed(sse);
     return vllm_buf_append(&sse->input, bytes, len);
 }

@@ -2,7 +2,7 @@
 -- The contract of a host is in docs/architecture.md; each file of this folder is one. Choosing loads only the host that is there.
 
 ---@class vllm.Host
----@field name string
+---@field name string?
 ---@field running fun(): boolean is this host in charge here? Cheap, and loads nothing
 ---@field current fun(): any token of the running coroutine, the same as long as it lives; nil: it cannot be suspended here
 ---@field park fun(token: any, seconds: number?): boolean suspends the running coroutine; true: woken, perhaps for no reason;
@@ -170,6 +170,13 @@ hosts.cancellations = 0
 ---@return boolean
 function hosts.cancelled()
   return false
+end
+
+--- The name of a host, for messages; one of a program's own may have none.
+---@param host vllm.Host
+---@return string
+function hosts.name_of(host)
+  return host.name and tostring(host.name) or "this event loop"
 end
 
 --- Names of all hosts, for messages.

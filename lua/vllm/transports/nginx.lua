@@ -39,8 +39,7 @@ Link.__index = Link
 -- The reader -------------------------------------------------------------------------------------------------------
 
 function Link:_wake_consumer()
-  local token = self.waiter
-  if token then nginx.wake(token) end
+  if self.waiter then nginx.wake(self.waiter) end
 end
 
 -- The connection is gone: nothing to be kept any more.
@@ -115,61 +114,74 @@ end
 function Link:_take_in(bytes)
   self.body_bytes = self.body_bytes + #bytes
   if self.is_draining then return end
-  self.count, self.bytes = self.count + 1, self.bytes + #bytes
-  self.chunks[self.count] = bytes
+  local count = self.count + 1
+  self.count, self.bytes, self.chunks[count] = count, self.bytes + #bytes, bytes
 end
 
--- What the parser has: true at the body's end, false when it needs more, nil and a failure.
-function Link:_pull()
-  local http = self.http
-  if not self.status then
-    local status, headers = http:head()
-    if status == false then return false end
-    if not status then return nil, nginx_errors.of_answer(headers, self) end
-    local failure = self:_on_head(status, headers)
-    if failure then return nil, failure end
+-- Bytes of the connection into the parser, or its end: true; or nil, failure, whether not a byte had come.
+function Link:_fill(sock, http)
+  local bytes, why = sock:receiveany(READ_BYTES)
+  if bytes then
+    http:feed(bytes) -- a failure is found in its place, behind the last good byte
+    return true
   end
-  while true do
-    local bytes, failure = http:read()
-    if bytes == false then return false end
-    if bytes == nil then return failure == nil or nil, failure and nginx_errors.of_answer(failure, self) end
-    self:_take_in(bytes)
-  end
-end
-
--- The connection ended: the end of a body without a length, or a failure.
-function Link:_on_closed(why)
-  local ok, failure = self.http:finish()
+  local ok, failure = http:finish()
   if ok then return true end
   if failure.kind ~= "closed" then return nil, nginx_errors.of_answer(failure, self) end
   return nil, nginx_errors.of(self.step, why, self), failure.fresh
 end
 
--- Reads until the answer ends: true; or nil, failure, whether not a byte had come.
-function Link:_receive(sock)
+function Link:_receive_head(sock, http)
   while true do
-    local bytes, why = sock:receiveany(READ_BYTES)
-    if not bytes then return self:_on_closed(why) end
-    self.http:feed(bytes) -- a failure is found in its place, behind the last good byte
-    local ended, failure = self:_pull()
-    if ended then return true end
-    if failure then return nil, failure end
-    self:_wake_consumer()
-    if self.bytes >= self.max_buffer_bytes then self:_hold_back() end
-    if self.is_draining and self.body_bytes > self.drain_end then return nil, { kind = "limit", detail = "too much to drain" } end
+    local status, headers = http:head()
+    if status then
+      local failure = self:_on_head(status, headers)
+      return not failure or nil, failure
+    end
+    if status == nil then return nil, nginx_errors.of_answer(headers, self) end
+    local ok, failure, untouched = self:_fill(sock, http)
+    if not ok then return nil, failure, untouched end
+  end
+end
+
+-- All that has come was read: lets the consumer have it.
+function Link:_hand_over()
+  local token = self.waiter
+  if token then nginx.wake(token) end
+  if self.bytes >= self.max_buffer_bytes then self:_hold_back() end
+  if self.is_draining and self.body_bytes > self.drain_end then return nil, { kind = "limit", detail = "too much to drain" } end
+  return true
+end
+
+function Link:_receive_body(sock, http)
+  while true do
+    local bytes, failure = http:read()
+    if bytes then
+      self:_take_in(bytes)
+    elseif bytes == nil then
+      return failure == nil or nil, failure and nginx_errors.of_answer(failure, self)
+    else
+      local ok
+      ok, failure = self:_hand_over()
+      if ok then ok, failure = self:_fill(sock, http) end
+      if not ok then return nil, failure end
+    end
   end
 end
 
 -- One attempt: true; or nil, failure, whether not a byte had come.
 function Link:_attempt(fresh)
-  self.http = core.http1 { max_header_bytes = self.max_header_bytes, head_only = self.head_only }
+  local http = core.http1 { max_header_bytes = self.max_header_bytes, head_only = self.head_only }
+  self.http = http
   local sock, why = self:_connect(fresh)
   if not sock then return nil, nginx_errors.of(self.step, why, self) end
   self.step = "send"
   local sent, why_not = sock:send(self.request)
   if not sent then return nil, nginx_errors.of("send", why_not, self), true end
   self.step = "head"
-  return self:_receive(sock)
+  local ok, failure, untouched = self:_receive_head(sock, http)
+  if not ok then return nil, failure, untouched end
+  return self:_receive_body(sock, http)
 end
 
 -- A connection of the pool that turns out to be dead is replaced, once.
@@ -244,6 +256,7 @@ Stream.__index = Stream
 -- Waits for news. true; false: the deadline has passed; nil, failure.
 local function wait(link, deadline)
   if link.is_closed then return nil, { kind = "cancelled", detail = "the stream was closed" } end
+  if hosts.cancellations > 0 and hosts.cancelled() then return nil, { kind = "cancelled", detail = "the task was cancelled" } end
   local running = coroutine.running()
   if running ~= link.consumer then link.consumer, link.token = running, nil end
   local seconds = deadline and deadline - core.now()
@@ -253,7 +266,6 @@ local function wait(link, deadline)
   link.token, link.waiter = token, token
   nginx.park(token, seconds)
   link.waiter = nil
-  if hosts.cancelled() then return nil, { kind = "cancelled", detail = "the task was cancelled" } end
   return true
 end
 

@@ -13,15 +13,27 @@ local OF_CONNECT = {
 
 local TRUST = "the certificates that nginx trusts are those of `lua_ssl_trusted_certificate` in nginx.conf"
 
+-- By OpenSSL's words: lua-resty-core 0.1.25 may put the number of an earlier failure in front. The first that is found counts.
 local OF_VERIFY = {
-  [9] = "its certificate is not valid yet: check this machine's clock",
-  [10] = "its certificate has expired",
-  [18] = "its certificate is self-signed; " .. TRUST,
-  [19] = "an authority that nginx does not know signed its certificate; " .. TRUST,
-  [20] = "an authority that nginx does not know signed its certificate; " .. TRUST,
-  [21] = "its certificate comes without the chain that leads to a known authority; " .. TRUST,
-  [22] = "its chain of certificates is longer than `lua_ssl_verify_depth` in nginx.conf allows (default 1)",
+  { "not yet valid", "its certificate is not valid yet: check this machine's clock" },
+  { "has expired", "its certificate has expired" },
+  { "certificate in certificate chain", "an authority that nginx does not know signed its certificate; " .. TRUST },
+  { "local issuer certificate", "an authority that nginx does not know signed its certificate; " .. TRUST },
+  { "first certificate", "its certificate comes without the chain that leads to a known authority; " .. TRUST },
+  { "self[- ]signed", "its certificate is self-signed; " .. TRUST },
+  { "chain too long", "its chain of certificates is longer than `lua_ssl_verify_depth` in nginx.conf allows (default 1)" },
+  { "host mismatch", "its certificate is for another name than the one in base_url" },
+  { "^refused$", "its certificate is not accepted, as nginx's error log says; " .. TRUST .. ", at `lua_ssl_verify_depth`" },
 }
+
+local function hint_of(why, asked)
+  if asked.is_ip and (why == "refused" or why:find("host mismatch", 1, true)) then
+    return "nginx can check a certificate against a name, not against an IP address: use a name in base_url"
+  end
+  for _, entry in ipairs(OF_VERIFY) do
+    if why:find(entry[1]) then return entry[2] end
+  end
+end
 
 local function about_connect(why, place)
   local text = why:lower()
@@ -38,16 +50,10 @@ local function about_connect(why, place)
 end
 
 local function about_tls(why, asked)
-  local place, hint = asked.place, OF_VERIFY[tonumber(why:match("^(%d+):"))]
-  if asked.is_ip and (why == "refused" or why:find("host mismatch", 1, true)) then
-    hint = "nginx can check a certificate against a name, not against an IP address: use a name in base_url"
-  elseif why:find("host mismatch", 1, true) then
-    hint = "its certificate is for another name than the one in base_url"
-  elseif why == "refused" then
-    hint = "its certificate is not accepted, as nginx's error log says; " .. TRUST .. ", at `lua_ssl_verify_depth`"
-  end
-  if hint then return ("no trusted connection to %s: %s (%s)"):format(place, hint, why), false end
-  return ("no TLS with %s (%s); if the server speaks plain HTTP on this port, http:// in base_url is meant"):format(place, why)
+  local place, text = asked.place, why:gsub("^%d+: ", "")
+  local hint = hint_of(text, asked)
+  if hint then return ("no trusted connection to %s: %s (%s)"):format(place, hint, text), false end
+  return ("no TLS with %s (%s); if the server speaks plain HTTP on this port, http:// in base_url is meant"):format(place, text)
 end
 
 local DURING = {

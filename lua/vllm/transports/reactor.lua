@@ -149,7 +149,7 @@ end
 -- Waiting ----------------------------------------------------------------------------------------------------------
 
 -- A waiting stream keeps its host's loop alive; one that nobody waits for does not.
-function Reactor:_park(stream, host, token, deadline, watch)
+local function park(self, stream, host, token, deadline, watch)
   local alarm_at, waiting = self._alarm_at, watch.waiting + 1
   if deadline and not (alarm_at and alarm_at <= deadline) then
     self._alarm_at = deadline
@@ -167,7 +167,7 @@ function Reactor:_park(stream, host, token, deadline, watch)
 end
 
 -- The host's loop runs until something happened.
-function Reactor:_block(stream, host, deadline)
+local function block(stream, host, deadline)
   stream._wait_is_over = false
   local _, why = host.block(function() return stream._wait_is_over end, deadline and deadline - core.now())
   if why == "interrupted" then return nil, copy(INTERRUPTED) end
@@ -189,9 +189,11 @@ function Reactor:_stay(stream, host, deadline)
     local seconds = deadline and deadline - core.now() or MAX_BLOCK_S
     return self:_step(math.min(seconds, MAX_BLOCK_S))
   end
-  if not host.watch then return nil, { kind = "config", detail = ("libcurl would hold up %s: leave `transport` out"):format(host.name) } end
+  if not host.watch then
+    return nil, { kind = "config", detail = ("libcurl would hold up %s: leave `transport` out"):format(hosts.name_of(host)) }
+  end
   if not (self._watches[host] or self:_start_watch(host)) then return nil, copy(FORKED) end
-  return self:_block(stream, host, deadline)
+  return block(stream, host, deadline)
 end
 
 --- Waits until something happened to the stream, once, until `deadline` at the most. May return early, and is then called again.
@@ -211,7 +213,7 @@ function Reactor:wait(stream, deadline, is_late)
   if token == nil or not host.watch then return self:_stay(stream, host, deadline) end
   local watch = self._watches[host] or self:_start_watch(host)
   if not watch or self._is_forked then return nil, copy(FORKED) end
-  return self:_park(stream, host, token, deadline, watch)
+  return park(self, stream, host, token, deadline, watch)
 end
 
 --- Starts a request.
