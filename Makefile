@@ -13,6 +13,8 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -W
 CFLAGS = -std=c99 $(OPTIMIZE) -fPIC -fvisibility=hidden $(WARNINGS)
 TSAN = -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 PORTABLE = -DVLLM_NET_PORTABLE
+COVERAGE = -O0 -g --coverage -fprofile-update=atomic
+COVERAGE_LUAS = lua5.1 lua5.4
 SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 ifeq ($(shell uname),Darwin)
@@ -29,6 +31,7 @@ LUA_MODULES := $(shell $(SOURCES) --lua)
 SERVER := $(wildcard spec/support/server/*.c)
 CTESTS := $(basename $(notdir $(wildcard spec/c/*_test.c)))
 ENGINE_CTESTS := $(filter engine_%,$(CTESTS))
+BIND_CTESTS := $(LUAS:%=%_memory_test)
 FUZZERS := $(basename $(notdir $(wildcard fuzz/*_fuzz.c)))
 
 CORE_PURE = $(filter src/core/%,$(CORE))
@@ -38,11 +41,12 @@ LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua spec/*/*/*.lua exa
 
 # $(call lua_flags,lua5.4): where the headers of a Lua are. LUA_INCDIR=… overrides it.
 lua_flags = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(1)))
+lua_libs = $(if $(LUA_LIBDIR),-L$(LUA_LIBDIR) -llua,$(shell pkg-config --libs $(1)))
 run_lua = LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$(1)/?.so;;" $(1)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all nvim demo test test-thread check spec ctest asan tsan valgrind lint warnings style layers sources format chaos fuzz bench rock test-vllm fresh clean FORCE
+.PHONY: help all nvim demo test test-thread check spec ctest coverage asan tsan valgrind lint warnings style layers sources format chaos fuzz bench rock test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -52,7 +56,7 @@ all: $(foreach l,$(LUAS),build/$l/vllm/core.so build/$l/vllm/curl.so) build/test
 # Building -------------------------------------------------------------------------------------------------------------
 
 # Objects without Lua are made once, those of src/bind once for each Lua; `asan` has a tree of its own.
-# $(call c_rules,DIR,FLAGS): objects, C tests.   $(call lua_rules,DIR,LUA,FLAGS): the modules of one Lua.
+# $(call c_rules,DIR,FLAGS): objects, C tests.   $(call lua_rules,DIR,LUA,FLAGS): the modules and C tests of one Lua.
 define c_rules
 $(1)/obj/%.o: %.c Makefile
 	@mkdir -p $$(@D)
@@ -77,6 +81,10 @@ $(1)/$(2)/vllm/core.so: $(CORE_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/o
 	@mkdir -p $$(@D)
 	@echo "  $$@"
 	$$(Q)$$(CC) $$(MODULE_FLAGS) $(3) $$^ -o $$@
+$(1)/ctest/$(2)_%: $(1)/$(2)/obj/spec/bind/%.o $(CORE_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/obj/%.o,$(filter src/bind/%,$(CORE)))
+	@mkdir -p $$(@D)
+	@echo "  $$@"
+	$$(Q)$$(CC) $(3) $$^ $$(call lua_libs,$(2)) -lm -ldl -o $$@
 $(1)/$(2)/vllm/curl.so: $(CURL_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/obj/%.o,$(filter src/bind/%,$(CURL)))
 	@mkdir -p $$(@D)
 	@echo "  $$@"
@@ -88,8 +96,11 @@ $(eval $(call c_rules,build/asan,$(SANITIZE)))
 $(eval $(call c_rules,build/portable,$(PORTABLE)))
 $(eval $(call c_rules,build/tsan,$(TSAN)))
 $(eval $(call c_rules,build/tsan/portable,$(TSAN) $(PORTABLE)))
+$(eval $(call c_rules,build/coverage,$(COVERAGE)))
+$(eval $(call c_rules,build/coverage/portable,$(COVERAGE) $(PORTABLE)))
 $(foreach l,$(LUAS),$(eval $(call lua_rules,build,$l,)))
 $(foreach l,$(LUAS),$(eval $(call lua_rules,build/asan,$l,$(SANITIZE))))
+$(foreach l,$(LUAS),$(eval $(call lua_rules,build/coverage,$l,$(COVERAGE))))
 
 build/test-server: $(SERVER:%.c=build/obj/%.o)
 	@echo "  $@"
@@ -121,7 +132,7 @@ lua/vllm/%.so: build/luajit/vllm/%.so
 demo: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so build/test-server ## the agent example, against the test server or VLLM_BASE_URL
 	@scripts/run-demo
 
-test: all build/test-server-sanitized $(CTESTS:%=build/ctest/%) build/rocks/manifest build/preload/slow_names.so ## C tests, the specs on every Lua, then hosts
+test: all build/test-server-sanitized $(CTESTS:%=build/ctest/%) $(BIND_CTESTS:%=build/ctest/%) build/rocks/manifest build/preload/slow_names.so ## C tests, the specs on every Lua, then hosts
 	@scripts/run-tests build ctest $(LUAS) hosts
 
 hosts: all build/preload/slow_names.so ## every host, on every Lua that it exists for; prints the matrix. SPEC=spec/hosts/x_spec.lua for one
@@ -131,17 +142,17 @@ test-thread: all build/test-server-sanitized $(ENGINE_CTESTS:%=build/portable/ct
 	@scripts/run-tests build/portable ctest
 	@VLLM_TEST_ENGINE=thread scripts/run-tests build $(LUAS)
 
-check: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/test-server-sanitized $(CTESTS:%=build/ctest/%) build/rocks/manifest layers ## quick: C tests, specs on LUA=lua5.4
+check: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/test-server-sanitized $(CTESTS:%=build/ctest/%) build/ctest/$(LUA)_memory_test build/rocks/manifest layers ## quick: C tests, specs on LUA=lua5.4
 	@scripts/run-tests build ctest $(LUA)
 
 spec: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/test-server-sanitized build/rocks/manifest ## specs on LUA=lua5.4; SPEC=spec/x_spec.lua for one
 	@SPEC="$(SPEC)" scripts/run-tests build $(LUA)
 
-ctest: $(CTESTS:%=build/ctest/%) build/test-server ## C tests
+ctest: $(CTESTS:%=build/ctest/%) $(BIND_CTESTS:%=build/ctest/%) build/test-server ## C tests
 	@scripts/run-tests build ctest
 
 # The interpreters are not instrumented, so the runtimes are preloaded. Leaks are looked for everywhere, without suppressions.
-asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) build/test-server build/test-server-sanitized build/rocks/manifest ## C tests and all specs under ASan and UBSan
+asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) $(BIND_CTESTS:%=build/asan/ctest/%) build/test-server build/test-server-sanitized build/rocks/manifest ## C tests and all specs under ASan and UBSan
 	@ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TEST_LIMIT_S=1200 \
 	  PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	  scripts/run-tests build/asan ctest $(LUAS)
@@ -150,6 +161,13 @@ asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so)
 tsan: $(ENGINE_CTESTS:%=build/tsan/ctest/%) $(ENGINE_CTESTS:%=build/tsan/portable/ctest/%) ## the engine's C tests under ThreadSanitizer
 	@for build in build/tsan build/tsan/portable; do \
 	  TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1" TEST_LIMIT_S=200 scripts/run-tests $$build ctest || exit 1; done
+
+# Counts of earlier runs are dropped. An integer Lua and one without: what differs between Luas differs between these two.
+coverage: $(foreach l,$(COVERAGE_LUAS),build/coverage/$l/vllm/core.so build/coverage/$l/vllm/curl.so) $(CTESTS:%=build/coverage/ctest/%) \
+  $(COVERAGE_LUAS:%=build/coverage/ctest/%_memory_test) $(ENGINE_CTESTS:%=build/coverage/portable/ctest/%) build/test-server build/test-server-sanitized build/rocks/manifest ## which lines of src the tests run; fails when too few
+	@find build/coverage -name '*.gcda' -delete
+	@status=0; scripts/run-tests build/coverage ctest $(COVERAGE_LUAS) || status=1; \
+	  scripts/run-tests build/coverage/portable ctest || status=1; $(LUA) scripts/coverage.lua build/coverage || status=1; exit $$status
 
 valgrind: $(CTESTS:%=build/ctest/%) build/test-server ## C tests under valgrind
 	@for test in $(CTESTS); do echo "== $$test"; \
@@ -229,7 +247,7 @@ style: ## banned calls, machine paths, sizes of files and functions
 	@scripts/lint-style
 
 format: ## clang-format over all C files, in place
-	clang-format -i $(wildcard src/*/*.[ch] spec/c/*.[ch] spec/support/server/*.[ch] fuzz/*.[ch])
+	clang-format -i $(wildcard src/*/*.[ch] spec/c/*.[ch] spec/bind/*.c spec/support/server/*.[ch] fuzz/*.[ch])
 
 warnings: $(foreach l,$(LUAS),build/warnings/$l) build/warnings/ctest ## gcc and clang
 	@echo "warnings: none"
@@ -240,9 +258,9 @@ build/warnings/ctest: $(wildcard src/*/*.[ch] spec/c/*.[ch] spec/support/server/
 	  $$cc $(CFLAGS) -fsyntax-only $$file || exit 1; done; done
 	@touch $@
 
-build/warnings/%: $(wildcard src/*/*.[ch])
+build/warnings/%: $(wildcard src/*/*.[ch] spec/bind/*.c spec/c/check.h)
 	@mkdir -p $(@D)
-	@for cc in $(CC) $(CLANG); do for file in $(C_FILES); do \
+	@for cc in $(CC) $(CLANG); do for file in $(C_FILES) $(wildcard spec/bind/*.c); do \
 	  $$cc $(CFLAGS) $(call lua_flags,$*) -fsyntax-only $$file || exit 1; done; done
 	@touch $@
 

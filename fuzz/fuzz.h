@@ -44,12 +44,13 @@ static inline bool same_notes(const struct vllm_buf *a, const struct vllm_buf *b
     return a->len == b->len && (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
 }
 
-/* The next read's size: 1 to 64 bytes, the same sequence for the same seed; seed 0: everything at once. */
+/* The next read's size: 1 to 64 bytes, the same sequence for the same seed; seed 0: everything at once; seed 1: a byte at a time. */
 static inline size_t next_read(unsigned *seed, size_t left) {
     if (*seed == 0) return left;
+    if (*seed == 1) return 1;
     *seed = *seed * 1103515245u + 12345u;
     size_t size = 1 + (*seed >> 16) % ((*seed >> 24) % 64 + 1);
-    if (*seed == 0) *seed = 1;
+    if (*seed <= 1) *seed = 2;
     return size < left ? size : left;
 }
 

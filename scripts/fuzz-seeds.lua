@@ -1,6 +1,6 @@
---- Starting points for the fuzzers, from the recorded responses: whole, their bodies, and the JSON text of some events.
+--- Starting points for the fuzzers, from the recorded responses: whole, their bodies, and the JSON text of some events; and transcripts.
 -- usage: lua scripts/fuzz-seeds.lua DIR FILE.http…
--- A body keeps the chunk sizes of its transfer: a parser must live with such lines, too. Runs on Lua 5.1 and later.
+-- What each target makes of the first two bytes stands at the top of its source. Runs on Lua 5.1 and later.
 
 local MAX_SEED_BYTES = 16384
 local EVENTS_PER_FILE = 6
@@ -14,15 +14,29 @@ local function write(name, text)
   out:close()
 end
 
-for i = 2, #arg do
-  local path = arg[i]
-  local file = assert(io.open(path, "rb"))
-  local response = file:read "*a"
-  file:close()
-  local name = path:match "([^/]+/[^/]+)%.http$":gsub("/", "-")
-  local body = response:match "\r\n\r\n(.*)$" or ""
-  write(name .. ".body", body)
-  write(name .. ".response", "\1@" .. response) -- two bytes for http1_fuzz: reads, and an answer from its beginning
+local function unchunk(body)
+  local parts, at = {}, 1
+  while true do
+    local _, last, size = body:find("^(%x+)[^\n]*\r\n", at)
+    size = last and tonumber(size, 16) or 0
+    if size == 0 then return table.concat(parts) end
+    parts[#parts + 1] = body:sub(last + 1, last + size)
+    at = last + size + 3
+  end
+end
+
+-- One response, for all targets but that of messages.
+local function write_response(name, response)
+  local head, body = response:match "^(.-)\r\n\r\n(.*)$"
+  if not head then return end
+  write(name .. ".response", "\1@" .. response) -- an answer from its beginning
+  if head:lower():find("chunked", 1, true) then
+    write(name .. ".body", body) -- with the chunk sizes of its transfer: a parser must live with such lines, too
+    body = unchunk(body)
+  end
+  local is_stream = body:sub(1, 1) ~= "{"
+  write(name .. ".whole", (is_stream and "\0\2" or "\0\4") .. body)
+  write(name .. ".bounded", (is_stream and "\7\1" or "\7\5") .. body)
   local count = 0
   for data in body:gmatch "data: ({[^\r\n]*)" do
     count = count + 1
@@ -30,3 +44,37 @@ for i = 2, #arg do
     write(name .. "." .. count .. ".json", data)
   end
 end
+
+-- Operations of messages_fuzz, in the order of the core's enums.
+local KINDS = { system = 0, context = 1, developer = 2, user = 3, notification = 4, assistant = 5, tool = 6 }
+local PIECES = { text = 7, file = 8, reasoning = 9, call = 10, image = 11, image_bytes = 12, audio = 13, audio_data = 14, audio_bytes = 15,
+  video = 16, video_bytes = 17, json = 18 }
+
+local function operation(name, ...)
+  local parts = { string.char(KINDS[name] or PIECES[name]) }
+  for _, text in ipairs { ... } do parts[#parts + 1] = string.char(#text) .. text end
+  return table.concat(parts)
+end
+
+local function write_transcripts()
+  local op = operation
+  local transcript = op "system" .. op("text", "Be \"brief\".\n") .. op "user" .. op("text", "Grüße") .. op("image", "http://a/b")
+    .. op "user" .. op("text", "More") .. op("image_bytes", "\137PNG", "image/png") .. op("file", "contents", "a.txt")
+    .. op "assistant" .. op("reasoning", "Hm.") .. op("text", "ok") .. op("call", "{\"a\":1}", "f", "c1")
+    .. op("tool", "c1") .. op("text", "Error: no") .. op "notification" .. op("text", "noon") .. op "assistant" .. op("text", "so")
+    .. op "assistant" .. op("text", "on") .. op "context" .. op("text", "c") .. op "developer" .. op("text", "d") .. op "user"
+    .. op("json", "{\"type\":\"x\"}") .. op("audio", "http://a") .. op("audio_data", "aGk=", "wav") .. op("audio_bytes", "\1", "mp3")
+    .. op("video", "http://v") .. op("video_bytes", "\0", "video/mp4")
+  for options = 0, 31 do
+    write("transcript-" .. options .. ".messages", string.char(options, 7 * options) .. transcript)
+    write("answer-first-" .. options .. ".messages", string.char(options, 9) .. op "assistant" .. op("text", "\255") .. transcript)
+  end
+end
+
+for i = 2, #arg do
+  local path = arg[i]
+  local file = assert(io.open(path, "rb"))
+  write_response(path:match "([^/]+/[^/]+)%.http$":gsub("/", "-"), file:read "*a")
+  file:close()
+end
+write_transcripts()

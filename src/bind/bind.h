@@ -74,6 +74,11 @@ static inline void bind_push_integer(lua_State *L, int64_t value) {
 #endif
 }
 
+/* Lack of memory raises, as it does in Lua itself: it is no failure of what was asked. */
+static inline int bind_no_memory(lua_State *L) {
+    return luaL_error(L, "not enough memory");
+}
+
 /* Returns nil, message to Lua. */
 static inline int bind_fail(lua_State *L, const char *message) {
     lua_pushnil(L);
@@ -138,14 +143,14 @@ struct bind_decode_options {
     unsigned max_depth; /* 0: VLLM_JSON_MAX_DEPTH, which is also the most */
 };
 /* Pushes the value of a whole JSON text and returns true; or pushes nothing, returns false, and `j` says why and where
- * (`j->why`, `j->at - j->start`). Raises only when Lua has no memory. `options` may be NULL. */
+ * (`j->why`, `j->at - j->start`). Raises only when memory or Lua's stack is full. `options` may be NULL. */
 bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options,
                       struct vllm_json *j);
 
 /* Returns nil, message, position (of the first wrong byte, from 1) to Lua. */
 int bind_push_json_failure(lua_State *L, const struct vllm_json *j);
 
-/* Lua values → JSON, appended to `out`, which must hang on a userdata (this may raise when Lua has no memory). */
+/* Lua values → JSON, appended to `out`, which must hang on a userdata (this raises when memory or Lua's stack is full). */
 struct bind_encode_options {
     bool request;     /* bare {} is an array under the member names that a request's schema says so */
     unsigned indent;  /* spaces a level; 0: compact */

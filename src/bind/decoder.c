@@ -70,7 +70,7 @@ static int push_failure(lua_State *L, const struct vllm_turn *turn, enum vllm_st
         return luaL_error(L, "a decoder takes either one body or bytes, and nothing after finish()");
     }
     if (status == VLLM_ENOMEM) {
-        return luaL_error(L, "not enough memory");
+        return bind_no_memory(L);
     }
     lua_pushnil(L);
     lua_createtable(L, 0, 3);
@@ -185,7 +185,7 @@ static int l_decoder(lua_State *L) {
     struct decoder *decoder = bind_new(L, CLASS, sizeof *decoder);
     struct vllm_alloc alloc = bind_alloc(L);
     decoder->turn = vllm_turn_new(&alloc, &options);
-    return decoder->turn ? 1 : luaL_error(L, "not enough memory");
+    return decoder->turn ? 1 : bind_no_memory(L);
 }
 
 void bind_open_decoder(lua_State *L) {

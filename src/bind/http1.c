@@ -60,7 +60,7 @@ static int push_failure(lua_State *L, struct reader *reader, enum vllm_status st
         return luaL_error(L, "bytes were fed after finish()");
     }
     if (status == VLLM_ENOMEM) {
-        return luaL_error(L, "not enough memory");
+        return bind_no_memory(L);
     }
     reader->lending = true;
     lua_pushnil(L);
@@ -172,7 +172,7 @@ static int l_http1(lua_State *L) {
     struct reader *reader = bind_new(L, CLASS, sizeof *reader);
     struct vllm_alloc alloc = bind_alloc(L);
     reader->http1 = vllm_http1_new(&alloc, &options);
-    return reader->http1 ? 1 : luaL_error(L, "not enough memory");
+    return reader->http1 ? 1 : bind_no_memory(L);
 }
 
 void bind_open_http1(lua_State *L) {

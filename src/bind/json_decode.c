@@ -33,7 +33,7 @@ static bool push_string(struct decoder *d, const struct vllm_json_string *string
     }
     vllm_buf_clear(d->buf);
     if (vllm_json_string_value(string, false, d->buf) != VLLM_OK) {
-        return stop(d, "not enough memory for a string");
+        return bind_no_memory(d->L) != 0;
     }
     struct vllm_slice value = vllm_buf_view(d->buf);
     lua_pushlstring(d->L, value.ptr, value.len);
@@ -99,9 +99,7 @@ static bool push_object(struct decoder *d) {
 static bool push_value(struct decoder *d) {
     struct vllm_json_string string;
     bool truth;
-    if (!lua_checkstack(d->L, 8)) {
-        return stop(d, "Lua's stack is full");
-    }
+    luaL_checkstack(d->L, 8, "decoding JSON");
     switch (vllm_json_peek(d->j)) {
     case VLLM_JSON_OBJECT: return push_object(d);
     case VLLM_JSON_ARRAY: return push_array(d);

@@ -76,7 +76,7 @@ static bool put(struct encoder *e, const struct encode_frame *frame, enum vllm_s
     case VLLM_EUTF8: return encode_fail(e, frame, "text that is not UTF-8");
     case VLLM_EINVALID: return encode_fail(e, frame, "JSON has no NaN and no infinity");
     case VLLM_ELIMIT: return encode_fail(e, frame, "the JSON text becomes too long");
-    default: return encode_fail(e, frame, "not enough memory");
+    default: return bind_no_memory(e->L) != 0;
     }
 }
 
@@ -296,9 +296,7 @@ static bool encode_foreign(struct encoder *e, const struct encode_frame *frame) 
 
 bool encode_value(struct encoder *e, struct encode_frame *frame) {
     frame->at = lua_gettop(e->L);
-    if (!lua_checkstack(e->L, 20)) {
-        return encode_fail(e, frame, "Lua's stack is full");
-    }
+    luaL_checkstack(e->L, 20, "encoding JSON");
     switch (lua_type(e->L, frame->at)) {
     case LUA_TNIL: return put(e, frame, vllm_buf_text(e->out, "null"));
     case LUA_TBOOLEAN: return put(e, frame, vllm_buf_text(e->out, lua_toboolean(e->L, frame->at) ? "true" : "false"));

@@ -53,8 +53,10 @@ static bool splice_fail(struct splice *s, const char *message) {
 }
 
 static bool put(struct splice *s, enum vllm_status status) {
-    return status == VLLM_OK ||
-           splice_fail(s, status == VLLM_ELIMIT ? "the JSON text becomes too long" : "not enough memory");
+    if (status == VLLM_ENOMEM) {
+        bind_no_memory(s->L);
+    }
+    return status == VLLM_OK || splice_fail(s, "the JSON text becomes too long");
 }
 
 /* The new members: names sorted, values checked. */

@@ -117,7 +117,7 @@ static int push_failure(lua_State *L, enum vllm_status status, const struct vllm
         lua_pushinteger(L, (lua_Integer)fault->tag);
         lua_pushlstring(L, fault->text.ptr, fault->text.len);
         return 4;
-    case VLLM_ENOMEM: return luaL_error(L, "not enough memory");
+    case VLLM_ENOMEM: return bind_no_memory(L);
     case VLLM_EINVALID: return luaL_error(L, "core.messages: a piece that its message cannot hold");
     default: lua_pushliteral(L, "larger than max_body_bytes"); return 2;
     }

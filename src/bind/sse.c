@@ -50,7 +50,7 @@ static int push_status(lua_State *L, enum vllm_status status) {
     case VLLM_EINVALID:
         return luaL_error(L, "bytes were fed after finish()");
     default:
-        return luaL_error(L, "not enough memory");
+        return bind_no_memory(L);
     }
 }
 
@@ -98,7 +98,7 @@ static int l_sse(lua_State *L) {
     struct reader *reader = bind_new(L, CLASS, sizeof *reader);
     struct vllm_alloc alloc = bind_alloc(L);
     reader->sse = vllm_sse_new(&alloc, max_event_bytes, lenient_end);
-    return reader->sse ? 1 : luaL_error(L, "not enough memory");
+    return reader->sse ? 1 : bind_no_memory(L);
 }
 
 void bind_open_sse(lua_State *L) {
