@@ -62,10 +62,11 @@ $(1)/obj/%.o: %.c Makefile
 	@mkdir -p $$(@D)
 	@echo "  $$@"
 	$$(Q)$$(CC) $$(CFLAGS) $(2) -MMD -MP -c $$< -o $$@
+$(1)/ctest/engine_memory_test: LINK = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 $(1)/ctest/engine_%: $(1)/obj/spec/c/engine_%.o $(CURL_PURE:%.c=$(1)/obj/%.o)
 	@mkdir -p $$(@D)
 	@echo "  $$@"
-	$$(Q)$$(CC) $(2) $$^ -lcurl -lpthread -o $$@
+	$$(Q)$$(CC) $(2) $$^ $$(LINK) -lcurl -lpthread -o $$@
 $(1)/ctest/%: $(1)/obj/spec/c/%.o $(CORE_PURE:%.c=$(1)/obj/%.o)
 	@mkdir -p $$(@D)
 	@echo "  $$@"
@@ -163,8 +164,9 @@ tsan: $(ENGINE_CTESTS:%=build/tsan/ctest/%) $(ENGINE_CTESTS:%=build/tsan/portabl
 	  TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1" TEST_LIMIT_S=200 scripts/run-tests $$build ctest || exit 1; done
 
 # Counts of earlier runs are dropped. An integer Lua and one without: what differs between Luas differs between these two.
-coverage: $(foreach l,$(COVERAGE_LUAS),build/coverage/$l/vllm/core.so build/coverage/$l/vllm/curl.so) $(CTESTS:%=build/coverage/ctest/%) \
-  $(COVERAGE_LUAS:%=build/coverage/ctest/%_memory_test) $(ENGINE_CTESTS:%=build/coverage/portable/ctest/%) build/test-server build/test-server-sanitized build/rocks/manifest ## which lines of src the tests run; fails when too few
+COVERED = $(foreach l,$(COVERAGE_LUAS),build/coverage/$l/vllm/core.so build/coverage/$l/vllm/curl.so build/coverage/ctest/$l_memory_test) \
+  $(CTESTS:%=build/coverage/ctest/%) $(ENGINE_CTESTS:%=build/coverage/portable/ctest/%)
+coverage: $(COVERED) build/test-server build/test-server-sanitized build/rocks/manifest ## which lines of src the tests run; fails when too few
 	@find build/coverage -name '*.gcda' -delete
 	@status=0; scripts/run-tests build/coverage ctest $(COVERAGE_LUAS) || status=1; \
 	  scripts/run-tests build/coverage/portable ctest || status=1; $(LUA) scripts/coverage.lua build/coverage || status=1; exit $$status

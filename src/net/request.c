@@ -107,11 +107,20 @@ static void request_reset(struct vllm_request *request) {
     vllm_link_init(&request->order);
 }
 
+/* Asked of libcurl's allocator, which need not be ours. */
+static bool is_short_of_memory(void) {
+    struct curl_slist *probe = curl_slist_append(NULL, "?");
+    curl_slist_free_all(probe);
+    return !probe;
+}
+
+/* curl_easy_reset does not say when it lacked memory for the defaults; such a handle reads nothing, and is not kept. */
 void vllm_request_discard(struct vllm_request *request) {
     struct vllm_engine *engine = request->engine;
     request_reset(request);
+    bool is_fit = !is_short_of_memory();
     vllm_engine_lock(engine);
-    bool kept = engine->pool_len < POOL_MAX;
+    bool kept = is_fit && engine->pool_len < POOL_MAX;
     if (kept) {
         vllm_link_append(&engine->pool, &request->order);
         engine->pool_len++;
