@@ -13,7 +13,7 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -W
 CFLAGS = -std=c99 $(OPTIMIZE) -fPIC -fvisibility=hidden $(WARNINGS)
 TSAN = -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 PORTABLE = -DVLLM_NET_PORTABLE
-COVERAGE = -O0 -g --coverage -fprofile-update=atomic
+COVERAGE = -std=gnu99 -O0 -g --coverage -fprofile-update=atomic # gnu99: then what a child counted before its exec is kept
 COVERAGE_LUAS = lua5.1 lua5.4
 SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
@@ -37,7 +37,7 @@ FUZZERS := $(basename $(notdir $(wildcard fuzz/*_fuzz.c)))
 CORE_PURE = $(filter src/core/%,$(CORE))
 CURL_PURE = $(filter src/net/%,$(CURL))
 C_FILES = $(sort $(CORE) $(CURL))
-LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua spec/*/*/*.lua examples/*.lua examples/*/*/*.lua examples/*/*/*/*.lua bench/*.lua bench/*/*.lua scripts/*.lua) $(wildcard .busted .luacheckrc) vllm-scm-1.rockspec
+LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua spec/*/*/*.lua examples/*.lua examples/*/*/*.lua examples/*/*/*/*.lua bench/*.lua bench/*/*.lua scripts/*.lua fuzz/*.lua) $(wildcard .busted .luacheckrc) vllm-scm-1.rockspec
 
 # $(call lua_flags,lua5.4): where the headers of a Lua are. LUA_INCDIR=… overrides it.
 lua_flags = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(1)))
@@ -187,12 +187,16 @@ chaos: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server bui
 	@ulimit -n 8192; $(call run_lua,$(LUA)) spec/chaos/endurance.lua
 
 # Everything random runs for T seconds per target; inputs that crash stay in build/fuzz.
-fuzz: $(FUZZERS:%=build/fuzz/%) build/fuzz/seeds ## fuzz targets, T=60 seconds each
+fuzz: $(FUZZERS:%=build/fuzz/%) build/fuzz/seeds $(LUAS:%=build/%/vllm/core.so) ## fuzz targets, T=60 seconds each; our JSON against lua-cjson
 	@for target in $(FUZZERS); do echo "== $$target, $(T) s"; mkdir -p build/fuzz/corpus/$$target; \
 	  timeout $$(( $(T) + 60 )) build/fuzz/$$target -max_total_time=$(T) -max_len=65536 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
 	    -artifact_prefix=build/fuzz/$$target- build/fuzz/corpus/$$target build/fuzz/seeds >build/fuzz/$$target.log 2>&1 \
 	    || { tail -40 build/fuzz/$$target.log; exit 1; }; \
 	  grep -E 'number_of_executed_units|new_units_added' build/fuzz/$$target.log; done
+	@for lua in $(LUAS); do echo "== JSON of the corpus, lua-cjson against ours, on $$lua"; \
+	  LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$$lua/?.so;;" \
+	  timeout 300 $$lua fuzz/compare-json.lua build/fuzz/corpus/json_fuzz build/fuzz/seeds >build/fuzz/compare-json.log || { cat build/fuzz/compare-json.log; exit 1; }; \
+	  tail -1 build/fuzz/compare-json.log; done
 
 build/fuzz/%: fuzz/%.c $(CORE_PURE) $(wildcard src/core/*.h fuzz/*.h)
 	@mkdir -p $(@D)

@@ -246,8 +246,39 @@ static void run_open_again(void) {
     close_state(L, &heap);
 }
 
+/* Lua's stack full: a value nested 100 levels deep is decoded whole, or not at all. (Lua 5.1 bounds the stack of each C function
+ * alone, so that it never is.) */
+static void run_full_stack(void) {
+    struct heap heap;
+    lua_State *L = new_state(&heap);
+    char text[200];
+    memset(text, '[', 100);
+    memset(text + 100, ']', 100);
+    if (luaL_loadstring(L, "return require('vllm.core').json_decode") != 0 || lua_pcall(L, 0, 1, 0) != 0) die("core", L);
+    for (int more = 1000; more > 0; more = more == 1000 ? 1 : 0) {
+        while (lua_checkstack(L, more)) {
+            lua_settop(L, lua_gettop(L) + more);
+        }
+    }
+    int full = lua_gettop(L), taken = 0, refused = 0;
+    for (int room = 40; room < 1000; room += 20) {
+        lua_settop(L, full - room);
+        lua_pushvalue(L, 1);
+        lua_pushlstring(L, text, sizeof text);
+        int status = lua_pcall(L, 1, 1, 0);
+        const char *why = status == 0 ? NULL : lua_tostring(L, -1);
+        CHECK(status == 0 ? lua_istable(L, -1) : why && strstr(why, "stack overflow"));
+        taken += status == 0;
+        refused += status != 0;
+    }
+    CHECK(taken > 0 && (refused > 0 || LUA_VERSION_NUM == 501));
+    lua_settop(L, 1);
+    close_state(L, &heap);
+}
+
 int main(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
+    run_full_stack();
     run_open_again();
     run_loading();
     run_jobs();

@@ -1,0 +1,179 @@
+-- The edges of vllm.core itself: what its own Lua layers never ask of it, and another program may.
+local core = require "vllm.core"
+
+local function nested(depth, inner)
+  return ("["):rep(depth) .. (inner or "") .. ("]"):rep(depth)
+end
+
+local has_close = (rawget(_G, "loadstring") or load) "local x <close> = nil" ~= nil
+
+-- Ends an object as a `local x <close>` would, which only Lua 5.4 can write down.
+local function close(object)
+  local chunk = assert(load "local object = ... local guard <close> = object")
+  chunk(object)
+end
+
+describe("objects that were closed", function()
+  if not has_close then return end
+
+  it("say so, and may be closed again", function()
+    for name, class in pairs {
+      decoder = { core.decoder {}, "this decoder is closed" }, sse = { core.sse {}, "this event reader is closed" },
+      http1 = { core.http1 {}, "this response reader is closed" },
+    } do
+      local object, sentence = class[1], class[2]
+      close(object)
+      local ok, message = pcall(object.feed, object, "x")
+      assert.is_false(ok, name)
+      assert.matches(sentence, message, 1, true)
+      close(object)
+    end
+  end)
+end)
+
+describe("the JSON inside of an answer", function()
+  local function event_of(line, wanted)
+    local decoder = core.decoder { max_depth = 128 }
+    assert(decoder:feed("data: " .. line .. "\n\ndata: [DONE]\n\n"))
+    for event in decoder.next, decoder do
+      if event.type == wanted then return event end
+    end
+  end
+
+  it("makes a call invalid that is nested too deeply to be decoded", function()
+    local arguments = '{\\"a\\":' .. nested(140) .. "}"
+    local event = event_of('{"choices":[{"delta":{"tool_calls":[{"id":"c","function":{"name":"f","arguments":"' .. arguments
+      .. '"}}]},"finish_reason":"tool_calls"}]}', "tool_call")
+    assert.is_nil(event.input)
+    assert.equal("string", type(event.invalid))
+    assert.equal('{"a":' .. nested(140) .. "}", event.arguments)
+  end)
+
+  it("is absent where a number of it is beyond every double", function()
+    local result = event_of('{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}],"fine":1,"huge":1e999}', "turn_end").result
+    assert.same({ fine = 1 }, result.extra)
+    local call = event_of('{"choices":[{"delta":{"tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\\"a\\":1e999}"}}]},'
+      .. '"finish_reason":"tool_calls"}]}', "tool_call")
+    assert.is_nil(call.input)
+    assert.equal("the arguments cannot be decoded", call.invalid)
+  end)
+end)
+
+describe("core.json_decode", function()
+  it("refuses what begins like null, also where nulls are dropped", function()
+    for _, options in ipairs { { drop_nulls = true }, { drop_nulls = false } } do
+      local value, message, position = core.json_decode('{"a":nul}', options)
+      assert.is_nil(value)
+      assert.equal("string", type(message))
+      assert.equal(6, position)
+    end
+  end)
+
+  it("drops a null that follows a value of the same name", function()
+    assert.same({ b = 2 }, core.json_decode('{"a":1,"b":2,"a":null}', { drop_nulls = true }))
+  end)
+end)
+
+describe("core.json_encode", function()
+  it("says what no part of JSON is", function()
+    for shown, value in pairs { ["a function"] = print, ["a coroutine"] = coroutine.create(function() end), ["a userdata"] = io.stdout } do
+      local text, message, path = core.json_encode { a = { value } }
+      assert.is_nil(text)
+      assert.equal(shown .. " is not a JSON value", message)
+      assert.equal("a[1]", path)
+    end
+  end)
+
+  it("takes names of an order only where they are strings", function()
+    assert.equal('{"b":1,"c":3,"a":2}', core.json_encode { a = 2, b = 1, c = 3, __jsonorder = { "b", 7, false, "c" } })
+  end)
+
+  it("names a token id that stands there twice, or is none", function()
+    local _, twice = core.json_encode({ logit_bias = { [5] = 1, ["5"] = 2 } }, { request = true })
+    assert.equal("the same token id stands there as a number and as a string", twice)
+    local _, half = core.json_encode({ logit_bias = { [0.5] = 1 } }, { request = true })
+    assert.equal("a key is no token id", half)
+    local _, other = core.json_encode({ logit_bias = { [true] = 1 } }, { request = true })
+    assert.equal("a key is no token id", other)
+  end)
+
+  it("refuses a raw text that lost its text", function()
+    local raw = core.raw "1"
+    rawset(raw, 1, nil)
+    local _, message = core.json_encode { a = raw }
+    assert.equal("raw JSON without its text", message)
+    assert.is_nil(core.raw_text(raw))
+  end)
+end)
+
+describe("core.raw_text", function()
+  it("gives nothing for what core.raw did not make", function()
+    for _, value in ipairs { "1", 1, {}, setmetatable({ "1" }, {}), core.array_mt } do assert.is_nil(core.raw_text(value)) end
+    assert.equal("[1]", core.raw_text(core.raw "[1]"))
+  end)
+end)
+
+describe("core.splice", function()
+  it("says what it cannot do", function()
+    local function why(body, set)
+      local text, message = core.splice(body, set)
+      assert.is_nil(text)
+      return message
+    end
+    assert.equal("a member occurs twice", why('{"a":1,"\\u0061":2}', { b = "1" }))
+    assert.equal("a member to set is not valid JSON", why("{}", { b = "1," }))
+    assert.equal("a member to set needs a name and a JSON text", why("{}", { b = 1 }))
+    assert.equal("a member to set needs a name and a JSON text", why("{}", { "1" }))
+    assert.equal("the name of a member to set is not UTF-8", why("{}", { ["\255"] = "1" }))
+    assert.equal("string", type(why('{"a":tru}', { b = "1" })))
+    assert.equal("string", type(why('{"a":1', { b = "1" })))
+    assert.equal("string", type(why('{"a":1} x', { b = "1" })))
+    assert.equal("string", type(why("[]", { b = "1" })))
+  end)
+end)
+
+describe("core.messages", function()
+  it("raises for a list that messages.lua does not write", function()
+    for sentence, list in pairs {
+      ["operand 3 is no text"] = { 4, 1, true }, ["operand 2 is no number"] = { 4, "1" }, ["unknown operation at 1"] = { 99 },
+      ["unknown operation at 4"] = { 4, 1, false, 0 }, ["a piece that its message cannot hold"] = { 1, 1, false, 10, "why" },
+    } do
+      local ok, message = pcall(core.messages, list, {})
+      assert.is_false(ok, sentence)
+      assert.matches(sentence, message, 1, true)
+    end
+    assert.is_false(pcall(core.messages, {}, { filler = 1 }))
+    assert.is_false(pcall(core.messages, {}, { reasoning_field = {} }))
+    assert.equal("[]", core.messages({}, {}))
+  end)
+end)
+
+describe("core.poll", function()
+  it("waits for nothing that is there already, whatever the time", function()
+    local waited, readable = core.poll({}, 0)
+    assert.is_true(waited)
+    assert.same({}, readable)
+    for _, seconds in ipairs { 1e9, math.huge } do
+      waited, readable = core.poll({ 987654 }, seconds) -- no such descriptor: it is ready at once, to be found out
+      assert.is_true(waited)
+      assert.same({ [987654] = true }, readable)
+    end
+    waited, readable = core.poll({ 987654 })
+    assert.is_true(waited)
+    assert.is_true(readable[987654])
+  end)
+
+  it("takes no more descriptors than it has room for", function()
+    local fds = {}
+    for i = 1, 65 do fds[i] = 987654 end
+    assert.is_false(pcall(core.poll, fds, 0))
+    fds[65] = nil
+    assert.is_true(core.poll(fds, 0))
+  end)
+
+  it("does not wait for less than nothing", function()
+    assert.is_true(core.sleep(-1))
+    assert.is_true(core.sleep(0 / 0))
+    assert.is_true(core.poll({}, -math.huge))
+  end)
+end)
