@@ -214,12 +214,12 @@ static void run_loading(void) {
     static const char *const chunks[] = {"require 'vllm.core'",
                                          "package.path = 'lua/?.lua;lua/?/init.lua'; require 'vllm'; require 'vllm.testing'"};
     for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
-        long made, unused;
+        long made, count;
         CHECK(load_without(chunks[i], NEVER, 1, &made));
         for (size_t k = 0; k < sizeof widths / sizeof *widths; k++) {
             for (long at = 0, stride = stride_of(made); at < made; at += stride) {
-                bool loaded = load_without(chunks[i], at, widths[k], &unused);
-                CHECK(!loaded || widths[k] != FOR_EVER);
+                bool loaded = load_without(chunks[i], at, widths[k], &count);
+                CHECK(!loaded || widths[k] != FOR_EVER || count <= at); /* LuaJIT may come to make fewer than before */
             }
         }
     }
