@@ -59,6 +59,7 @@ static void stop(struct vllm_request *request, CURLcode result) {
 
 /* A multi that refuses to work would leave its requests hanging: they fail instead. */
 static void fail_running(struct vllm_engine *engine, CURLMcode code) {
+    engine->multi_failed = true;
     while (!vllm_link_is_alone(&engine->running)) {
         struct vllm_request *request = VLLM_REQUEST_OF(engine->running.next, work);
         const char *sentence = curl_multi_strerror(code);
@@ -164,11 +165,35 @@ static bool resume_paused(struct vllm_engine *engine) {
     return any;
 }
 
+static CURLM *new_multi(struct vllm_engine *engine) {
+    CURLM *multi = curl_multi_init();
+    if (multi && vllm_watch_attach(engine, multi) &&
+        curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
+        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, MAX_POOLED_CONNECTIONS) == CURLM_OK)
+        return multi;
+    if (multi) (void)curl_multi_cleanup(multi);
+    return NULL;
+}
+
+/* After a lack of memory libcurl 7.88 may keep an entry for a socket that ends the process when the socket's number comes
+ * again: so a multi that failed is not used again. It has no requests any more. The caller may be about to wake it. */
+static bool replace_failed_multi(struct vllm_engine *engine) {
+    CURLM *failed = engine->multi, *multi = engine->multi_failed ? new_multi(engine) : NULL;
+    if (!multi) return !engine->multi_failed;
+    vllm_engine_lock(engine);
+    engine->multi = multi;
+    vllm_engine_unlock(engine);
+    engine->multi_failed = false;
+    (void)curl_multi_cleanup(failed);
+    return true;
+}
+
 static void start_waiting(struct vllm_engine *engine) {
     for (size_t left = engine->max_starts; left > 0 && !vllm_link_is_alone(&engine->starts); left--) {
         struct vllm_request *request = VLLM_REQUEST_OF(engine->starts.next, work);
         vllm_link_append(&engine->running, &request->work);
-        CURLMcode code = curl_multi_add_handle(engine->multi, request->easy);
+        CURLMcode code =
+            replace_failed_multi(engine) ? curl_multi_add_handle(engine->multi, request->easy) : CURLM_OUT_OF_MEMORY;
         if (code == CURLM_OK) {
             request->phase = VLLM_PHASE_RUNNING;
         } else {
@@ -204,10 +229,9 @@ int64_t vllm_driver_due(const struct vllm_engine *engine) {
 /* Birth and end ---------------------------------------------------------------------------------------------------- */
 
 bool vllm_driver_open(struct vllm_engine *engine) {
-    engine->multi = curl_multi_init();
-    return vllm_watch_open(engine) && engine->multi &&
-           curl_multi_setopt(engine->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
-           curl_multi_setopt(engine->multi, CURLMOPT_MAXCONNECTS, MAX_POOLED_CONNECTIONS) == CURLM_OK;
+    if (!vllm_watch_open(engine)) return false;
+    engine->multi = new_multi(engine);
+    return engine->multi != NULL;
 }
 
 void vllm_driver_close(struct vllm_engine *engine) {

@@ -119,6 +119,7 @@ struct vllm_engine {
 
     /* The driver's. */
     CURLM *multi;
+    bool multi_failed; /* it is to be replaced before it gets another request */
     struct vllm_link starts, running, resumes;
     size_t drains; /* requests in `running` that only drain */
     int *sockets;  /* open ones, for a forked child, which must let go of them */
@@ -191,7 +192,8 @@ void vllm_driver_work(struct vllm_engine *engine); /* what the last wait found, 
 int64_t vllm_driver_due(const struct vllm_engine *engine); /* when there is work again */
 
 /* watch_epoll.c, watch_poll.c */
-bool vllm_watch_open(struct vllm_engine *engine);         /* whatever it returns, close it; false without a multi */
+bool vllm_watch_open(struct vllm_engine *engine);         /* whatever it returns, close it */
+bool vllm_watch_attach(struct vllm_engine *engine, CURLM *multi); /* what this multi wants is waited for */
 void vllm_watch_close(struct vllm_engine *engine);        /* the multi is gone; may run twice */
 int64_t vllm_watch_due(const struct vllm_engine *engine); /* when libcurl wants to be called */
 void vllm_watch_set_due(struct vllm_engine *engine, int64_t due_ns); /* ends a wait then */

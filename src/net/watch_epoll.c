@@ -33,11 +33,14 @@ bool vllm_watch_open(struct vllm_engine *engine) {
     engine->curl_due_ns = VLLM_POLLER_NEVER;
     return vllm_poller_open(&engine->poller) &&
            (!engine->threaded || (vllm_notifier_open(&engine->waker) &&
-                                  vllm_poller_watch(&engine->poller, engine->waker.read_fd, true, false))) &&
-           engine->multi && curl_multi_setopt(engine->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
-           curl_multi_setopt(engine->multi, CURLMOPT_SOCKETDATA, engine) == CURLM_OK &&
-           curl_multi_setopt(engine->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
-           curl_multi_setopt(engine->multi, CURLMOPT_TIMERDATA, engine) == CURLM_OK;
+                                  vllm_poller_watch(&engine->poller, engine->waker.read_fd, true, false)));
+}
+
+bool vllm_watch_attach(struct vllm_engine *engine, CURLM *multi) {
+    return curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+           curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, engine) == CURLM_OK &&
+           curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+           curl_multi_setopt(multi, CURLMOPT_TIMERDATA, engine) == CURLM_OK;
 }
 
 void vllm_watch_close(struct vllm_engine *engine) {

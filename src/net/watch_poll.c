@@ -16,6 +16,12 @@ bool vllm_watch_open(struct vllm_engine *engine) {
     return true;
 }
 
+bool vllm_watch_attach(struct vllm_engine *engine, CURLM *multi) {
+    (void)engine;
+    (void)multi;
+    return true;
+}
+
 void vllm_watch_close(struct vllm_engine *engine) {
     (void)engine;
 }
