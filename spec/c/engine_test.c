@@ -376,6 +376,58 @@ static void test_connect_timeout(struct server *server) {
     close(server_accept(server));
 }
 
+/* The answer to HEAD says how long a body it does not have; the connection carries the next request. */
+static void test_head_has_no_body(struct server *server) {
+    struct vllm_request_options options = get_options(server);
+    char text[16];
+    options.method = "HEAD";
+    struct vllm_request *request = add(server, &options);
+    int fd = server_accept(server);
+    CHECK(read_request(server, fd, 0));
+    CHECK(request_begins(server, "HEAD /v1 HTTP/1.1\r\n"));
+    send_text(fd, HEAD "Content-Length: 5\r\n\r\n");
+    CHECK(await_head(server, request, NULL) == 200);
+    CHECK_STATUS(read_all(server, request, text, sizeof text), VLLM_NET_END);
+    CHECK(text[0] == '\0');
+    vllm_request_close(request, false);
+    request = get(server);
+    CHECK(read_request(server, fd, 0));
+    vllm_request_close(request, false);
+    close(fd);
+}
+
+/* HTTP/1.0: the end of the connection is the end of the body. */
+static void test_old_answer(struct server *server) {
+    struct vllm_request_info info;
+    struct vllm_request *request = get(server);
+    char text[16];
+    int fd = server_accept(server);
+    CHECK(read_request(server, fd, 0));
+    send_text(fd, "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nold");
+    close(fd);
+    CHECK_STATUS(read_all(server, request, text, sizeof text), VLLM_NET_END);
+    CHECK(strcmp(text, "old") == 0);
+    vllm_request_info(request, &info);
+    CHECK(info.http_version == 10 && info.body_bytes == 3);
+    vllm_request_close(request, false);
+}
+
+static void check_refused(struct server *server, const struct vllm_request_options *options, const char *expected) {
+    struct vllm_request *request = NULL;
+    const char *why = NULL;
+    CHECK_STATUS(vllm_engine_add(server->engine, options, &request, &why), VLLM_NET_INVALID);
+    CHECK(request == NULL && why && strcmp(why, expected) == 0);
+}
+
+static void test_refused_numbers(struct server *server) {
+    struct vllm_request_options options = get_options(server);
+    options.connect_timeout_ms = -1;
+    check_refused(server, &options, "connect_timeout_ms");
+    options.connect_timeout_ms = 0;
+    options.body_len = 1;
+    check_refused(server, &options, "body");
+}
+
 static void test_refused_options(struct server *server) {
     static const char *const split[] = {"X-A: b\r\nX-Injected: 1", NULL}, *const nameless[] = {": b", NULL},
                              *const spaced[] = {"X A: b", NULL}, *const bare[] = {"X-A", NULL},
@@ -528,6 +580,7 @@ int main(void) {
         test_refused_connection,    test_refused_options,        test_connect_timeout,
         test_many_at_once,          test_starts_are_spread,      test_release_before_close,
         test_drain_is_bounded,      test_silent_drain_ends,      test_keep_alive,
+        test_head_has_no_body,      test_old_answer,             test_refused_numbers,
     };
     run_tests(tests, sizeof tests / sizeof *tests);
     return check_report("engine");
