@@ -64,6 +64,21 @@ for _, lua in ipairs(folder and { "lua5.1", "lua5.3", "lua5.4", "luajit" } or {}
       assert.equal(0, ended)
     end)
 
+    it("the loop ends though Copas lets another thread go first between a read and the wait that follows", function()
+      local printed, ended = run([[
+        math.random = function() return 100 end -- Copas throws dice for that
+        local host = require "vllm.hosts.copas"
+        copas.loop(function()
+          local engine = require("vllm.curl").engine {}
+          local watcher = host.watch { fd = engine:fd(), on_readable = function() end }
+          host.park(coroutine.running(), 0)
+          watcher:close()
+          print "closed"
+        end)]])
+      assert.equal("closed", printed)
+      assert.equal(0, ended)
+    end)
+
     it("one loop after the other", function()
       local printed, ended = run([[
         for i = 1, 3 do copas.loop(function() print(client:ask(tostring(i))) end) end]])

@@ -64,7 +64,9 @@ Socket.__index = Socket
 
 function Socket:getfd() return self.fd end
 
-function Socket.dirty() return false end
+-- Dirty: select gives it back at once. Copas itself wakes only those that read when it is closed, and between a read and the wait that
+-- follows it lets others go first now and then.
+function Socket:dirty() return self.is_closed end
 
 function Socket:receive()
   if self.is_closed then return nil, "closed" end
