@@ -31,7 +31,10 @@ local function client(url, streams, sample_ms)
   collectgarbage()
   local kb_before, cpu_before = resident_kb(), os.clock()
   vllm.run(function()
-    for _ = 1, streams do vllm.spawn(function() count = count + consume(made:turn "x") end) end
+    for _ = 1, streams do vllm.spawn(function()
+      local seen = consume(made:turn "x")
+      count = count + seen
+    end) end
     vllm.sleep(sample_ms / 1000)
     kb_then = resident_kb()
   end)
