@@ -20,6 +20,8 @@ build = {
   modules = {
     ["vllm.core"] = {
       sources = {
+        "src/bind/base64.c",
+        "src/bind/buf.c",
         "src/bind/core.c",
         "src/bind/decoder.c",
         "src/bind/events.c",
@@ -29,6 +31,7 @@ build = {
         "src/bind/json_names.c",
         "src/bind/json_order.c",
         "src/bind/json_text.c",
+        "src/bind/json_values.c",
         "src/bind/messages.c",
         "src/bind/sse.c",
         "src/bind/wait.c",

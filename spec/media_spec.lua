@@ -133,13 +133,6 @@ describe("small parts", function()
     end
   end)
 
-  it("base64 back to bytes", function()
-    for text, bytes in pairs { [""] = "", ["Zg=="] = "f", ["Zm8="] = "fo", ["Zm9v"] = "foo", ["Zm9vYg"] = "foob", ["//79\n"] = "\255\254\253" } do
-      assert.equal(bytes, media.from_base64(text))
-    end
-    for _, text in ipairs { "Z", "Zm9v!", "Z===Zg==", "Zm9vY", "Zg===", ("="):rep(1000000) .. "x" } do assert.is_nil(media.from_base64(text)) end
-  end)
-
   it("binary contents", function()
     assert.is_true(media.is_binary "a\0b")
     assert.is_true(media.is_binary "%PDF-1.4 text")

@@ -87,27 +87,6 @@ function media.is_binary(bytes)
   return bytes:sub(1, 5) == "%PDF-" or bytes:find("\0", 1, true) ~= nil
 end
 
-local DIGITS = {}
-for i = 0, 63 do
-  DIGITS[("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"):byte(i + 1)] = i
-end
-
---- Base64 text → bytes; nil where it is not base64.
----@param text string
----@return string?
-function media.from_base64(text)
-  text = text:gsub("%s", ""):gsub("==?$", "")
-  if text:find("[^%w+/]") or #text % 4 == 1 then return nil end
-  local out = {}
-  for i = 1, #text, 4 do
-    local a, b, c, d = text:byte(i, i + 3)
-    local bits = DIGITS[a] * 262144 + DIGITS[b] * 4096 + (c and DIGITS[c] or 0) * 64 + (d and DIGITS[d] or 0)
-    local three = string.char(math.floor(bits / 65536), math.floor(bits / 256) % 256, bits % 256)
-    out[#out + 1] = three:sub(1, d and 3 or c and 2 or 1)
-  end
-  return table.concat(out)
-end
-
 --- The media type and the base64 text of a `data:` URL (RFC 2397); nil where it is no such URL, or not base64.
 ---@param address string
 ---@return string? mime may be empty

@@ -14,6 +14,7 @@
 -- Every function returns true, or nil, why, and the path of the fault inside what it was given.
 
 local calls = require "vllm.calls"
+local core = require "vllm.core"
 local media = require "vllm.media"
 local spelling = require "vllm.spelling"
 
@@ -296,7 +297,7 @@ local function wire_file(part)
   if given(file.file_id) ~= nil then return nil, "vLLM keeps no files: send the contents", ".file.file_id" end
   local mime, data, bytes
   if type(file.file_data) == "string" then mime, data = media.of_data_url(file.file_data) end
-  bytes = data and media.from_base64(data)
+  bytes = data and core.base64_decode(data)
   if not bytes then return nil, "expected a data URL with base64", ".file.file_data" end
   return { type = "file", name = given(file.filename), mime = mime ~= "" and mime or nil, bytes = bytes }
 end

@@ -1,6 +1,7 @@
 --- The server's address: http and https URLs, completed to the chat endpoint; and how a URL may be shown.
 -- Source: RFC 3986; a unix socket is an option of its own, not a URL.
 
+local core = require "vllm.core"
 local excerpt = require "vllm.excerpt"
 
 local url = {}
@@ -68,21 +69,6 @@ function url.endpoint(text)
   return { url = origin .. path .. parts.query, root = origin .. (path:match("^(.*)/v1/") or ""), userinfo = parts.userinfo }
 end
 
-local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
-local function base64(bytes)
-  return (bytes:gsub("..?.?", function(group)
-    local a, b, c = group:byte(1, 3)
-    local bits = a * 65536 + (b or 0) * 256 + (c or 0)
-    local out = ""
-    for i = 3, 0, -1 do
-      local six = math.floor(bits / 64 ^ i) % 64
-      out = out .. ALPHABET:sub(six + 1, six + 1)
-    end
-    return out:sub(1, #group + 1) .. ("="):rep(3 - #group)
-  end))
-end
-
 local function decoded(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
@@ -92,7 +78,7 @@ end
 ---@return string
 function url.basic_authorization(userinfo)
   local plain = decoded(userinfo)
-  return "Basic " .. base64(plain:find(":", 1, true) and plain or plain .. ":")
+  return "Basic " .. core.base64_encode(plain:find(":", 1, true) and plain or plain .. ":")
 end
 
 --- What nobody may see of a URL: its password (the user, where there is none) and the values of its query, as written and decoded.

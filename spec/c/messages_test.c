@@ -411,10 +411,17 @@ static void base64(void) {
         struct vllm_slice got = vllm_buf_view(&out);
         CHECK_BYTES(got, cases[i][1]);
         vllm_buf_free(&out);
+        vllm_buf_init(&out, &alloc, 64);
+        CHECK_STATUS(vllm_base64_decode(&out, cases[i][1], strlen(cases[i][1])), VLLM_OK);
+        got = vllm_buf_view(&out);
+        CHECK_BYTES(got, cases[i][0]);
+        vllm_buf_free(&out);
     }
     vllm_buf_init(&out, &alloc, 7);
     CHECK_STATUS(vllm_base64_append(&out, "abcd", 4), VLLM_ELIMIT);
     CHECK_STATUS(vllm_base64_append(&out, "", SIZE_MAX), VLLM_ELIMIT);
+    CHECK_STATUS(vllm_base64_decode(&out, "YWJjZGVmZ2hpag==", 16), VLLM_ELIMIT);
+    CHECK_STATUS(vllm_base64_decode(&out, "YWJ!", 4), VLLM_ESYNTAX);
     CHECK(out.len == 0);
     vllm_buf_free(&out);
 }

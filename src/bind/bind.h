@@ -4,6 +4,8 @@
 #ifndef VLLM_BIND_H
 #define VLLM_BIND_H
 
+#include <limits.h>
+
 #include "../core/json.h"
 #include "compat.h"
 
@@ -14,10 +16,14 @@
 #define BIND_EXPORT
 #endif
 
-/* Each adds its functions to the table at the top of the stack and leaves the stack as it was. */
+/* Each adds its functions to the table at the top of the stack and leaves the stack as it was; the first two come first.
+ */
+void bind_open_buf(lua_State *L);
+void bind_open_json_values(lua_State *L); /* decides, once, what null is: vim.NIL in Neovim, else light userdata NULL */
 void bind_open_json_encode(lua_State *L);
 void bind_open_json_decode(lua_State *L);
 void bind_open_json_text(lua_State *L);
+void bind_open_base64(lua_State *L);
 void bind_open_sse(lua_State *L);
 void bind_open_decoder(lua_State *L);
 void bind_open_http1(lua_State *L);
@@ -110,6 +116,23 @@ static inline size_t bind_option_size(lua_State *L, int index, const char *name,
     return value;
 }
 
+/* The seconds at `index` as a time-out of poll(2), in milliseconds; none: -1, for ever. Rounded up: a wait that ends a
+ * little early would be made again, at once and for nothing. */
+static inline int bind_timeout_ms(lua_State *L, int index) {
+    if (lua_isnoneornil(L, index)) {
+        return -1;
+    }
+    lua_Number milliseconds = luaL_checknumber(L, index) * 1000;
+    if (!(milliseconds > 0)) {
+        return 0;
+    }
+    if (milliseconds >= INT_MAX) {
+        return INT_MAX;
+    }
+    int whole = (int)milliseconds;
+    return whole + (whole < milliseconds);
+}
+
 static inline bool bind_option_bool(lua_State *L, int index, const char *name, bool fallback) {
     if (lua_isnoneornil(L, index)) {
         return fallback;
@@ -130,10 +153,10 @@ struct vllm_buf *bind_new_buf(lua_State *L, size_t max);
 
 /* The metatables and constants of the JSON values; each pushes one value. */
 void bind_push_array_mt(lua_State *L);
-/* core.null: vim.NIL in Neovim, else light userdata NULL. bind_open_null decides, once. */
-void bind_open_null(lua_State *L);
 void bind_push_null(lua_State *L);
 void bind_push_raw_mt(lua_State *L);
+/* Pushes the raw field of the table at the top in its place; nil when that is no table. */
+void bind_step(lua_State *L, const char *field);
 
 /* JSON → Lua values. */
 struct bind_decode_options {

@@ -252,25 +252,9 @@ static int l_engine_fd(lua_State *L) {
     return 1;
 }
 
-/* Rounded up: a wait that ends a little early would be made again, at once and for nothing. */
-static int timeout_of(lua_State *L, int index) {
-    if (lua_isnoneornil(L, index)) {
-        return -1;
-    }
-    lua_Number milliseconds = luaL_checknumber(L, index) * 1000;
-    if (!(milliseconds > 0)) {
-        return 0;
-    }
-    if (milliseconds >= INT_MAX) {
-        return INT_MAX;
-    }
-    int whole = (int)milliseconds;
-    return whole + (whole < milliseconds);
-}
-
 static int l_engine_step(lua_State *L) {
     struct engine_box *box = check_engine(L);
-    switch (vllm_engine_step(box->engine, timeout_of(L, 2))) {
+    switch (vllm_engine_step(box->engine, bind_timeout_ms(L, 2))) {
     case VLLM_NET_INTERRUPTED: return bind_fail(L, "interrupted");
     case VLLM_NET_FORKED: return bind_fail(L, "forked");
     default: lua_pushboolean(L, 1); return 1;

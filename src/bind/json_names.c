@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#define NULL_KEY "vllm.null"
-
 /* Members of a request whose value is an array wherever it may be empty. From vLLM's ChatCompletionRequest and its
  * neighbours (completions, embeddings, rerank, responses), the structural tags, and JSON Schema. */
 static const char *const array_names[] = {"messages",
@@ -71,24 +69,12 @@ bool encode_wants_array(const struct encoder *e, const struct encode_frame *fram
     return is_one_of(frame, array_names, sizeof array_names / sizeof array_names[0]);
 }
 
-/* Pushes the raw field of the table at the top in its place; nil when that is no table. */
-static void step(lua_State *L, const char *field) {
-    if (!lua_istable(L, -1)) {
-        lua_pop(L, 1);
-        lua_pushnil(L);
-        return;
-    }
-    lua_pushstring(L, field);
-    lua_rawget(L, -2);
-    lua_remove(L, -2);
-}
-
 /* Is the value at the top what package.loaded[module][field] holds? */
 static bool is_loaded(lua_State *L, const char *module, const char *field) {
     lua_pushvalue(L, LUA_REGISTRYINDEX);
-    step(L, "_LOADED");
-    step(L, module);
-    step(L, field);
+    bind_step(L, "_LOADED");
+    bind_step(L, module);
+    bind_step(L, field);
     bool same = !lua_isnil(L, -1) && lua_rawequal(L, -1, -2);
     lua_pop(L, 1);
     return same;
@@ -100,27 +86,11 @@ static bool is_of_cjson(lua_State *L, const char *field) {
 
 static bool is_of_vim(lua_State *L, const char *field) {
     compat_push_globals(L);
-    step(L, "vim");
-    step(L, field);
+    bind_step(L, "vim");
+    bind_step(L, field);
     bool same = !lua_isnil(L, -1) && lua_rawequal(L, -1, -2);
     lua_pop(L, 1);
     return same || is_loaded(L, "vim", field);
-}
-
-/* Neovim's own where there is one, so that its API takes what we decoded. */
-void bind_open_null(lua_State *L) {
-    compat_push_globals(L);
-    step(L, "vim");
-    step(L, "NIL");
-    if (lua_isnil(L, -1)) {
-        lua_pop(L, 1);
-        lua_pushlightuserdata(L, NULL);
-    }
-    lua_setfield(L, LUA_REGISTRYINDEX, NULL_KEY);
-}
-
-void bind_push_null(lua_State *L) {
-    lua_getfield(L, LUA_REGISTRYINDEX, NULL_KEY);
 }
 
 static bool is_of_ours(lua_State *L, void (*push)(lua_State *)) {

@@ -5,11 +5,10 @@
 #include "bind.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <time.h>
 
-#define MAX_POLLED 64
+#define MAX_POLLED 65536 /* the kernel has its own bound: as many as a process may open */
 
 static int l_now(lua_State *L) {
     struct timespec now;
@@ -18,22 +17,6 @@ static int l_now(lua_State *L) {
     }
     lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec * 1e-9);
     return 1;
-}
-
-/* Rounded up: a wait that ends a little early would be made again, at once and for nothing. */
-static int milliseconds_of(lua_State *L, int index) {
-    if (lua_isnoneornil(L, index)) {
-        return -1;
-    }
-    lua_Number milliseconds = luaL_checknumber(L, index) * 1000;
-    if (!(milliseconds > 0)) {
-        return 0;
-    }
-    if (milliseconds >= INT_MAX) {
-        return INT_MAX;
-    }
-    int whole = (int)milliseconds;
-    return whole + (whole < milliseconds);
 }
 
 /* Pushes true: the wait took its course; false: a signal ended it. */
@@ -47,15 +30,16 @@ static int push_waited(lua_State *L, int count) {
 
 static int l_sleep(lua_State *L) {
     luaL_checknumber(L, 1);
-    return push_waited(L, poll(NULL, 0, milliseconds_of(L, 1)));
+    return push_waited(L, poll(NULL, 0, bind_timeout_ms(L, 1)));
 }
 
 /* core.poll(fds, seconds): the descriptors that can be read are told by readable[fd] = true in a new table. */
 static int l_poll(lua_State *L) {
-    struct pollfd polled[MAX_POLLED];
     luaL_checktype(L, 1, LUA_TTABLE);
     size_t count = lua_rawlen(L, 1);
     luaL_argcheck(L, count <= MAX_POLLED, 1, "too many descriptors");
+    int timeout_ms = bind_timeout_ms(L, 2);
+    struct pollfd *polled = lua_newuserdata(L, count * sizeof *polled);
     for (size_t i = 0; i < count; i++) {
         lua_rawgeti(L, 1, (int)i + 1);
         polled[i].fd = (int)luaL_checkinteger(L, -1);
@@ -63,7 +47,7 @@ static int l_poll(lua_State *L) {
         polled[i].revents = 0;
         lua_pop(L, 1);
     }
-    int ready = poll(polled, (nfds_t)count, milliseconds_of(L, 2));
+    int ready = poll(polled, (nfds_t)count, timeout_ms);
     push_waited(L, ready);
     lua_newtable(L);
     for (size_t i = 0; ready > 0 && i < count; i++) {

@@ -1,4 +1,4 @@
-/* Raw bytes in, base64 text appended to a buffer: media on its way into a request.
+/* Bytes to base64 text and back: media on its way into a request, texts that came as a data URL, credentials.
  * One reservation, one pass, no copy in between. Bound: the buffer's own. Source: RFC 4648 section 4. */
 #include "base64.h"
 
@@ -32,5 +32,58 @@ enum vllm_status vllm_base64_append(struct vllm_buf *out, const char *bytes, siz
         *to = '=';
     }
     out->len += encoded;
+    return VLLM_OK;
+}
+
+/* 0 to 63; NOT_A_DIGIT. */
+enum { NOT_A_DIGIT = 64 };
+
+static uint32_t value_of(char digit) {
+    if (digit >= 'A' && digit <= 'Z') return (uint32_t)(digit - 'A');
+    if (digit >= 'a' && digit <= 'z') return (uint32_t)(digit - 'a') + 26;
+    if (digit >= '0' && digit <= '9') return (uint32_t)(digit - '0') + 52;
+    return digit == '+' ? 62 : digit == '/' ? 63 : NOT_A_DIGIT;
+}
+
+static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+/* Of what may stand behind the digits: blanks, and two signs at the most. */
+static bool is_padding(const char *text, size_t len) {
+    size_t signs = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '=') {
+            signs++;
+        } else if (!is_blank(text[i])) {
+            return false;
+        }
+    }
+    return signs <= 2;
+}
+
+enum vllm_status vllm_base64_decode(struct vllm_buf *out, const char *text, size_t len) {
+    enum vllm_status status = vllm_buf_reserve(out, len / 4 * 3 + 3);
+    if (status != VLLM_OK) {
+        return status;
+    }
+    char *start = out->data + out->len, *to = start;
+    uint32_t bits = 0;
+    size_t i = 0, digits = 0;
+    for (; i < len && text[i] != '='; i++) {
+        uint32_t six = value_of(text[i]);
+        if (six == NOT_A_DIGIT) {
+            if (!is_blank(text[i])) {
+                return VLLM_ESYNTAX;
+            }
+            continue;
+        }
+        bits = bits << 6 | six;
+        if (digits++ % 4 != 0) {
+            *to++ = (char)(bits >> (6 - 2 * ((digits - 1) % 4)) & 255);
+        }
+    }
+    if (digits % 4 == 1 || !is_padding(text + i, len - i)) {
+        return VLLM_ESYNTAX;
+    }
+    out->len += (size_t)(to - start);
     return VLLM_OK;
 }

@@ -1,10 +1,14 @@
-/* Base64 without line breaks, with padding. Source: RFC 4648 section 4. */
+/* Base64. Source: RFC 4648 section 4. */
 #ifndef VLLM_BASE64_H
 #define VLLM_BASE64_H
 
 #include "buf.h"
 
-/* Appends the encoding of `len` bytes, all of it or nothing: VLLM_OK, VLLM_ENOMEM, VLLM_ELIMIT. */
+/* Appends the encoding of `len` bytes, without line breaks and with padding, all of it or nothing: VLLM_OK, VLLM_ENOMEM,
+ * VLLM_ELIMIT. */
 VLLM_NODISCARD enum vllm_status vllm_base64_append(struct vllm_buf *out, const char *bytes, size_t len);
+/* Appends the bytes that `text` encodes, all of them or nothing; blanks between its digits do not count, its padding may
+ * be missing: VLLM_OK, VLLM_ESYNTAX, VLLM_ENOMEM, VLLM_ELIMIT. */
+VLLM_NODISCARD enum vllm_status vllm_base64_decode(struct vllm_buf *out, const char *text, size_t len);
 
 #endif
