@@ -46,7 +46,7 @@ run_lua = LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$(1)/?.
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all nvim demo test test-thread check spec ctest coverage asan tsan valgrind lint warnings style layers sources format chaos fuzz bench rock test-vllm fresh clean FORCE
+.PHONY: help all nvim demo test test-thread check spec ctest coverage asan tsan valgrind lint warnings style layers sources doc doc-check format chaos fuzz bench rock test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -235,7 +235,7 @@ build/rocks/manifest: vllm-scm-1.rockspec $(C_FILES) $(wildcard src/*/*.h) $(LUA
 
 # Checking without running ---------------------------------------------------------------------------------------------
 
-lint: warnings layers sources style ## warnings of two compilers, static analysis, style, rooms, banned calls
+lint: warnings layers sources style doc-check ## warnings of two compilers, static analysis, style, rooms, banned calls
 	luacheck -q $(LUA_FILES)
 	for file in $(LUA_FILES); do luac5.1 -p $$file || exit 1; done
 	cppcheck -q --std=c99 --enable=warning,portability,performance --error-exitcode=1 $(CPPCHECK_FACTS) $(C_FILES)
@@ -248,6 +248,12 @@ sources: ## the rockspec lists what is on the disk
 
 layers: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so ## who includes, links and exports what
 	@scripts/lint-layers build/$(LUA)/vllm
+
+doc: ## docs/reference.md, from the annotations of every public function
+	$(LUA) scripts/reference.lua >docs/reference.md
+
+doc-check: # it is what `make doc` writes
+	@$(LUA) scripts/reference.lua | diff -u docs/reference.md - || { echo "run: make doc"; exit 1; }
 
 style: ## banned calls, machine paths, sizes of files and functions
 	@scripts/lint-style

@@ -67,7 +67,7 @@ end
 
 --- Answers open tool calls and drops orphan results, so that a transcript that was cut short can be sent again.
 ---@param messages table[]
----@return table[] a new list
+---@return table[] repaired a new list
 function vllm.repair(messages)
   local repaired = require("vllm.repair").repair(messages) -- no tail call: errors count the levels
   return repaired
