@@ -1,7 +1,7 @@
 -- Prints docs/reference.md: every public function, from the annotations above it. `make doc` writes the file, `make lint` compares it.
 -- usage: lua5.4 scripts/reference.lua
 
-local unpack = table.unpack or unpack -- luacheck: ignore 143
+local unpack = rawget(table, "unpack") or rawget(_G, "unpack")
 
 -- Title, file, what a function is called there, what users call it. Only the names listed, where there are any.
 local SECTIONS = {
