@@ -2,6 +2,7 @@
 require "spec.support.env"
 local server = require "spec.support.server"
 local testing = require "vllm.testing"
+local toys = require "spec.support.toy_host"
 local vllm = require "vllm"
 
 local WORDS = "one two three four five six"
@@ -283,6 +284,16 @@ describe("turn:poll and turn:on_ready", function()
         assert.equal("You said: " .. WORDS, take(turn))
       end)
     end
+  end)
+
+  it("a wait of the main thread that raises leaves the turn to others", function()
+    local toy = toys.new()
+    function toy.host.block() error("no wait here", 0) end
+    local turn = vllm.new({ model = "test-model", base_url = running.url .. "/v1", host = toy.host }):turn "x"
+    toy.enter(function() assert.same({ false, "no wait here" }, { pcall(turn.text, turn) }) end)
+    local text, message
+    toy.run(function() text, message = turn:text() end)
+    assert.same({ "You said: x" }, { text, message })
   end)
 
   it("while a coroutine waits for the turn, another one is told that it is busy; poll says: nothing yet", function()

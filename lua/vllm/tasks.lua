@@ -151,7 +151,7 @@ end
 
 -- Where no coroutine can be suspended: the host's loop runs until `is_over()`, if the host can do that.
 local function block(host, is_over, seconds)
-  local _, why = host.block(is_over, seconds)
+  local _, why = hosts.block(host, is_over, seconds)
   if why == "interrupted" then error(INTERRUPTED, 0) end
 end
 
@@ -247,7 +247,7 @@ local function await_scope(scope)
       host.park(token)
       scope.waiter = nil
     else
-      local _, why = host.block(is_done)
+      local _, why = hosts.block(host, is_done)
       if why == "interrupted" then fail_scope(scope, INTERRUPTED) end
     end
   end
@@ -262,7 +262,7 @@ end
 local function new_scope()
   local host, token = hosts.here()
   if host and token == nil and host.block then
-    host.block(always, 0)
+    hosts.block(host, always, 0)
   elseif token == nil then
     host = nil
   end

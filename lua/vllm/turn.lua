@@ -255,11 +255,12 @@ function Turn:_on_silence(waited_s, now)
   return self:_fail(errors.new("timeout", detail, { clock = which, limit_s = limit_s, status = self.status }))
 end
 
-local MAIN = {} -- stands for the main thread, where coroutine.running() has no value before Lua 5.2
+local MAIN = {} -- stands for the main thread, for which coroutine.running() has no value before Lua 5.2
 
--- One coroutine at a time waits for a turn. One that died while it waited waits no more.
+-- One coroutine at a time waits for a turn. One that died while it waited, or the main thread after its wait raised, waits no more.
 local function is_waiting(other)
-  return other == MAIN or coroutine.status(other) ~= "dead"
+  if other == MAIN then return hosts.is_blocked() end
+  return coroutine.status(other) ~= "dead"
 end
 
 -- Ctrl-C, where it is trapped.
@@ -293,7 +294,9 @@ end
 -- One thing more happens. true: it did · false: `limit` passed · nil, message, err.
 local function fill(self, limit)
   if self._phase == "new" then return self:_begin() end
-  local here, other = running() or MAIN, self._waiter
+  local here, is_main = running()
+  local other = self._waiter
+  if is_main or not here then here = MAIN end
   if other and other ~= here and is_waiting(other) then
     if limit and limit <= core.now() then return false end
     return errors.give(errors.new("busy", BUSY))

@@ -131,6 +131,28 @@ function hosts.is_known(name)
   return IS_BUILT_IN[name] or registered[name] ~= nil
 end
 
+local blocked = 0 -- waits of threads' own stacks that are under way, one inside the other
+
+--- host.block, which yields nothing, so that this may catch what it raises.
+---@param host vllm.Host
+---@param is_ready fun(): boolean
+---@param seconds number?
+---@return boolean ready
+---@return string? why "interrupted"
+function hosts.block(host, is_ready, seconds)
+  blocked = blocked + 1
+  local ok, ready, why = pcall(host.block, is_ready, seconds)
+  blocked = blocked - 1
+  if not ok then error(ready, 0) end
+  return ready, why
+end
+
+--- Does a wait of the main thread go on, so that what runs now runs inside of it?
+---@return boolean
+function hosts.is_blocked()
+  return blocked > 0
+end
+
 local MAX_SLEEP_S = 1 -- between two looks: a signal that comes just before a sleep is late by this much at the most
 
 --- One wait, by time, in the host in charge; may end early. Afterwards look again.
@@ -146,7 +168,7 @@ function hosts.wait(place, wanted, seconds, is_over)
     host.park(token, seconds)
     place._token = nil
   elseif host and host.block then
-    local _, why = host.block(is_over, seconds)
+    local _, why = hosts.block(host, is_over, seconds)
     return why
   else
     core.sleep(math.min(seconds or MAX_SLEEP_S, MAX_SLEEP_S))

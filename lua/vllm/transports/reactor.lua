@@ -169,7 +169,7 @@ end
 -- The host's loop runs until something happened.
 local function block(stream, host, deadline)
   stream._wait_is_over = false
-  local _, why = host.block(function() return stream._wait_is_over end, deadline and deadline - core.now())
+  local _, why = hosts.block(host, function() return stream._wait_is_over end, deadline and deadline - core.now())
   if why == "interrupted" then return nil, copy(INTERRUPTED) end
   return true
 end
