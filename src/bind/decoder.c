@@ -48,10 +48,6 @@ static struct decoder *check_decoder(lua_State *L) {
     return decoder;
 }
 
-static struct vllm_turn *check_turn(lua_State *L) {
-    return check_decoder(L)->turn;
-}
-
 static const char *kind_of(enum vllm_status status) {
     switch (status) {
     case VLLM_ESERVER:
@@ -65,13 +61,15 @@ static const char *kind_of(enum vllm_status status) {
     }
 }
 
-static int push_failure(lua_State *L, const struct vllm_turn *turn, enum vllm_status status) {
+static int push_failure(lua_State *L, struct decoder *decoder, enum vllm_status status) {
+    const struct vllm_turn *turn = decoder->turn;
     if (status == VLLM_EINVALID) {
         return luaL_error(L, "a decoder takes either one body or bytes, and nothing after finish()");
     }
     if (status == VLLM_ENOMEM) {
         return bind_no_memory(L);
     }
+    decoder->lending = true;
     lua_pushnil(L);
     lua_createtable(L, 0, 3);
     lua_pushstring(L, kind_of(status));
@@ -80,38 +78,39 @@ static int push_failure(lua_State *L, const struct vllm_turn *turn, enum vllm_st
     lua_setfield(L, -2, "detail");
     bind_push_slice(L, vllm_turn_server_error(turn));
     lua_setfield(L, -2, "body");
+    decoder->lending = false;
     return 2;
 }
 
-static int push_status(lua_State *L, const struct vllm_turn *turn, enum vllm_status status) {
+static int push_status(lua_State *L, struct decoder *decoder, enum vllm_status status) {
     if (status != VLLM_OK) {
-        return push_failure(L, turn, status);
+        return push_failure(L, decoder, status);
     }
     lua_pushboolean(L, 1);
     return 1;
 }
 
 static int l_decoder_feed(lua_State *L) {
-    struct vllm_turn *turn = check_turn(L);
     size_t len;
-    const char *bytes = luaL_checklstring(L, 2, &len);
-    return push_status(L, turn, vllm_turn_feed(turn, bytes, len));
+    const char *bytes = luaL_checklstring(L, 2, &len); /* first: a number becomes a string, and a finalizer may run */
+    struct decoder *decoder = check_decoder(L);
+    return push_status(L, decoder, vllm_turn_feed(decoder->turn, bytes, len));
 }
 
 static int l_decoder_body(lua_State *L) {
-    struct vllm_turn *turn = check_turn(L);
     size_t len;
-    const char *json = luaL_checklstring(L, 2, &len);
-    return push_status(L, turn, vllm_turn_body(turn, json, len));
+    const char *json = luaL_checklstring(L, 2, &len); /* first: a number becomes a string, and a finalizer may run */
+    struct decoder *decoder = check_decoder(L);
+    return push_status(L, decoder, vllm_turn_body(decoder->turn, json, len));
 }
 
 static int l_decoder_finish(lua_State *L) {
-    struct vllm_turn *turn = check_turn(L);
-    return push_status(L, turn, vllm_turn_finish(turn));
+    struct decoder *decoder = check_decoder(L);
+    return push_status(L, decoder, vllm_turn_finish(decoder->turn));
 }
 
 /* What next and next_text return when there is no event. */
-static int push_no_event(lua_State *L, const struct vllm_turn *turn, enum vllm_status status) {
+static int push_no_event(lua_State *L, struct decoder *decoder, enum vllm_status status) {
     if (status == VLLM_MORE) {
         lua_pushboolean(L, 0);
         return 1;
@@ -120,7 +119,7 @@ static int push_no_event(lua_State *L, const struct vllm_turn *turn, enum vllm_s
         lua_pushnil(L);
         return 1;
     }
-    return push_failure(L, turn, status);
+    return push_failure(L, decoder, status);
 }
 
 static int l_decoder_next(lua_State *L) {
@@ -129,7 +128,7 @@ static int l_decoder_next(lua_State *L) {
     struct vllm_event event;
     enum vllm_status status = vllm_turn_next(turn, &event);
     if (status != VLLM_OK) {
-        return push_no_event(L, turn, status);
+        return push_no_event(L, decoder, status);
     }
     decoder->lending = true;
     bind_push_event(L, &event, turn, EVENT_STRINGS);
@@ -146,7 +145,7 @@ static int l_decoder_next_text(lua_State *L) {
         status = vllm_turn_next(turn, &event);
     }
     if (status != VLLM_OK) {
-        return push_no_event(L, turn, status);
+        return push_no_event(L, decoder, status);
     }
     decoder->lending = true;
     lua_pushlstring(L, event.text.ptr, event.text.len);
@@ -164,7 +163,7 @@ static int l_decoder_result(lua_State *L) {
 
 static int l_decoder_state(lua_State *L) {
     struct vllm_turn_state state;
-    vllm_turn_state(check_turn(L), &state);
+    vllm_turn_state(check_decoder(L)->turn, &state);
     bind_push_integer(L, (int64_t)state.bytes);
     bind_push_integer(L, (int64_t)state.events);
     lua_pushboolean(L, state.complete);

@@ -99,9 +99,9 @@ static int push_nothing(lua_State *L, struct reader *reader, enum vllm_status st
 }
 
 static int l_http1_feed(lua_State *L) {
-    struct reader *reader = check_reader(L);
     size_t len;
-    const char *bytes = luaL_checklstring(L, 2, &len);
+    const char *bytes = luaL_checklstring(L, 2, &len); /* first: a number becomes a string, and a finalizer may run */
+    struct reader *reader = check_reader(L);
     return push_status(L, reader, vllm_http1_feed(reader->http1, bytes, len));
 }
 

@@ -55,9 +55,9 @@ static int push_status(lua_State *L, enum vllm_status status) {
 }
 
 static int l_sse_feed(lua_State *L) {
-    struct vllm_sse *sse = check_sse(L);
     size_t len;
-    const char *bytes = luaL_checklstring(L, 2, &len);
+    const char *bytes = luaL_checklstring(L, 2, &len); /* first: a number becomes a string, and a finalizer may run */
+    struct vllm_sse *sse = check_sse(L);
     return push_status(L, vllm_sse_feed(sse, bytes, len));
 }
 
