@@ -236,7 +236,8 @@ describe("the loop, with turns", function()
     end
     local kilobytes, fds = round()
     local kilobytes_then, fds_then = round()
-    assert.is_true(kilobytes_then - kilobytes < 64, ("%g KB more"):format(kilobytes_then - kilobytes))
+    -- A round's 500 turns would be more than a megabyte; tables that grow in their own time, and LuaJIT's traces, are less.
+    assert.is_true(kilobytes_then - kilobytes < 256, ("%g KB more"):format(kilobytes_then - kilobytes))
     assert.is_true(fds_then < fds + 10, ("%d, then %d descriptors"):format(fds, fds_then))
     assert.is_nil(next(coroutines))
   end)
