@@ -167,12 +167,20 @@ function Turn:_enter(limit)
   return true
 end
 
+-- Cancelled while the transport began: nginx lets others go on meanwhile.
+function Turn:_drop(made)
+  log_attempt(self, self._err)
+  made:close(false)
+  return errors.give(self._err)
+end
+
 function Turn:_send()
   self._silence_left_s = self._first_event_s
   self._phase, self._events_seen = "asking", 0
   self.status, self.headers = nil, nil
   local made, err = attempt.open(self._client, self._built, self)
   if not made then return self:_on_failure(err) end
+  if self._err then return self:_drop(made) end
   self._attempt = made
   return true
 end

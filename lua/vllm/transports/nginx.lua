@@ -237,7 +237,8 @@ local function keep(link)
   link.keeper = token
   local reader = ngx.thread.spawn(read_all, link)
   while not link.is_over do
-    nginx.park(token, link:_sleep_s(core.now()))
+    -- One that was closed while its reader began could wake nobody.
+    if not link.is_closing then nginx.park(token, link:_sleep_s(core.now())) end
     local failure = not link.is_over and link:_verdict(core.now())
     if failure then
       ngx.thread.kill(reader)
