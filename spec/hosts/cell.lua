@@ -2,130 +2,19 @@
 -- One line each: "ok NAME figures", "FAILED NAME why", "skipped NAME why"; `cell.names` are all that must come.
 
 local core = require "vllm.core"
+local faults = require "spec.hosts.faults"
 local hosts = require "vllm.hosts"
+local probe = require "spec.hosts.probe"
 local vllm = require "vllm"
 
-local load_text = rawget(_G, "loadstring") or load
-local LIMIT_S = 10 -- nothing here takes so long, on the slowest machine
-local SOON_S = 1 -- a wait that is ended ends within; the shortest wait that it ends would be 3 s
-
+local LIMIT_S = probe.LIMIT_S
 local KEPT = 3 -- connections that wait for a next request, at the most
 
-local cell, settings, driver = {}, nil, nil
+local expect, expect_equal, wait_until = probe.expect, probe.expect_equal, probe.wait_until
+local new_client, requests_of, await_close = probe.new_client, probe.requests_of, probe.await_close
+local descriptors, live_requests, waiter_of, milliseconds = probe.descriptors, probe.live_requests, probe.waiter_of, probe.milliseconds
 
--- Tools ------------------------------------------------------------------------------------------------------------
-
-local function new_client(name, path, options)
-  local all = { model = "test-model", retry = false, base_url = path }
-  if not path:find("://", 1, true) then all.base_url = settings.url .. path .. (path:find("?", 1, true) and "&" or "?") .. "check=" .. name end
-  for key, value in pairs(options or {}) do all[key] = value end
-  return vllm.new(all)
-end
-
-local function expect(is_true, what, ...)
-  if not is_true then error(what:format(...), 2) end
-end
-
-local function expect_equal(wanted, got)
-  if wanted ~= got then error(("expected %s, got %s"):format(tostring(wanted), tostring(got)), 2) end
-end
-
-local function wait_until(what, is_true)
-  local ends_at = core.now() + LIMIT_S
-  while true do
-    local value = is_true()
-    if value then return value end
-    if core.now() > ends_at then error("waited in vain: " .. what, 2) end
-    vllm.sleep(0.01)
-  end
-end
-
-local function milliseconds(since)
-  return (core.now() - since) * 1000
-end
-
--- What the server saw: the requests of a check, and how their connections were closed.
-local function log()
-  local answer = assert(vllm.new { model = "test-model", base_url = settings.url .. "/v1" }:request("GET", "/log?as=lua"))
-  return assert(load_text(answer.body))()
-end
-
-local function requests_of(name)
-  local count, closed = 0, 0
-  local is_ours = {}
-  for _, record in ipairs(log()) do
-    if record.event == "request" and (record.path .. "&"):find("check=" .. name .. "&", 1, true) then
-      count, is_ours[record.connection] = count + 1, true
-    elseif record.event == "close" and is_ours[record.connection] and record.by == "client" then
-      closed = closed + 1
-    end
-  end
-  return count, closed
-end
-
-local function await_close(name, count)
-  wait_until("the server sees the close", function() return select(2, requests_of(name)) >= (count or 1) end)
-end
-
--- Connections of this machine to a port in a state of the kernel's (01 established, 02 the connect waits).
-local function connections(port, state)
-  local count, wanted = 0, ("^ *%%d+: %%x+:%%x+ %%x+:%04X %s "):format(port, state)
-  for line in io.lines("/proc/net/tcp") do
-    if line:find(wanted) then count = count + 1 end
-  end
-  return count
-end
-
-local function process()
-  local file = assert(io.open "/proc/self/stat")
-  local id = file:read "*n"
-  file:close()
-  return id
-end
-
-local function descriptors()
-  local pipe = assert(io.popen(("ls /proc/%d/fd | wc -l"):format(process())))
-  local count = pipe:read "*n"
-  pipe:close()
-  return count
-end
-
-local function live_requests(client)
-  local reactor = client.transport._reactor
-  return reactor and reactor._engine:live() or 0
-end
-
--- Waits for a turn in a coroutine of its own.
-local function waiter_of(turn)
-  local waiter = { events = 0 }
-  driver.go(function()
-    while true do
-      local event, message, err = turn:next()
-      if not event then
-        waiter.is_over, waiter.message, waiter.err, waiter.over_at = true, message, err, core.now()
-        return
-      end
-      waiter.events = waiter.events + 1
-    end
-  end)
-  return waiter
-end
-
--- Cancels a turn that is waited for as soon as `is_there(waiter)`; both the one who cancels and the one who waits go on.
-local function cancel(turn, what, is_there)
-  local waiter = waiter_of(turn)
-  wait_until(what, function() return is_there(waiter) end)
-  local began_at = core.now()
-  turn:cancel()
-  local cancelled_ms = milliseconds(began_at)
-  wait_until("the waiter goes on", function() return waiter.is_over end)
-  expect(waiter.err, "the waiter got no error")
-  expect_equal("cancelled", waiter.err.kind)
-  local waited_s = waiter.over_at - began_at
-  expect(waited_s < SOON_S, "the waiter went on after %.3f s", waited_s)
-  expect(cancelled_ms < SOON_S * 1000, "cancel took %.1f ms", cancelled_ms)
-  return ("cancel %.2f ms, waiter %.2f ms"):format(cancelled_ms, waited_s * 1000)
-end
+local cell = {}
 
 -- Checks -----------------------------------------------------------------------------------------------------------
 
@@ -140,7 +29,7 @@ check("turn", function(name)
 end)
 
 check("tls", function(name)
-  local client = new_client(name, settings.tls_url .. "/v1?check=tls", { tls = settings.ca_file and { ca_file = settings.ca_file } })
+  local client = new_client(name, probe.settings.tls_url .. "/v1", { tls = probe.tls() })
   expect_equal("You said: hello", assert(client:ask("hello")))
 end)
 
@@ -161,7 +50,7 @@ check("ten_at_once", function(name)
   local client = new_client(name, "/load?events=10&interval_ms=40")
   local began_at, texts = core.now(), {}
   for i = 1, 10 do
-    driver.go(function()
+    probe.driver.go(function()
       local text = assert(client:ask("x" .. i))
       texts[#texts + 1] = text
     end)
@@ -171,49 +60,6 @@ check("ten_at_once", function(name)
   for _, text in ipairs(texts) do expect_equal((" word"):rep(10), text) end
   expect(took_s < sum_s / 2, "%.2f s, one after the other %.2f s", took_s, sum_s)
   return ("%.0f ms, one after the other %.0f"):format(took_s * 1000, sum_s * 1000)
-end)
-
-check("cancel_resolving", function(name)
-  if not settings.slow_names then return nil, "no name is slow here" end
-  local client, began_at = new_client(name, "http://server.slow:1/v1"), core.now()
-  return cancel(client:turn("x"), "the lookup", function() return core.now() - began_at > 0.1 end)
-end)
-
--- The kernel's own list says whether a connection is there.
-local function cancel_connection(client, port, state)
-  local before = connections(port, state)
-  local figures = cancel(client:turn("x"), "a connection", function() return connections(port, state) > before end)
-  local began_at = core.now()
-  wait_until("the kernel has no such connection", function() return connections(port, state) <= before end)
-  return ("%s, connection closed %.0f ms later"):format(figures, milliseconds(began_at))
-end
-
-check("cancel_connecting", function(name)
-  return cancel_connection(new_client(name, ("http://127.0.0.1:%d/v1"):format(settings.full_port)), settings.full_port, "02")
-end)
-
-check("cancel_in_tls", function(name)
-  local options = { timeout = { connect_s = settings.connect_s } }
-  return cancel_connection(new_client(name, ("https://127.0.0.1:%d/v1"):format(settings.deaf_port), options), settings.deaf_port, "01")
-end)
-
-check("cancel_before_head", function(name)
-  local figures = cancel(new_client(name, "/fault/silence"):turn("x"), "the request", function() return requests_of(name) == 1 end)
-  await_close(name)
-  return figures
-end)
-
-check("cancel_streaming", function(name)
-  local turn = new_client(name, "/load?events=1000000&interval_ms=10"):turn("x")
-  local figures = cancel(turn, "events", function(waiter) return waiter.events > 3 end)
-  expect(turn:error().partial, "no partial result")
-  await_close(name)
-  return figures
-end)
-
-check("cancel_retrying", function(name)
-  local turn = new_client(name, "/fault/status/503?retry_after=30", { retry = { max = 1 } }):turn("x")
-  return cancel(turn, "the wait", function(waiter) return waiter.events == 1 end)
 end)
 
 check("cancel_task", function(name)
@@ -238,7 +84,7 @@ end)
 
 check("sleep", function()
   local began_at, others = core.now(), 0
-  driver.go(function()
+  probe.driver.go(function()
     for _ = 1, 3 do
       vllm.sleep(0.01)
       others = others + 1
@@ -271,11 +117,11 @@ end)
 
 check("handed_over", function(name)
   local turn, first = new_client(name, "/v1?pace_ms=10"):turn("one two three"), nil
-  driver.go(function() first = assert(turn:next()).type end)
+  probe.driver.go(function() first = assert(turn:next()).type end)
   wait_until("the first event", function() return first end)
   expect_equal("turn_start", first)
   local text
-  driver.go(function() text = assert(turn:text()) end)
+  probe.driver.go(function() text = assert(turn:text()) end)
   wait_until("the text", function() return text end)
   expect_equal("You said: one two three", text)
 end)
@@ -404,7 +250,7 @@ end)
 check("collector", function(name)
   local texts = {}
   for _ = 1, 5 do
-    driver.go(function()
+    probe.driver.go(function()
       local text = new_client(name, "/v1?delay_ms=200"):turn("x"):text()
       texts[#texts + 1] = text
     end)
@@ -418,7 +264,7 @@ end)
 
 check("forgotten", function(name)
   local is_over = false
-  driver.go(function()
+  probe.driver.go(function()
     new_client(name, "/load?events=1000000&interval_ms=10"):turn("x"):next()
     is_over = true
   end)
@@ -426,7 +272,7 @@ check("forgotten", function(name)
   wait_until("the server sees the close", function()
     collectgarbage()
     collectgarbage()
-    return select(2, requests_of(name)) == 1
+    return #select(2, requests_of(name)) == 1
   end)
 end)
 
@@ -466,6 +312,66 @@ check("two_hundred", function(name)
   return ("descriptors %d, %d, %d"):format(before, between, after)
 end)
 
+local BATCH = 50
+
+-- Turns that are all in the middle of their answers when they are cancelled; `between` is called then, once.
+local function start_and_cancel(client, count, coroutines, between)
+  for _ = 1, count, BATCH do
+    local waiters = {}
+    for i = 1, BATCH do waiters[i] = waiter_of(client:turn "x") end
+    local function are_all(fn)
+      for i = 1, BATCH do
+        if not fn(waiters[i]) then return false end
+      end
+      return true
+    end
+    wait_until("events of all", function() return are_all(function(waiter) return waiter.events > 0 end) end)
+    if between then between = between() end
+    for i = 1, BATCH do
+      coroutines[waiters[i].coroutine] = true
+      waiters[i].turn:cancel()
+    end
+    wait_until("the waiters go on", function() return are_all(function(waiter) return waiter.is_over end) end)
+    if probe.driver.reap then are_all(function(waiter) return probe.driver.reap(waiter.thread) end) end
+  end
+end
+
+local function what_is_there(coroutines)
+  collectgarbage()
+  collectgarbage()
+  local count = 0
+  for _ in pairs(coroutines) do count = count + 1 end
+  return { descriptors = probe.descriptors(), threads = probe.threads(), coroutines = count, memory = probe.memory_kib(),
+    lua_memory = collectgarbage "count" }
+end
+
+-- A child lives meanwhile: a socket that it had inherited would stay open, and the server see no close. nginx's own sockets are
+-- inherited, those that are open when the child begins.
+check("thousand_cancelled", function(name)
+  if not probe.settings.thousand then return nil, "left to one Lua of each host" end
+  local client, coroutines, child = new_client(name, "/fault/stall"), setmetatable({}, { __mode = "k" }), nil
+  start_and_cancel(client, 200, coroutines)
+  await_close(name, 200)
+  probe.clear_log()
+  local before = what_is_there(coroutines)
+  start_and_cancel(client, 1000, coroutines, function() child = io.popen("cat >/dev/null", "w") end)
+  await_close(name, 1000 - (probe.driver.children_inherit and BATCH or 0))
+  assert(child:write "still there\n")
+  child:close()
+  expect_equal(1000, #await_close(name, 1000))
+  local after = what_is_there(coroutines)
+  expect(after.descriptors <= before.descriptors + KEPT, "%d descriptors, then %d", before.descriptors, after.descriptors)
+  expect(after.threads <= before.threads, "%d threads, then %d", before.threads, after.threads)
+  expect_equal(0, after.coroutines, "coroutines that are left")
+  expect(after.lua_memory - before.lua_memory < 256, "%.0f KiB more of Lua's memory", after.lua_memory - before.lua_memory)
+  expect(after.memory - before.memory < 8192, "%.0f KiB more of memory", after.memory - before.memory)
+  return ("left: descriptors %d, threads %d, coroutines %d, %.0f KiB of Lua's memory, %d KiB resident%s"):format(
+    after.descriptors - before.descriptors, after.threads - before.threads, after.coroutines, after.lua_memory - before.lua_memory,
+    after.memory - before.memory, probe.driver.children_inherit and "; closes of one batch were seen when the child had ended" or "")
+end)
+
+for _, one in ipairs(faults.checks) do checks[#checks + 1] = one end
+
 -- The last one. Whether the host's loop ends all the same, the driver sees.
 check("abandoned", function(name)
   cell.abandoned = new_client(name, "/load?events=1000000&interval_ms=10"):turn("x")
@@ -474,18 +380,19 @@ end)
 
 -- Running ----------------------------------------------------------------------------------------------------------
 
-cell.names = {}
+cell.names, cell.is_fault = {}, {}
+for _, one in ipairs(faults.checks) do cell.is_fault[one.name] = true end
 for i, one in ipairs(checks) do cell.names[i] = one.name end
 cell.names[#cell.names + 1] = "loop_ends"
 
 local function say(outcome, name, why)
   why = why and why ~= "" and " " .. tostring(why):gsub("\n%s*", " | ") or ""
-  driver.write(outcome .. " " .. name .. why .. "\n")
+  probe.driver.write(outcome .. " " .. name .. why .. "\n")
 end
 
 -- An error ends the check and not the cell. No pcall, which Lua 5.1 cannot yield through: vllm.map brings it.
 local function outcome_of(one)
-  if driver.blocks then return pcall(one.fn, one.name) end
+  if probe.driver.blocks then return pcall(one.fn, one.name) end
   local figures, why
   local _, failures = vllm.map({ one }, {}, function()
     figures, why = one.fn(one.name)
@@ -494,22 +401,42 @@ local function outcome_of(one)
   return failures[1] == nil, failures[1] or figures, why
 end
 
-local function run_one(one)
-  local ok, figures, why_skipped = outcome_of(one)
+local function report(one, ok, figures, why_skipped)
   if not ok then return say("FAILED", one.name, figures) end
   say(why_skipped and "skipped" or "ok", one.name, why_skipped or figures)
 end
 
+-- Those that only wait, all at once.
+local function run_together(list)
+  if probe.driver.blocks then
+    for _, one in ipairs(list) do report(one, outcome_of(one)) end
+    return
+  end
+  local tasks = {}
+  for i, one in ipairs(list) do
+    tasks[i] = vllm.spawn(function() report(one, outcome_of(one)) end)
+  end
+  for _, task in ipairs(tasks) do task:join() end
+end
+
 ---Runs the checks in a coroutine of the host.
----@param of { go: fun(fn: fun()), write: fun(line: string), blocks: boolean?, skip: table<string, string>? }  `go` starts a coroutine
----  as a program of this host would; `blocks`: there is none, this is the main thread; `skip`: checks that have no sense here, and why
+---@param of { go: (fun(fn: fun()): any), reap: (fun(thread: any): boolean)?, write: fun(line: string), blocks: boolean?,
+---  children_inherit: boolean?, skip: table<string, string>? }  `go` starts a coroutine as a program of this host would, and `reap`
+---  buries it; `blocks`: there is none, this is the main thread; `children_inherit`: the host's sockets; `skip`: checks that have no
+---  sense here, and why
 ---@param given { url: string, tls_url: string, ca_file: string?, deaf_port: integer, full_port: integer, slow_names: boolean,
----  connect_s: number? }  `connect_s`: a handshake that was cancelled lasts as long
+---  thousand: boolean }  `thousand`: this cell runs thousand_cancelled, too
 function cell.run(of, given)
-  driver, settings = of, given
+  probe.driver, probe.settings = of, given
+  local together = {}
   for _, one in ipairs(checks) do
     local why = (of.skip or {})[one.name]
-    if why then say("skipped", one.name, why) else run_one(one) end
+    if why then say("skipped", one.name, why)
+    elseif one.together then together[#together + 1] = one
+    else
+      if one.name == "abandoned" then run_together(together) end
+      report(one, outcome_of(one))
+    end
   end
   cell.left_at = core.now()
 end

@@ -22,14 +22,14 @@ end
 
 -- Plain processes ------------------------------------------------------------------------------------------------------
 
-local function environment(server, mode)
-  return { CELL_URL = server.url, CELL_TLS_URL = server.tls_url, CELL_CA = server.ca_file, CELL_DEAF_PORT = server.deaf_port,
+local function environment(server, lua, mode)
+  return { CELL_THOUSAND = (lua == "lua5.4" or lua == "neovim") and "yes" or "no", CELL_URL = server.url, CELL_TLS_URL = server.tls_url, CELL_CA = server.ca_file, CELL_DEAF_PORT = server.deaf_port,
     CELL_FULL_PORT = server.full_port, CELL_MODE = mode, LD_PRELOAD = SLOW_NAMES, no_proxy = "*" }
 end
 
 local function in_process(host, lua, mode, more_path)
   return function(server)
-    local all = environment(server, mode)
+    local all = environment(server, lua, mode)
     all.LUA_PATH = "lua/?.lua;lua/?/init.lua;./?.lua;" .. (more_path or "") .. ";;"
     all.LUA_CPATH = "build/" .. lua .. "/?.so;;"
     return child.start(("%s spec/hosts/drivers/%s.lua"):format(lua, host), all, LIMIT_S)
@@ -61,7 +61,7 @@ end
 
 local function in_neovim(editor, mode)
   return function(server)
-    local all = environment(server, mode)
+    local all = environment(server, "neovim", mode)
     all.LD_PRELOAD, all.PRELOAD = nil, SLOW_NAMES
     return function()
       return neovims.run(editor.path, "package.path = './?.lua;' .. package.path\ndofile 'spec/hosts/drivers/neovim.lua'", all)
@@ -75,7 +75,7 @@ for _, editor in ipairs(neovims.editors()) do
   end
 end
 
--- Its resolver is a port that never answers. A cosocket within its handshake cannot be closed by others, so there connect_s ends it.
+-- Its resolver is a port that never answers.
 local NGINX = [[
   lua_ssl_trusted_certificate {ca};
   resolver 127.0.0.1:{port}; resolver_timeout 30s;
@@ -85,12 +85,11 @@ local NGINX = [[
 local function in_nginx(server)
   local nginx = nginxes.start { http = NGINX, values = { ca = server.ca_file, port = tostring(server.port) } }
   local program = ([[return require "spec.hosts.drivers.nginx" {
-    url = "%s", tls_url = "%s", deaf_port = %d, full_port = %d, slow_names = true,
-    connect_s = 2 }]])
+    url = "%s", tls_url = "%s", deaf_port = %d, full_port = %d, slow_names = true, thousand = true }]])
     :format(server.url, server.tls_url, server.deaf_port, server.full_port)
   return function()
     local ok, output = pcall(nginx.run, nginx, program)
-    local problems = nginx:log()
+    local problems = nginx:log():gsub("[^\n]*recv%(%) failed %(104: Connection reset by peer%)[^\n]*\n?", "") -- nginx's own word on faults
     nginx:stop()
     return tostring(output) .. (ok and "\nok loop_ends the request is over\n" or "\n") .. problems, problems == "" and 0 or 1
   end
@@ -100,18 +99,37 @@ add("nginx", "luajit", "cosockets", in_nginx)
 
 -- Running --------------------------------------------------------------------------------------------------------------
 
--- Counts of a cell, and what failed: each check has said "ok", "skipped" or "FAILED", and the process has ended well.
+-- What a cell said: each check "ok", "skipped" or "FAILED", and the process has ended well.
 local function judge(output, status)
-  local outcomes, passed, skipped, problems = {}, 0, {}, {}
+  local outcomes, counts, skipped, problems = {}, { faults = 0, others = 0 }, {}, {}
   for outcome, name, rest in output:gmatch "(%a+) ([%w_]+)([^\n]*)" do outcomes[name] = outcomes[name] or { outcome, rest } end
   for _, name in ipairs(cell.names) do
     local outcome = outcomes[name] or { "FAILED", " it did not come" }
-    if outcome[1] == "ok" then passed = passed + 1
-    elseif outcome[1] == "skipped" then skipped[#skipped + 1] = name
+    local group = cell.is_fault[name] and "faults" or "others"
+    if outcome[1] == "ok" then counts[group] = counts[group] + 1
+    elseif outcome[1] == "skipped" then skipped[#skipped + 1] = { name, outcome[2] }
     else problems[#problems + 1] = name .. ":" .. outcome[2] end
   end
   if status ~= 0 then problems[#problems + 1] = "exit status " .. tostring(status) end
-  return passed, skipped, problems
+  return counts, skipped, problems, outcomes.cancel_worst
+end
+
+-- " not here: NAME NAME (REASON)", a part for each reason.
+local function text_of(skipped)
+  local parts, of_reason = {}, {}
+  for _, one in ipairs(skipped) do
+    local reason = one[2]
+    local part = of_reason[reason] or { reason = reason }
+    if not of_reason[reason] then parts[#parts + 1], of_reason[reason] = part, part end
+    part[#part + 1] = one[1]
+  end
+  for i, part in ipairs(parts) do parts[i] = ("%s (%s)"):format(table.concat(part, " "), part.reason:sub(2)) end
+  return #parts > 0 and "; not here: " .. table.concat(parts, ", ") or ""
+end
+
+local function text_of_worst(outcome)
+  if not outcome or outcome[1] ~= "ok" then return "" end
+  return "; cancelled, the latest:" .. outcome[2]
 end
 
 local function start(i)
@@ -147,11 +165,11 @@ describe("the matrix", function()
       it(name, function()
         for k = i, i + AHEAD do start(k) end
         local output, status = one.finish()
-        local passed, skipped, problems = judge(output, status)
+        local counts, skipped, problems, worst = judge(output, status)
         say(#problems > 0 and "FAILED " .. table.concat(problems, "; ")
-          or ("passed %d%s"):format(passed, #skipped > 0 and ", not here: " .. table.concat(skipped, " ") or ""))
+          or ("passed %d, faults %d%s%s"):format(counts.others, counts.faults, text_of_worst(worst), text_of(skipped)))
         assert(#problems == 0, table.concat(problems, "\n") .. "\n" .. output)
-        assert(passed > 0)
+        assert(counts.others > 0 and counts.faults > 0)
       end)
     else
       say("does not exist: " .. one.why)
