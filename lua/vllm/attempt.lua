@@ -81,6 +81,8 @@ function Attempt:_on_head(status, headers)
   local kind = (headers["content-type"] or ""):lower()
   if status < 200 or status > 299 then
     self._phase = "error_body"
+  elseif errors.is_compressed(headers) then
+    return nil, errors.new("protocol", errors.COMPRESSED, { status = status })
   elseif kind:find("text/event-stream", 1, true) then
     self._phase = "stream"
   elseif kind:find("json", 1, true) then

@@ -294,6 +294,16 @@ end
 
 local SHOULD_RETRY = { ["true"] = true, ["false"] = false }
 
+errors.COMPRESSED = "the answer is compressed, though nobody asked for that; is a proxy in between?"
+
+--- Is a body more than the bytes that it stands for? No coding is ever asked for (RFC 9110 section 8.4).
+---@param headers table lower-case name → value
+---@return boolean
+function errors.is_compressed(headers)
+  local coding = headers["content-encoding"]
+  return coding ~= nil and coding ~= "" and coding:lower() ~= "identity"
+end
+
 --- The error of an HTTP answer that is not a success.
 ---@param status integer
 ---@param headers table lower-case name → value
@@ -301,7 +311,7 @@ local SHOULD_RETRY = { ["true"] = true, ["false"] = false }
 ---@param context { url: string, has_key: boolean, served: string[]?, now_unix: integer }
 ---@return vllm.Error
 function errors.from_status(status, headers, body, context)
-  local parts = errors.parse_body(body)
+  local parts = errors.is_compressed(headers) and { message = errors.COMPRESSED } or errors.parse_body(body)
   local kind = classify(status, parts, body)
   local fields = {
     status = status, code = parts.code, type = parts.type, param = parts.param, body = body,

@@ -94,10 +94,6 @@ function Link:_connect(fresh)
 end
 
 function Link:_on_head(status, headers)
-  local coding = headers["content-encoding"]
-  if coding and coding:lower() ~= "identity" then
-    return { kind = "protocol", detail = "the answer is compressed, though nobody asked for that" }
-  end
   self.status, self.headers, self.step = status, headers, "body"
   self.start_transfer_s = core.now() - self.began_at
 end
@@ -135,8 +131,8 @@ function Link:_receive_head(sock, http)
   while true do
     local status, headers = http:head()
     if status then
-      local failure = self:_on_head(status, headers)
-      return not failure or nil, failure
+      self:_on_head(status, headers)
+      return true
     end
     if status == nil then return nil, nginx_errors.of_answer(headers, self) end
     local ok, failure, untouched = self:_fill(sock, http)
