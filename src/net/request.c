@@ -322,7 +322,9 @@ static void describe(const struct vllm_request *request, CURLcode result, struct
                        (unsigned long)request->max_header_bytes);
         return;
     }
-    if (request->broken == VLLM_BROKEN_SWITCH) {
+    if (result == CURLE_OUT_OF_MEMORY && request->in_head) {
+        text = "a line of the response's head is longer than libcurl takes, or memory is short";
+    } else if (request->broken == VLLM_BROKEN_SWITCH) {
         text = "the server switched to another protocol, unasked";
     } else if (strncmp(text, "Unsupported proxy", 17) == 0) {
         text = "unsupported proxy"; /* libcurl goes on to quote it, with its password */
