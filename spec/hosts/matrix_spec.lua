@@ -11,7 +11,7 @@ local LUAS = { "lua5.1", "lua5.3", "lua5.4", "luajit" }
 local MODES = { "inline", "thread" }
 local LIMIT_S = 90
 local SLOW_NAMES = "build/preload/slow_names.so"
-local AHEAD = 4 -- so many cells run while one is waited for; they wait more than they work
+local AHEAD = 6 -- so many cells run while one is waited for; they wait more than they work
 
 local cells = {} -- in the order of the printed matrix
 
