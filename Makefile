@@ -128,32 +128,39 @@ lua/vllm/%.so: build/luajit/vllm/%.so
 	@echo "  $@"
 	$(Q)cp $< $@.new && mv $@.new $@
 
+build/locale/%: # for locale_spec: one with a decimal comma
+	@mkdir -p $(@D)
+	@echo "  $@"
+	$(Q)localedef -i $(basename $(@F)) -f UTF-8 --no-archive $@
+
+SPEC_NEEDS = build/test-server build/test-server-sanitized build/rocks/manifest build/locale/de_DE.UTF-8
+
 # Trying and testing ---------------------------------------------------------------------------------------------------
 
 demo: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so build/test-server ## the agent example, against the test server or VLLM_BASE_URL
 	@scripts/run-demo
 
-test: all build/test-server-sanitized $(CTESTS:%=build/ctest/%) $(BIND_CTESTS:%=build/ctest/%) build/rocks/manifest build/preload/slow_names.so ## C tests, the specs on every Lua, then hosts
+test: all $(SPEC_NEEDS) $(CTESTS:%=build/ctest/%) $(BIND_CTESTS:%=build/ctest/%) build/preload/slow_names.so ## C tests, the specs on every Lua, then hosts
 	@scripts/run-tests build ctest $(LUAS) hosts
 
 hosts: all build/preload/slow_names.so ## every host, on every Lua that it exists for; prints the matrix. SPEC=spec/hosts/x_spec.lua for one
 	@SPEC="$(SPEC)" scripts/run-tests build hosts
 
-test-thread: all build/test-server-sanitized $(ENGINE_CTESTS:%=build/portable/ctest/%) build/rocks/manifest ## specs on every Lua with the thread engine; the engine as other systems have it
+test-thread: all $(SPEC_NEEDS) $(ENGINE_CTESTS:%=build/portable/ctest/%) ## specs on every Lua with the thread engine; the engine as other systems have it
 	@scripts/run-tests build/portable ctest
 	@VLLM_TEST_ENGINE=thread scripts/run-tests build $(LUAS)
 
-check: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/test-server-sanitized $(CTESTS:%=build/ctest/%) build/ctest/$(LUA)_memory_test build/rocks/manifest layers ## quick: C tests, specs on LUA=lua5.4
+check: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so $(SPEC_NEEDS) $(CTESTS:%=build/ctest/%) build/ctest/$(LUA)_memory_test layers ## quick: C tests, specs on LUA=lua5.4
 	@scripts/run-tests build ctest $(LUA)
 
-spec: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/test-server-sanitized build/rocks/manifest ## specs on LUA=lua5.4; SPEC=spec/x_spec.lua for one
+spec: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so $(SPEC_NEEDS) ## specs on LUA=lua5.4; SPEC=spec/x_spec.lua for one
 	@SPEC="$(SPEC)" scripts/run-tests build $(LUA)
 
 ctest: $(CTESTS:%=build/ctest/%) $(BIND_CTESTS:%=build/ctest/%) build/test-server ## C tests
 	@scripts/run-tests build ctest
 
 # The interpreters are not instrumented, so the runtimes are preloaded. Leaks are looked for everywhere, without suppressions.
-asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) $(BIND_CTESTS:%=build/asan/ctest/%) build/test-server build/test-server-sanitized build/rocks/manifest ## C tests and all specs under ASan and UBSan
+asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) $(BIND_CTESTS:%=build/asan/ctest/%) $(SPEC_NEEDS) ## C tests and all specs under ASan and UBSan
 	@ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TEST_LIMIT_S=1200 \
 	  PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	  scripts/run-tests build/asan ctest $(LUAS)
@@ -166,7 +173,7 @@ tsan: $(ENGINE_CTESTS:%=build/tsan/ctest/%) $(ENGINE_CTESTS:%=build/tsan/portabl
 # Counts of earlier runs are dropped. An integer Lua and one without: what differs between Luas differs between these two.
 COVERED = $(foreach l,$(COVERAGE_LUAS),build/coverage/$l/vllm/core.so build/coverage/$l/vllm/curl.so build/coverage/ctest/$l_memory_test) \
   $(CTESTS:%=build/coverage/ctest/%) $(ENGINE_CTESTS:%=build/coverage/portable/ctest/%)
-coverage: $(COVERED) build/test-server build/test-server-sanitized build/rocks/manifest ## which lines of src the tests run; fails when too few
+coverage: $(COVERED) $(SPEC_NEEDS) ## which lines of src the tests run; fails when too few
 	@find build/coverage -name '*.gcda' -delete
 	@status=0; scripts/run-tests build/coverage ctest $(COVERAGE_LUAS) || status=1; \
 	  scripts/run-tests build/coverage/portable ctest || status=1; $(LUA) scripts/coverage.lua build/coverage || status=1; exit $$status

@@ -209,9 +209,12 @@ local function seconds_of_http_date(text)
   return ((days * 24 + tonumber(hour)) * 60 + tonumber(minute)) * 60 + tonumber(second)
 end
 
+-- In two parts, since Lua 5.1 reads a decimal point as the locale has it.
 local function decimal(text)
   if not text or #text > MAX_NUMBER_BYTES then return nil end
-  return tonumber(text:match("^%s*(%d+%.?%d*)%s*$"))
+  local whole, fraction = text:match("^%s*(%d+)%.?(%d*)%s*$")
+  if not whole then return nil end
+  return tonumber(whole) + (fraction ~= "" and tonumber(fraction) / 10 ^ #fraction or 0)
 end
 
 --- What the server asked a client to wait, from `retry-after-ms` and `retry-after` (seconds or a date).
