@@ -318,7 +318,7 @@ local BATCH = 50
 local function start_and_cancel(client, count, coroutines, between)
   for _ = 1, count, BATCH do
     local waiters = {}
-    for i = 1, BATCH do waiters[i] = waiter_of(client:turn "x") end
+    for i = 1, BATCH do waiters[i] = waiter_of(client:turn "x", nil, coroutines) end
     local function are_all(fn)
       for i = 1, BATCH do
         if not fn(waiters[i]) then return false end
@@ -327,23 +327,23 @@ local function start_and_cancel(client, count, coroutines, between)
     end
     wait_until("events of all", function() return are_all(function(waiter) return waiter.events > 0 end) end)
     if between then between = between() end
-    for i = 1, BATCH do
-      coroutines[waiters[i].coroutine] = true
-      waiters[i].turn:cancel()
-    end
+    for i = 1, BATCH do waiters[i].turn:cancel() end
     wait_until("the waiters go on", function() return are_all(function(waiter) return waiter.is_over end) end)
     if probe.driver.reap then are_all(function(waiter) return probe.driver.reap(waiter.thread) end) end
+    for i = 1, BATCH do waiters[i] = nil end -- a slot of the stack may hold the table a while
   end
 end
 
-local function is_empty(coroutines)
+-- The last one may be in a slot of the stack, still.
+local function are_collected(coroutines)
   collectgarbage()
   collectgarbage()
-  return next(coroutines) == nil
+  local first = next(coroutines)
+  return first == nil or next(coroutines, first) == nil
 end
 
 local function what_is_there(coroutines)
-  wait_until("the coroutines are collected", function() return is_empty(coroutines) end)
+  wait_until("the coroutines are collected", function() return are_collected(coroutines) end)
   return { descriptors = probe.descriptors(), threads = probe.threads(), memory = probe.memory_kib(), lua_memory = collectgarbage "count" }
 end
 

@@ -143,11 +143,12 @@ end
 
 -- Turns ------------------------------------------------------------------------------------------------------------
 
---- Waits for a turn in a coroutine of its own. It takes `most` events, then it only looks whether the turn is over.
-function probe.waiter_of(turn, most)
+--- Waits for a turn in a coroutine of its own, which is noted in `coroutines`. It takes `most` events, then it only looks whether the
+--- turn is over.
+function probe.waiter_of(turn, most, coroutines)
   local waiter = { turn = turn, events = 0 }
   waiter.thread = probe.driver.go(function()
-    waiter.coroutine = coroutine.running()
+    if coroutines then coroutines[coroutine.running()] = true end
     while true do
       while waiter.events == most and not turn:error() do vllm.sleep(0.002) end
       local event, message, err = turn:next()
