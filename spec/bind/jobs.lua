@@ -90,6 +90,8 @@ local jobs = {
   of_stream("vllm/engine-death", 1400),
   of_stream("vllm/json-schema-cut", 1400),
   of_stream("llama-server/tool-auto", 1400),
+  of_stream("vllm/tool-auto-cut", 1400),
+  of_stream("vllm/text-logprobs", 1400, { max_event_bytes = 500 }),
   of_body "vllm/text-logprobs-buffered",
   of_body "vllm/tool-auto-two-buffered",
   of_body "vllm/text-two-choices-buffered",

@@ -121,11 +121,9 @@ static enum vllm_status feed(const struct job *job, struct vllm_turn *turn, stru
 }
 
 /* A step of 0: the text is one whole completion. */
-static enum vllm_status run_turn(const struct job *job, const struct vllm_alloc *alloc, struct notes *notes) {
-    struct vllm_turn_options options;
-    vllm_turn_options_default(&options);
-    options.want_chunks = job->step == 64;
-    struct vllm_turn *turn = vllm_turn_new(alloc, &options);
+static enum vllm_status run_turn_with(const struct job *job, const struct vllm_turn_options *options, const struct vllm_alloc *alloc,
+                                      struct notes *notes) {
+    struct vllm_turn *turn = vllm_turn_new(alloc, options);
     enum vllm_status status = VLLM_ENOMEM;
     if (turn && job->step > 0) {
         status = feed(job, turn, notes);
@@ -139,6 +137,33 @@ static enum vllm_status run_turn(const struct job *job, const struct vllm_alloc 
         note_result(turn, notes);
     }
     vllm_turn_free(turn);
+    return status;
+}
+
+static enum vllm_status run_turn(const struct job *job, const struct vllm_alloc *alloc, struct notes *notes) {
+    struct vllm_turn_options options;
+    vllm_turn_options_default(&options);
+    options.want_chunks = job->step == 64;
+    return run_turn_with(job, &options, alloc, notes);
+}
+
+/* An event is larger than it may be. */
+static enum vllm_status run_large_event(const struct job *job, const struct vllm_alloc *alloc, struct notes *notes) {
+    struct vllm_turn_options options;
+    vllm_turn_options_default(&options);
+    options.max_event_bytes = 500;
+    enum vllm_status status = run_turn_with(job, &options, alloc, notes);
+    CHECK(status == VLLM_ELIMIT || status == VLLM_ENOMEM);
+    return status;
+}
+
+/* A message is larger than it may be. */
+static enum vllm_status run_large_message(const struct job *job, const struct vllm_alloc *alloc, struct notes *notes) {
+    struct vllm_turn_options options;
+    vllm_turn_options_default(&options);
+    options.max_message_bytes = 60;
+    enum vllm_status status = run_turn_with(job, &options, alloc, notes);
+    CHECK(status == VLLM_ELIMIT || status == VLLM_ENOMEM);
     return status;
 }
 
@@ -402,6 +427,9 @@ static const struct job recorded[] = {
     {"vllm/tool-auto-two-buffered", run_turn, 0, NULL, 0},
     {"vllm/reasoning-tool-buffered", run_turn, 0, NULL, 0},
     {"vllm/text-two-choices-buffered", run_turn, 0, NULL, 0},
+    {"vllm/error-context-buffered", run_turn, 0, NULL, 0},
+    {"vllm/text-logprobs", run_large_event, 1400, NULL, 0},
+    {"vllm/text-long", run_large_message, 1400, NULL, 0},
     {"vllm/text-unicode", run_sse, 100, NULL, 0},
     {"vllm/tool-auto", run_messages, 0, NULL, 0},
     {"vllm/tool-auto", run_base64, 0, NULL, 0},
