@@ -7,7 +7,7 @@ describe("a storm of faults loses no turn, hangs none, and leaves nothing behind
       local said = pipe:read "*a"
       pipe:close()
       assert.truthy(said:find("status 0\n", 1, true), said)
-      assert.truthy(said:find("500 turns ended as they may, 0 wrong", 1, true), said)
+      assert.truthy(said:find("500 turns ended as they may; 0 lost, 0 hung, 0 of a wrong kind; 0 wrong", 1, true), said)
     end)
   end
 end)
