@@ -6,6 +6,7 @@ CC = gcc
 CLANG = clang
 T = 60
 SEEDS = 20
+CHAOS_LUAS = lua5.4 luajit
 WERROR = -Werror
 Q = @
 OPTIMIZE = -O2 -g
@@ -42,11 +43,12 @@ LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua spec/*/*/*.lua exa
 # $(call lua_flags,lua5.4): where the headers of a Lua are. LUA_INCDIR=… overrides it.
 lua_flags = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(1)))
 lua_libs = $(if $(LUA_LIBDIR),-L$(LUA_LIBDIR) -llua,$(shell pkg-config --libs $(1)))
-run_lua = LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$(1)/?.so;;" $(1)
+lua_env = LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$(1)/?.so;;"
+run_lua = $(lua_env) $(1)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all nvim demo test test-thread check spec ctest coverage asan tsan valgrind lint warnings style layers sources doc doc-check format chaos fuzz bench rock test-vllm fresh clean FORCE
+.PHONY: help all nvim demo test test-thread check spec ctest coverage asan tsan valgrind lint warnings style layers sources doc doc-check format chaos endurance fuzz bench rock test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -187,11 +189,21 @@ build/trim.so: spec/chaos/trim.c
 	@echo "  $@"
 	$(Q)$(CC) $(CFLAGS) -fvisibility=default -shared $< -o $@
 
-chaos: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so build/test-server build/trim.so ## storms of faults, seeds 1 to SEEDS=20; 40,000 turns that leave nothing behind
-	@ulimit -n 8192; for seed in $$(seq 1 $(SEEDS)); do \
-	  $(call run_lua,$(LUA)) spec/chaos/chaos.lua $$seed 1000 >build/chaos.log 2>&1 || { cat build/chaos.log; exit 1; }; \
-	  sed -n '1p;$$p' build/chaos.log; done
-	@ulimit -n 8192; $(call run_lua,$(LUA)) spec/chaos/endurance.lua
+ENDURING = $(foreach l,$(CHAOS_LUAS),build/$l/vllm/core.so build/$l/vllm/curl.so) build/test-server
+chaos: $(ENDURING) ## storms of faults, 1000 turns at once, seeds 1 to SEEDS=20, on CHAOS_LUAS
+	@ulimit -n 8192; for lua in $(CHAOS_LUAS); do for seed in $$(seq 1 $(SEEDS)); do \
+	  $(call lua_env,$$lua) timeout 150 $$lua spec/chaos/chaos.lua $$seed 1000 >build/chaos.log 2>&1 \
+	    || { echo "seed $$seed on $$lua"; cat build/chaos.log; exit 1; }; \
+	  echo "$$lua, seed $$seed: $$(tail -n 1 build/chaos.log)"; done; done
+
+build/endurance-luajit: spec/chaos/luajit.c
+	@mkdir -p $(@D)
+	@echo "  $@"
+	$(Q)$(CC) $(CFLAGS) $(call lua_flags,luajit) $< $(call lua_libs,luajit) -Wl,-E -o $@
+
+endurance: $(ENDURING) build/trim.so build/endurance-luajit ## 10,000 turns one after another, then 30 times 1000 at once: what memory and descriptors are left
+	@ulimit -n 8192; $(call lua_env,lua5.4) timeout 240 lua5.4 spec/chaos/endurance.lua
+	@ulimit -n 8192; $(call lua_env,luajit) timeout 240 build/endurance-luajit spec/chaos/endurance.lua
 
 # Everything random runs for T seconds per target; inputs that crash stay in build/fuzz.
 fuzz: $(FUZZERS:%=build/fuzz/%) build/fuzz/seeds $(LUAS:%=build/%/vllm/core.so) ## fuzz targets, T=60 seconds each; our JSON against lua-cjson
