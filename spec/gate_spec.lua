@@ -146,6 +146,24 @@ describe("max_concurrent", function()
     end)
   end)
 
+  it("one that was forgotten at the head of the queue keeps those behind it from nothing", function()
+    local one = stalling()
+    vllm.run(function()
+      do
+        open(one:turn "forgotten")
+        assert.is_false(one:turn("forgotten in the queue"):poll())
+      end
+      local turn = one:turn "next" -- waits before anything was collected; with nothing else under way it must look by itself
+      vllm.spawn(function()
+        vllm.sleep(0.1)
+        collectgarbage()
+        collectgarbage()
+      end)
+      assert.is_true(turn:open())
+      turn:cancel()
+    end)
+  end)
+
   it("poll stands in the queue and never waits", function()
     local one = client:with { max_concurrent = 1 }
     local first, second = open(one:turn "first"), one:turn "second"

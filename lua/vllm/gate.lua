@@ -1,7 +1,8 @@
 --- A client's max_concurrent: so many turns are open at once, the others stand in a queue, first come, first served.
 --
--- A turn that was forgotten, inside or in the queue, gives its place back when it is collected. Nothing tells of that, so whoever stands
--- first looks again from time to time, and lends the collector a hand.
+-- A turn that was forgotten, inside or in the queue, gives its place back when it is collected. Nothing tells of that, so those who wait
+-- look again from time to time, and lend the collector a hand: the first every second, the nth, as those before may be the forgotten
+-- ones, every n seconds.
 
 local core = require "vllm.core"
 local hosts = require "vllm.hosts"
@@ -52,8 +53,8 @@ end
 
 local function stand_in_line(self, turn)
   if turn._place then return end
-  local place = setmetatable({ turn = turn }, WEAK)
   self._last = self._last + 1
+  local place = setmetatable({ turn = turn, number = self._last }, WEAK)
   self._queue[self._last], turn._place = place, place
 end
 
@@ -74,11 +75,10 @@ local function wait(self, turn, wanted, seconds, is_patient)
   if hosts.cancelled() then return { kind = "cancelled", detail = "the task was cancelled" } end
   local host, token = hosts.here(wanted)
   if is_patient and (host == nil or token == nil and not host.block) then return collect(self, turn) end
-  local is_first = self._queue[self._first] == turn._place
-  if is_first then seconds = math.min(seconds or LOOK_S, LOOK_S) end
-  local why = hosts.wait(turn, wanted, seconds, function() return turn._place == nil end)
+  local look_s, began_at = LOOK_S * (turn._place.number - self._first + 1), core.now()
+  local why = hosts.wait(turn, wanted, math.min(seconds or look_s, look_s), function() return turn._place == nil end)
   if why == "interrupted" then return { kind = "cancelled", detail = "interrupted by Ctrl-C" } end
-  if is_first and turn._place then collectgarbage("step", COLLECTED_KB) end
+  if turn._place and core.now() - began_at >= look_s then collectgarbage("step", COLLECTED_KB) end
 end
 
 --- Waits for a place, once.
