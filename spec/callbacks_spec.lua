@@ -97,6 +97,21 @@ describe("turn:start", function()
     end
   end)
 
+  it("on_retry that raises cancels the turn, and the error is shown, beside what on_done raises", function()
+    local failing = client:with { base_url = running.url .. "/fault/status/503", retry = { max = 1, on_retry = function() error "mine" end } }
+    local calls, why = calls_of(function(on_done) failing:turn(WORDS):start(nil, on_done) end)
+    assert.same({ 1, "cancelled" }, { #calls, calls[1][3].kind })
+    assert.truthy(why:find("callbacks_spec.lua:%d+: mine\nstack traceback:"), why)
+    calls, why = calls_of(function() failing:turn(WORDS):start(nil, function() error "done" end) end)
+    assert.same({}, calls)
+    assert.truthy(why:find("callbacks_spec.lua:%d+: mine\nstack traceback:.*callbacks_spec.lua:%d+: done\nstack traceback:"), why)
+    local turn, ready = failing:turn(WORDS), 0
+    calls, why = calls_of(function() turn:on_ready(function() ready = ready + 1 end) end)
+    assert.same({ {}, 1 }, { calls, ready })
+    assert.truthy(why:find("callbacks_spec.lua:%d+: mine\nstack traceback:"), why)
+    turn:cancel()
+  end)
+
   it("on_done that raises is shown, beside what on_event raised", function()
     local _, why = calls_of(function() client:turn(WORDS):start(nil, function() error "done" end) end)
     assert.truthy(why:find("callbacks_spec.lua:%d+: done\nstack traceback:"), why)

@@ -442,6 +442,18 @@ describe("vllm.sleep", function()
   end)
 end)
 
+describe("a task whose wait was refused", function()
+  it("ends once: in Lua 5.1 a wait within pcall raises, and its timer rings behind the task's end", function()
+    local state
+    vllm.run(function()
+      local task = vllm.spawn(function() pcall(vllm.sleep, 0.01) end)
+      vllm.sleep(0.05)
+      state = task.state
+    end)
+    assert.equal("done", state)
+  end)
+end)
+
 describe("vllm.map", function()
   it("gives values and failures by index", function()
     local object = setmetatable({}, { __tostring = function() return "object" end })
@@ -520,6 +532,7 @@ describe("vllm.map", function()
     assert_misuse(function() vllm.map(1, {}, print) end, "vllm.map: a list is needed, got number")
     assert_misuse(function() vllm.map({}, print) end, "vllm.map: a table of options is needed, got function")
     assert_misuse(function() vllm.map({}, {}) end, "vllm.map: a function is needed, got nil")
+    assert_misuse(function() vllm.map({}, { each = 5 }, print) end, "vllm.map: each: a function is needed, got number")
     for _, bad in ipairs { 0, 1.5, "x", -1 } do
       assert_misuse(function() vllm.map({}, { concurrency = bad }, print) end, "vllm.map: concurrency: a whole number")
     end

@@ -20,18 +20,37 @@ local function call(fn, a, b, c)
   return xpcall(function() return fn(a, b, c) end, debug.traceback)
 end
 
--- Gives every event to on_event. What that raises, or the client's own on_event, cancels the turn and is returned.
+-- Gives every event to on_event. What that raises, or the client's own on_event, is returned.
 local function drive(turn, on_event)
   while true do
     turn:_await_event()
     local ok, value = call(turn.poll, turn)
     if ok and not value then return end
     if ok and on_event then ok, value = call(on_event, value) end
-    if not ok or value == false then
-      turn:cancel()
-      return not ok and value or nil
-    end
+    if not ok then return value end
+    if value == false then return turn:cancel() end
   end
+end
+
+-- In a task: `wait`, then `go_on` with what that returned. What a function of the user's raises within the wait (on_retry) ends the task,
+-- since Lua 5.1 cannot yield through a pcall; so another one goes on, with the error and its traceback.
+local function after(host, wait, go_on)
+  local has_waited = false
+  tasks.spawn_in(host, function()
+    local problem = wait()
+    has_waited = true
+    go_on(problem)
+  end, function(_, traced)
+    if has_waited then return false end
+    tasks.spawn_in(host, function() go_on(traced) end)
+    return true
+  end)
+end
+
+-- Calls fn; then the host shows the problem, and what fn raised.
+local function call_and_report(host, problem, fn, ...)
+  local ok, second = call(fn, ...)
+  host.report(ok and problem or problem .. "\n" .. second)
 end
 
 --- See Turn:start.
@@ -42,11 +61,10 @@ function callbacks.start(turn, on_event, on_done)
   if on_event ~= nil then check("start", "on_event", on_event, 3) end
   check("start", "on_done", on_done, 3)
   local host = host_of("start", turn, 3)
-  tasks.spawn_in(host, function()
-    local problem = drive(turn, on_event)
+  after(host, function() return drive(turn, on_event) end, function(problem)
     if not problem then return on_done(turn:_outcome()) end
-    local ok, second = call(on_done, turn:_outcome())
-    host.report(ok and problem or problem .. "\n" .. second)
+    turn:cancel()
+    call_and_report(host, problem, on_done, turn:_outcome())
   end)
 end
 
@@ -56,9 +74,9 @@ end
 function callbacks.on_ready(turn, fn)
   check("on_ready", "fn", fn, 3)
   local host = host_of("on_ready", turn, 3)
-  tasks.spawn_in(host, function()
-    turn:_await_event()
-    fn()
+  after(host, function() turn:_await_event() end, function(problem)
+    if not problem then return fn() end
+    call_and_report(host, problem, fn)
   end)
 end
 

@@ -78,15 +78,14 @@ local function text_of(value)
 end
 
 local function failed(task, value, traceback)
+  if task._results then return end -- a wait that could not begin (Lua 5.1, in a pcall) may wake it after its end
   local message = text_of(value)
-  if task._cancelled and message:find("cancelled: ", 1, true) then
-    value = CANCELLED
-    if not task._on_failure then return end_cancelled(task) end
-  end
-  if task._on_failure then
-    task._on_failure(value)
+  local is_cancelled = task._cancelled and message:find("cancelled: ", 1, true)
+  if is_cancelled then value = CANCELLED end
+  if task._on_failure and task._on_failure(value, message .. "\n" .. traceback) then
     return end_of(task, "failed", { n = 2, nil, message })
   end
+  if is_cancelled then return end_cancelled(task) end
   local is_heard, scope = task._waiters and next(task._waiters) ~= nil, task._scope
   end_of(task, "failed", { n = type(value) == "table" and 3 or 2, nil, message, value })
   if scope then
@@ -142,10 +141,11 @@ end
 --- The same in a host that was found already, for what must begin even if the task is cancelled before.
 ---@param host vllm.Host
 ---@param fn function
+---@param on_failure fun(value: any, traced: string): boolean hears first what fn raises; true: nobody else need. Must not wait
 ---@return vllm.Task
-function tasks.spawn_in(host, fn)
+function tasks.spawn_in(host, fn, on_failure)
   local task = new_task(host, scope_in(host))
-  task._always_begins = true
+  task._always_begins, task._on_failure = true, on_failure
   return start(task, fn, { n = 0 })
 end
 
@@ -328,6 +328,7 @@ function Map:_start_worker()
   worker._on_failure = function(value)
     self:_note(worker._item, nil, value)
     if self.taken < self.count and not self.scope.is_closing then self:_start_worker() end
+    return true
   end
   start(worker, self._work, { n = 2, self, worker })
 end
@@ -340,6 +341,8 @@ local function check_map(list, options, fn)
   if type(concurrency) ~= "number" or concurrency < 1 or concurrency % 1 ~= 0 then
     error("vllm.map: concurrency: a whole number, 1 or more, is needed, got " .. tostring(concurrency), 3)
   end
+  local each = options.each
+  if each ~= nil and type(each) ~= "function" then error("vllm.map: each: a function is needed, got " .. type(each), 3) end
   return concurrency
 end
 
