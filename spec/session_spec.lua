@@ -36,6 +36,14 @@ describe("a session", function()
     assert.equal(3, #session:messages())
   end)
 
+  it("takes back an input whose reading raises, too", function()
+    local session = testing.client({ "Hello." }):session()
+    local broken = setmetatable({}, { __index = function() error "no field of mine" end })
+    assert.error_matches(function() session:turn { role = "user", content = broken } end, "no field of mine", 1, true)
+    assert.equal(0, #session:messages())
+    assert.equal("Hello.", session:turn("Hi"):text())
+  end)
+
   it("goes on after a turn that was cancelled, or lost", function()
     local client = testing.client { "One.", "Two.", "Three." }
     local session = client:session()

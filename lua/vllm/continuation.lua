@@ -9,10 +9,12 @@ local continuation = {}
 local function obstacle(partial)
   local choice = partial.choices[1]
   if #partial.choices ~= 1 then return "it has " .. #partial.choices .. " choices" end
+  if type(choice) ~= "table" then return "its choice is no table" end
   if choice.finish_reason ~= nil and choice.finish_reason ~= "length" then return "it is complete" end
-  if #(choice.tool_calls or {}) > 0 then return "it holds a tool call" end
+  if type(choice.tool_calls) == "table" and #choice.tool_calls > 0 then return "it holds a tool call" end
   if choice.refusal then return "it is a refusal" end
   if type(choice.text) ~= "string" or choice.text == "" then return "it has no text yet" end
+  if choice.reasoning ~= nil and type(choice.reasoning) ~= "string" then return "its reasoning is no text" end
 end
 
 --- Can `client:turn{ continue = partial }` go on with it?

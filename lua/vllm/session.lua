@@ -46,8 +46,9 @@ function Session._new(client, options)
   return setmetatable({ id = options.id, _client = client, _messages = messages, _last = setmetatable({}, WEAK) }, Session)
 end
 
-local function add(self, messages)
-  for _, message in ipairs(messages) do self._messages[#self._messages + 1] = message end
+local function add(target, messages)
+  for _, message in ipairs(messages) do target[#target + 1] = message end
+  return target
 end
 
 --- Appends messages: strings (user messages) or tables. All of them, or none when one is neither: then it throws.
@@ -59,7 +60,7 @@ function Session:append(...)
     list[i] = (select(i, ...))
     if list[i] == nil then error(("session:append: message %d must be a table or a string, got nil"):format(i), 2) end
   end
-  add(self, messages_of(list, "session:append", 3))
+  add(self._messages, messages_of(list, "session:append", 3))
   return self
 end
 
@@ -77,7 +78,7 @@ end
 
 local TAKEN = { "messages", "text", "body" }
 
-local function request_fields(self, request)
+local function request_fields(request)
   if request ~= nil and type(request) ~= "table" then
     error("session:turn: request must be a table of fields, got " .. fields.shown(request), 3)
   end
@@ -86,13 +87,7 @@ local function request_fields(self, request)
   for _, key in ipairs(TAKEN) do
     if out[key] ~= nil then error(("session:turn: `%s` cannot be given, since the session has the messages"):format(key), 3) end
   end
-  out.messages = self._messages
-  if out.user == nil then out.user = self.id end
   return out
-end
-
-local function take_back(self, count)
-  for i = #self._messages, #self._messages - count + 1, -1 do self._messages[i] = nil end
 end
 
 --- One model call over the transcript. The input joins the transcript at once and stays there if the turn fails, so that `session:turn()`
@@ -102,18 +97,16 @@ end
 ---@param request table? further request fields (tools, temperature, …)
 ---@return vllm.Turn
 function Session:turn(input, request)
-  local messages, all = messages_of(list_of(input), "session:turn", 3), request_fields(self, request)
+  local messages, all = messages_of(list_of(input), "session:turn", 3), request_fields(request)
   local running = self._last.turn
   if running and not running:error() then
     return Turn._new(self._client, nil, errors.new("busy", "this session's last turn has not ended: finish or cancel it"))
   end
-  add(self, messages)
+  all.messages = add(copy(self._messages), messages)
+  if all.user == nil then all.user = self.id end
   local turn = self._client:turn(all)
-  if turn:error() then
-    take_back(self, #messages)
-    return turn
-  end
-  self._last.turn = turn
+  if turn:error() then return turn end
+  self._messages, self._last.turn = all.messages, turn
   turn._on_result = function(result)
     self._last.turn = nil
     self._messages[#self._messages + 1] = result.message
