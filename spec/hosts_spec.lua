@@ -89,6 +89,12 @@ describe("the option `host`", function()
     vllm.new { model = "m", host = "block" }
     vllm.new { model = "m", host = toy_host.new().host }
   end)
+
+  it("may name a program that is not there: then it is in charge of nothing", function()
+    for _, name in ipairs { "neovim", "nginx", "copas", "scheduler" } do
+      if not package.loaded[name] then assert.is_nil((hosts.here(name))) end
+    end
+  end)
 end)
 
 describe("a host of a program's own", function()
@@ -190,5 +196,20 @@ describe("a host of a program's own", function()
     toy.run(function() text = turn:text() end)
     assert.equal("You said: one two three four", text)
     assert.equal("You said: alone", free:ask "alone")
+  end)
+
+  it("beside the scheduler: a turn that waited for a place or between two attempts in one waits in the other", function()
+    vllm.host.register("toy", toy.host)
+    local failing = vllm.new { model = "m", base_url = running.url .. "/fault/status/503?retry_after=0.05", retry = { max = 2 } }
+    local turn, began = failing:turn "x", nil
+    vllm.run(function()
+      assert.equal("retry", turn:next().type)
+      assert.equal("retry", turn:next().type)
+    end)
+    toy.run(function()
+      turn:start(nil, function(_, _, err) began = err.kind end)
+    end)
+    assert.equal("overloaded", began)
+    assert.is_true(toy.parks > 0)
   end)
 end)

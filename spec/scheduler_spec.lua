@@ -302,6 +302,18 @@ describe("the loop, with turns", function()
       end
     end)
 
+    it("cancels between two attempts and in the queue while nothing else is under way", function()
+      local polite = client:with { interrupt = "cancel", max_concurrent = 1, retry = { max = 1 } }
+      local turn, queued = polite:with({ base_url = running.url .. "/fault/status/503?retry_after=60" }):turn "x", polite:turn "x"
+      vllm.run(function()
+        assert.equal("retry", turn:next().type)
+        vllm.spawn(function() assert.equal("cancelled", select(3, queued:result()).kind) end)
+        vllm.spawn(function() assert.equal("cancelled", select(3, turn:result()).kind) end)
+        vllm.sleep(0.01)
+        kill()
+      end)
+    end)
+
     it("costs no time while those whom it meant do something else", function()
       vllm.run(function()
         local turn = stalling(client:with { interrupt = "cancel" }):turn "x"

@@ -93,6 +93,13 @@ check("sleep", function()
   vllm.sleep(0.2)
   expect_equal(3, others)
   expect(core.now() - began_at >= 0.199, "too short")
+  if not hosts.here() then return end
+  for _, seconds in ipairs { 3e6, 1e300, math.huge } do
+    local sleeper = vllm.spawn(vllm.sleep, seconds)
+    vllm.sleep(0.01)
+    sleeper:cancel()
+    expect_equal("cancelled: the task was cancelled", select(2, sleeper:join()))
+  end
 end)
 
 check("next_timeout", function(name)

@@ -26,6 +26,23 @@ for _, lua in ipairs(folder and { "lua5.1", "lua5.3", "lua5.4", "luajit" } or {}
       return (printed:gsub("\n$", "")), ended
     end
 
+    it("Ctrl-C ends a wait of who asked for it: in the stream, and between two attempts", function()
+      local printed = run([[
+        client = client:with { interrupt = "cancel", retry = { max = 1 } }
+        local failing = client:with { base_url = os.getenv "URL" .. "/fault/status/503?retry_after=60" }
+        local function ask_both()
+          for _, one in ipairs { client, failing } do
+            local turn = one:turn "x"
+            assert(turn:next())
+            os.execute "(sleep 0.1; kill -INT $PPID) &"
+            print(select(3, turn:result()).kind)
+          end
+        end
+        copas.loop(ask_both)
+      ]], "/fault/stall")
+      assert.equal("cancelled\ncancelled", printed)
+    end)
+
     it("a thread that is removed while its turn waits leaves a turn that is collected, others go on and the loop ends", function()
       local printed, ended = run([[
         local watched = setmetatable({}, { __mode = "v" })

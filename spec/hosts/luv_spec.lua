@@ -143,6 +143,24 @@ describe("in luv", function()
       print "ended"]], "/fault/stall")
   end)
 
+  it("Ctrl-C ends a wait of who asked for it: in the stream, and between two attempts", function()
+    prints("cancelled\ncancelled\ncancelled\ncancelled", [[
+      client = client:with { interrupt = "cancel", retry = { max = 1 } }
+      local failing = client:with { base_url = os.getenv "URL" .. "/fault/status/503?retry_after=60" }
+      local function ask_both()
+        for _, one in ipairs { client, failing } do
+          local turn = one:turn "x"
+          assert(turn:next())
+          os.execute "(sleep 0.1; kill -INT $PPID) &"
+          print(select(3, turn:result()).kind)
+        end
+      end
+      ask_both()
+      go(ask_both)
+      uv.run()
+    ]], "/fault/stall")
+  end)
+
   it("silence ends a turn in a coroutine", function()
     prints("timeout idle_s", [[
       go(function()

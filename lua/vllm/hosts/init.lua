@@ -45,7 +45,8 @@ local BUILT_IN = {
   { "luv", function() return package.loaded.luv end },
 }
 local IS_BUILT_IN = { block = true }
-for _, entry in ipairs(BUILT_IN) do IS_BUILT_IN[entry[1]] = true end
+local is_there = {} -- name → as above
+for _, entry in ipairs(BUILT_IN) do IS_BUILT_IN[entry[1]], is_there[entry[1]] = true, entry[2] end
 
 local MEMBERS = { "running", "current", "park", "wake", "spawn", "report", "watch" }
 local registered = {} -- in the order of registration, and by name
@@ -92,7 +93,7 @@ function hosts.here(wanted)
   if wanted == "block" then return nil end
   local host
   if type(wanted) == "string" then
-    host = registered[wanted] or load_built_in(wanted)
+    host = registered[wanted] or is_there[wanted]() and load_built_in(wanted)
   else
     host = wanted or in_charge()
   end
@@ -153,20 +154,25 @@ function hosts.is_blocked()
   return blocked > 0
 end
 
+--- Between two looks for Ctrl-C, of who asked for it: event loops do not end a wait for a signal's sake.
+hosts.INTERRUPT_LOOK_S = 0.25
+
 local MAX_SLEEP_S = 1 -- between two looks: a signal that comes just before a sleep is late by this much at the most
 
 --- One wait, by time, in the host in charge; may end early. Afterwards look again.
----@param place { _host: vllm.Host?, _token: any } who waits: hosts.wake(place) ends it
+---@param place { _wait_host: vllm.Host?, _wait_token: any, _interrupt: any } who waits: hosts.wake(place) ends it; `_interrupt`: and looks
+---  for Ctrl-C afterwards
 ---@param wanted string|vllm.Host|nil the configured host
 ---@param seconds number?
 ---@param is_over fun(): boolean for a host that runs its loop meanwhile
 ---@return string? why "interrupted"
 function hosts.wait(place, wanted, seconds, is_over)
   local host, token = hosts.here(wanted)
+  if place._interrupt then seconds = math.min(seconds or hosts.INTERRUPT_LOOK_S, hosts.INTERRUPT_LOOK_S) end
   if token ~= nil then
-    place._host, place._token = host, token
+    place._wait_host, place._wait_token = host, token
     host.park(token, seconds)
-    place._token = nil
+    place._wait_token = nil
   elseif host and host.block then
     local _, why = hosts.block(host, is_over, seconds)
     return why
@@ -176,9 +182,9 @@ function hosts.wait(place, wanted, seconds, is_over)
 end
 
 --- Ends the wait of `place`, if it is in one.
----@param place { _host: vllm.Host?, _token: any }
+---@param place { _wait_host: vllm.Host?, _wait_token: any }
 function hosts.wake(place)
-  if place._token ~= nil then place._host.wake(place._token) end
+  if place._wait_token ~= nil then place._wait_host.wake(place._wait_token) end
 end
 
 --- Set by a host in which nobody may go on for long, however fast the events come: called before each event, may suspend for a moment.

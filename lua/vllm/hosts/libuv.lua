@@ -9,6 +9,8 @@ local core = require "vllm.core"
 
 local libuv = {}
 
+local LONGEST_S = 1e9 -- of a timer, which counts whole milliseconds: infinity is none
+
 ---@class vllm.libuv.Options
 ---@field name string
 ---@field uv table luv
@@ -116,7 +118,7 @@ function Queue:_start_timer(co, seconds)
   local timer = table.remove(self._timers)
   if not timer or timer:is_closing() then timer = self._uv.new_timer() end
   self._uv.update_time() -- timers count from the loop's time, which stands still while Lua runs
-  timer:start(math.ceil(math.max(seconds, 0) * 1000), 0, function()
+  timer:start(math.ceil(math.min(math.max(seconds, 0), LONGEST_S) * 1000), 0, function()
     self._parked[co] = nil
     self:_release(timer)
     self:_add(co, false)

@@ -7,8 +7,8 @@ local semaphore = require "ngx.semaphore"
 
 local ngx = rawget(_G, "ngx")
 
-local FOREVER_S = 1000000
-local SHORTEST_S = 0.001 -- a semaphore counts milliseconds, and 0 does not wait
+local FOREVER_S = 1000000 -- a semaphore counts milliseconds in 31 bits: two million seconds would not wait at all
+local SHORTEST_S = 0.001 -- neither would 0
 
 ---@class vllm.hosts.nginx : vllm.Host
 local nginx = { name = "nginx" }
@@ -46,7 +46,7 @@ end
 ---@return boolean woken
 function nginx.park(token, seconds)
   token.parked = true
-  local woken = token.semaphore:wait(seconds and math.max(seconds, SHORTEST_S) or FOREVER_S)
+  local woken = token.semaphore:wait(math.min(math.max(seconds or FOREVER_S, SHORTEST_S), FOREVER_S))
   token.parked = false
   return woken == true or seconds == nil
 end

@@ -148,8 +148,16 @@ end
 
 -- Waiting ----------------------------------------------------------------------------------------------------------
 
+-- The deadline of one wait, after which `on_interrupt` looks: event loops do not end a wait for a signal's sake.
+local function until_look(deadline)
+  local look_at = core.now() + hosts.INTERRUPT_LOOK_S
+  return deadline and deadline < look_at and deadline or look_at
+end
+
 -- A waiting stream keeps its host's loop alive; one that nobody waits for does not.
 local function park(self, stream, host, token, deadline, watch)
+  local is_interruptible = stream._interruptible
+  if is_interruptible then deadline = until_look(deadline) end
   local alarm_at, waiting = self._alarm_at, watch.waiting + 1
   if deadline and not (alarm_at and alarm_at <= deadline) then
     self._alarm_at = deadline
@@ -163,14 +171,17 @@ local function park(self, stream, host, token, deadline, watch)
   watch.waiting = waiting
   if waiting == 0 and not watch.is_closed then watch.watcher:hold(false) end
   stream._wait_token = nil
+  if is_interruptible then on_interrupt(self._curl) end
   return true
 end
 
 -- The host's loop runs until something happened.
-local function block(stream, host, deadline)
+local function block(self, stream, host, deadline)
+  if stream._interruptible then deadline = until_look(deadline) end
   stream._wait_is_over = false
   local _, why = hosts.block(host, function() return stream._wait_is_over end, deadline and deadline - core.now())
   if why == "interrupted" then return nil, copy(INTERRUPTED) end
+  if stream._interruptible then on_interrupt(self._curl) end
   return true
 end
 
@@ -193,7 +204,7 @@ function Reactor:_stay(stream, host, deadline)
     return nil, { kind = "config", detail = ("libcurl would hold up %s: leave `transport` out"):format(hosts.name_of(host)) }
   end
   if not (self._watches[host] or self:_start_watch(host)) then return nil, copy(FORKED) end
-  return block(stream, host, deadline)
+  return block(self, stream, host, deadline)
 end
 
 --- Waits until something happened to the stream, once, until `deadline` at the most. May return early, and is then called again.
