@@ -1,8 +1,8 @@
 --- A client's max_concurrent: so many turns are open at once, the others stand in a queue, first come, first served.
 --
 -- A turn that was forgotten, inside or in the queue, gives its place back when it is collected. Nothing tells of that, so those who wait
--- look again from time to time, and lend the collector a hand: the first every second, the nth, as those before may be the forgotten
--- ones, every n seconds.
+-- look again from time to time, and lend the collector a hand: the first of them every second, the one at place n, as all before it may
+-- be forgotten, every n seconds.
 
 local core = require "vllm.core"
 local hosts = require "vllm.hosts"
@@ -34,6 +34,14 @@ function Gate:_take(turn)
   self._inside[turn], self._taken = true, self._taken + 1
 end
 
+-- Those before it were forgotten, or are only polled.
+function Gate:_first_waiting()
+  for i = self._first, self._last do
+    local turn = self._queue[i].turn
+    if turn and hosts.is_waiting(turn) then return turn end
+  end
+end
+
 function Gate:_admit()
   local first = self._first
   while self._first <= self._last do
@@ -47,8 +55,8 @@ function Gate:_admit()
       hosts.wake(turn)
     end
   end
-  local following = self._first > first and self._queue[self._first]
-  if following then hosts.wake(following.turn) end -- from now on it looks from time to time
+  local following = self._first > first and self:_first_waiting()
+  if following then hosts.wake(following) end -- from now on it looks more often
 end
 
 local function stand_in_line(self, turn)
@@ -70,12 +78,19 @@ local function collect(self, turn)
   if not self._inside[turn] then return busy(self) end
 end
 
+-- How long the one at this place waits before it looks.
+function Gate:_look_s(number)
+  local first = self:_first_waiting()
+  if not first or first._place.number >= number then return LOOK_S end
+  return LOOK_S * (number - self._first + 1)
+end
+
 -- One wait of a turn in the queue. Returns a failure, or nil.
 local function wait(self, turn, wanted, seconds, is_patient)
   if hosts.cancelled() then return { kind = "cancelled", detail = "the task was cancelled" } end
   local host, token = hosts.here(wanted)
   if is_patient and (host == nil or token == nil and not host.block) then return collect(self, turn) end
-  local look_s, began_at = LOOK_S * (turn._place.number - self._first + 1), core.now()
+  local look_s, began_at = self:_look_s(turn._place.number), core.now()
   local why = hosts.wait(turn, wanted, math.min(seconds or look_s, look_s), function() return turn._place == nil end)
   if why == "interrupted" then return { kind = "cancelled", detail = "interrupted by Ctrl-C" } end
   if turn._place and core.now() - began_at >= look_s then collectgarbage("step", COLLECTED_KB) end

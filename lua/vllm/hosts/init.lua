@@ -187,6 +187,13 @@ function hosts.wake(place)
   if place._wait_token ~= nil then place._wait_host.wake(place._wait_token) end
 end
 
+--- Is `place` in a wait that `wake` ends?
+---@param place { _wait_token: any }
+---@return boolean
+function hosts.is_waiting(place)
+  return place._wait_token ~= nil
+end
+
 --- Set by a host in which nobody may go on for long, however fast the events come: called before each event, may suspend for a moment.
 ---@type fun(wanted: string|vllm.Host|nil)?
 hosts.give_way = nil
