@@ -117,6 +117,22 @@ for _, editor in ipairs(neovim.editors()) do
           quit()]], "/fault/status/400?retry_after=0"):gsub("1 Ask: [^\n]*", "1 true")))
       end)
 
+      it("a deleted buffer cancels its answer, without a word; a question of two lines is one heading", function()
+        assert.equal("0\n# one two", run(ASK .. [[
+          local told = {}
+          vim.notify = function(message) told[#told + 1] = message end
+          vim.cmd "Ask one"
+          vim.cmd "bdelete!"
+          vim.wait(400, function() return false end)
+          print(#told)
+          require("ask").ask "one\ntwo"
+          print(vim.api.nvim_buf_get_lines(0, 0, 1, true)[1])
+          quit()]], "/load?events=1000&interval_ms=20&delay_ms=100"))
+        assert.truthy(server:wait_for(function(log)
+          for _, record in ipairs(log) do if record.event == "close" and record.midway then return true end end
+        end))
+      end)
+
       it("a wiped-out buffer cancels its answer", function()
         run(ASK .. [[
           vim.cmd "Ask one"

@@ -37,7 +37,6 @@ end
 
 -- One undo takes back the whole answer: our edits are joined unless somebody else's came between.
 local function write(buffer, chat, text)
-  if not vim.api.nvim_buf_is_loaded(buffer) then return end
   local row, column = position(buffer, chat)
   local followers = windows_at_end(buffer)
   vim.api.nvim_buf_call(buffer, function()
@@ -83,7 +82,7 @@ end
 local function begin_answer(buffer, chat, question)
   local count = vim.api.nvim_buf_line_count(buffer)
   local is_empty = count == 1 and vim.api.nvim_buf_get_lines(buffer, 0, 1, true)[1] == ""
-  local heading = { "# " .. question, "", "" }
+  local heading = { "# " .. question:gsub("\n", " "), "", "" }
   if not is_empty then table.insert(heading, 1, "") end
   vim.api.nvim_buf_set_lines(buffer, is_empty and 0 or -1, -1, true, heading)
   show_state(buffer, chat, vim.api.nvim_buf_line_count(buffer) - 1, 0, "waiting")
@@ -109,6 +108,7 @@ function M.ask(question, lines)
   begin_answer(buffer, chat, question)
   chat.turn = chat.session:turn(text)
   chat.turn:start(function(event)
+    if not vim.api.nvim_buf_is_loaded(buffer) then return false end -- :bdelete; ends the answer
     if event.type == "reasoning_delta" and chat.state ~= "thinking" then
       local row, column = position(buffer, chat)
       show_state(buffer, chat, row, column, "thinking")
