@@ -164,6 +164,21 @@ describe("max_concurrent", function()
     end)
   end)
 
+  it("one that was forgotten when it was old makes way, too, where the collector has generations", function()
+    if _VERSION ~= "Lua 5.4" then return end
+    local one, mode = stalling(), collectgarbage "generational"
+    vllm.run(function()
+      local old = open(one:turn "grows old")
+      for _ = 1, 3 do collectgarbage "step" end
+      assert.is_nil(old:error())
+      old = nil -- luacheck: ignore 311
+      local turn = one:turn "next"
+      assert.truthy(turn:next(10))
+      turn:cancel()
+    end)
+    collectgarbage(mode)
+  end)
+
   it("poll stands in the queue and never waits", function()
     local one = client:with { max_concurrent = 1 }
     local first, second = open(one:turn "first"), one:turn "second"

@@ -15,12 +15,15 @@ local gate = {}
 
 local LOOK_S = 1
 local COLLECTED_KB = 1024 -- in a look: as much work as for a program that makes so much garbage in that time
+local MAX_SHARE = 0.01 -- of the time for whole collections
+local HAS_GENERATIONS = _VERSION == "Lua 5.4" -- its interpreter's mode: a step leaves alone what is old
 local WEAK = { __mode = "v" }
 
 ---@param max integer
 ---@return vllm.Gate
 function gate.new(max)
-  return setmetatable({ _max = max, _taken = 0, _inside = setmetatable({}, { __mode = "k" }), _queue = {}, _first = 1, _last = 0 }, Gate)
+  return setmetatable({ _max = max, _taken = 0, _inside = setmetatable({}, { __mode = "k" }), _queue = {}, _first = 1, _last = 0,
+    _collect_at = 0 }, Gate)
 end
 
 function Gate:_is_full()
@@ -78,6 +81,14 @@ local function collect(self, turn)
   if not self._inside[turn] then return busy(self) end
 end
 
+function Gate:_collect_some()
+  if not HAS_GENERATIONS then return collectgarbage("step", COLLECTED_KB) end
+  local now = core.now()
+  if now < self._collect_at then return end
+  collectgarbage()
+  self._collect_at = now + (core.now() - now) / MAX_SHARE
+end
+
 -- How long the one at this place waits before it looks.
 function Gate:_look_s(number)
   local first = self:_first_waiting()
@@ -93,7 +104,7 @@ local function wait(self, turn, wanted, seconds, is_patient)
   local look_s, began_at = self:_look_s(turn._place.number), core.now()
   local why = hosts.wait(turn, wanted, math.min(seconds or look_s, look_s), function() return turn._place == nil end)
   if why == "interrupted" then return { kind = "cancelled", detail = "interrupted by Ctrl-C" } end
-  if turn._place and core.now() - began_at >= look_s then collectgarbage("step", COLLECTED_KB) end
+  if turn._place and core.now() - began_at >= look_s then self:_collect_some() end
 end
 
 --- Waits for a place, once.
