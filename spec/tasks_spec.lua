@@ -532,6 +532,8 @@ describe("vllm.map", function()
     assert_misuse(function() vllm.map(1, {}, print) end, "vllm.map: a list is needed, got number")
     assert_misuse(function() vllm.map({}, print) end, "vllm.map: a table of options is needed, got function")
     assert_misuse(function() vllm.map({}, {}) end, "vllm.map: a function is needed, got nil")
+    assert_misuse(function() vllm.map({}, { concurency = 5 }, print) end, "vllm.map: unknown option `concurency` %(did you mean `concurrency`%?%)")
+    assert_misuse(function() vllm.map({}, { [1] = 5 }, print) end, "vllm.map: unknown option `1`")
     assert_misuse(function() vllm.map({}, { each = 5 }, print) end, "vllm.map: each: a function is needed, got number")
     for _, bad in ipairs { 0, 1.5, "x", -1 } do
       assert_misuse(function() vllm.map({}, { concurrency = bad }, print) end, "vllm.map: concurrency: a whole number")

@@ -197,16 +197,32 @@ end
 
 local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12 }
 
--- Days from civil date, so that no local time zone comes in. Source: RFC 9110 section 5.6.7 for the form.
-local function seconds_of_http_date(text)
-  local day, month, year, hour, minute, second = text:match("^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
-  month = month and MONTHS[month]
-  if not month then return nil end
-  local y, m = tonumber(year), month
+-- The preferred form, that of RFC 850, and that of asctime (RFC 9110 section 5.6.7). A year of two digits is not far in the future.
+local function parts_of_http_date(text, now_unix)
+  local day, month, year, time = text:match "^%a%a%a, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d:%d%d:%d%d) GMT$"
+  if day then return day, month, tonumber(year), time end
+  day, month, year, time = text:match "^%a+, (%d%d)%-(%a%a%a)%-(%d%d) (%d%d:%d%d:%d%d) GMT$"
+  if day then
+    local this_year = 1970 + math.floor(now_unix / 31556952)
+    local ahead = (tonumber(year) - this_year) % 100
+    return day, month, this_year + (ahead > 50 and ahead - 100 or ahead), time
+  end
+  month, day, time, year = text:match "^%a%a%a (%a%a%a) ([ %d]%d) (%d%d:%d%d:%d%d) (%d%d%d%d)$"
+  return day, month, tonumber(year), time
+end
+
+-- Days from civil date, so that no local time zone comes in.
+local function seconds_of_http_date(text, now_unix)
+  local day, month, year, time = parts_of_http_date(text, now_unix)
+  month, day = month and MONTHS[month], tonumber(day)
+  if not month or day < 1 or day > 31 then return nil end
+  local hour, minute, second = time:match "(%d%d):(%d%d):(%d%d)"
+  hour, minute, second = tonumber(hour), tonumber(minute), tonumber(second)
+  if hour > 23 or minute > 59 or second > 60 then return nil end
+  local y, m = year, month
   if m <= 2 then y, m = y - 1, m + 12 end
-  local days = 365 * y + math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400)
-      + math.floor((153 * (m - 3) + 2) / 5) + tonumber(day) - 719469
-  return ((days * 24 + tonumber(hour)) * 60 + tonumber(minute)) * 60 + tonumber(second)
+  local days = 365 * y + math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400) + math.floor((153 * (m - 3) + 2) / 5) + day - 719469
+  return ((days * 24 + hour) * 60 + minute) * 60 + second
 end
 
 -- In two parts, since Lua 5.1 reads a decimal point as the locale has it.
@@ -227,7 +243,7 @@ function errors.retry_after_s(headers, now_unix)
   local text = headers["retry-after"] or ""
   local seconds = decimal(text)
   if seconds then return seconds end
-  local date = seconds_of_http_date(text)
+  local date = seconds_of_http_date(text, now_unix)
   return date and math.max(0, date - now_unix) or nil
 end
 

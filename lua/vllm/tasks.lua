@@ -7,6 +7,7 @@
 
 local core = require "vllm.core"
 local hosts = require "vllm.hosts"
+local spelling = require "vllm.spelling"
 
 local unpack = rawget(_G, "unpack") or table.unpack -- luacheck: ignore 143
 local CANCELLED = "cancelled: the task was cancelled"
@@ -333,10 +334,18 @@ function Map:_start_worker()
   start(worker, self._work, { n = 2, self, worker })
 end
 
+local MAP_OPTIONS = { concurrency = true, each = true }
+
 local function check_map(list, options, fn)
   if type(list) ~= "table" then error("vllm.map: a list is needed, got " .. type(list), 3) end
   if type(options) ~= "table" then error("vllm.map: a table of options is needed, got " .. type(options), 3) end
   if type(fn) ~= "function" then error("vllm.map: a function is needed, got " .. type(fn), 3) end
+  for name in pairs(options) do
+    if not MAP_OPTIONS[name] then
+      local meant = type(name) == "string" and spelling.nearest(name, MAP_OPTIONS)
+      error(("vllm.map: unknown option `%s`%s"):format(tostring(name), meant and " (did you mean `" .. meant .. "`?)" or ""), 3)
+    end
+  end
   local concurrency = options.concurrency or 64
   if type(concurrency) ~= "number" or concurrency < 1 or concurrency % 1 ~= 0 then
     error("vllm.map: concurrency: a whole number, 1 or more, is needed, got " .. tostring(concurrency), 3)
