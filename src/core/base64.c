@@ -47,10 +47,10 @@ static uint32_t value_of(char digit) {
 
 static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-/* Of what may stand behind the digits: blanks, and two signs at the most. */
-static bool is_padding(const char *text, size_t len) {
+/* Of what may stand behind the digits: blanks, and two signs at the most. `text` may be NULL when there is none. */
+static bool is_padding(const char *text, size_t from, size_t len) {
     size_t signs = 0;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = from; i < len; i++) {
         if (text[i] == '=') {
             signs++;
         } else if (!is_blank(text[i])) {
@@ -81,7 +81,7 @@ enum vllm_status vllm_base64_decode(struct vllm_buf *out, const char *text, size
             *to++ = (char)(bits >> (6 - 2 * ((digits - 1) % 4)) & 255);
         }
     }
-    if (digits % 4 == 1 || !is_padding(text + i, len - i)) {
+    if (digits % 4 == 1 || !is_padding(text, i, len)) {
         return VLLM_ESYNTAX;
     }
     out->len += (size_t)(to - start);
