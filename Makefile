@@ -48,7 +48,7 @@ run_lua = $(lua_env) $(1)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all nvim demo test test-thread check spec ctest coverage asan tsan valgrind lint warnings style layers sources doc doc-check format chaos endurance fuzz bench rock test-vllm fresh clean FORCE
+.PHONY: help all nvim demo test test-thread check spec ctest coverage asan tsan valgrind lint warnings style layers sources doc doc-check format memory chaos endurance fuzz bench rock test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -160,6 +160,9 @@ spec: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so $(SPEC_NEEDS) ## specs
 
 ctest: $(CTESTS:%=build/ctest/%) $(BIND_CTESTS:%=build/ctest/%) build/test-server ## C tests
 	@scripts/run-tests build ctest
+
+memory: $(BIND_CTESTS:%=build/ctest/%) ## the binding, each of its allocations failing once, on every Lua; ctest tries a part of them
+	@printf '%s\n' $^ | MEMORY_TRIES=0 xargs -n 1 -P 2 timeout 1000
 
 # The interpreters are not instrumented, so the runtimes are preloaded. Leaks are looked for everywhere, without suppressions.
 asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) $(BIND_CTESTS:%=build/asan/ctest/%) $(SPEC_NEEDS) ## C tests and all specs under ASan and UBSan
