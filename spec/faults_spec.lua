@@ -10,6 +10,7 @@
 --   the same faults at once and at random                                           chaos_spec.lua
 -- Values that are refused before anything is sent: bad_input_spec.lua.
 require "spec.support.env"
+local core = require "vllm.core"
 local server = require "spec.support.server"
 local vllm = require "vllm"
 
@@ -80,10 +81,12 @@ local function check_error(row, message, err)
   if row.partial ~= ANY then assert.equal(row.partial, err.partial and err.partial.text) end
 end
 
--- What stands in a row: kind ("ok": a result), words of the message, err (fields), partial (text), requests (that the server saw),
+-- What stands in a row: kind ("ok": a result), words of the message, err (fields), partial (text), requests (that the server saw), within_s,
 -- check (of the result or the error).
 local function check(row)
+  local began = core.now()
   local result, message, err = turn_of(row):result()
+  if row.within_s then assert.is_true(core.now() - began < row.within_s) end -- coarse: some twenty times what it takes
   if row.kind == "ok" then
     assert(result, message)
   else
@@ -149,14 +152,14 @@ rows_of("a clock, which is named with its limit and what had come:", {
     words = { "timeout.total_s leaves no time for another attempt" },
     check = function(err) assert.is_true(#err.attempts > 1 and #err.attempts < 4) end },
   { "first_event_s, of comments without a pause", UNTIL_CLOSE, COMMENT:rep(FAST), FOREVER, options = timeout("first_event_s", 0.1),
-    kind = "timeout", err = { clock = "first_event_s" } },
+    kind = "timeout", err = { clock = "first_event_s" }, within_s = 4 },
   { "idle_s, of comments without a pause", UNTIL_CLOSE .. HI, COMMENT:rep(FAST), FOREVER, options = timeout("idle_s", 0.1),
-    kind = "timeout", err = { clock = "idle_s" }, partial = "hi" },
+    kind = "timeout", err = { clock = "idle_s" }, partial = "hi", within_s = 4 },
   { "total_s, of events without a pause and without a word", UNTIL_CLOSE, delta("{}"):rep(FAST), FOREVER, options = timeout("total_s", 0.1),
-    kind = "timeout", err = { clock = "total_s" }, partial = nil },
+    kind = "timeout", err = { clock = "total_s" }, within_s = 4 },
   { "total_s, of a text without a pause", UNTIL_CLOSE, HI:rep(FAST), FOREVER,
     options = { timeout = { total_s = 0.1 }, limits = { max_message_bytes = 1024 ^ 3, max_buffer_bytes = 65536 } }, kind = "timeout",
-    err = { clock = "total_s" }, partial = ANY },
+    err = { clock = "total_s" }, partial = ANY, within_s = 4 },
 })
 
 -- Retries --------------------------------------------------------------------------------------------------------------

@@ -279,7 +279,7 @@ function Turn:_check_interrupt()
 end
 
 -- A server that never pauses must not keep a clock from firing: behind its end only as much is taken as may have been there before.
-function Turn:_has_had_its_share()
+local function is_overrun(self)
   local bytes = self._attempt.decoder:state()
   self._late_from = self._late_from or bytes
   return bytes - self._late_from > self._client.config.limits.max_buffer_bytes
@@ -291,8 +291,11 @@ local function ask(self, limit)
   local deadline = silence_left_s and asked_at + silence_left_s
   local total = self._total_deadline
   if limit or total then deadline = earlier(deadline, earlier(limit, total)) end
-  if silence_left_s and silence_left_s <= 0 or total and total <= asked_at then
-    if self:_has_had_its_share() then return self:_on_silence(0, asked_at) end
+  local is_late = silence_left_s and silence_left_s <= 0 or total and total <= asked_at
+  if not is_late then
+    self._late_from = nil
+  elseif is_overrun(self) then
+    return self:_on_silence(0, asked_at)
   end
   local happened, err = advance(current, deadline)
   if self._err then return errors.give(self._err) end -- cancelled from elsewhere meanwhile

@@ -1,0 +1,52 @@
+-- What of the environment and the home directory reaches a request: the proxies that curl knows, and nothing else.
+require "spec.support.env"
+local child = require "spec.support.child"
+local server = require "spec.support.server"
+
+local ASK = [[
+local client = require("vllm").new { model = "test-model", base_url = os.getenv "BASE", retry = false, timeout = { total_s = 10 } }
+print(client:ask "x")]]
+
+describe("the environment", function()
+  local running
+
+  setup(function() running = server.start {} end)
+  teardown(function() running:stop() end)
+  before_each(function() running:clear_log() end)
+
+  -- Names in capitals are this machine's own.
+  local function ask(base, environment)
+    local all = { BASE = base, http_proxy = "", HTTP_PROXY = "", all_proxy = "", ALL_PROXY = "", no_proxy = "", NO_PROXY = "" }
+    for name, value in pairs(environment) do all[name] = value end
+    return (child.lua(ASK, all):gsub("\n$", ""))
+  end
+
+  for _, name in ipairs { "http_proxy", "all_proxy" } do
+    it(name .. " is used, also for a name that only the proxy knows", function()
+      assert.equal("You said: x", ask("http://model.invalid/v1", { [name] = running.url }))
+      assert.equal("model.invalid", running:log("request")[1].headers.host)
+    end)
+  end
+
+  it("no_proxy names what is asked directly", function()
+    assert.equal("You said: x", ask(running.url .. "/v1", { http_proxy = "http://127.0.0.1:1", no_proxy = "127.0.0.1" }))
+    assert.equal("/v1/chat/completions", running:log("request")[1].path)
+    assert.matches("^nil\tconnect: ", ask(running.url .. "/v1", { http_proxy = "http://127.0.0.1:1" }))
+  end)
+
+  it("a .netrc, cookies and a .curlrc of the user's are not read", function()
+    local home = child.run("mktemp -d"):match "[^\n]+"
+    local function write(name, text)
+      local file = assert(io.open(home .. "/" .. name, "w"))
+      file:write(text)
+      file:close()
+    end
+    write(".netrc", "machine 127.0.0.1 login netrc-user password netrc-password\ndefault login netrc-user password netrc-password\n")
+    write(".curlrc", 'header = "X-Curlrc: yes"\ncookie = "a=b"\n')
+    write(".curl-hsts", '127.0.0.1 "20991231 00:00:00"\n')
+    assert.equal("You said: x", ask(running.url .. "/v1", { HOME = home, CURL_HOME = home, NETRC = home .. "/.netrc" }))
+    local headers = running:log("request")[1].headers
+    assert.same({}, { headers.authorization, headers.cookie, headers["x-curlrc"] })
+    child.run("rm -r " .. child.quote(home))
+  end)
+end)
