@@ -315,3 +315,15 @@ rows_of("an answer of another kind:", {
     check = function(err) assert.is_nil(tostring(err.message):find "secret") end },
   { "a switch of protocols", "HTTP/1.1 101 X\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", "stall", kind = "protocol" },
 })
+
+describe("another endpoint", function()
+  it("whose answer is compressed is an error, too", function()
+    running = server.start {}
+    local path = running:script { { "send", head(200, "content-encoding: gzip", "\31\139\8\0") } }
+    local answer, message, err = vllm.new { model = "m", base_url = running.url .. "/v1", retry = false }:request("GET", path)
+    running:stop()
+    assert.is_nil(answer)
+    assert.equal("protocol", err.kind)
+    assert.truthy(message:find("compressed", 1, true))
+  end)
+end)

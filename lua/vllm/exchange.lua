@@ -1,5 +1,7 @@
 --- One plain request and its whole answer over a transport: for small bodies (other endpoints, error bodies).
 
+local errors = require "vllm.errors"
+
 local exchange = {}
 
 --- Reads the rest of a body, at most max_bytes of it.
@@ -36,6 +38,10 @@ function exchange.run(transport, request, max_bytes, deadline)
   if not status then
     stream:close()
     return nil, status == nil and headers or { kind = "timeout", detail = "no answer in time" }
+  end
+  if errors.is_compressed(headers) then
+    stream:close()
+    return nil, { kind = "protocol", detail = errors.COMPRESSED }
   end
   local body, how = exchange.body(stream, max_bytes, deadline)
   stream:close(body and how ~= "cut")

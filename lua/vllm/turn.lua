@@ -33,6 +33,7 @@ function Turn._new(client, built, err)
     _events_seen = 0, _fallback_decode = config.decode or false, _attempts = {},
     -- What each event asks for is a member from the beginning: an absent one costs more.
     _on_event = config.on_event or false, _host = config.host or false, _peeked = false, _interrupt = false, _tap = false, _waiter = false,
+    _late_from = false,
   }, Turn)
   return self
 end
@@ -293,7 +294,7 @@ local function ask(self, limit)
   if limit or total then deadline = earlier(deadline, earlier(limit, total)) end
   local is_late = silence_left_s and silence_left_s <= 0 or total and total <= asked_at
   if not is_late then
-    self._late_from = nil
+    self._late_from = false
   elseif is_overrun(self) then
     return self:_on_silence(0, asked_at)
   end

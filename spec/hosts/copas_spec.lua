@@ -2,6 +2,7 @@
 -- What all hosts do alike is in matrix_spec.
 require "spec.support.env"
 local child = require "spec.support.child"
+local interrupted = require "spec.support.interrupted"
 local servers = require "spec.support.server"
 
 local PREAMBLE = [[
@@ -27,17 +28,7 @@ for _, lua in ipairs(folder and { "lua5.1", "lua5.3", "lua5.4", "luajit" } or {}
     end
 
     it("Ctrl-C ends a wait of who asked for it: in the stream, and between two attempts", function()
-      local printed = run([[
-        client = client:with { interrupt = "cancel", retry = { max = 1 } }
-        local failing = client:with { base_url = os.getenv "URL" .. "/fault/status/503?retry_after=60" }
-        local function ask_both()
-          for _, one in ipairs { client, failing } do
-            local turn = one:turn "x"
-            assert(turn:next())
-            os.execute "(sleep 0.1; kill -INT $PPID) &"
-            print(select(3, turn:result()).kind)
-          end
-        end
+      local printed = run(interrupted .. [[
         copas.loop(ask_both)
       ]], "/fault/stall")
       assert.equal("cancelled\ncancelled", printed)

@@ -2,6 +2,7 @@
 -- What all hosts do alike is in matrix_spec.
 require "spec.support.env"
 local child = require "spec.support.child"
+local interrupted = require "spec.support.interrupted"
 local servers = require "spec.support.server"
 
 local PREAMBLE = [[
@@ -89,17 +90,7 @@ for _, lua in ipairs { "lua5.1", "lua5.3", "lua5.4", "luajit" } do
     end)
 
     it("Ctrl-C ends a wait of who asked for it: in the stream, and between two attempts", function()
-      prints("cancelled\ncancelled", [[
-        client = client:with { interrupt = "cancel", retry = { max = 1 } }
-        local failing = client:with { base_url = os.getenv "URL" .. "/fault/status/503?retry_after=60" }
-        local function ask_both()
-          for _, one in ipairs { client, failing } do
-            local turn = one:turn "x"
-            assert(turn:next())
-            os.execute "(sleep 0.1; kill -INT $PPID) &"
-            print(select(3, turn:result()).kind)
-          end
-        end
+      prints("cancelled\ncancelled", interrupted .. [[
         assert(cqueues.new():wrap(ask_both):loop())
       ]], "/fault/stall")
     end)

@@ -1,6 +1,7 @@
 -- The host that is luv, in processes of their own: programs that run uv.run(), against the real server.
 require "spec.support.env"
 local child = require "spec.support.child"
+local interrupted = require "spec.support.interrupted"
 local servers = require "spec.support.server"
 
 local PREAMBLE = [[
@@ -144,17 +145,7 @@ describe("in luv", function()
   end)
 
   it("Ctrl-C ends a wait of who asked for it: in the stream, and between two attempts", function()
-    prints("cancelled\ncancelled\ncancelled\ncancelled", [[
-      client = client:with { interrupt = "cancel", retry = { max = 1 } }
-      local failing = client:with { base_url = os.getenv "URL" .. "/fault/status/503?retry_after=60" }
-      local function ask_both()
-        for _, one in ipairs { client, failing } do
-          local turn = one:turn "x"
-          assert(turn:next())
-          os.execute "(sleep 0.1; kill -INT $PPID) &"
-          print(select(3, turn:result()).kind)
-        end
-      end
+    prints("cancelled\ncancelled\ncancelled\ncancelled", interrupted .. [[
       ask_both()
       go(ask_both)
       uv.run()

@@ -35,8 +35,7 @@ enum vllm_status vllm_base64_append(struct vllm_buf *out, const char *bytes, siz
     return VLLM_OK;
 }
 
-/* 0 to 63; NOT_A_DIGIT. */
-enum { NOT_A_DIGIT = 64 };
+enum { NOT_A_DIGIT = 64 }; /* behind the values of the digits */
 
 static uint32_t value_of(char digit) {
     if (digit >= 'A' && digit <= 'Z') return (uint32_t)(digit - 'A');
