@@ -7,6 +7,7 @@
 --   going on with an answer that broke off                                          continuation_spec.lua, live/turn_spec.lua
 --   recorded answers, cut at every byte, reset, every error in every wording        replay_socket_spec.lua
 --   keys and passwords in nothing that can be looked at                             secrets_spec.lua
+--   floods, and the memory that they take                                           bounded_memory_spec.lua
 --   the same faults at once and at random                                           chaos_spec.lua
 -- Values that are refused before anything is sent: bad_input_spec.lua.
 require "spec.support.env"
