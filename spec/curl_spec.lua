@@ -349,6 +349,9 @@ describe("the libcurl transport, " .. mode, function()
       local cases = {
         { { code = 5, text = "Could not resolve proxy: p" }, "connect", "the proxy: Could not resolve proxy: p" },
         { { code = 56, text = "Received HTTP code 407 from proxy after CONNECT" }, "connect", "the proxy: Received HTTP code 407" },
+        { { code = 7, text = "Failed to connect to h port 1 after 0 ms: X", reason = "refused" }, "connect", "to h:1: nothing listens" },
+        { { code = 7, text = "Failed to connect to h port 2 after 0 ms: X" }, "connect", "to the proxy h:2, on the way to h:1 (Failed" },
+        { { code = 7, text = "Failed to connect to ::1 port 1 after 0 ms: X" }, "connect", "to the proxy [::1]:1, on the way to h:1 (Failed" },
         { { code = 35, text = "error:0A00010B:SSL routines::wrong version number" }, "tls", "http:// in base_url is meant" },
         { { code = 60, text = "certificate has expired", verify = 10 }, "tls", "its certificate has expired" },
         { { code = 27, text = "Out of memory" }, "limit", "Out of memory" },

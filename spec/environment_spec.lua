@@ -34,6 +34,14 @@ describe("the environment", function()
     assert.matches("^nil\tconnect: ", ask(running.url .. "/v1", { http_proxy = "http://127.0.0.1:1" }))
   end)
 
+  it("a proxy that cannot be reached is named, and not taken for the server", function()
+    local answer = ask("http://model.invalid/v1", { http_proxy = "http://user:secret@127.0.0.1:1" })
+    assert.matches("^nil\tconnect: cannot connect to the proxy 127.0.0.1:1, on the way to model.invalid %(", answer)
+    assert.is_nil(answer:find "secret")
+    assert.matches("to the proxy 127.0.0.1:1, on", ask(running.url .. "/v1", { http_proxy = "http://127.0.0.1:1" }))
+    assert.matches("connect: cannot connect to 127.0.0.1:1: nothing listens there", ask("http://127.0.0.1:1/v1", {}))
+  end)
+
   it("a .netrc, cookies and a .curlrc of the user's are not read", function()
     local home = child.run("mktemp -d"):match "[^\n]+"
     local function write(name, text)

@@ -299,6 +299,25 @@ local GZIP = "content-encoding: gzip\r\n"
 local MODELS = '{"object":"list","data":[{"id":"served-one","object":"model"},{"id":"served-two","object":"model"}]}'
 local PAGE = "<html><head><title>Blocked by the proxy</title></head></html>"
 
+local function at_port(scheme, port) return function() return ("%s://127.0.0.1:%d/v1"):format(scheme, running[port]:match ":(%d+)$") end end
+
+rows_of("an address that is", {
+  { "of TLS, asked without it", at = at_port("http", "tls_url"), kind = "closed", words = { "https:// in base_url is meant" } },
+  { "not of TLS, asked with it", at = at_port("https", "url"), kind = "tls", words = { "http:// in base_url is meant" }, err = { retryable = false } },
+  { "certified by nobody that is known", at = at_port("https", "tls_url"), kind = "tls", words = { "tls.ca_file" }, err = { retryable = false } },
+  { "a port of nobody", at = function() return "http://127.0.0.1:1/v1" end, kind = "connect", words = { "127.0.0.1:1", "is the port right?" },
+    err = { retryable = true } },
+  { "a name of nobody", at = function() return "http://no-such-host.invalid/v1" end, kind = "connect",
+    words = { "no-such-host.invalid", "cannot be resolved" } },
+})
+
+local redirects = {}
+for i, status in ipairs { 301, 302, 303, 307, 308 } do
+  redirects[i] = { "status " .. status, head(status, "location: /v1/models"), options = { api_key = "sk-very-secret" }, kind = "protocol", requests = 1,
+    words = { "redirects are not followed" }, err = { status = status } }
+end
+rows_of("a redirect to the same server, which is not followed:", redirects)
+
 rows_of("an answer of another kind:", {
   { "a compressed stream", SSE .. GZIP .. "\r\n\31\139\8\0", "close", kind = "protocol", words = { "compressed" }, err = { status = 200 } },
   { "a compressed error", head(500, "content-encoding: br", "\1\2\3"), kind = "server", words = { "compressed" }, err = { status = 500 } },

@@ -42,12 +42,26 @@ local function place_of(request)
   return (authority:gsub("^.*@", ""))
 end
 
-local function about_connect(failure, place)
+-- Whom libcurl could not reach, where that is not who was asked: a proxy, which the environment may have named.
+local function unreached_proxy(text, place)
+  local host, port = text:match("^Failed to connect to ([%w.:_-]+) port (%d+)")
+  if not host or place:find("[\128-\255]") then return nil end -- libcurl may write such a name in another way
+  if host:find(":", 1, true) then host = "[" .. host .. "]" end
+  local asked_host, asked_port = place:match("^(.*):(%d+)$")
+  if (asked_host or place):lower() == host:lower() and (asked_port or port) == port then return nil end
+  return host .. ":" .. port
+end
+
+local function about_connect(failure, place, request)
   local text = failure.text
   if text:find("after CONNECT", 1, true) or failure.code == 5 or failure.code == 97 then return "the proxy: " .. text end
   if failure.code == 6 then return "the name of the host in " .. place .. " cannot be resolved (" .. text .. ")" end
-  local reason = OF_REASON[failure.reason]
-  return "cannot connect to " .. place .. ": " .. (reason or text)
+  local proxy = not request.unix_socket and unreached_proxy(text, place)
+  if proxy then
+    return ("cannot connect to the proxy %s, on the way to %s (%s); is it running? `proxy` of the client or the environment names it")
+      :format(proxy, place, text)
+  end
+  return "cannot connect to " .. place .. ": " .. (OF_REASON[failure.reason] or text)
 end
 
 local function about_tls(failure, place)
@@ -101,7 +115,7 @@ end
 
 local function detail_of(kind, failure, request)
   local place, text = place_of(request), failure.text
-  if kind == "connect" then return about_connect(failure, place) end
+  if kind == "connect" then return about_connect(failure, place, request) end
   if kind == "tls" then return about_tls(failure, place) end
   if kind == "closed" then return about_closed(failure, place, request) end
   if kind == "timeout" then return ("no connection to %s within timeout.connect_s (%g s)"):format(place, request.connect_s or 0) end
