@@ -64,7 +64,7 @@ $(1)/obj/%.o: %.c Makefile
 	@mkdir -p $$(@D)
 	@echo "  $$@"
 	$$(Q)$$(CC) $$(CFLAGS) $(2) -MMD -MP -c $$< -o $$@
-$(1)/ctest/engine_memory_test: LINK = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free,--wrap=curl_easy_reset
+$(1)/ctest/engine_memory_test: LINK = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free,--wrap=curl_easy_reset,--wrap=vllm_options_apply
 $(1)/ctest/engine_%: $(1)/obj/spec/c/engine_%.o $(CURL_PURE:%.c=$(1)/obj/%.o)
 	@mkdir -p $$(@D)
 	@echo "  $$@"

@@ -1,7 +1,8 @@
 /* The engine without memory, in every mode: turns of every sort, each done again and again while one allocation fails,
  * of ours or of libcurl's, the first, the second, … : once alone, and once with all that follow. A request is refused
  * for lack of memory, or fails and says why, or ends as it ends with memory; the next one on the same engine works; and
- * no block is left behind. Linked with --wrap: what src/net asks the C library for, and curl_easy_reset, come here first. */
+ * no block is left behind. Linked with --wrap: what src/net asks the C library for, curl_easy_reset and
+ * vllm_options_apply come here first. */
 #define _GNU_SOURCE
 #include <curl/curl.h>
 #include <pthread.h>
@@ -20,6 +21,10 @@ void *__wrap_realloc(void *ptr, size_t size);
 void __wrap_free(void *ptr);
 void __real_curl_easy_reset(CURL *easy);
 void __wrap_curl_easy_reset(CURL *easy);
+enum vllm_net_status __real_vllm_options_apply(struct vllm_request *request, const struct vllm_request_options *options,
+                                               const char **why);
+enum vllm_net_status __wrap_vllm_options_apply(struct vllm_request *request, const struct vllm_request_options *options,
+                                               const char **why);
 
 /* As check_memory's, under a lock: the engine may have a thread. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -31,10 +36,14 @@ static bool once;
 static __thread bool in_reset;
 static bool reset_lacked;
 
+/* In this thread, since vllm_options_apply began. */
+static __thread bool options_lacked;
+
 static bool may_have(void) {
     pthread_mutex_lock(&lock);
     bool may = left != 0;
     reset_lacked = reset_lacked || (in_reset && !may);
+    options_lacked = options_lacked || !may;
     made++;
     left -= left > 0 || (left == 0 && once);
     pthread_mutex_unlock(&lock);
@@ -81,6 +90,15 @@ void __wrap_curl_easy_reset(CURL *easy) {
     in_reset = true;
     __real_curl_easy_reset(easy);
     in_reset = false;
+}
+
+/* A request without one of its options must not be sent: who trusts an authority of his own means no other one. */
+enum vllm_net_status __wrap_vllm_options_apply(struct vllm_request *request, const struct vllm_request_options *options,
+                                               const char **why) {
+    options_lacked = false;
+    enum vllm_net_status status = __real_vllm_options_apply(request, options, why);
+    CHECK_STATUS(status, options_lacked ? VLLM_NET_NOMEM : VLLM_NET_OK);
+    return status;
 }
 
 static char *copy_text(const char *text) {
@@ -265,7 +283,7 @@ static void set_options(struct vllm_request_options *options, const struct peer 
     options->max_buffer = peer->turn->max_buffer;
     options->proxy = "";
     options->no_proxy = "example.com";
-    options->ca_file = options->cert = options->key = "/nowhere.pem"; /* for https: only kept here */
+    options->ca_file = options->ca_path = options->cert = options->key = "/nowhere.pem"; /* for https: only kept here */
 }
 
 static enum outcome ask(struct vllm_engine *engine, struct peer *peer, const struct turn *turn) {

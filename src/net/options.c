@@ -189,34 +189,44 @@ static CURLcode set_headers(struct vllm_request *request, const struct vllm_requ
     return curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, request->headers);
 }
 
+static bool is_missing(CURLcode code) {
+    return code == CURLE_NOT_BUILT_IN || code == CURLE_UNKNOWN_OPTION;
+}
+
 static CURLcode set_verification(CURL *easy, bool insecure) {
     CURLcode code = curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    if (code == CURLE_NOT_BUILT_IN || code == CURLE_UNKNOWN_OPTION)
+    if (is_missing(code))
         return CURLE_OK; /* no TLS: https fails by itself */
     TRY(code);
     TRY(curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, insecure ? 0L : 1L));
     return curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, insecure ? 0L : 2L);
 }
 
+/* NULL: none. A libcurl without the option trusts nobody by it. */
+static CURLcode set_authorities(CURL *easy, CURLoption option, const char *path) {
+    CURLcode code = curl_easy_setopt(easy, option, path);
+    return is_missing(code) ? CURLE_OK : code;
+}
+
 /* Named authorities replace the system's. Otherwise the system's bundle is enough where it is known: a directory beside
  * it would switch libcurl's cache of the parsed bundle off, which costs about 20 ms for each connection. */
-static void set_trust(CURL *easy, const struct vllm_request_options *options) {
+static CURLcode set_trust(CURL *easy, const struct vllm_request_options *options) {
     if (options->ca_file || options->ca_path) {
         if (!options->ca_file)
-            (void)curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+            TRY(set_authorities(easy, CURLOPT_CAINFO, NULL));
         if (!options->ca_path)
-            (void)curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
-        (void)curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, options->ca_file);
-        (void)curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, options->ca_path);
-        return;
+            TRY(set_authorities(easy, CURLOPT_CAPATH, NULL));
+        TRY(set_authorities(easy, CURLOPT_PROXY_CAINFO, options->ca_file));
+        return set_authorities(easy, CURLOPT_PROXY_CAPATH, options->ca_path);
     }
 #if LIBCURL_VERSION_NUM >= 0x075400
     char *bundle = NULL;
     if (curl_easy_getinfo(easy, CURLINFO_CAINFO, &bundle) == CURLE_OK && bundle && access(bundle, R_OK) == 0) {
-        (void)curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
-        (void)curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
+        TRY(set_authorities(easy, CURLOPT_CAPATH, NULL));
+        return set_authorities(easy, CURLOPT_PROXY_CAPATH, NULL);
     }
 #endif
+    return CURLE_OK;
 }
 
 /* Options that are a string each; not every libcurl has each of them. */
@@ -242,7 +252,6 @@ static CURLcode set_strings(CURL *easy, const struct vllm_request_options *optio
         *why = strings[i].name;
         TRY(curl_easy_setopt(easy, strings[i].option, strings[i].value));
     }
-    *why = NULL;
     return CURLE_OK;
 }
 
@@ -258,7 +267,9 @@ static CURLcode set_all(struct vllm_request *request, const struct vllm_request_
     *why = "headers";
     TRY(set_headers(request, options));
     TRY(set_strings(easy, options, why));
-    set_trust(easy, options);
+    *why = "libcurl";
+    TRY(set_trust(easy, options));
+    *why = NULL;
     return CURLE_OK;
 }
 
