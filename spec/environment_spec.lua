@@ -1,10 +1,15 @@
--- What of the environment and the home directory reaches a request: the proxies that curl knows, and nothing else.
+-- What of the environment and the home directory reaches a request: the proxies that curl knows, and nothing that makes it less safe.
 require "spec.support.env"
 local child = require "spec.support.child"
 local server = require "spec.support.server"
 
 local ASK = [[
-local client = require("vllm").new { model = "test-model", base_url = os.getenv "BASE", retry = false, timeout = { total_s = 10 } }
+local client = require("vllm").new { model = "test-model", base_url = os.getenv "BASE", retry = false, timeout = { total_s = 10 },
+  tls = os.getenv "INSECURE" and { verify = false } or nil }
+if os.getenv "GET" then
+  local answer, message = client:request("GET", "/")
+  return print(answer and answer.status or message)
+end
 print(client:ask "x")]]
 
 describe("the environment", function()
@@ -56,5 +61,30 @@ describe("the environment", function()
     local headers = running:log("request")[1].headers
     assert.same({}, { headers.authorization, headers.cookie, headers["x-curlrc"] })
     child.run("rm -r " .. child.quote(home))
+  end)
+
+  -- As OpenSSL's configuration may allow it to both sides, and curl to itself.
+  it("no configuration of OpenSSL's lowers TLS below 1.2", function()
+    local directory = child.run("mktemp -d"):match "[^\n]+"
+    local function at(name) return directory .. "/" .. name end
+    local conf = assert(io.open(at "conf", "w"))
+    conf:write("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nMinProtocol = TLSv1\nCipherString = ALL:@SECLEVEL=0\n")
+    conf:close()
+    child.run(("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout %s -out %s"):format(at "key", at "cert"))
+    local function answer_over(version)
+      local old = io.popen(("OPENSSL_CONF=%s exec timeout 20 openssl s_server -%s -www -naccept 1 -accept 0 -cert %s -key %s 2>&1 </dev/null")
+        :format(at "conf", version, at "cert", at "key"))
+      local port, line
+      repeat
+        line = assert(old:read "*l", "openssl s_server does not start")
+        port = line:match "^ACCEPT.*:(%d+)$"
+      until port
+      local answer = ask(("https://127.0.0.1:%s/v1"):format(port), { OPENSSL_CONF = at "conf", INSECURE = 1, GET = 1 })
+      old:close()
+      return answer
+    end
+    assert.matches("^tls: 127.0.0.1:%d+ offers no TLS from version 1.2 on", answer_over "tls1_1")
+    assert.equal("200", answer_over "tls1_2")
+    child.run("rm -r " .. child.quote(directory))
   end)
 end)

@@ -69,6 +69,9 @@ local function about_tls(failure, place)
   if text:find("wrong version number", 1, true) or text:find("packet length too long", 1, true) then
     return "no TLS with " .. place .. ": the server speaks plain HTTP on this port; http:// in base_url is meant (" .. text .. ")"
   end
+  if text:find("alert protocol version", 1, true) or text:find("unsupported protocol", 1, true) then
+    return place .. " offers no TLS from version 1.2 on, and older ones are not safe (" .. text .. ")"
+  end
   if failure.code == 77 then return "tls.ca_file or tls.ca_path cannot be read (" .. text .. ")" end
   if failure.code == 58 then return "tls.cert or tls.key cannot be used (" .. text .. ")" end
   if text:find("certificate required", 1, true) then
