@@ -1,7 +1,6 @@
 /* Messages: conversion, merging and writing, by tables; then malformed text, every bound and a failing allocator. */
 #include "check.h"
 
-#include "../../src/core/base64.h"
 #include "../../src/core/messages.h"
 
 static struct vllm_slice text_of(const char *terminated) {
@@ -391,41 +390,6 @@ static void bounds(void) {
     CHECK(memory.live == 0);
 }
 
-static void base64(void) {
-    /* RFC 4648 section 10, and all high bits */
-    static const char *const cases[][2] = {{"", ""},
-                                           {"f", "Zg=="},
-                                           {"fo", "Zm8="},
-                                           {"foo", "Zm9v"},
-                                           {"foob", "Zm9vYg=="},
-                                           {"fooba", "Zm9vYmE="},
-                                           {"foobar", "Zm9vYmFy"},
-                                           {"\xff\xfe\xfd", "//79"},
-                                           {"\xfb\xef", "++8="}};
-    struct check_memory memory;
-    struct vllm_alloc alloc = check_alloc(&memory);
-    struct vllm_buf out;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        vllm_buf_init(&out, &alloc, 64);
-        CHECK_STATUS(vllm_base64_append(&out, cases[i][0], strlen(cases[i][0])), VLLM_OK);
-        struct vllm_slice got = vllm_buf_view(&out);
-        CHECK_BYTES(got, cases[i][1]);
-        vllm_buf_free(&out);
-        vllm_buf_init(&out, &alloc, 64);
-        CHECK_STATUS(vllm_base64_decode(&out, cases[i][1], strlen(cases[i][1])), VLLM_OK);
-        got = vllm_buf_view(&out);
-        CHECK_BYTES(got, cases[i][0]);
-        vllm_buf_free(&out);
-    }
-    vllm_buf_init(&out, &alloc, 7);
-    CHECK_STATUS(vllm_base64_append(&out, "abcd", 4), VLLM_ELIMIT);
-    CHECK_STATUS(vllm_base64_append(&out, "", SIZE_MAX), VLLM_ELIMIT);
-    CHECK_STATUS(vllm_base64_decode(&out, "YWJjZGVmZ2hpag==", 16), VLLM_ELIMIT);
-    CHECK_STATUS(vllm_base64_decode(&out, "YWJ!", 4), VLLM_ESYNTAX);
-    CHECK(out.len == 0);
-    vllm_buf_free(&out);
-}
-
 int main(void) {
     conversion();
     merging();
@@ -434,6 +398,5 @@ int main(void) {
     malformed_text();
     wrong_pieces();
     bounds();
-    base64();
     return check_report("messages");
 }

@@ -46,8 +46,8 @@ static uint32_t value_of(char digit) {
 
 static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-/* Of what may stand behind the digits: blanks, and two signs at the most. `text` may be NULL when there is none. */
-static bool is_padding(const char *text, size_t from, size_t len) {
+/* Whether all that stands behind the digits is blanks, and the padding or none. `text` may be NULL when nothing does. */
+static bool is_padding(const char *text, size_t from, size_t len, size_t padding) {
     size_t signs = 0;
     for (size_t i = from; i < len; i++) {
         if (text[i] == '=') {
@@ -56,7 +56,13 @@ static bool is_padding(const char *text, size_t from, size_t len) {
             return false;
         }
     }
-    return signs <= 2;
+    return signs == 0 || signs == padding;
+}
+
+/* Two digits hold a byte and four bits, three hold two bytes and two bits, which must be zero; a single one holds none. */
+static bool is_whole(size_t digits, uint32_t bits) {
+    static const uint32_t unused[] = {0, 63, 15, 3};
+    return digits % 4 != 1 && (bits & unused[digits % 4]) == 0;
 }
 
 enum vllm_status vllm_base64_decode(struct vllm_buf *out, const char *text, size_t len) {
@@ -80,7 +86,7 @@ enum vllm_status vllm_base64_decode(struct vllm_buf *out, const char *text, size
             *to++ = (char)(bits >> (6 - 2 * ((digits - 1) % 4)) & 255);
         }
     }
-    if (digits % 4 == 1 || !is_padding(text, i, len)) {
+    if (!is_whole(digits, bits) || !is_padding(text, i, len, (4 - digits % 4) % 4)) {
         return VLLM_ESYNTAX;
     }
     out->len += (size_t)(to - start);
