@@ -5,6 +5,7 @@ local server = require "spec.support.server"
 local vllm = require "vllm"
 
 local CANCELLED = "cancelled: the task was cancelled"
+local NO_REASON = "no reason was given"
 local PCALL_YIELDS = _VERSION ~= "Lua 5.1" or rawget(_G, "jit") ~= nil
 local LONG_S = 60 -- nobody waits for that long: a test that does has failed
 
@@ -52,8 +53,13 @@ describe("vllm.run", function()
     assert.equal(value, raised(vllm.run, function() error(value) end))
     assert.is_true(rawequal(value, raised(vllm.run, function() vllm.run(error, value) end)))
     assert.equal(false, raised(vllm.run, function() error(false) end))
-    local ok, nothing = pcall(vllm.run, function() error() end)
-    assert.same({ false }, { ok, nothing })
+  end)
+
+  it("an error without a value is raised with words, and its traceback", function()
+    for _, fail in ipairs { error, function() vllm.sleep(0) error(nil) end,
+      function() vllm.spawn(error) vllm.sleep(LONG_S) end }  do
+      assert_begins(raised(vllm.run, fail), NO_REASON .. "\nstack traceback:")
+    end
   end)
 
   it("an error value that refuses to become a string does no harm", function()
@@ -278,12 +284,19 @@ describe("task:join", function()
   end)
 
   it("of a failed one: nil, the message, and the error object", function()
-    local object, failed, failed_with_text = setmetatable({}, { __tostring = function() return "mine" end }), nil, nil
-    pcall(vllm.run, function() failed = vllm.spawn(function() error(object) end) end)
-    pcall(vllm.run, function() failed_with_text = vllm.spawn(error, "text", 0) end)
-    assert.same({ n = 3, [2] = "mine", [3] = object }, results(failed:join()))
-    assert.same({ n = 2, [2] = "text" }, results(failed_with_text:join()))
-    assert.equal("failed", failed.state)
+    local object = setmetatable({}, { __tostring = function() return "mine" end })
+    local function join_of_error(...)
+      local task
+      pcall(vllm.run, function(...) task = vllm.spawn(error, ...) end, ...)
+      local got = results(task:join())
+      assert.equal("failed", task.state)
+      return got
+    end
+    assert.same({ n = 3, [2] = "mine", [3] = object }, join_of_error(object))
+    assert.same({ n = 2, [2] = "text" }, join_of_error("text", 0))
+    assert.same({ n = 2, [2] = "false" }, join_of_error(false))
+    assert.same({ n = 2, [2] = NO_REASON }, join_of_error(nil))
+    assert.same({ n = 2, [2] = NO_REASON }, join_of_error())
   end)
 
   it("of itself is a mistake", function()
@@ -460,17 +473,19 @@ describe("vllm.map", function()
     local answers = {
       function() return "value", "ignored" end, function() return nil, "message" end, function() return nil, "message", object end,
       function() error("raised", 0) end, function() error(object) end, function() end, function() return false end,
+      function() error() end, function() error(false) end, function() return nil, false, false end,
     }
     local function check()
       local values, failures = vllm.map(answers, { concurrency = 2 }, function(answer) vllm.sleep(0) return answer() end)
       assert.same({ [1] = "value", [7] = false }, values)
-      assert.same({ [2] = "message", [3] = object, [4] = "raised", [5] = object }, failures)
+      assert.same({ [2] = "message", [3] = object, [4] = "raised", [5] = object, [6] = NO_REASON,
+        [8] = NO_REASON, [9] = NO_REASON, [10] = NO_REASON }, failures)
     end
     check()
     vllm.run(check)
   end)
 
-  it("every item may raise, and nil is a failure without words", function()
+  it("every item may raise", function()
     local list = {}
     for i = 1, 200 do list[i] = i end
     local values, failures = vllm.map(list, { concurrency = 3 }, function(i) error("no " .. i, 0) end)
@@ -515,6 +530,7 @@ describe("vllm.map", function()
       assert_begins(message, "each")
       assert.equal(2, begun)
     end
+    assert.equal(NO_REASON, raised(vllm.map, { 1 }, { each = function() error() end }, tostring))
   end)
 
   it("what fn spawned ends with the map; its error is the map's", function()

@@ -12,6 +12,7 @@ local spelling = require "vllm.spelling"
 local unpack = rawget(_G, "unpack") or table.unpack -- luacheck: ignore 143
 local CANCELLED = "cancelled: the task was cancelled"
 local INTERRUPTED = "cancelled: interrupted by Ctrl-C"
+local NO_REASON = "no reason was given" -- of error(nil), and of an item of vllm.map that is nil and no more
 local NOWHERE = "vllm: nothing here can wait for a task; call this inside vllm.run(function() … end)"
 
 local tasks = {}
@@ -66,9 +67,14 @@ local function cancel_all(scope)
   for task in pairs(scope.tasks) do task:cancel() end
 end
 
+local function reason_of(value)
+  if value == nil then return NO_REASON end
+  return value
+end
+
 local function fail_scope(scope, value)
   if scope.error then return end
-  scope.error = { value = value }
+  scope.error = { value = reason_of(value) }
   cancel_all(scope)
 end
 
@@ -80,6 +86,7 @@ end
 
 local function failed(task, value, traceback)
   if task._results then return end -- a wait that could not begin (Lua 5.1, in a pcall) may wake it after its end
+  value = reason_of(value)
   local message = text_of(value)
   local is_cancelled = task._cancelled and message:find("cancelled: ", 1, true)
   if is_cancelled then value = CANCELLED end
@@ -306,10 +313,10 @@ end
 local Map = {}
 Map.__index = Map
 
--- An item has ended: what fn returned, or nil and what it raised.
+-- An item has ended: what fn returned, or nil and what it raised. What is no value is a failure.
 function Map:_note(i, value, message, err)
   local failure
-  if value == nil then failure = err == nil and message or err end
+  if value == nil then failure = err or message or NO_REASON end
   self.values[i], self.failures[i] = value, failure
   if not self.each then return end
   local ok, why = pcall(self.each, i, value, failure)
@@ -362,7 +369,7 @@ end
 ---  each item ends, in the order of their ends; must not wait
 ---@param fn fun(item: any, i: integer): any, any, any
 ---@return table values i → the first value that fn returned
----@return table failures i → where fn raised or returned nil: the error object, or the message
+---@return table failures i → where fn raised or returned nil: the error object, or the message, or "no reason was given"
 function tasks.map(list, options, fn)
   local concurrency = check_map(list, options, fn)
   check_cancelled()
