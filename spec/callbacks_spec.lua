@@ -86,6 +86,19 @@ describe("turn:start", function()
     assert.truthy(why:find("callbacks_spec.lua:%d+: mine\nstack traceback:"), why)
   end)
 
+  it("whatever a callback raises cancels the turn and is shown with its traceback", function()
+    local object = setmetatable({}, { __tostring = function() return "an object" end })
+    for value, words in pairs { [0] = "no reason was given", [false] = "false", [object] = "an object" } do
+      if value == 0 then value = nil end
+      local calls, why = calls_of(function(on_done)
+        client:turn(WORDS):start(function() error(value) end, function(...) on_done(...) error(value) end)
+      end)
+      assert.equal(1, #calls)
+      assert.equal("cancelled", calls[1][3].kind)
+      assert.truthy(why:find("^" .. words .. "\nstack traceback:.*\n" .. words .. "\nstack traceback:"), why)
+    end
+  end)
+
   it("the client's on_event that raises, too; at the last event the result is there", function()
     for _, at in ipairs { "text_delta", "turn_end" } do
       local calls, why = calls_of(function(on_done)

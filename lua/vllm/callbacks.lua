@@ -17,7 +17,7 @@ end
 
 -- Calls what may run a function of the user's, but never waits: true and its first value, or false and the error with its traceback.
 local function call(fn, a, b, c)
-  return xpcall(function() return fn(a, b, c) end, debug.traceback)
+  return xpcall(function() return fn(a, b, c) end, tasks.traced)
 end
 
 -- Gives every event to on_event. What that raises, or the client's own on_event, is returned.

@@ -80,8 +80,14 @@ end
 
 -- An error value may refuse to become a string.
 local function text_of(value)
-  local ok, text = pcall(tostring, value)
+  local ok, text = pcall(tostring, reason_of(value))
   return ok and type(text) == "string" and text or "an error that is a " .. type(value)
+end
+
+--- For xpcall: the words of an error value and the traceback. debug.traceback hands on what is no string, nil too in Lua 5.1.
+---@return string
+function tasks.traced(value)
+  return debug.traceback(text_of(value), 2)
 end
 
 local function failed(task, value, traceback)
