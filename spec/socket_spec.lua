@@ -50,6 +50,26 @@ describe("over a real socket", function()
     assert.is_true(#running:last_body() > 1000000)
   end)
 
+  it("a request is not kept once its answer begins", function()
+    local function kb()
+      collectgarbage()
+      collectgarbage()
+      return collectgarbage "count"
+    end
+    local before = kb()
+    local turn = at("/load?events=1000&interval_ms=20"):turn(("word "):rep(400000))
+    assert.is_true(turn:open())
+    assert.is_true(kb() - before > 1900) -- it may have to be sent again
+    assert(turn:next())
+    assert.is_true(kb() - before < 500)
+    turn:cancel()
+
+    turn = at("/load?events=2"):turn(("word "):rep(400000))
+    turn:cancel()
+    assert.is_true(kb() - before < 500)
+    assert.equal("cancelled", turn:error().kind)
+  end)
+
   it("a conversation with a tool goes round", function()
     local messages = { { role = "user", content = "What is the weather in Rome?" } }
     local first = assert(client:turn({ messages = messages, tools = { WEATHER } }):result())

@@ -56,8 +56,9 @@ function Turn:_release(drain)
   self._info = current:info()
 end
 
--- The turn is over: Ctrl-C is the program's again, and the place in the client's max_concurrent is free.
+-- The turn is over: Ctrl-C is the program's again, the place in the client's max_concurrent is free, and nothing will be sent.
 function Turn:_leave()
+  self._built.body = nil
   if self._interrupt then
     self._interrupt:release()
     self._interrupt = false
@@ -186,10 +187,16 @@ function Turn:_send()
   return true
 end
 
+-- Behind the first thing that was delivered nothing is sent again: the request, perhaps the largest text of the program, may go.
+local function set_delivered(self)
+  self._delivered, self._built.body = true, nil
+end
+
 -- Hands bytes to the relay's write. A write that raises leaves no tap behind: behind the bytes that it lost nothing is passed on.
 function Turn:_pass_on(bytes)
   local tap = self._tap
-  self._tap, self._delivered = false, true
+  self._tap = false
+  set_delivered(self)
   if tap(bytes) == false then self:cancel() end
   if self._err then return self._err end
   self._tap = tap
@@ -381,7 +388,7 @@ local function pull_event(turn)
   end
   if not current then return false end
   local event, failure = current.decoder:next()
-  if event and not turn._delivered then turn._delivered = true end
+  if event and not turn._delivered then set_delivered(turn) end
   return event, failure
 end
 
@@ -391,7 +398,7 @@ local function pull_text(turn)
   if peeked and peeked.type == "text_delta" and peeked.choice == 0 then return peeked.text end
   if not current then return false end
   local text, failure = current.decoder:next_text()
-  if text then turn._delivered = true end
+  if text and not turn._delivered then set_delivered(turn) end
   return text, failure
 end
 

@@ -94,7 +94,7 @@ function Link:_connect(fresh)
 end
 
 function Link:_on_head(status, headers)
-  self.status, self.headers, self.step = status, headers, "body"
+  self.status, self.headers, self.step, self.request = status, headers, "body", nil
   self.start_transfer_s = core.now() - self.began_at
 end
 
@@ -311,7 +311,7 @@ function Stream:info()
   local link = self._link
   return {
     connect_s = link.connect_s, tls_s = link.tls_s, start_transfer_s = link.start_transfer_s,
-    total_s = (link.over_at or core.now()) - link.began_at, reused = link.is_reused, upload_bytes = #(link.request[2] or ""),
+    total_s = (link.over_at or core.now()) - link.began_at, reused = link.is_reused, upload_bytes = link.upload_bytes,
     body_bytes = link.body_bytes,
   }
 end
@@ -347,7 +347,7 @@ local function new_link(request, address, head)
     address = address, scheme = address.scheme, is_ip = is_ip(address.name), unix_socket = request.unix_socket,
     place = request.unix_socket and "the unix socket " .. request.unix_socket or address.place,
     verify = not (request.tls and request.tls.verify == false),
-    request = { head, request.body }, head_only = request.method == "HEAD",
+    request = { head, request.body }, upload_bytes = #(request.body or ""), head_only = request.method == "HEAD",
     max_header_bytes = request.max_header_bytes, max_buffer_bytes = request.max_buffer_bytes or 1048576,
     connect_limit_s = request.connect_s, connect_until = request.connect_s and now + request.connect_s,
     began_at = now, step = "connect", chunks = {}, count = 0, bytes = 0, body_bytes = 0,
