@@ -372,11 +372,12 @@ end
 --- without vllm.run.
 ---@param list any[]
 ---@param options { concurrency: integer?, each: (fun(i: integer, value: any, failure: any))? } concurrency: default 64; each: called as
----  each item ends, in the order of their ends; must not wait
+---  each item ends, in the order of their ends; must not wait. They may be left out: vllm.map(list, fn)
 ---@param fn fun(item: any, i: integer): any, any, any
 ---@return table values i → the first value that fn returned
 ---@return table failures i → where fn raised or returned nil: the error object, or the message, or "no reason was given"
 function tasks.map(list, options, fn)
+  if fn == nil and type(options) == "function" then options, fn = {}, options end
   local concurrency = check_map(list, options, fn)
   check_cancelled()
   local map = setmetatable({
