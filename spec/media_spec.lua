@@ -88,7 +88,7 @@ describe("constructors", function()
 
   it("throw at their caller when they are misused", function()
     for _, case in ipairs {
-      { media.image, "cat.png", "vllm.image: expected a table, got string" },
+      { media.image, "cat.png", "vllm.image: expected a table such as { path = … }, got string" },
       { media.image, {}, "vllm.image: expected exactly one of path, url and bytes" },
       { media.audio, { url = "http://x", bytes = "a" }, "vllm.audio: expected exactly one of path, url and bytes" },
       { media.image, { pth = "a" }, "vllm.image: unknown key `pth`" },

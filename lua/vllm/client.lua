@@ -97,6 +97,11 @@ function Client:_served_models()
 end
 
 -- Level 3: the caller of the public function.
+local function check_self(name, self)
+  if type(self) ~= "table" or not self.config then error(("client:%s: written with a dot; write client:%s(…)"):format(name, name), 3) end
+end
+
+-- As above.
 local function check_request(name, request)
   local kind = type(request)
   if kind ~= "table" and kind ~= "string" then
@@ -109,6 +114,7 @@ end
 ---@param request table|string messages, tools, wire fields (docs/requests.md); a string is one user message
 ---@return vllm.Turn
 function Client:turn(request)
+  check_self("turn", self)
   check_request("turn", request)
   local built, message, param = request_builder.build(self.config, request)
   if not built then return Turn._new(self, nil, errors.new("invalid_request", message, { param = param })) end
@@ -121,6 +127,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err any kind; `no_output` when the answer has no text
 function Client:ask(request)
+  check_self("ask", self)
   check_request("ask", request)
   return self:turn(request):text()
 end
@@ -131,6 +138,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function Client:body(request)
+  check_self("body", self)
   check_request("body", request)
   local built, message, param = request_builder.build(self.config, request)
   if not built then return errors.give(errors.new("invalid_request", message, { param = param })) end
@@ -141,6 +149,7 @@ end
 ---@param options table as for vllm.new
 ---@return vllm.Client
 function Client:with(options)
+  check_self("with", self)
   if type(options) ~= "table" then error("client:with: a table of options is needed, got " .. type(options), 2) end
   local merged = config.merge(self.config, options, 3)
   local shared_gate = options.max_concurrent == nil and self._gate or nil
@@ -151,6 +160,7 @@ end
 ---@param options { id: string?, messages: table? }?
 ---@return vllm.Session
 function Client:session(options)
+  check_self("session", self)
   if options == nil then options = {} end
   local session = require("vllm.session")._new(self, options) -- no tail call: errors count the levels
   return session
@@ -164,6 +174,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function Client:request(method, path, body)
+  check_self("request", self)
   if type(method) ~= "string" or not method:find("^%u+$") then error("client:request: method must be a word in capitals", 2) end
   if type(path) ~= "string" or not path:find("^/") then error("client:request: path must begin with /", 2) end
   if type(body) == "table" then

@@ -119,7 +119,7 @@ end
 
 -- Misuse throws at the constructor's caller.
 local function check_spec(spec, kind)
-  if type(spec) ~= "table" then error(("vllm.%s: expected a table, got %s"):format(kind, type(spec)), 4) end
+  if type(spec) ~= "table" then error(("vllm.%s: expected a table such as { path = … }, got %s"):format(kind, type(spec)), 4) end
   for key, value in pairs(spec) do
     if not SPEC_KEYS[key] then
       local nearest = type(key) == "string" and spelling.nearest(key, SPEC_KEYS)

@@ -446,6 +446,9 @@ end
 local FOR_CANNOT_WAIT = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
 
 local function check_for(turn, name)
+  if type(turn) ~= "table" or not turn._client then -- `in turn.events do` would call this for ever
+    error(("turn:%s: written with a dot; write turn:%s()"):format(name, name), 3)
+  end
   if not FOR_CANNOT_WAIT then return end
   local host, token = hosts.here(turn._host or nil)
   if token == nil then return end
