@@ -133,6 +133,11 @@ describe("client:request", function()
     assert.truthy(message:find("Unauthorized", 1, true))
   end)
 
+  it("does not blame base_url for the caller's path", function()
+    local _, message = answering(404, '{"detail":"Not Found"}'):request("GET", "/nope")
+    assert.equal("not_found: Not Found (status 404); the server has no such address: http://h:1/prefix/nope", message)
+  end)
+
   it("throws on misuse", function()
     local client = answering(200, "")
     assert.has_error(function() client:request("get", "/x") end, "client:request: method must be a word in capitals")

@@ -196,8 +196,10 @@ function Client:request(method, path, body)
     checked.limits.max_event_bytes, deadline_s and core.now() + deadline_s)
   if not answer then return errors.give(self:_scrub(errors.from_transport(failure))) end
   if answer.status < 200 or answer.status > 299 then
+    local context = self:_error_context(address)
+    context.is_of_caller = true
     return errors.give(self:_scrub(errors.from_status(answer.status, answer.headers,
-      answer.body:sub(1, checked.limits.max_error_bytes), self:_error_context(address))))
+      answer.body:sub(1, checked.limits.max_error_bytes), context)))
   end
   if answer.cut then
     return errors.give(errors.new("limit", ("a bound was reached: the answer is larger than limits.max_event_bytes (%d)")

@@ -295,7 +295,7 @@ local function hint_of(kind, status, parts, context)
     return served and #served > 0 and ("the server serves: " .. table.concat(served, ", ")) or nil
   end
   if kind == "not_found" then
-    return "the server has no such address: " .. context.url .. "; base_url usually ends in /v1"
+    return "the server has no such address: " .. context.url .. (context.is_of_caller and "" or "; base_url usually ends in /v1")
   end
   if status and status >= 300 and status < 400 then
     local target = (context.location or ""):match("^%a+://([^/?#]+)")
@@ -327,7 +327,8 @@ end
 ---@param status integer
 ---@param headers table lower-case name → value
 ---@param body string? cut by the caller
----@param context { url: string, has_key: boolean, served: string[]?, now_unix: integer }
+---@param context { url: string, has_key: boolean, served: string[]?, now_unix: integer, is_of_caller: boolean? } is_of_caller: the path
+---  is, so it is not base_url's fault
 ---@return vllm.Error
 function errors.from_status(status, headers, body, context)
   local parts = errors.is_compressed(headers) and { message = errors.COMPRESSED } or errors.parse_body(body)
