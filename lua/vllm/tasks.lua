@@ -12,7 +12,7 @@ local spelling = require "vllm.spelling"
 local unpack = rawget(_G, "unpack") or table.unpack -- luacheck: ignore 143
 local CANCELLED = "cancelled: the task was cancelled"
 local INTERRUPTED = "cancelled: interrupted by Ctrl-C"
-local NO_REASON = "no reason was given" -- of error(nil), and of an item of vllm.map that is nil and no more
+local NO_REASON = "no reason was given" -- of error(nil)
 local NOWHERE = "vllm: nothing here can wait for a task; call this inside vllm.run(function() … end)"
 
 local tasks = {}
@@ -319,10 +319,10 @@ end
 local Map = {}
 Map.__index = Map
 
--- An item has ended: what fn returned, or nil and what it raised. What is no value is a failure.
+-- An item has ended: what fn returned, or nil and what it raised. Who returns nothing at all has nothing to say, and did not fail.
 function Map:_note(i, value, message, err)
   local failure
-  if value == nil then failure = err or message or NO_REASON end
+  if value == nil then failure = err or message or nil end
   self.values[i], self.failures[i] = value, failure
   if not self.each then return end
   local ok, why = pcall(self.each, i, value, failure)
@@ -340,7 +340,7 @@ end
 function Map:_start_worker()
   local worker = new_task(self.scope.host, self.scope)
   worker._on_failure = function(value)
-    self:_note(worker._item, nil, value)
+    self:_note(worker._item, nil, value or NO_REASON)
     if self.taken < self.count and not self.scope.is_closing then self:_start_worker() end
     return true
   end
@@ -375,7 +375,7 @@ end
 ---  each item ends, in the order of their ends; must not wait. They may be left out: vllm.map(list, fn)
 ---@param fn fun(item: any, i: integer): any, any, any
 ---@return table values i → the first value that fn returned
----@return table failures i → where fn raised or returned nil: the error object, or the message, or "no reason was given"
+---@return table failures i → where fn raised, or returned nil and a reason: the error object, or the message
 function tasks.map(list, options, fn)
   if fn == nil and type(options) == "function" then options, fn = {}, options end
   local concurrency = check_map(list, options, fn)
