@@ -140,9 +140,13 @@ describe("turn:start", function()
       turns = { client:turn "x", one:turn "stream", one:turn "queued", headless:turn "head" }
       turns[1]:cancel()
       for _, turn in ipairs(turns) do turn:start(nil, on_done) end
-      turns[5] = client:turn("end"):start(function(event) if event.type == "turn_end" then turns[5]:cancel() end end, on_done)
+      local has_ended = false
+      turns[5] = client:turn("end"):start(function(event)
+        has_ended = event.type == "turn_end"
+        if has_ended then turns[5]:cancel() end
+      end, on_done)
       turns[6] = client:turn("from its own event"):start(function() turns[6]:cancel() end, on_done)
-      vllm.sleep(0.05)
+      repeat vllm.sleep(0.05) until has_ended
       for _, turn in ipairs(turns) do turn:cancel() end
     end)
     assert.is_nil(why)

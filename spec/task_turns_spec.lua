@@ -60,7 +60,7 @@ describe("a task that waits for a turn", function()
           outcome = results(turn:result())
           return "went on"
         end)
-        vllm.sleep(0.05)
+        repeat vllm.sleep(0.05) until #running:log "request" > 0
         task:cancel()
         assert.equal("went on", task:join())
         assert.equal("done", task.state)

@@ -460,6 +460,7 @@ describe("a task whose wait was refused", function()
     local state
     vllm.run(function()
       local task = vllm.spawn(function() pcall(vllm.sleep, 0.01) end)
+      task:join()
       vllm.sleep(0.05)
       state = task.state
     end)
@@ -514,8 +515,8 @@ describe("vllm.map", function()
 
   it("calls each in the order of the ends; what it raises ends the map", function()
     local order = {}
-    vllm.map({ 0.03, 0.01, 0.02 }, { each = function(i, value, failure) order[#order + 1] = { i, value, failure } end }, function(s, i)
-      vllm.sleep(s)
+    vllm.map({ 9, 3, 6 }, { each = function(i, value, failure) order[#order + 1] = { i, value, failure } end }, function(rounds, i)
+      for _ = 1, rounds do vllm.sleep(0) end
       if i == 3 then error("three", 0) end
       return "value " .. i
     end)
