@@ -230,10 +230,10 @@ build/fuzz/seeds: scripts/fuzz-seeds.lua $(wildcard spec/fixtures/*/*.http)
 	$(LUA) scripts/fuzz-seeds.lua $@ $(filter %.http,$^)
 	@touch $@
 
-build/bench/concurrent: bench/concurrent.c
+build/bench/concurrent: bench/concurrent.c $(CORE_PURE) $(wildcard src/core/*.h)
 	@mkdir -p $(@D)
 	@echo "  $@"
-	$(Q)$(CC) $(CFLAGS) $< -lcurl -o $@
+	$(Q)$(CC) $(CFLAGS) $< $(CORE_PURE) -lcurl -o $@
 
 bench: all build/bench/concurrent ## measurements, on every Lua
 	@for lua in $(LUAS); do echo "== $$lua"; \

@@ -1,6 +1,7 @@
 /* The bound for bench/concurrent.lua: many paced streams with libcurl and epoll, as the engine drives them and with its
- * options (src/net/options.c), but the bytes are only counted.
- * usage: concurrent URL STREAMS SAMPLE_MS → CPU microseconds, KB resident before and SAMPLE_MS after the start, bytes */
+ * options (src/net/options.c), but the bytes are only counted; with `decode`, each stream also has our decoder, and its events are.
+ * usage: concurrent URL STREAMS SAMPLE_MS [decode] → CPU microseconds, KB resident before and SAMPLE_MS after the start, bytes or
+ * events */
 #define _GNU_SOURCE
 #include <curl/curl.h>
 #include <stdio.h>
@@ -10,11 +11,14 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "../src/core/turn.h"
+
 enum { BATCH = 64, STARTS = 16, MAX_STREAMS = 20000 };
 
 static int epoll_fd;
 static long due_ms = -1; /* libcurl's clock */
-static unsigned long long bytes_seen;
+static unsigned long long seen;
+static struct vllm_turn_options decoding;
 
 static long now_ms(void) {
     struct timespec now;
@@ -45,11 +49,30 @@ static int on_timer(CURLM *multi, long timeout_ms, void *ud) {
 static size_t on_body(char *bytes, size_t size, size_t count, void *ud) {
     (void)bytes;
     (void)ud;
-    bytes_seen += size * count;
+    seen += size * count;
     return size * count;
 }
 
-static CURL *new_request(const char *url, struct curl_slist *headers) {
+static void *grow(void *ud, void *block, size_t old_size, size_t new_size) {
+    (void)ud;
+    (void)old_size;
+    if (new_size > 0) return realloc(block, new_size);
+    free(block);
+    return NULL;
+}
+
+static const struct vllm_alloc heap = {grow, NULL};
+
+static size_t on_decoded_body(char *bytes, size_t size, size_t count, void *ud) {
+    struct vllm_event event;
+    if (vllm_turn_feed(ud, bytes, size * count) != VLLM_OK) return 0;
+    while (vllm_turn_next(ud, &event) == VLLM_OK) {
+        seen++;
+    }
+    return size * count;
+}
+
+static CURL *new_request(const char *url, struct curl_slist *headers, bool decodes) {
     CURL *easy = curl_easy_init();
     if (!easy) return NULL;
     curl_easy_setopt(easy, CURLOPT_URL, url);
@@ -61,7 +84,10 @@ static CURL *new_request(const char *url, struct curl_slist *headers) {
     curl_easy_setopt(easy, CURLOPT_POST, 1L);
     curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"stream\":true}");
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, decodes ? on_decoded_body : on_body);
+    struct vllm_turn *turn = decodes ? vllm_turn_new(&heap, &decoding) : NULL;
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, turn);
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, turn);
     return easy;
 }
 
@@ -89,8 +115,11 @@ static int take_ends(CURLM *multi) {
         if (message->msg != CURLMSG_DONE) continue;
         CURL *easy = message->easy_handle;
         if (message->data.result != CURLE_OK) fprintf(stderr, "%s\n", curl_easy_strerror(message->data.result));
+        char *turn = NULL;
+        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &turn);
         curl_multi_remove_handle(multi, easy);
         curl_easy_cleanup(easy);
+        vllm_turn_free((struct vllm_turn *)(void *)turn);
         ended++;
     }
     return ended;
@@ -106,6 +135,8 @@ static int wait_ms(int is_starting) {
 int main(int argc, char **argv) {
     int streams = argc > 3 ? atoi(argv[2]) : 0, started = 0, ended = 0, running;
     if (streams < 1 || streams > MAX_STREAMS) return 2;
+    bool decodes = argc > 4 && strcmp(argv[4], "decode") == 0;
+    vllm_turn_options_default(&decoding);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     CURLM *multi = curl_multi_init();
@@ -123,7 +154,7 @@ int main(int argc, char **argv) {
             curl_multi_socket_action(multi, events[i].data.fd, what, &running);
         }
         for (int i = 0; i < STARTS && started < streams; i++, started++) {
-            curl_multi_add_handle(multi, new_request(argv[1], headers));
+            curl_multi_add_handle(multi, new_request(argv[1], headers, decodes));
         }
         if (due_ms >= 0 && due_ms <= now_ms()) {
             due_ms = -1;
@@ -132,7 +163,7 @@ int main(int argc, char **argv) {
         ended += take_ends(multi);
         if (kb_then == 0 && now_ms() >= sample_at) kb_then = resident_kb();
     }
-    printf("%ld %ld %ld %llu\n", cpu_us() - cpu_before, kb_before, kb_then, bytes_seen);
+    printf("%ld %ld %ld %llu\n", cpu_us() - cpu_before, kb_before, kb_then, seen);
     curl_multi_cleanup(multi);
     curl_slist_free_all(headers);
     return 0;

@@ -1,6 +1,7 @@
 -- Many paced streams in one thread: CPU for each event and memory for each stream, against a C program that only counts bytes with
--- libcurl and epoll (bench/concurrent.c). Between the two stands the bare loop, the least that Lua can do with the same engine: a
--- coroutine for each stream that is handed the bytes and throws them away. Runs are interleaved, and the best of each counts.
+-- libcurl and epoll (bench/concurrent.c). Between the two stand that program with our decoder, and no Lua at all; and the bare loop, the
+-- least that Lua can do with the same engine: a coroutine for each stream that is handed the bytes and throws them away. Runs are
+-- interleaved, and the best of each counts.
 -- usage (from the root): lua5.4 bench/concurrent.lua [lua…]      the whole comparison, for these interpreters
 --                        lua5.4 bench/concurrent.lua --client|--bare URL STREAMS SAMPLE_MS    one run, as bench/concurrent.c
 local STREAMS, EVENTS, INTERVAL_MS, ROUNDS = 1000, 100, 50, 3
@@ -95,7 +96,8 @@ local function run(command)
 end
 
 local function commands(url)
-  local list = { { name = "C", text = ("build/bench/concurrent '%s' %d %d"):format(url, STREAMS, SAMPLE_MS) } }
+  local program = ("build/bench/concurrent '%s' %d %d"):format(url, STREAMS, SAMPLE_MS)
+  local list = { { name = "C", text = program }, { name = "C, decoding", text = program .. " decode" } }
   for _, lua in ipairs(arg) do
     for _, kind in ipairs { "bare", "client" } do
       list[#list + 1] = { name = kind == "bare" and lua .. ", bare" or lua,
