@@ -60,12 +60,14 @@ local function calls(first, count, item)
   return table.concat(events)
 end
 
--- So many hundred thousand calls.
+-- So many hundred thousand calls; made when they are needed, since they are megabytes.
 local function many_calls(count, item)
-  local steps = { STREAM }
-  for i = 0, count - 1 do steps[#steps + 1] = calls(i * 100000, 100000, item) end
-  steps[#steps + 1] = STOP
-  return steps
+  return function()
+    local steps = { STREAM }
+    for i = 0, count - 1 do steps[#steps + 1] = calls(i * 100000, 100000, item) end
+    steps[#steps + 1] = STOP
+    return steps
+  end
 end
 
 local DEEP = ('data: {"id":"1","choices":[],"x":%s%s}\n\n'):format(("["):rep(60), ("]"):rep(60))
@@ -97,6 +99,7 @@ local FLOODS = {
 
 local function script_of(sent)
   local steps = {}
+  if type(sent) == "function" then sent = sent() end
   for i, step in ipairs(sent) do steps[i] = type(step) == "table" and step or { "send", step } end
   return steps
 end
