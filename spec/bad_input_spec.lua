@@ -100,7 +100,7 @@ local OPTIONS = {
   { { tls = { ca_file = "/a\0b" } }, 'tls.ca_file must be a non-empty path without control characters, got "/a?b"' },
   { { tls = { verify = 1 } }, "tls.verify must be true or false, got 1" },
   { { tls = { key = "/k" } }, "tls.key needs tls.cert" },
-  { { proxy = 1 }, "proxy must be a string, got a number" },
+  { { proxy = 1 }, "proxy must be a URL, or false for none, got a number" },
   { { proxy = "p:3128" }, "proxy has no scheme (http:// or https://): p:3128" },
   { { proxy = "ftp://u:secret@p" }, "proxy has the scheme ftp, which is not supported: ftp://p" },
   { { unix_socket = "" }, 'unix_socket must be a non-empty path without control characters, got ""' },

@@ -4,8 +4,10 @@ local child = require "spec.support.child"
 local server = require "spec.support.server"
 
 local ASK = [[
+local proxy
+if os.getenv "NO_PROXIES" then proxy = false end
 local client = require("vllm").new { model = "test-model", base_url = os.getenv "BASE", retry = false, timeout = { total_s = 10 },
-  tls = os.getenv "INSECURE" and { verify = false } or nil }
+  proxy = proxy, tls = os.getenv "INSECURE" and { verify = false } or nil }
 if os.getenv "GET" then
   local answer, message = client:request("GET", "/")
   return print(answer and answer.status or message)
@@ -37,6 +39,10 @@ describe("the environment", function()
     assert.equal("You said: x", ask(running.url .. "/v1", { http_proxy = "http://127.0.0.1:1", no_proxy = "127.0.0.1" }))
     assert.equal("/v1/chat/completions", running:log("request")[1].path)
     assert.matches("^nil\tconnect: ", ask(running.url .. "/v1", { http_proxy = "http://127.0.0.1:1" }))
+  end)
+
+  it("proxy = false uses none of them", function()
+    assert.equal("You said: x", ask(running.url .. "/v1", { http_proxy = "http://127.0.0.1:1", NO_PROXIES = 1 }))
   end)
 
   it("a proxy that cannot be reached is named, and not taken for the server", function()

@@ -31,7 +31,7 @@ end
 local function check_transport(transport, checked, level)
   local honoured = transport.options or {}
   for _, name in ipairs(CONNECTION_OPTIONS) do
-    if checked[name] ~= nil and not honoured[name] then refuse(transport, name, level) end
+    if checked[name] and not honoured[name] then refuse(transport, name, level) end
   end
   for _, name in ipairs(TLS_OPTIONS) do
     if checked.tls and checked.tls[name] ~= nil and not honoured[name] then refuse(transport, "tls." .. name, level) end
@@ -63,7 +63,8 @@ function Client:_transport_request(method, address, headers, body)
   local checked = self.config
   return {
     method = method, url = address, headers = headers, body = body, connect_s = checked.timeout.connect_s,
-    unix_socket = checked.unix_socket, proxy = checked.proxy, no_proxy = checked.no_proxy, tls = checked.tls,
+    unix_socket = checked.unix_socket, proxy = checked.proxy == false and "" or checked.proxy, no_proxy = checked.no_proxy,
+    tls = checked.tls,
     max_buffer_bytes = checked.limits.max_buffer_bytes, max_header_bytes = checked.limits.max_header_bytes,
     host = checked.host, interrupt = checked.interrupt ~= nil,
   }
@@ -98,7 +99,8 @@ end
 
 -- Level 3: the caller of the public function.
 local function check_self(name, self)
-  if type(self) ~= "table" or not self.config then error(("client:%s: written with a dot; write client:%s(…)"):format(name, name), 3) end
+  if type(self) == "table" and self.config then return end
+  error(("client:%s: written with a dot; write client:%s(…)"):format(name, name), 3)
 end
 
 -- As above.

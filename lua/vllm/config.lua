@@ -24,7 +24,7 @@ local url = require "vllm.url"
 ---@field headers table<string, string|false>? false (or null) takes a header of ours away
 ---@field timeout table<"connect_s"|"first_event_s"|"idle_s"|"total_s", number|false>? seconds; false: no limit
 ---@field tls { ca_file: string?, ca_path: string?, verify: boolean?, cert: string?, key: string? }?
----@field proxy string? URL
+---@field proxy string|false|nil URL; false: none, not even the environment's
 ---@field no_proxy string? hosts that are reached directly, separated by commas
 ---@field unix_socket string? path
 ---@field retry vllm.Retry|false|nil false: none
@@ -91,6 +91,7 @@ local STATUSES = { "a list of statuses (400 to 599)", function(value)
   end
   return length ~= nil
 end }
+local PROXY = { "a URL, or false for none", function(value) return value == false or type(value) == "string" end }
 local HOST = { "a table or the name of a host", function(value) return type(value) == "string" or is_table(value) end }
 local LABEL = { "a non-empty string without control characters", is_clean }
 
@@ -107,7 +108,7 @@ GROUPS.limits.max_depth = limit_to(MOST_DEPTH)
 
 --- Options of a client that a single call cannot change.
 config.client_only = {
-  base_url = STRING, api_key = STRING, proxy = STRING, no_proxy = LABEL, unix_socket = PATH,
+  base_url = STRING, api_key = STRING, proxy = PROXY, no_proxy = LABEL, unix_socket = PATH,
   timeout = { "a table of connect_s, first_event_s, idle_s, total_s", is_table },
   tls = { "a table of ca_file, ca_path, verify, cert, key", is_table },
   retry = { "false, or a table of max, base_s, cap_s, statuses, on_retry", function(value) return value == false or is_table(value) end },
@@ -147,6 +148,7 @@ function FURTHER.base_url(value)
 end
 
 function FURTHER.proxy(value)
+  if value == false then return nil end
   local _, why = url.parse(value, PROXY_SCHEMES)
   return why and about_url("proxy", value, why)
 end
@@ -189,7 +191,7 @@ local SECRET = { api_key = true, proxy = true, base_url = true }
 local function fault(name, value)
   local check = config.client_only[name] or fields.wire[name] or fields.own[name]
   if not check[2](value) then
-    if SECRET[name] then return ("%s must be a string, got a %s"):format(name, type(value)) end
+    if SECRET[name] then return ("%s must be %s, got a %s"):format(name, check[1], type(value)) end
     return fields.fault(check, name, value)
   end
   return FURTHER[name] and FURTHER[name](value)

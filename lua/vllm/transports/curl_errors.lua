@@ -58,8 +58,8 @@ local function about_connect(failure, place, request)
   if failure.code == 6 then return "the name of the host in " .. place .. " cannot be resolved (" .. text .. ")" end
   local proxy = not request.unix_socket and unreached_proxy(text, place)
   if proxy then
-    return ("cannot connect to the proxy %s, on the way to %s (%s); is it running? `proxy` of the client or the environment names it")
-      :format(proxy, place, text)
+    return ("cannot connect to the proxy %s, on the way to %s (%s); is it running? `proxy` of the client or the environment names it; "
+      .. "proxy = false uses none"):format(proxy, place, text)
   end
   return "cannot connect to " .. place .. ": " .. (OF_REASON[failure.reason] or text)
 end
