@@ -49,7 +49,7 @@ local OPTIONS = {
   { { api_key = 12345 }, "api_key must be a string, got a number" },
   { { api_key = "secret\n" }, "api_key holds a line break or another control character" },
   { { headers = "X: 1" }, 'headers must be a table of name = value, got "X: 1"' },
-  { { headers = { "X: secret" } }, "headers[1] is not a header name" },
+  { { headers = { "X: secret" } }, "headers[1] is not a header name: a header is written [\"Name\"] = \"value\"" },
   { { headers = { ["X Y"] = "secret" } }, 'headers["X Y"] is not a header name' },
   { { headers = { [""] = "secret" } }, 'headers[""] is not a header name' },
   { { headers = { ["X\r\nY"] = "secret" } }, 'headers["X??Y"] is not a header name' },
@@ -60,7 +60,7 @@ local OPTIONS = {
   { { headers = { ["Content-Length"] = "1" } }, 'headers["Content-Length"] is written by the client itself' },
   { { headers = { ["transfer-encoding"] = "chunked" } }, 'headers["transfer-encoding"] is written by the client itself' },
 
-  { { timeout = 30 }, "timeout must be a table of connect_s, first_event_s, idle_s, total_s, got 30" },
+  { { timeout = 30 }, "timeout must be a table such as { total_s = 30 } (of connect_s, first_event_s, idle_s, total_s), got 30" },
   { { timeout = { read = 30 } }, "unknown key `timeout.read`" },
   { { timeout = { total = 30 } }, "unknown key `timeout.total` (did you mean `total_s`?)" },
   { { timeout = { totals = 30 } }, "unknown key `timeout.totals` (did you mean `total_s`?)" },
@@ -71,8 +71,9 @@ local OPTIONS = {
   { { limits = 5 }, "limits must be a table of bounds such as max_event_bytes, got 5" },
   { { limits = { max_events = 5 } }, "unknown key `limits.max_events`" },
   { { limits = { max_event_byte = 5 } }, "unknown key `limits.max_event_byte` (did you mean `max_event_bytes`?)" },
-  { { retry = 3 }, "retry must be false, or a table of max, base_s, cap_s, statuses, on_retry, got 3" },
-  { { retry = true }, "retry must be false, or a table of max, base_s, cap_s, statuses, on_retry, got true" },
+  { { max_retries = 3 }, "unknown key `max_retries`: here it is retry = { max = … }" },
+  { { retry = 3 }, "retry must be false, or a table such as { max = 3 } (of max, base_s, cap_s, statuses, on_retry), got 3" },
+  { { retry = true }, "retry must be false, or a table such as { max = 3 } (of max, base_s, cap_s, statuses, on_retry), got true" },
   { { retry = { max = -1 } }, "retry.max must be an integer between 0 and 100, got -1" },
   { { retry = { max = 1.5 } }, "retry.max must be an integer between 0 and 100, got 1.5" },
   { { retry = { max = 101 } }, "retry.max must be an integer between 0 and 100, got 101" },
@@ -140,6 +141,8 @@ local OPTIONS = {
 -- { call, message, param }
 local CALLS = {
   { {}, "messages are missing (or `text`, for one user message)", "messages" },
+  { { role = "user" }, "messages are missing (or `text`, for one user message); a message goes inside of them: messages = { { role = …, content = … } }",
+    "messages" },
   { { messages = core.null }, "messages are missing (or `text`, for one user message)", "messages" },
   { { messages = 7 }, "messages must be a list of messages, got 7", "messages" },
   { { text = 7 }, "text must be a string, got 7", "text" },

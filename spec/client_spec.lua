@@ -54,7 +54,7 @@ end)
 describe("client:turn", function()
   it("throws for anything but a table or a string", function()
     local client = testing.client {}
-    assert.has_error(function() client:turn(7) end, "client:turn: a request (table or string) is needed, got number")
+    assert.has_error(function() client:turn(7) end, "client:turn: a request (table or string) is needed, got 7")
   end)
 
   it("lets the call override the client, and the client be unset by null", function()
@@ -140,8 +140,8 @@ describe("client:request", function()
 
   it("throws on misuse", function()
     local client = answering(200, "")
-    assert.has_error(function() client:request("get", "/x") end, "client:request: method must be a word in capitals")
-    assert.has_error(function() client:request("GET", "x") end, "client:request: path must begin with /")
+    assert.has_error(function() client:request("get", "/x") end, 'client:request: method must be a word in capitals, got "get"')
+    assert.has_error(function() client:request("GET", "x") end, 'client:request: path must begin with /, got "x"')
   end)
 end)
 
@@ -213,7 +213,7 @@ describe("vllm.testing", function()
   it("says when its script is over", function()
     local _, message, err = testing.client({}):ask "x"
     assert.equal("config", err.kind)
-    assert.truthy(message:find("the script has 0 replies", 1, true))
+    assert.truthy(message:find("one more reply was asked for than it has (0)", 1, true))
   end)
 
   it("lets a function answer by what was asked", function()

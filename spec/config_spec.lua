@@ -227,7 +227,7 @@ describe("config.merge", function()
     assert.has_error(function() merged({ model = "m" }, { tempurature = 1 }) end,
       "client:with: unknown key `tempurature` (did you mean `temperature`?)")
     assert.has_error(function() merged({ model = "m" }, { timeout = 30 }) end,
-      "client:with: timeout must be a table of connect_s, first_event_s, idle_s, total_s, got 30")
+      "client:with: timeout must be a table such as { total_s = 30 } (of connect_s, first_event_s, idle_s, total_s), got 30")
     assert.has_error(function() merged({ model = "m" }, { model = core.null }) end,
       "client:with: `model` is missing: the name under which the server serves the model")
   end)

@@ -4,6 +4,7 @@
 local core = require "vllm.core"
 local config = require "vllm.config"
 local errors = require "vllm.errors"
+local fields = require "vllm.fields"
 local exchange = require "vllm.exchange"
 local gate = require "vllm.gate"
 local request_builder = require "vllm.request"
@@ -107,7 +108,7 @@ end
 local function check_request(name, request)
   local kind = type(request)
   if kind ~= "table" and kind ~= "string" then
-    error(("client:%s: a request (table or string) is needed, got %s"):format(name, kind), 3)
+    error(("client:%s: a request (table or string) is needed, got %s"):format(name, fields.shown(request)), 3)
   end
 end
 
@@ -177,8 +178,10 @@ end
 ---@return vllm.Error? err
 function Client:request(method, path, body)
   check_self("request", self)
-  if type(method) ~= "string" or not method:find("^%u+$") then error("client:request: method must be a word in capitals", 2) end
-  if type(path) ~= "string" or not path:find("^/") then error("client:request: path must begin with /", 2) end
+  if type(method) ~= "string" or not method:find("^%u+$") then
+    error("client:request: method must be a word in capitals, got " .. fields.shown(method), 2)
+  end
+  if type(path) ~= "string" or not path:find("^/") then error("client:request: path must begin with /, got " .. fields.shown(path), 2) end
   if type(body) == "table" then
     local text, message, where = core.json_encode(body, { request = true })
     if not text then

@@ -109,9 +109,11 @@ GROUPS.limits.max_depth = limit_to(MOST_DEPTH)
 --- Options of a client that a single call cannot change.
 config.client_only = {
   base_url = STRING, api_key = STRING, proxy = PROXY, no_proxy = LABEL, unix_socket = PATH,
-  timeout = { "a table of connect_s, first_event_s, idle_s, total_s", is_table },
+  timeout = { "a table such as { total_s = 30 } (of connect_s, first_event_s, idle_s, total_s)", is_table },
   tls = { "a table of ca_file, ca_path, verify, cert, key", is_table },
-  retry = { "false, or a table of max, base_s, cap_s, statuses, on_retry", function(value) return value == false or is_table(value) end },
+  retry = { "false, or a table such as { max = 3 } (of max, base_s, cap_s, statuses, on_retry)", function(value)
+    return value == false or is_table(value)
+  end },
   limits = { "a table of bounds such as max_event_bytes", is_table },
   transport = { "a table with a function `open`", function(value) return is_table(value) and type(value.open) == "function" end },
   on_event = FUNCTION, decode = FUNCTION, provider_name = LABEL,
@@ -197,8 +199,12 @@ local function fault(name, value)
   return FURTHER[name] and FURTHER[name](value)
 end
 
+-- Names of other clients.
+local ELSEWHERE = { max_retries = "retry = { max = … }", default_headers = "headers" }
+
 local function unknown(key)
   if type(key) ~= "string" then return ("unknown key %s: options have names"):format(fields.shown(key)) end
+  if ELSEWHERE[key] then return ("unknown key `%s`: here it is %s"):format(key, ELSEWHERE[key]) end
   if key == "messages" then return "`messages` belong to a call: client:turn{ messages = … }" end
   local removed = fields.why_removed(key)
   if removed then return removed end

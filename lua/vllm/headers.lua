@@ -14,7 +14,7 @@ local FRAMING = { ["content-length"] = true, ["transfer-encoding"] = true }
 ---@return string?
 function headers.fault(name, value)
   if type(name) ~= "string" or not name:find("^[a-zA-Z0-9!#$%%&'*+.^_`|~-]+$") then
-    return "is not a header name"
+    return "is not a header name" .. (type(name) == "number" and ': a header is written ["Name"] = "value"' or "")
   end
   if FRAMING[name:lower()] then return "is written by the client itself" end
   if type(value) ~= "string" then return "must be a string, got a " .. type(value) end

@@ -23,6 +23,7 @@ end })
 ---@param options table see docs/configuration.md; `model` is required
 ---@return vllm.Client
 function vllm.new(options)
+  if options == vllm then error("vllm.new: written with a colon; write vllm.new { … }", 2) end
   local checked = require("vllm.config").check(options, 3)
   return require("vllm.client")._new(checked, nil, 2)
 end

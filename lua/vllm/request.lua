@@ -186,7 +186,10 @@ local function messages_text(config, call)
     if type(text) ~= "string" then return nil, "text must be a string, got " .. fields.shown(text), "text" end
     list = { { role = "user", content = text } }
   end
-  if list == nil then return nil, "messages are missing (or `text`, for one user message)", "messages" end
+  if list == nil then
+    local hint = call.role ~= nil and "; a message goes inside of them: messages = { { role = …, content = … } }" or ""
+    return nil, "messages are missing (or `text`, for one user message)" .. hint, "messages"
+  end
   if type(list) == "string" then list = { { role = "user", content = list } } end
   if type(list) ~= "table" then return nil, "messages must be a list of messages, got " .. fields.shown(list), "messages" end
   if fields.is_raw(list) then return core.raw_text(list) end

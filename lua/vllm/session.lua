@@ -51,10 +51,16 @@ local function add(target, messages)
   return target
 end
 
+local function check_self(name, self)
+  if type(self) == "table" and self._messages then return end
+  error(("session:%s: written with a dot; write session:%s(…)"):format(name, name), 3)
+end
+
 --- Appends messages: strings (user messages) or tables. All of them, or none when one is neither: then it throws.
 ---@param ... table|string
 ---@return vllm.Session self
 function Session:append(...)
+  check_self("append", self)
   local list = {}
   for i = 1, select("#", ...) do
     list[i] = (select(i, ...))
@@ -67,6 +73,7 @@ end
 --- The transcript: a fresh list of the session's own message tables.
 ---@return table[]
 function Session:messages()
+  check_self("messages", self)
   return copy(self._messages)
 end
 
@@ -97,6 +104,7 @@ end
 ---@param request table? further request fields (tools, temperature, …)
 ---@return vllm.Turn
 function Session:turn(input, request)
+  check_self("turn", self)
   local messages, all = messages_of(list_of(input), "session:turn", 3), request_fields(request)
   local running = self._last.turn
   if running and not running:error() then
@@ -116,6 +124,7 @@ end
 
 --- Cancels the turn that is under way, if there is one.
 function Session:cancel()
+  check_self("cancel", self)
   local running = self._last.turn
   if running then running:cancel() end
 end

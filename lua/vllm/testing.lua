@@ -176,7 +176,8 @@ function testing.transport(replies, options)
     if type(reply) == "function" then reply = reply(asked) end
     if type(reply) == "string" then reply = { text = reply } end
     if reply == nil then
-      return nil, { kind = "config", detail = ("vllm.testing: the script has %d replies, and one more was asked for"):format(#replies) }
+      return nil, { kind = "config", detail = ("vllm.testing: the script is over: one more reply was asked for than it has (%d)")
+        :format(#replies) }
     end
     local why = fault_of(reply)
     if why then return nil, { kind = "config", detail = ("vllm.testing: reply %d: %s"):format(played, why) } end

@@ -8,6 +8,7 @@ local attempt = require "vllm.attempt"
 local continuation = require "vllm.continuation"
 local core = require "vllm.core"
 local errors = require "vllm.errors"
+local fields = require "vllm.fields"
 local hints = require "vllm.hints"
 local hosts = require "vllm.hosts"
 local retry = require "vllm.retry"
@@ -427,7 +428,7 @@ end
 ---@return vllm.Error? err
 function Turn:next(timeout_s)
   if timeout_s ~= nil and (type(timeout_s) ~= "number" or timeout_s ~= timeout_s) then
-    error("turn:next: a number of seconds is needed, got " .. tostring(timeout_s), 2)
+    error("turn:next: a number of seconds is needed, got " .. fields.shown(timeout_s), 2)
   end
   local event, message, err = step(self, pull_event, timeout_s and core.now() + timeout_s)
   if not event then return event, message, err end
@@ -589,6 +590,10 @@ function Turn:error()
 end
 
 Turn.__close = Turn.cancel
+
+function Turn.__call()
+  error("a turn is no iterator: write turn:events() or turn:text_deltas()", 2)
+end
 
 function Turn:__tostring()
   return "vllm.turn (" .. (self._err and self._err.kind or self._phase) .. ")"
