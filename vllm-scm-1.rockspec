@@ -101,6 +101,7 @@ build = {
     ["vllm.hosts.neovim"] = "lua/vllm/hosts/neovim.lua",
     ["vllm.hosts.nginx"] = "lua/vllm/hosts/nginx.lua",
     ["vllm.hosts.scheduler"] = "lua/vllm/hosts/scheduler.lua",
+    ["vllm.inputs"] = "lua/vllm/inputs.lua",
     ["vllm.json"] = "lua/vllm/json.lua",
     ["vllm.media"] = "lua/vllm/media.lua",
     ["vllm.messages"] = "lua/vllm/messages.lua",

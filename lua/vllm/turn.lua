@@ -11,6 +11,7 @@ local errors = require "vllm.errors"
 local fields = require "vllm.fields"
 local hints = require "vllm.hints"
 local hosts = require "vllm.hosts"
+local inputs = require "vllm.inputs"
 local retry = require "vllm.retry"
 
 ---@class vllm.Turn
@@ -31,7 +32,7 @@ function Turn._new(client, built, err)
   local self = setmetatable({
     _client = client, _built = built, _phase = "new", _err = err,
     _first_event_s = config.timeout.first_event_s, _idle_s = config.timeout.idle_s,
-    _events_seen = 0, _fallback_decode = config.decode or false, _attempts = {},
+    _events_seen = 0, _decode = config.decode or false, _attempts = {},
     -- What each event asks for is a member from the beginning: an absent one costs more.
     _on_event = config.on_event or false, _host = config.host or false, _peeked = false, _interrupt = false, _tap = false, _waiter = false,
     _late_from = false,
@@ -72,7 +73,7 @@ end
 function Turn:_partial()
   local partial = self._attempt and self._attempt.decoder:result()
   if not partial or #partial.choices == 0 then return nil end
-  self:_decode_inputs(partial)
+  if self._decode then inputs.decode_all(self._decode, partial) end
   return self:_continued(partial)
 end
 
@@ -100,27 +101,9 @@ local function timing(self)
   return info
 end
 
--- A user's own `decode` replaces ours for the input of calls; what it refuses makes the call invalid.
-function Turn:_decode_inputs(result)
-  local decode = self._fallback_decode
-  if not decode then return end
-  for _, choice in ipairs(result.choices) do
-    for _, call in ipairs(choice.tool_calls or {}) do self:_decode_input(call) end
-  end
-end
-
-function Turn:_decode_input(call)
-  if call.invalid then return end
-  local ok, value = pcall(self._fallback_decode, call.arguments)
-  if ok and value ~= nil then
-    call.input = value
-  else
-    call.input, call.invalid = nil, "refused by the configured decode: " .. tostring(value)
-  end
-end
-
 function Turn:_finish(result)
-  self:_decode_inputs(self:_continued(result))
+  local whole = self:_continued(result)
+  if self._decode then inputs.decode_all(self._decode, whole) end
   log_attempt(self)
   self:_release(true)
   result.status, result.headers = self.status, self.headers
@@ -349,7 +332,7 @@ end
 
 local function deliver(self, event)
   local kind, on_event = event.type, self._on_event
-  if kind == "tool_call" and self._fallback_decode then self:_decode_input(event) end
+  if kind == "tool_call" and self._decode then inputs.decode(self._decode, event) end
   if kind == "turn_end" then self:_finish(event.result) end
   if on_event then on_event(event, self) end
   return event
