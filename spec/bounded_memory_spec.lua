@@ -5,7 +5,7 @@ local child = require "spec.support.child"
 local server = require "spec.support.server"
 
 local PEAK_KB = 32 * 1024 -- PUC's come to 2 MB with the bounds below, LuaJIT's collector lets 18 pass; the floods are larger, or for ever
-local FLOOD_S = 0.5 -- where no bound ends it, a clock does
+local FLOOD_S = 0.25 -- where no bound ends it, a clock does
 
 local HEAD = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 local STREAM = HEAD .. "\r\n"
