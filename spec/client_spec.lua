@@ -26,6 +26,7 @@ describe("vllm.new", function()
       assert.is_false(ok)
       assert.truthy(message:find("the transport `testing` cannot honour", 1, true), message)
     end
+    assert.equal("a", (testing.client({ "a" }, { proxy = false }):ask "x")) -- any transport can do without
   end)
 end)
 

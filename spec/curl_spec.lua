@@ -350,8 +350,12 @@ describe("the libcurl transport, " .. mode, function()
         { { code = 5, text = "Could not resolve proxy: p" }, "connect", "the proxy: Could not resolve proxy: p" },
         { { code = 56, text = "Received HTTP code 407 from proxy after CONNECT" }, "connect", "the proxy: Received HTTP code 407" },
         { { code = 7, text = "Failed to connect to h port 1 after 0 ms: X", reason = "refused" }, "connect", "to h:1: nothing listens" },
-        { { code = 7, text = "Failed to connect to h port 2 after 0 ms: X" }, "connect", "to the proxy h:2, on the way to h:1 (Failed" },
-        { { code = 7, text = "Failed to connect to ::1 port 1 after 0 ms: X" }, "connect", "to the proxy [::1]:1, on the way to h:1 (Failed" },
+        { { code = 7, text = "Failed to connect to h port 2 after 0 ms: X" }, "connect", "to h:1: Failed" },
+        { { code = 7, text = "Failed to connect to p port 2 after 0 ms: X", proxy = "http://P:2/" }, "connect", "to the proxy p:2, on the way to h:1 (" },
+        { { code = 7, text = "Failed to connect to p port 1080 after 0 ms: X", proxy = "p" }, "connect", "to the proxy p:1080, on the way to h:1 (" },
+        { { code = 7, text = "Failed to connect to ::1 port 3 after 0 ms: X", proxy = "http://[::1]:3" }, "connect", "to the proxy [::1]:3, on" },
+        { { code = 7, text = "Failed to connect to h port 1 after 0 ms: X", proxy = "http://h:1" }, "connect", "to h:1: Failed" },
+        { { code = 7, text = "Failed to connect to x port 2 after 0 ms: X", proxy = "" }, "connect", "to h:1: Failed" },
         { { code = 35, text = "error:0A00010B:SSL routines::wrong version number" }, "tls", "http:// in base_url is meant" },
         { { code = 60, text = "certificate has expired", verify = 10 }, "tls", "its certificate has expired" },
         { { code = 27, text = "Out of memory" }, "limit", "Out of memory" },
@@ -360,7 +364,7 @@ describe("the libcurl transport, " .. mode, function()
         { { code = 999, text = "new" }, "protocol", "new" },
       }
       for _, case in ipairs(cases) do
-        local err = curl_errors.of(case[1], { url = "https://u:p@h:1/x" })
+        local err = curl_errors.of(case[1], { url = "https://u:p@h:1/x", proxy = case[1].proxy or "" })
         assert.equal(case[2], err.kind)
         assert.truthy(err.detail:find(case[3], 1, true), err.detail)
         assert.is_nil(err.detail:find("u:p", 1, true))

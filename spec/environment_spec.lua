@@ -51,6 +51,9 @@ describe("the environment", function()
     assert.is_nil(answer:find "secret")
     assert.matches("to the proxy 127.0.0.1:1, on", ask(running.url .. "/v1", { http_proxy = "http://127.0.0.1:1" }))
     assert.matches("connect: cannot connect to 127.0.0.1:1: nothing listens there", ask("http://127.0.0.1:1/v1", {}))
+    -- libcurl writes the server's own address in its own way
+    assert.matches("connect: cannot connect to 127.1:1: nothing", ask("http://127.1:1/v1", {}))
+    assert.matches("connect: cannot connect to 127.1:1: nothing", ask("http://127.1:1/v1", { http_proxy = running.url, no_proxy = "*" }))
   end)
 
   it("a .netrc, cookies and a .curlrc of the user's are not read", function()

@@ -511,6 +511,21 @@ describe("in nginx", function()
       assert.is_truthy(nginxes.wait_for(function() return nginx:run [[return seen.spawned]] == "You said: from the log phase" end))
     end)
 
+    it("keep no request once its answer begins", function()
+      local kept, left = nginx:run([[
+        local function kb() collectgarbage() collectgarbage() return collectgarbage "count" end
+        local before = kb()
+        local turn = client_of("/load?events=1000&interval_ms=20"):turn(("word "):rep(400000))
+        assert(turn:open())
+        local kept = kb() - before
+        assert(turn:next())
+        local left = kb() - before
+        turn:cancel()
+        return ("%d %d"):format(kept, left)]]):match "^(%d+) (%-?%d+)$"
+      assert.is_true(tonumber(kept) > 1900) -- it may have to be sent again
+      assert.is_true(tonumber(left) < 1000)
+    end)
+
     it("leave nothing behind in a coroutine that lives long", function()
       local memory
       local code = [[

@@ -162,8 +162,9 @@ function Transport:open(request)
   local stream = setmetatable({ _reactor = own, _host_wanted = request.host, _interruptible = request.interrupt }, Stream)
   local opened, status, name = own:add(options_of(request), stream)
   if not opened then return nil, refused(status, name) end
-  -- Kept for the words of an error; without the query, the body and the headers, which may be large or secret.
+  -- Kept for the words of an error; without the query, the proxy's user, the body and the headers, which may be large or secret.
   stream._asked = { url = request.url:match("^[^?#]*"), unix_socket = request.unix_socket, connect_s = request.connect_s,
+    proxy = request.proxy and request.proxy:gsub("^.*@", ""),
     has_cert = request.tls ~= nil and request.tls.cert ~= nil }
   stream._request = opened
   return stream

@@ -42,21 +42,30 @@ local function place_of(request)
   return (authority:gsub("^.*@", ""))
 end
 
--- Whom libcurl could not reach, where that is not who was asked: a proxy, which the environment may have named.
-local function unreached_proxy(text, place)
+local ENVIRONMENT = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" } -- as libcurl reads them
+local PROXY_PORT = "1080" -- libcurl's, where the URL has none
+
+-- The proxy that libcurl could not reach, or nil. Addresses are written in many ways, so that libcurl names another place than the one
+-- asked for says nothing: it must name a proxy's.
+local function unreached_proxy(text, request)
   local host, port = text:match("^Failed to connect to ([%w.:_-]+) port (%d+)")
-  if not host or place:find("[\128-\255]") then return nil end -- libcurl may write such a name in another way
+  if not host then return nil end
   if host:find(":", 1, true) then host = "[" .. host .. "]" end
-  local asked_host, asked_port = place:match("^(.*):(%d+)$")
-  if (asked_host or place):lower() == host:lower() and (asked_port or port) == port then return nil end
-  return host .. ":" .. port
+  local unreached = host:lower() .. ":" .. port
+  if unreached == place_of(request):lower() then return nil end
+  local proxies = { request.proxy }
+  for _, name in ipairs(request.proxy and {} or ENVIRONMENT) do proxies[#proxies + 1] = os.getenv(name) end
+  for _, proxy in ipairs(proxies) do
+    local place = proxy:gsub("^%a[%w+.-]*://", ""):gsub("^.*@", ""):gsub("/.*$", ""):lower()
+    if place == unreached or place .. ":" .. PROXY_PORT == unreached then return unreached end
+  end
 end
 
 local function about_connect(failure, place, request)
   local text = failure.text
   if text:find("after CONNECT", 1, true) or failure.code == 5 or failure.code == 97 then return "the proxy: " .. text end
   if failure.code == 6 then return "the name of the host in " .. place .. " cannot be resolved (" .. text .. ")" end
-  local proxy = not request.unix_socket and unreached_proxy(text, place)
+  local proxy = unreached_proxy(text, request)
   if proxy then
     return ("cannot connect to the proxy %s, on the way to %s (%s); is it running? `proxy` of the client or the environment names it; "
       .. "proxy = false uses none"):format(proxy, place, text)
@@ -132,7 +141,8 @@ end
 
 --- The error of a request that failed.
 ---@param failure { code: integer, text: string, reason: string?, verify: integer, bytes: integer } of vllm.curl
----@param request { url: string?, unix_socket: string?, connect_s: number?, has_cert: boolean? } what was asked of the transport
+---@param request { url: string?, unix_socket: string?, proxy: string?, connect_s: number?, has_cert: boolean? } what was asked of the
+---  transport; the proxy without its user
 ---@return { kind: string, detail: string, retryable: boolean?, curl_code: integer } err
 function curl_errors.of(failure, request)
   local kind = kind_of(failure)
