@@ -40,7 +40,7 @@ end
 -- CPU of one event ------------------------------------------------------------------------------------------------------
 
 local COST = "return bench.cpu_us_of_event(%q, { host = '127.0.0.1', port = %d, path = %q, count = %d, events = %d })"
-local WAYS = { "bare", "handover", "transport", "relay", "text", "events" }
+local WAYS = { "bare", "decoding", "handover", "transport", "relay", "text", "events" }
 
 -- The ways take turns, so that what else the machine does falls on all of them.
 local function costs()

@@ -62,7 +62,22 @@ function WAYS.handover(load)
   end
 end
 
--- The same over our transport: HTTP is parsed, the wait can be cancelled.
+-- HTTP and the text decoded by our core, in the loop that reads: the least for a client that decodes. Nothing can end its waits.
+function WAYS.decoding(load)
+  local http, decoder, has_head = core.http1 {}, core.decoder {}, false
+  read_bare(load, load.path, function(bytes)
+    http:feed(bytes)
+    has_head = has_head or http:head() ~= false
+    local body = http:read()
+    while body do
+      decoder:feed(body)
+      while decoder:next_text() do nothing() end
+      body = http:read()
+    end
+  end)
+end
+
+-- The wait in a light thread, over our transport: HTTP is parsed, the wait can be cancelled.
 function WAYS.transport(load)
   local client = load.client
   local stream = client.transport:open(client:_transport_request("POST", client.config.url, {}, "{}"))
