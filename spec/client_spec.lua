@@ -58,6 +58,38 @@ describe("client:turn", function()
     assert.has_error(function() client:turn(7) end, "client:turn: a request (table or string) is needed, got 7")
   end)
 
+  it("takes the rest of a request behind its text, as ask and body do", function()
+    local client, transport = testing.client { "a", "b" }
+    local rest = { temperature = 0, headers = { ["X-A"] = "1" } }
+    assert.equal("a", client:ask("x", rest))
+    assert.equal("b", client:turn("x", rest):text())
+    assert.same({ temperature = 0, headers = { ["X-A"] = "1" } }, rest)
+    for _, sent in ipairs(transport.requests) do
+      assert.equal(0, sent.body.temperature)
+      assert.same({ { role = "user", content = "x" } }, sent.body.messages)
+      assert.same({ "X-A", "1" }, sent.headers[#sent.headers])
+    end
+    assert.equal(client:body { text = "x", temperature = 0 }, client:body("x", { temperature = 0 }))
+  end)
+
+  it("throws for a rest that it would have to drop", function()
+    local client = testing.client {}
+    for _, name in ipairs { "turn", "ask", "body" } do
+      local function throws(words, ...)
+        local ok, message = pcall(client[name], client, ...)
+        assert.is_false(ok)
+        assert.equal("client:" .. name .. ": " .. words, (message:gsub("^%S+:%d+: ", "")))
+      end
+      throws("a request is one table; got another argument, a table", { text = "x" }, { temperature = 0 })
+      throws("behind the text goes a table of options, got 5", "x", 5)
+      throws("behind the text goes a table of options, got true", "x", true)
+      throws("the text is given twice", "x", { text = "y" })
+    end
+    local _, message, err = client:ask("x", { messages = {} })
+    assert.equal("invalid_request: text and messages are given: text is one user message", message)
+    assert.equal("text", err.param)
+  end)
+
   it("lets the call override the client, and the client be unset by null", function()
     local client, transport = testing.client({ "a", "b" }, { temperature = 0.5, seed = 7 })
     client:ask { messages = "x", temperature = 1, seed = vllm.null }

@@ -418,6 +418,34 @@ describe("a clock", function()
     assert.truthy(message:find("timeout.first_event_s: 10 s passed", 1, true), message)
   end)
 
+  it("of a call are over the client's", function()
+    local last = "data: [DONE]\n\n"
+    for clock, steps in pairs { first_event_s = { ROLE, 30 }, idle_s = { CHUNK, 30 }, total_s = { CHUNK, 30, CHUNK, last } } do
+      local client = vllm.new { model = "m", transport = (timed(steps)), timeout = { first_event_s = 99, idle_s = 99, total_s = 99 } }
+      local err = select(3, client:turn("x", { timeout = { [clock] = 10 } }):result())
+      assert.same({ "timeout", clock, 10 }, { err.kind, err.clock, err.limit_s })
+      client = vllm.new { model = "m", transport = (timed(steps)), timeout = { [clock] = 10 } }
+      local shortest = select(3, client:turn("x", { timeout = { [clock] = 5 } }):result())
+      assert.same({ "timeout", clock, 5 }, { shortest.kind, shortest.clock, shortest.limit_s })
+    end
+    local text = CHUNK .. 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n' .. last
+    local client = vllm.new { model = "m", transport = (timed { 30, text }), timeout = { first_event_s = 10 } }
+    assert(client:turn("x", { timeout = { first_event_s = false } }):result())
+  end)
+
+  it("of a call reach the transport, which connects", function()
+    local seen = {}
+    local transport = { name = "noted", options = {}, open = function(_, request)
+      seen[#seen + 1] = request.connect_s or "none"
+      return nil, { kind = "connect", detail = "" }
+    end }
+    local client = vllm.new { model = "m", transport = transport, retry = false, timeout = { connect_s = 3 } }
+    for _, connect_s in ipairs { 7, false } do client:ask("x", { timeout = { connect_s = connect_s } }) end
+    client:ask "x"
+    client:session():turn("x", { timeout = { connect_s = 8 } }):result()
+    assert.same({ 7, "none", 3, 8 }, seen)
+  end)
+
   it("of silence is reset by an event and not by a comment", function()
     local turn = turn_with({ CHUNK, 8, CHUNK, 6, ": c\n\n", 6, ": c\n\n", 6 }, { idle_s = 10 })
     local _, _, err = turn:result()

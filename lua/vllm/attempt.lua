@@ -25,7 +25,7 @@ local attempt = {}
 ---@return vllm.Error? err
 function attempt.open(client, built, turn)
   local limits = client.config.limits
-  local stream, failure = client.transport:open(client:_transport_request("POST", built.url, built.headers, built.body))
+  local stream, failure = client.transport:open(client:_transport_request("POST", built.url, built.headers, built.body, built.timeout))
   if not stream then return nil, errors.from_transport(failure) end
   local decoder = core.decoder {
     max_event_bytes = limits.max_event_bytes, max_message_bytes = limits.max_message_bytes, max_tool_calls = limits.max_tool_calls,

@@ -60,10 +60,11 @@ function Client._new(checked, transport, level, own_gate)
   return setmetatable({ config = checked, transport = transport, _gate = own_gate }, Client)
 end
 
-function Client:_transport_request(method, address, headers, body)
+-- `timeout`: of the call, if it has its own.
+function Client:_transport_request(method, address, headers, body, timeout)
   local checked = self.config
   return {
-    method = method, url = address, headers = headers, body = body, connect_s = checked.timeout.connect_s,
+    method = method, url = address, headers = headers, body = body, connect_s = (timeout or checked.timeout).connect_s,
     unix_socket = checked.unix_socket, proxy = checked.proxy == false and "" or checked.proxy, no_proxy = checked.no_proxy,
     tls = checked.tls,
     max_buffer_bytes = checked.limits.max_buffer_bytes, max_header_bytes = checked.limits.max_header_bytes,
@@ -104,21 +105,31 @@ local function check_self(name, self)
   error(("client:%s: written with a dot; write client:%s(…)"):format(name, name), 3)
 end
 
--- As above.
-local function check_request(name, request)
+-- The request that a call's arguments mean. Level 3, as above.
+local function request_of(name, request, more)
   local kind = type(request)
   if kind ~= "table" and kind ~= "string" then
     error(("client:%s: a request (table or string) is needed, got %s"):format(name, fields.shown(request)), 3)
   end
+  if more == nil then return request end
+  if kind == "table" then error(("client:%s: a request is one table; got another argument, %s"):format(name, fields.shown(more)), 3) end
+  if type(more) ~= "table" then
+    error(("client:%s: behind the text goes a table of options, got %s"):format(name, fields.shown(more)), 3)
+  end
+  if more.text ~= nil then error(("client:%s: the text is given twice"):format(name), 3) end
+  local whole = { text = request }
+  for key, value in pairs(more) do whole[key] = value end
+  return whole
 end
 
 --- One model call. Sends nothing yet: that happens at the first of open, next, poll, events, text_deltas, each, result, text, relay.
 -- Bad data (an unknown role, a wrong value, …) makes a turn whose every method returns that error, and `turn:error()` has it.
 ---@param request table|string messages, tools, wire fields (docs/requests.md); a string is one user message
+---@param more table? behind a string: the rest of the request
 ---@return vllm.Turn
-function Client:turn(request)
+function Client:turn(request, more)
   check_self("turn", self)
-  check_request("turn", request)
+  request = request_of("turn", request, more)
   local built, message, param = request_builder.build(self.config, request)
   if not built then return Turn._new(self, nil, errors.new("invalid_request", message, { param = param })) end
   return Turn._new(self, built)
@@ -126,24 +137,24 @@ end
 
 --- Asks and waits for the text.
 ---@param request table|string as for turn
+---@param more table? as for turn
 ---@return string? text
 ---@return string? message
 ---@return vllm.Error? err any kind; `no_output` when the answer has no text
-function Client:ask(request)
+function Client:ask(request, more)
   check_self("ask", self)
-  check_request("ask", request)
-  return self:turn(request):text()
+  return self:turn(request_of("ask", request, more)):text()
 end
 
 --- The exact bytes that a turn with this request would send.
----@param request table|string
+---@param request table|string as for turn
+---@param more table? as for turn
 ---@return string? body JSON
 ---@return string? message
 ---@return vllm.Error? err
-function Client:body(request)
+function Client:body(request, more)
   check_self("body", self)
-  check_request("body", request)
-  local built, message, param = request_builder.build(self.config, request)
+  local built, message, param = request_builder.build(self.config, request_of("body", request, more))
   if not built then return errors.give(errors.new("invalid_request", message, { param = param })) end
   return built.body
 end

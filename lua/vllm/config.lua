@@ -109,7 +109,6 @@ GROUPS.limits.max_depth = limit_to(MOST_DEPTH)
 --- Options of a client that a single call cannot change.
 config.client_only = {
   base_url = STRING, api_key = STRING, proxy = PROXY, no_proxy = LABEL, unix_socket = PATH,
-  timeout = { "a table such as { total_s = 30 } (of connect_s, first_event_s, idle_s, total_s)", is_table },
   tls = { "a table of ca_file, ca_path, verify, cert, key", is_table },
   retry = { "false, or a table such as { max = 3 } (of max, base_s, cap_s, statuses, on_retry)", function(value)
     return value == false or is_table(value)
@@ -379,6 +378,21 @@ function config.merge(base, options, level)
   local built, why = checked(merged)
   if not built then error("client:with: " .. why, level or 2) end
   return built
+end
+
+--- What is wrong with the clocks of one call, or nil.
+---@param timeout table
+---@return string? message
+function config.timeout_fault(timeout)
+  return check_group("timeout", without_nulls(timeout))
+end
+
+--- The clocks of one call: its own over the client's.
+---@param built table a checked configuration
+---@param timeout table? without a fault
+---@return table<"connect_s"|"first_event_s"|"idle_s"|"total_s", number?> seconds; absent: no limit
+function config.timeout_of(built, timeout)
+  return timeout and filled(without_nulls(timeout), built.timeout) or built.timeout
 end
 
 local ENVIRONMENT = { { "model", "VLLM_MODEL" }, { "base_url", "VLLM_BASE_URL" }, { "api_key", "VLLM_API_KEY" } }

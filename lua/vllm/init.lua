@@ -40,14 +40,15 @@ function vllm.from_env(overrides)
 end
 
 --- The five-minute way: asks the server of the environment and waits for the text.
----@param request table|string
+---@param request table|string as for client:turn
+---@param more table? as for client:turn
 ---@return string? text
 ---@return string? message
 ---@return vllm.Error? err
-function vllm.ask(request)
+function vllm.ask(request, more)
   local client, message, err = vllm.from_env()
   if not client then return nil, message, err end
-  return client:ask(request)
+  return client:ask(request, more)
 end
 
 --- The decoder alone: bytes of a response body in, events out. No I/O; usable in any nginx phase.

@@ -1,7 +1,7 @@
 --- From a request table to the exact bytes of a body: the client's defaults under the call's values, each wire field checked, tools and
 -- messages in the wire's shape, one JSON object with its keys in byte order. The request is read, never changed.
 
-local config_options = require("vllm.config").client_only
+local configuration = require "vllm.config"
 local continuation = require "vllm.continuation"
 local core = require "vllm.core"
 local fields = require "vllm.fields"
@@ -24,18 +24,21 @@ local function fault_of_name(key)
   if type(key) ~= "string" then
     return "the request has a list part (a list of messages goes into `messages`)", "messages"
   end
-  if config_options[key] then return ("`%s` belongs to the client: vllm.new{…} or client:with{…}"):format(key), key end
+  if configuration.client_only[key] then return ("`%s` belongs to the client: vllm.new{…} or client:with{…}"):format(key), key end
   return fields.why_removed(key), key
 end
 
 local function near_miss(key)
-  local meant = spelling.nearest(key, fields.wire, fields.own, CALL_ONLY, config_options)
+  local meant = spelling.nearest(key, fields.wire, fields.own, CALL_ONLY, configuration.client_only)
   if meant then return ("unknown field `%s` (did you mean `%s`? extra_body sends any name)"):format(key, meant), key end
 end
 
 local function fault_of_value(key, value)
   local check = fields.wire[key] or fields.own[key]
-  if check and not fields.is_null(value) then return fields.fault(check, key, value), key end
+  if not check or fields.is_null(value) then return nil end
+  local fault = fields.fault(check, key, value)
+  if not fault and key == "timeout" then fault = configuration.timeout_fault(value) end
+  return fault, key
 end
 
 -- The first fault in a call's names and plain values, by the order of the names.
@@ -255,13 +258,14 @@ local function finish(config, call, members, body, stream)
   local hidden = { url = config.url, headers = list, secret_texts = headers.secrets(own) }
   local built = {
     body = body, stream = stream, asked = asked(members), chunks = option(call, "chunks", config.chunks) or false,
+    timeout = configuration.timeout_of(config, option(call, "timeout")),
   }
   return setmetatable(built, { __index = function(_, name) return hidden[name] end })
 end
 
 -- A ready-made body ---------------------------------------------------------------------------------------------------------
 
-local BESIDE_BODY = { body = true, set = true, headers = true, chunks = true }
+local BESIDE_BODY = { body = true, set = true, headers = true, chunks = true, timeout = true }
 
 -- The JSON text of one member, written as it would be in its place.
 local function member_text(key, value)
@@ -327,6 +331,7 @@ end
 ---@field reasoning_replay string?
 ---@field reasoning_field string?
 ---@field headers table<string, string|false>?
+---@field timeout table<"connect_s"|"first_event_s"|"idle_s"|"total_s", number|false>? over the client's, by its keys
 ---@field extra_body table? flattened into the body
 ---@field body string? a ready-made JSON object instead of all of this, sent byte for byte
 ---@field continue table? err.partial, or a result cut by length: the server writes on behind its text (vLLM's continue_final_message)
@@ -340,6 +345,7 @@ end
 ---@field headers { [1]: string, [2]: string }[]
 ---@field secret_texts string[] of the call's own headers
 ---@field chunks boolean are `chunk` events wanted?
+---@field timeout table<"connect_s"|"first_event_s"|"idle_s"|"total_s", number?> seconds; absent: no limit
 ---@field continued table? what the answer goes on with
 ---@field asked { tools: boolean, call_demanded: boolean, choices: integer }
 

@@ -29,9 +29,10 @@ local BUSY = "another coroutine waits for this turn"
 --- Made by client:turn; sends nothing. `built` is what request.build returned, or nil with `err` for a turn born failed.
 function Turn._new(client, built, err)
   local config = client.config
+  local timeout = built and built.timeout or config.timeout
   local self = setmetatable({
     _client = client, _built = built, _phase = "new", _err = err,
-    _first_event_s = config.timeout.first_event_s, _idle_s = config.timeout.idle_s,
+    _first_event_s = timeout.first_event_s, _idle_s = timeout.idle_s, _total_s = timeout.total_s,
     _events_seen = 0, _decode = config.decode or false, _attempts = {},
     -- What each event asks for is a member from the beginning: an absent one costs more.
     _on_event = config.on_event or false, _host = config.host or false, _peeked = false, _interrupt = false, _tap = false, _waiter = false,
@@ -131,7 +132,7 @@ function Turn:_begin()
   local config, client = self._client.config, self._client
   if hosts.cancelled() then return self:_on_task_cancelled() end
   self._began_at, self._phase = core.now(), "queued"
-  self._total_deadline = config.timeout.total_s and self._began_at + config.timeout.total_s
+  self._total_deadline = self._total_s and self._began_at + self._total_s
   if not config.interrupt then return true end
   local trap, failure = client.transport:interrupt(function() hosts.wake(self) end)
   if not trap then return self:_fail(errors.from_transport(failure)) end
@@ -242,7 +243,7 @@ function Turn:_on_silence(waited_s, now)
   if self._silence_left_s then self._silence_left_s = self._silence_left_s - waited_s end
   local which, limit_s
   if self._total_deadline and now >= self._total_deadline then
-    which, limit_s = "total_s", self._client.config.timeout.total_s
+    which, limit_s = "total_s", self._total_s
   elseif self._silence_left_s and self._silence_left_s <= 0 then
     which = self._first_delta_at and "idle_s" or "first_event_s"
     limit_s = self._first_delta_at and self._idle_s or self._first_event_s
