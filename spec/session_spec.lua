@@ -132,7 +132,7 @@ describe("a session", function()
     { function(c) c:session { messages = { role = "user", content = "x" } } end, "client:session: messages must be a list, got a table" },
     { function(c) c:session { messages = HOLE } end, "client:session: messages must be a list, got a table" },
     { function(c) c:session { messages = { "a", 7 } } end, "client:session: message 2 must be a table or a string, got 7" },
-    { function(c) c:session { name = "x" } end, "client:session: unknown key `name`" },
+    { function(c) c:session { name = "x" } end, "client:session: unknown key `name`; known are id, messages" },
     { function(c) c:session(7) end, "client:session: a table of options is needed, got 7" },
     { function(c) c:session "x" end, 'client:session: a table of options is needed, got "x"' },
     { function(c) c:session():append(7) end, "session:append: message 1 must be a table or a string, got 7" },

@@ -123,13 +123,11 @@ config.client_only = {
 -- One option at a time -------------------------------------------------------------------------------------------------
 
 local function check_group(group, options)
+  local known = GROUPS[group]
+  local unknown_key = spelling.unknown_key(options, known, group .. ".")
+  if unknown_key then return unknown_key end
   for _, key in ipairs(fields.sorted_keys(options)) do
-    local check = GROUPS[group][key]
-    if not check then
-      local meant = type(key) == "string" and spelling.nearest(key, GROUPS[group])
-      return ("unknown key `%s.%s`"):format(group, tostring(key)) .. (meant and (" (did you mean `%s`?)"):format(meant) or "")
-    end
-    local why = fields.fault(check, group .. "." .. key, options[key])
+    local why = fields.fault(known[key], group .. "." .. key, options[key])
     if why then return why end
   end
 end

@@ -28,12 +28,8 @@ local SSE_OPTIONS = { max_event_bytes = true, lenient_end = true }
 local function make(constructor, name, options, known)
   if options == nil then options = {} end
   if type(options) ~= "table" then error(("%s: options must be a table, got %s"):format(name, fields.shown(options)), 4) end
-  for _, key in ipairs(fields.sorted_keys(options)) do
-    if not known[key] then
-      local meant = type(key) == "string" and spelling.nearest(key, known)
-      error(("%s: unknown option `%s`%s"):format(name, tostring(key), meant and " (did you mean `" .. meant .. "`?)" or ""), 4)
-    end
-  end
+  local unknown_key = spelling.unknown_key(options, known)
+  if unknown_key then error(("%s: %s"):format(name, unknown_key), 4) end
   local ok, made = pcall(constructor, options)
   if not ok then error(("%s: %s"):format(name, made), 4) end
   return made

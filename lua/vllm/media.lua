@@ -120,11 +120,9 @@ end
 -- Misuse throws at the constructor's caller.
 local function check_spec(spec, kind)
   if type(spec) ~= "table" then error(("vllm.%s: expected a table such as { path = … }, got %s"):format(kind, type(spec)), 4) end
+  local unknown_key = spelling.unknown_key(spec, SPEC_KEYS)
+  if unknown_key then error(("vllm.%s: %s"):format(kind, unknown_key), 4) end
   for key, value in pairs(spec) do
-    if not SPEC_KEYS[key] then
-      local nearest = type(key) == "string" and spelling.nearest(key, SPEC_KEYS)
-      error(("vllm.%s: unknown key `%s`%s"):format(kind, tostring(key), nearest and "; did you mean `" .. nearest .. "`?" or ""), 4)
-    end
     if type(value) ~= "string" then error(("vllm.%s: %s must be a string, got %s"):format(kind, key, type(value)), 4) end
   end
   local sources = (spec.path and 1 or 0) + (spec.url and 1 or 0) + (spec.bytes and 1 or 0)

@@ -2,6 +2,7 @@
 
 local errors = require "vllm.errors"
 local fields = require "vllm.fields"
+local spelling = require "vllm.spelling"
 local Turn = require "vllm.turn"
 
 ---@class vllm.Session
@@ -9,6 +10,8 @@ local Turn = require "vllm.turn"
 local Session = {}
 Session.__index = Session
 Session.__name = "vllm.session"
+
+local OPTIONS = { id = true, messages = true }
 
 local WEAK = { __mode = "v" } -- a turn that nobody holds any more is over
 
@@ -36,9 +39,8 @@ end
 
 function Session._new(client, options)
   if type(options) ~= "table" then error("client:session: a table of options is needed, got " .. fields.shown(options), 3) end
-  for _, key in ipairs(fields.sorted_keys(options)) do
-    if key ~= "id" and key ~= "messages" then error("client:session: unknown key `" .. tostring(key) .. "`", 3) end
-  end
+  local unknown_key = spelling.unknown_key(options, OPTIONS)
+  if unknown_key then error("client:session: " .. unknown_key, 3) end
   if options.id ~= nil and type(options.id) ~= "string" then
     error("client:session: id must be a string, got " .. fields.shown(options.id), 3)
   end

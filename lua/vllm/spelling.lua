@@ -63,4 +63,27 @@ function spelling.nearest(name, ...)
   return best
 end
 
+local function listed(known)
+  local names = {}
+  for name in pairs(known) do names[#names + 1] = name end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
+--- The first key of a table of options that is not a known one, as a sentence that helps; nil: there is none.
+---@param options table
+---@param known table a set or map whose keys are the known names: few enough to list
+---@param prefix string? of the keys, such as "timeout."
+---@return string?
+function spelling.unknown_key(options, known, prefix)
+  local first
+  for key in pairs(options) do
+    if not known[key] and (first == nil or tostring(key) < tostring(first)) then first = key end
+  end
+  if first == nil then return nil end
+  local meant = type(first) == "string" and spelling.nearest(first, known)
+  return ("unknown key `%s%s`"):format(prefix or "", tostring(first))
+    .. (meant and (" (did you mean `%s`?)"):format(meant) or "; known are " .. listed(known))
+end
+
 return spelling

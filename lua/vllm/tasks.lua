@@ -353,12 +353,8 @@ local function check_map(list, options, fn)
   if type(list) ~= "table" then error("vllm.map: a list is needed, got " .. type(list), 3) end
   if type(options) ~= "table" then error("vllm.map: a table of options is needed, got " .. type(options), 3) end
   if type(fn) ~= "function" then error("vllm.map: a function is needed, got " .. type(fn), 3) end
-  for name in pairs(options) do
-    if not MAP_OPTIONS[name] then
-      local meant = type(name) == "string" and spelling.nearest(name, MAP_OPTIONS)
-      error(("vllm.map: unknown option `%s`%s"):format(tostring(name), meant and " (did you mean `" .. meant .. "`?)" or ""), 3)
-    end
-  end
+  local unknown_key = spelling.unknown_key(options, MAP_OPTIONS)
+  if unknown_key then error("vllm.map: " .. unknown_key, 3) end
   local concurrency = options.concurrency or 64
   if type(concurrency) ~= "number" or concurrency < 1 or concurrency % 1 ~= 0 then
     error("vllm.map: concurrency: a whole number, 1 or more, is needed, got " .. tostring(concurrency), 3)

@@ -4,6 +4,7 @@
 local core = require "vllm.core"
 local errors = require "vllm.errors"
 local fields = require "vllm.fields"
+local spelling = require "vllm.spelling"
 
 local testing = {}
 
@@ -29,9 +30,8 @@ local REPLY_KEYS = {
 -- A slip in a script would make a test that passes for another reason.
 local function fault_of(reply)
   if type(reply) ~= "table" then return "a reply must be a string, a table or a function, got " .. fields.shown(reply) end
-  for _, key in ipairs(fields.sorted_keys(reply)) do
-    if not REPLY_KEYS[key] then return "a reply has no key `" .. tostring(key) .. "`" end
-  end
+  local unknown_key = spelling.unknown_key(reply, REPLY_KEYS)
+  if unknown_key then return unknown_key end
   if reply.fail ~= nil and errors.kinds[reply.fail] == nil then
     return "`fail` must be a kind of error, got " .. fields.shown(reply.fail)
   end
