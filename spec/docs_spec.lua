@@ -14,7 +14,7 @@ local function read(path)
 end
 
 local DOCS = { "README.md", "docs/architecture.md", "docs/configuration.md", "docs/errors.md", "docs/events.md", "docs/requests.md", "docs/turns.md",
-  "docs/hosts.md", "docs/neovim.md", "docs/nginx.md", "SECURITY.md" }
+  "docs/hosts.md", "docs/neovim.md", "docs/nginx.md", "docs/recipes.md", "SECURITY.md" }
 
 -- The rows of the tables of a document (below a heading), as lists of cells.
 local function rows(text, heading)
@@ -393,6 +393,70 @@ describe("the Lua in", function()
     assert.equal('{"celsius":18}', sent[#sent - 1].content)
     assert.equal("Error: no such city", sent[#sent].content)
   end)
+end)
+
+describe("docs/recipes.md", function()
+  local WEATHER_CALL, ROME_CALL = { name = "get_weather", arguments = { city = "Paris" } }, { name = "get_weather", arguments = { city = "Rom" } }
+  local function file_of(path)
+    assert.is_truthy(path == "cat.png" or path == "no-such-file.png", path)
+    local folder = os.tmpname()
+    os.remove(folder)
+    return folder .. path
+  end
+
+  -- In the order of the document: the server's answers, what is printed, and what was sent, of the last request.
+  local RECIPES = {
+    { "shape", { '{"name": "Tokyo", "population": 37000000}' }, "Tokyo\t37000000\n", function(sent)
+      assert.same({ "name", "population" }, sent.response_format.json_schema.schema.required)
+    end },
+    { "choice", { "no" }, "no\n", function(sent) assert.same({ "yes", "no" }, sent.structured_outputs.choice) end },
+    { "picture", { "A cat." }, "A cat.\ninvalid_request: vllm.image: FILE: No such file or directory\n", function(sent)
+      assert.equal("low", sent.messages[1].content[2].image_url.detail)
+    end },
+    { "tools", { { tool_calls = { ROME_CALL } }, { tool_calls = { WEATHER_CALL } }, "18 degrees." }, "18 degrees.\n", function(sent)
+      assert.equal("Error: no such city: Rom", sent.messages[3].content)
+      assert.equal('{"celsius":18}', sent.messages[5].content)
+    end },
+    { "reasoning", { { reasoning = "s-t-r", text = "Three." } }, "(s-t-r)Three." },
+    { "clock", { { fail = "timeout" } }, "timeout: as the script says\n" },
+    { "cancel", { "one two three four" }, "one two three" },
+    { "map", { "1", { status = 400 }, "3" }, "One?\t1\nTwo?\tfailed: invalid_request: no explanation (status 400)\nThree?\t3\n" },
+    { "continue", { { text = "Once", finish_reason = "length" }, { text = " upon", cut = true }, " a time." }, "Once upon a time.\n" },
+    { "session", { "Hello, Ada.", "Ada." }, "Ada.\n", function(sent)
+      assert.equal("Hello, Ada.", sent.messages[2].content)
+    end },
+    { "log", { { fail = "connect", detail = "no" }, "Hi" }, "again, since connect: no\nstop: 1 + 1 tokens\n" },
+    { "hosted", {}, "vllm.client (some-model at https://api.example.com/v1/chat/completions)\n" },
+    { "other endpoint", { { status = 200, body = { data = { {}, {} } } } }, "2\n", function(sent) assert.same({ "a", "b" }, sent.input) end },
+  }
+
+  local list = blocks "docs/recipes.md"
+
+  it("has as many recipes as are tried here", function() assert.equal(#RECIPES, #list) end)
+
+  for i, recipe in ipairs(RECIPES) do
+    it("its recipe runs: " .. recipe[1], function()
+      local written, hidden = {}, nil
+      local client, transport = testing.client(recipe[2], { retry = { base_s = 0.001 } })
+      local environment = { client = client, vllm = setmetatable({}, { __index = vllm }) }
+      environment.io = { write = function(...) for _, text in ipairs { ... } do written[#written + 1] = text end end }
+      function environment.print(...)
+        local words = { ... }
+        for j = 1, select("#", ...) do words[j] = tostring(words[j]) end
+        written[#written + 1] = table.concat(words, "\t") .. "\n"
+      end
+      function environment.vllm.image(spec)
+        hidden = file_of(spec.path)
+        if spec.path == "no-such-file.png" then return vllm.image { path = hidden } end
+        return vllm.image { bytes = "\137PNG\r\n\26\n", detail = spec.detail }
+      end
+      run(list[i], environment)
+      local text = table.concat(written)
+      if hidden then text = text:gsub(hidden:gsub("%p", "%%%0"), "FILE") end
+      assert.equal(recipe[3], text)
+      if recipe[4] then recipe[4](transport.requests[#transport.requests].body) end
+    end)
+  end
 end)
 
 describe("every document", function()
