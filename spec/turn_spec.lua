@@ -63,6 +63,13 @@ describe("a turn that streams text", function()
     assert.same({}, result.hints)
   end)
 
+  it("has lists that are lists in JSON, empty ones too", function()
+    local result = assert(testing.client({ "ok" }):turn("x"):result())
+    local text = vllm.json.encode(result)
+    for _, part in ipairs { '"hints":[]', '"tool_calls":[]', '"choices":[{', '"attempts":[{' } do assert.truthy(text:find(part, 1, true), part) end
+    assert.equal('"choices":[]', vllm.json.encode(vllm.decoder():result()):match '"choices":[^,]*')
+  end)
+
   it("has a message that can be appended as it is", function()
     local client, transport = testing.client { "One.", "Two." }
     local messages = { { role = "user", content = "Count." } }

@@ -1,6 +1,8 @@
 --- What a person should know about an answer that is complete and yet not what was meant. Sentences, most telling first.
 -- Each rule was seen on a real server: see spec/fixtures (reasoning-only, tool-auto-cut, tool-required of llama-server, …).
 
+local core = require "vllm.core"
+
 local hints = {}
 
 local function blank(text)
@@ -54,7 +56,7 @@ end
 ---@param asked { tools: boolean?, call_demanded: boolean? } what the request wanted
 ---@return string[] empty when there is nothing to say
 function hints.of(result, asked)
-  local list = {}
+  local list = setmetatable({}, core.array_mt)
   local tokens = result.usage and result.usage.completion_tokens
   for _, choice in ipairs(result.choices or {}) do
     if blank(choice.text) and blank(choice.refusal) and #(choice.tool_calls or {}) == 0 then

@@ -215,6 +215,13 @@ static void share(lua_State *L, int index, const char *field, const char *name) 
     lua_setfield(L, -2, name);
 }
 
+/* A list that is [] in JSON, should it stay empty. */
+static void push_list(lua_State *L, size_t count) {
+    lua_createtable(L, count < 1024 ? (int)count : 1024, 0);
+    bind_push_array_mt(L);
+    lua_setmetatable(L, -2);
+}
+
 static void push_call(lua_State *L, const struct vllm_turn_call *call, int64_t choice, size_t index) {
     lua_createtable(L, 0, 6);
     set_slice(L, "id", call->id);
@@ -242,9 +249,8 @@ static void push_wire_call(lua_State *L, const struct vllm_turn_call *call) {
 /* The lists of calls, one for the program and one for the wire, into `result` and `message`, the two tables at the top. */
 static void set_calls(lua_State *L, const struct vllm_turn *turn, size_t position, const struct vllm_turn_choice *choice) {
     struct vllm_turn_call call;
-    int size = choice->call_count < 1024 ? (int)choice->call_count : 1024;
-    lua_createtable(L, size, 0);
-    lua_createtable(L, size, 0);
+    push_list(L, choice->call_count);
+    push_list(L, choice->call_count);
     for (size_t i = 0; i < choice->call_count; i++) {
         vllm_turn_call(turn, position, i, &call);
         push_call(L, &call, choice->choice, i);
@@ -326,7 +332,7 @@ void bind_push_result(lua_State *L, const struct vllm_turn *turn) {
     }
     set_extras(L, turn, state.extra_count);
     int choices = lua_gettop(L) + 1;
-    lua_createtable(L, state.choice_count < 1024 ? (int)state.choice_count : 1024, 0);
+    push_list(L, state.choice_count);
     for (size_t i = 0; i < state.choice_count; i++) {
         push_choice(L, turn, i);
         if (i == 0) {
