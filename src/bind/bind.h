@@ -94,8 +94,7 @@ static inline int bind_fail(lua_State *L, const char *message) {
 
 /* Field `name` of the options table at `index` (or none: nil): a whole number from `least` to `most`, itself at most
  * 2^48. Raises naming the field. */
-static inline size_t bind_option_size(lua_State *L, int index, const char *name, size_t fallback, size_t least,
-                                      size_t most) {
+static inline size_t bind_option_size(lua_State *L, int index, const char *name, size_t fallback, size_t least, size_t most) {
     if (lua_isnoneornil(L, index)) {
         return fallback;
     }
@@ -167,8 +166,7 @@ struct bind_decode_options {
 };
 /* Pushes the value of a whole JSON text and returns true; or pushes nothing, returns false, and `j` says why and where
  * (`j->why`, `j->at - j->start`). Raises only when memory or Lua's stack is full. `options` may be NULL. */
-bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options,
-                      struct vllm_json *j);
+bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options, struct vllm_json *j);
 
 /* Returns nil, message, position (of the first wrong byte, from 1) to Lua. */
 int bind_push_json_failure(lua_State *L, const struct vllm_json *j);

@@ -45,8 +45,7 @@ static const char *read_bytes(const struct reader *reader, const char *name, siz
         return NULL;
     }
     if (type != LUA_TSTRING) {
-        luaL_error(reader->L, "request: `%s%s` must be a string, got %s", reader->prefix, name,
-                   lua_typename(reader->L, type));
+        luaL_error(reader->L, "request: `%s%s` must be a string, got %s", reader->prefix, name, lua_typename(reader->L, type));
     }
     return lua_tolstring(reader->L, -1, len);
 }

@@ -50,14 +50,10 @@ static struct decoder *check_decoder(lua_State *L) {
 
 static const char *kind_of(enum vllm_status status) {
     switch (status) {
-    case VLLM_ESERVER:
-        return "stream";
-    case VLLM_ELIMIT:
-        return "limit";
-    case VLLM_ETRUNCATED:
-        return "truncated";
-    default:
-        return "protocol";
+    case VLLM_ESERVER: return "stream";
+    case VLLM_ELIMIT: return "limit";
+    case VLLM_ETRUNCATED: return "truncated";
+    default: return "protocol";
     }
 }
 
@@ -189,8 +185,12 @@ static int l_decoder(lua_State *L) {
 
 void bind_open_decoder(lua_State *L) {
     static const luaL_Reg no_methods[] = {{NULL, NULL}};
-    static const luaL_Reg methods[] = {{"feed", l_decoder_feed},           {"body", l_decoder_body},     {"finish", l_decoder_finish},
-                                       {"next_text", l_decoder_next_text}, {"result", l_decoder_result}, {"state", l_decoder_state},
+    static const luaL_Reg methods[] = {{"feed", l_decoder_feed},
+                                       {"body", l_decoder_body},
+                                       {"finish", l_decoder_finish},
+                                       {"next_text", l_decoder_next_text},
+                                       {"result", l_decoder_result},
+                                       {"state", l_decoder_state},
                                        {NULL, NULL}};
     bind_class(L, CLASS, no_methods, l_decoder_release);
     luaL_getmetatable(L, CLASS);

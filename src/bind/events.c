@@ -82,9 +82,7 @@ static void set_call_fields(lua_State *L, const struct vllm_event *event) {
 static void set_choice_fields(lua_State *L, const struct vllm_event *event) {
     set_integer(L, "choice", event->choice);
     switch (event->type) {
-    case VLLM_EVENT_PART_START:
-        set_part_fields(L, event);
-        break;
+    case VLLM_EVENT_PART_START: set_part_fields(L, event); break;
     case VLLM_EVENT_PART_END:
         set_part_fields(L, event);
         if (event->kind == VLLM_PART_MEDIA) {
@@ -114,8 +112,8 @@ static void set_choice_fields(lua_State *L, const struct vllm_event *event) {
 /* The strings of the events that come with every token, in the order of enum string: upvalues of the function that pushes events, so that
  * none is looked up again. The last three hold what was pushed last. */
 static const char *const STRINGS[] = {
-    "type", "choice", "part", "text", "index", "id", "name", "json", "text_delta", "reasoning_delta", "refusal_delta", "tool_call_delta", "", "", "",
-};
+    "type",          "choice",          "part", "text", "index", "id", "name", "json", "text_delta", "reasoning_delta",
+    "refusal_delta", "tool_call_delta", "",     "",     ""};
 enum string { TYPE, CHOICE, PART, TEXT, INDEX, ID, NAME, JSON, TEXT_DELTA, LAST_PART = TEXT_DELTA + 4, LAST_ID, LAST_NAME, STRING_COUNT };
 #define LONGEST_KEPT 256 /* an id may be as long as the server likes */
 
@@ -183,19 +181,13 @@ static void push_other(lua_State *L, const struct vllm_event *event, const struc
         set_slice(L, "id", event->id);
         set_slice(L, "model", event->model);
         break;
-    case VLLM_EVENT_USAGE:
-        set_usage_fields(L, &event->usage);
-        break;
-    case VLLM_EVENT_CHUNK:
-        set_slice(L, "raw", event->raw);
-        break;
+    case VLLM_EVENT_USAGE: set_usage_fields(L, &event->usage); break;
+    case VLLM_EVENT_CHUNK: set_slice(L, "raw", event->raw); break;
     case VLLM_EVENT_TURN_END:
         bind_push_result(L, turn);
         lua_setfield(L, -2, "result");
         break;
-    default:
-        set_choice_fields(L, event);
-        break;
+    default: set_choice_fields(L, event); break;
     }
 }
 

@@ -177,9 +177,8 @@ static int l_http1(lua_State *L) {
 
 void bind_open_http1(lua_State *L) {
     static const luaL_Reg no_methods[] = {{NULL, NULL}};
-    static const luaL_Reg methods[] = {{"feed", l_http1_feed},         {"head", l_http1_head},
-                                       {"read", l_http1_read},         {"finish", l_http1_finish},
-                                       {"reusable", l_http1_reusable}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"feed", l_http1_feed},     {"head", l_http1_head},         {"read", l_http1_read},
+                                       {"finish", l_http1_finish}, {"reusable", l_http1_reusable}, {NULL, NULL}};
     bind_class(L, CLASS, no_methods, l_http1_release);
     luaL_getmetatable(L, CLASS);
     lua_getfield(L, -1, "__index");

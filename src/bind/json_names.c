@@ -51,8 +51,7 @@ static bool is_one_of(const struct encode_frame *frame, const char *const *names
 }
 
 bool encode_is_named(const struct encode_frame *frame, const char *name) {
-    return frame->name && !frame->is_thing && frame->name_len == strlen(name) &&
-           memcmp(frame->name, name, frame->name_len) == 0;
+    return frame->name && !frame->is_thing && frame->name_len == strlen(name) && memcmp(frame->name, name, frame->name_len) == 0;
 }
 
 bool encode_names_things(const struct encode_frame *frame) {
@@ -133,8 +132,7 @@ enum encode_constant encode_constant_of(lua_State *L, int index) {
     enum encode_constant constant = ENCODE_UNKNOWN;
     bool is_light = lua_islightuserdata(L, index);
     lua_pushvalue(L, index);
-    if ((is_light && !lua_touserdata(L, index)) || is_of_vim(L, "NIL") || is_of_cjson(L, "null") ||
-        is_loaded(L, "ngx", "null")) {
+    if ((is_light && !lua_touserdata(L, index)) || is_of_vim(L, "NIL") || is_of_cjson(L, "null") || is_loaded(L, "ngx", "null")) {
         constant = ENCODE_NULL;
     } else if (is_of_cjson(L, "empty_array")) {
         constant = ENCODE_EMPTY_ARRAY;

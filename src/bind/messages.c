@@ -112,8 +112,7 @@ static int push_failure(lua_State *L, enum vllm_status status, const struct vllm
     lua_pushnil(L);
     switch (status) {
     case VLLM_EUTF8:
-        lua_pushfstring(L, "not valid UTF-8 at byte %d",
-                        (int)(fault->offset < INT32_MAX ? fault->offset + 1 : INT32_MAX));
+        lua_pushfstring(L, "not valid UTF-8 at byte %d", (int)(fault->offset < INT32_MAX ? fault->offset + 1 : INT32_MAX));
         lua_pushinteger(L, (lua_Integer)fault->tag);
         lua_pushlstring(L, fault->text.ptr, fault->text.len);
         return 4;

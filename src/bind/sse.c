@@ -6,8 +6,8 @@
 
 #include "bind.h"
 
-#define CLASS     "vllm.sse"
-#define MAX_EVENT ((size_t)16 << 20)
+#define CLASS      "vllm.sse"
+#define MAX_EVENT  ((size_t)16 << 20)
 #define MOST_EVENT ((size_t)1 << 40 < SIZE_MAX / 4 ? (size_t)1 << 40 : SIZE_MAX / 4)
 
 struct reader {
@@ -42,15 +42,10 @@ static struct vllm_sse *check_sse(lua_State *L) {
 
 static int push_status(lua_State *L, enum vllm_status status) {
     switch (status) {
-    case VLLM_OK:
-        lua_pushboolean(L, 1);
-        return 1;
-    case VLLM_ELIMIT:
-        return bind_fail(L, "an event is larger than max_event_bytes");
-    case VLLM_EINVALID:
-        return luaL_error(L, "bytes were fed after finish()");
-    default:
-        return bind_no_memory(L);
+    case VLLM_OK: lua_pushboolean(L, 1); return 1;
+    case VLLM_ELIMIT: return bind_fail(L, "an event is larger than max_event_bytes");
+    case VLLM_EINVALID: return luaL_error(L, "bytes were fed after finish()");
+    default: return bind_no_memory(L);
     }
 }
 
@@ -81,14 +76,9 @@ static int l_sse_next(lua_State *L) {
         bind_push_slice(L, event.id);
         reader->lending = false;
         return 3;
-    case VLLM_MORE:
-        lua_pushboolean(L, 0);
-        return 1;
-    case VLLM_END:
-        lua_pushnil(L);
-        return 1;
-    default:
-        return push_status(L, status);
+    case VLLM_MORE: lua_pushboolean(L, 0); return 1;
+    case VLLM_END: lua_pushnil(L); return 1;
+    default: return push_status(L, status);
     }
 }
 

@@ -4,7 +4,9 @@
 
 static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-static uint32_t byte_at(const char *bytes, size_t i) { return (unsigned char)bytes[i]; }
+static uint32_t byte_at(const char *bytes, size_t i) {
+    return (unsigned char)bytes[i];
+}
 
 enum vllm_status vllm_base64_append(struct vllm_buf *out, const char *bytes, size_t len) {
     if (len > SIZE_MAX / 4 * 3 - 3) {
@@ -44,7 +46,9 @@ static uint32_t value_of(char digit) {
     return digit == '+' ? 62 : digit == '/' ? 63 : NOT_A_DIGIT;
 }
 
-static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+static bool is_blank(char c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 /* Whether all that stands behind the digits is blanks, and the padding or none. `text` may be NULL when nothing does. */
 static bool is_padding(const char *text, size_t from, size_t len, size_t padding) {

@@ -36,8 +36,7 @@ void vllm_calls_free(struct vllm_calls *calls);
 /* The place of the call that `fragment` belongs to; `*is_new` when it begins one. Nothing is taken from the fragment but its index.
  * VLLM_ELIMIT: more than max_calls. Cost: a walk over the calls of the choice; reading what came of the arguments since the last question,
  * when a name is repeated. */
-VLLM_NODISCARD enum vllm_status vllm_calls_route(struct vllm_calls *calls, const struct vllm_delta *fragment, size_t *place,
-                                                 bool *is_new);
+VLLM_NODISCARD enum vllm_status vllm_calls_route(struct vllm_calls *calls, const struct vllm_delta *fragment, size_t *place, bool *is_new);
 struct vllm_slice vllm_call_id(const struct vllm_call *call); /* the server's, or the one made; absent when there is neither */
 /* Takes id and name as far as they are news; `*news` says whether they were. */
 VLLM_NODISCARD enum vllm_status vllm_call_name(struct vllm_call *call, const struct vllm_delta *fragment, bool *news);

@@ -189,16 +189,11 @@ static void read_list_or_value(struct vllm_gather *gather, struct vllm_json *j, 
 
 static struct vllm_value *body_slot(struct body *body, enum vllm_key key, struct vllm_value *other) {
     switch (key) {
-    case VLLM_KEY_REASONING:
-        return &body->reasoning;
-    case VLLM_KEY_REASONING_CONTENT:
-        return &body->reasoning_content;
-    case VLLM_KEY_REFUSAL:
-        return &body->refusal;
-    case VLLM_KEY_AUDIO:
-        return &body->audio;
-    default:
-        return other;
+    case VLLM_KEY_REASONING: return &body->reasoning;
+    case VLLM_KEY_REASONING_CONTENT: return &body->reasoning_content;
+    case VLLM_KEY_REFUSAL: return &body->refusal;
+    case VLLM_KEY_AUDIO: return &body->audio;
+    default: return other;
     }
 }
 
@@ -225,18 +220,12 @@ static void read_body(struct vllm_gather *gather, struct vllm_json *j, struct bo
 
 static struct vllm_value *entry_slot(struct entry *entry, enum vllm_key key, struct vllm_value *other) {
     switch (key) {
-    case VLLM_KEY_INDEX:
-        return &entry->index;
-    case VLLM_KEY_TEXT:
-        return &entry->text;
-    case VLLM_KEY_FINISH_REASON:
-        return &entry->finish_reason;
-    case VLLM_KEY_STOP_REASON:
-        return &entry->stop_reason;
-    case VLLM_KEY_TOKEN_IDS:
-        return &entry->token_ids;
-    default:
-        return other;
+    case VLLM_KEY_INDEX: return &entry->index;
+    case VLLM_KEY_TEXT: return &entry->text;
+    case VLLM_KEY_FINISH_REASON: return &entry->finish_reason;
+    case VLLM_KEY_STOP_REASON: return &entry->stop_reason;
+    case VLLM_KEY_TOKEN_IDS: return &entry->token_ids;
+    default: return other;
     }
 }
 

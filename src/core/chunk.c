@@ -156,20 +156,13 @@ static void read_choices(struct vllm_chunk *chunk, struct vllm_json *j) {
 /* The member's place in the envelope, or NULL. `created` is known and of no use. */
 static struct vllm_value *envelope_slot(struct envelope *envelope, enum vllm_key key) {
     switch (key) {
-    case VLLM_KEY_ID:
-        return &envelope->id;
-    case VLLM_KEY_MODEL:
-        return &envelope->model;
-    case VLLM_KEY_OBJECT:
-        return &envelope->object;
-    case VLLM_KEY_ERROR:
-        return &envelope->error;
-    case VLLM_KEY_USAGE:
-        return &envelope->usage;
-    case VLLM_KEY_CREATED:
-        return &envelope->created;
-    default:
-        return NULL;
+    case VLLM_KEY_ID: return &envelope->id;
+    case VLLM_KEY_MODEL: return &envelope->model;
+    case VLLM_KEY_OBJECT: return &envelope->object;
+    case VLLM_KEY_ERROR: return &envelope->error;
+    case VLLM_KEY_USAGE: return &envelope->usage;
+    case VLLM_KEY_CREATED: return &envelope->created;
+    default: return NULL;
     }
 }
 

@@ -7,16 +7,15 @@
 #include "json_scan.h"
 
 #define KEPT_SCRATCH_BYTES 65536
-#define NO_MEMORY "no memory"
-#define SCRATCH_LIMIT "the texts of a chunk are larger than max_event_bytes allows"
+#define NO_MEMORY          "no memory"
+#define SCRATCH_LIMIT      "the texts of a chunk are larger than max_event_bytes allows"
 
 /* In the order of enum vllm_key, which is by length. */
 static const char *const KEYS[] = {
-    "",        "id",      "name",     "text",     "audio",     "delta",     "error",     "index",      "model",
-    "usage",   "images",  "object",   "choices",  "content",   "created",   "message",   "refusal",    "function",
-    "logprobs", "arguments", "reasoning", "token_ids", "tool_calls", "stop_reason", "finish_reason", "function_call", "reasoning_content",
-};
-#define KEY_COUNT (sizeof KEYS / sizeof KEYS[0])
+    "",         "id",        "name",      "text",      "audio",      "delta",       "error",         "index",         "model",
+    "usage",    "images",    "object",    "choices",   "content",    "created",     "message",       "refusal",       "function",
+    "logprobs", "arguments", "reasoning", "token_ids", "tool_calls", "stop_reason", "finish_reason", "function_call", "reasoning_content"};
+#define KEY_COUNT   (sizeof KEYS / sizeof KEYS[0])
 #define LONGEST_KEY 17
 
 /* The first key that is at least so long. */
@@ -59,14 +58,10 @@ void vllm_value_read(struct vllm_json *j, struct vllm_value *value) {
 bool vllm_value_is_given(const struct vllm_value *value) {
     switch (value->type) {
     case VLLM_JSON_INVALID:
-    case VLLM_JSON_NULL:
-        return false;
-    case VLLM_JSON_BOOL:
-        return value->raw.ptr[0] == 't';
-    case VLLM_JSON_NUMBER:
-        return true;
-    default:
-        return value->raw.len > 2;
+    case VLLM_JSON_NULL: return false;
+    case VLLM_JSON_BOOL: return value->raw.ptr[0] == 't';
+    case VLLM_JSON_NUMBER: return true;
+    default: return value->raw.len > 2;
     }
 }
 

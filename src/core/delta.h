@@ -44,7 +44,7 @@ struct vllm_value {
 };
 /* Consumes the value at the cursor. After a fault it is absent, and the cursor knows. */
 void vllm_value_read(struct vllm_json *j, struct vllm_value *value);
-bool vllm_value_is_given(const struct vllm_value *value); /* there, and neither null nor false nor empty */
+bool vllm_value_is_given(const struct vllm_value *value);                   /* there, and neither null nor false nor empty */
 int64_t vllm_value_index(const struct vllm_value *value, int64_t fallback); /* a whole number from 0 */
 
 struct vllm_deltas {

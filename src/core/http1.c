@@ -291,9 +291,8 @@ static enum vllm_status step_status(struct vllm_http1 *http1, struct vllm_slice 
     if (status != VLLM_OK) {
         return status;
     }
-    bool fits = len >= 12 && (line[7] == '0' || line[7] == '1') && line[8] == ' ' && vllm_http1_is_digit(line[9]) &&
-                line[9] != '0' && vllm_http1_is_digit(line[10]) && vllm_http1_is_digit(line[11]) &&
-                (len == 12 || line[12] == ' ');
+    bool fits = len >= 12 && (line[7] == '0' || line[7] == '1') && line[8] == ' ' && vllm_http1_is_digit(line[9]) && line[9] != '0' &&
+                vllm_http1_is_digit(line[10]) && vllm_http1_is_digit(line[11]) && (len == 12 || line[12] == ' ');
     if (!fits) {
         return refuse_given(http1, "the status line is not one of HTTP/1.0 or HTTP/1.1", line, len);
     }
@@ -446,8 +445,7 @@ static enum vllm_status step_extension(struct vllm_http1 *http1, struct vllm_sli
         }
         http1->in_extension = http1->in_extension || c == ';';
         if (c == '\n' || !(vllm_http1_is_blank((char)c) || (http1->in_extension && c >= 0x20 && c != 0x7F))) {
-            return refuse(http1, c == '\n' ? "the line of a chunk size ends in LF without CR"
-                                           : "a chunk size is not a hexadecimal number");
+            return refuse(http1, c == '\n' ? "the line of a chunk size ends in LF without CR" : "a chunk size is not a hexadecimal number");
         }
         if (++http1->extension_bytes > MAX_EXTENSION_BYTES) {
             return fail(http1, VLLM_ELIMIT, "the extension of a chunk is longer than 1024 bytes");
@@ -456,8 +454,7 @@ static enum vllm_status step_extension(struct vllm_http1 *http1, struct vllm_sli
     return VLLM_OK;
 }
 
-static enum vllm_status expect(struct vllm_http1 *http1, struct vllm_slice *in, char wanted, enum state next,
-                               const char *why) {
+static enum vllm_status expect(struct vllm_http1 *http1, struct vllm_slice *in, char wanted, enum state next, const char *why) {
     if (*in->ptr != wanted) {
         return refuse(http1, why);
     }
@@ -479,8 +476,7 @@ static enum vllm_status step(struct vllm_http1 *http1, struct vllm_slice *in) {
     case SIZE: return step_size(http1, in);
     case EXTENSION: return step_extension(http1, in);
     case SIZE_LF:
-        return expect(http1, in, '\n', http1->left > 0 ? DATA : TRAILERS,
-                      "a CR in the line of a chunk size is not followed by LF");
+        return expect(http1, in, '\n', http1->left > 0 ? DATA : TRAILERS, "a CR in the line of a chunk size is not followed by LF");
     case DATA: return step_counted(http1, in, DATA_CR);
     case DATA_CR: return expect(http1, in, '\r', DATA_LF, DATA_WITHOUT_END);
     case DATA_LF: return expect(http1, in, '\n', SIZE, DATA_WITHOUT_END);

@@ -18,9 +18,8 @@ struct vllm_http1_options {
 struct vllm_http1; /* opaque */
 
 void vllm_http1_options_default(struct vllm_http1_options *options);
-struct vllm_http1 *vllm_http1_new(const struct vllm_alloc *alloc,
-                                  const struct vllm_http1_options *options); /* NULL: no memory */
-void vllm_http1_free(struct vllm_http1 *http1);                              /* NULL is fine */
+struct vllm_http1 *vllm_http1_new(const struct vllm_alloc *alloc, const struct vllm_http1_options *options); /* NULL: no memory */
+void vllm_http1_free(struct vllm_http1 *http1);                                                              /* NULL is fine */
 
 /* VLLM_OK, VLLM_ESYNTAX, VLLM_ELIMIT, VLLM_ENOMEM: sticky. VLLM_EINVALID: after finish. What came before the fault can
  * still be had: head and read give the same error in its place, behind the last good byte, so a caller may leave it to

@@ -152,9 +152,7 @@ enum vllm_status vllm_message_extra(struct vllm_message *message, const struct v
 
 static enum vllm_status grow(struct vllm_message *message) {
     size_t cap = message->cap ? message->cap * 2 : 4, size = sizeof *message->choices;
-    void *grown = cap > SIZE_MAX / size
-                      ? NULL
-                      : message->alloc.fn(message->alloc.ud, message->choices, message->cap * size, cap * size);
+    void *grown = cap > SIZE_MAX / size ? NULL : message->alloc.fn(message->alloc.ud, message->choices, message->cap * size, cap * size);
     if (!grown) {
         return fail(message, VLLM_ENOMEM, NO_MEMORY);
     }

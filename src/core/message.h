@@ -6,8 +6,8 @@
 #include "calls.h"
 #include "turn.h"
 
-#define VLLM_TEXT_KINDS 3 /* text, reasoning, refusal: the first of enum vllm_part_kind */
-#define VLLM_PART_KINDS 5
+#define VLLM_TEXT_KINDS  3 /* text, reasoning, refusal: the first of enum vllm_part_kind */
+#define VLLM_PART_KINDS  5
 #define VLLM_PART_ID_MAX 72
 
 struct vllm_choice {
@@ -18,16 +18,16 @@ struct vllm_choice {
     struct vllm_calls calls;
     bool finished; /* it has a finish reason */
     /* parts.c's: */
-    bool open;                   /* a part of kind open_kind, a text kind, is open */
+    bool open; /* a part of kind open_kind, a text kind, is open */
     enum vllm_part_kind open_kind;
-    size_t open_at;              /* where its text begins in `texts` */
-    uint32_t half;               /* of its text; see pieces.h */
+    size_t open_at;                /* where its text begins in `texts` */
+    uint32_t half;                 /* of its text; see pieces.h */
     size_t parts[VLLM_PART_KINDS]; /* begun so far; not counted for calls */
-    char part[VLLM_PART_ID_MAX]; /* id of the open part */
+    char part[VLLM_PART_ID_MAX];   /* id of the open part */
     size_t part_len;
     char other_part[VLLM_PART_ID_MAX]; /* id of the call or media part in the event at hand */
-    size_t calls_ended;          /* calls before this one have ended */
-    bool ended;                  /* the choice was ended */
+    size_t calls_ended;                /* calls before this one have ended */
+    bool ended;                        /* the choice was ended */
 };
 
 /* What a fragment of a call did. */
@@ -47,7 +47,7 @@ struct vllm_message {
     struct vllm_turn_options limits;
     struct vllm_choice **choices; /* ascending by number */
     size_t count, cap;
-    size_t used;                  /* of max_message_bytes */
+    size_t used; /* of max_message_bytes */
     struct vllm_buf id, model, usage;
     struct vllm_extra *extras; /* NULL, or VLLM_MAX_EXTRAS of them */
     size_t extra_count;
@@ -58,9 +58,11 @@ void vllm_message_init(struct vllm_message *message, const struct vllm_alloc *al
 void vllm_message_free(struct vllm_message *message);
 
 /* Every one of these: VLLM_OK, VLLM_ENOMEM or VLLM_ELIMIT, and then `why` is set. */
-VLLM_NODISCARD enum vllm_status vllm_message_envelope(struct vllm_message *message, const struct vllm_delta *delta); /* the first id and model stay */
-VLLM_NODISCARD enum vllm_status vllm_message_usage(struct vllm_message *message, struct vllm_slice raw);             /* the last one stays */
-VLLM_NODISCARD enum vllm_status vllm_message_extra(struct vllm_message *message, const struct vllm_delta *delta);    /* the last one of a name stays */
+VLLM_NODISCARD enum vllm_status vllm_message_envelope(struct vllm_message *message,
+                                                      const struct vllm_delta *delta);                   /* the first id and model stay */
+VLLM_NODISCARD enum vllm_status vllm_message_usage(struct vllm_message *message, struct vllm_slice raw); /* the last one stays */
+VLLM_NODISCARD enum vllm_status vllm_message_extra(struct vllm_message *message,
+                                                   const struct vllm_delta *delta); /* the last one of a name stays */
 VLLM_NODISCARD enum vllm_status vllm_message_choice(struct vllm_message *message, int64_t number, struct vllm_choice **out);
 VLLM_NODISCARD enum vllm_status vllm_message_text(struct vllm_message *message, struct vllm_choice *choice, enum vllm_part_kind kind,
                                                   struct vllm_slice piece);
@@ -70,8 +72,8 @@ VLLM_NODISCARD enum vllm_status vllm_message_tokens(struct vllm_message *message
 VLLM_NODISCARD enum vllm_status vllm_message_finish(struct vllm_message *message, struct vllm_choice *choice,
                                                     const struct vllm_delta *delta); /* the first reason stays */
 /* VLLM_ESYNTAX as well: arguments for a call that has ended. */
-VLLM_NODISCARD enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_choice *choice, const struct vllm_delta *fragment,
-                                                  struct vllm_call_change *change);
+VLLM_NODISCARD enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_choice *choice,
+                                                  const struct vllm_delta *fragment, struct vllm_call_change *change);
 /* The choice is over for this call: makes a missing id, "{}" of missing arguments, and the verdict. */
 VLLM_NODISCARD enum vllm_status vllm_message_judge(struct vllm_message *message, const struct vllm_choice *choice, size_t place);
 

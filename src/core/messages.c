@@ -85,15 +85,11 @@ static bool is_text(const struct vllm_piece *piece) {
 
 static bool fits(enum vllm_message_kind kind, const struct vllm_piece *piece) {
     switch (piece->type) {
-    case VLLM_PIECE_TEXT:
-        return true;
-    case VLLM_PIECE_FILE:
-        return kind < VLLM_MESSAGE_ASSISTANT;
+    case VLLM_PIECE_TEXT: return true;
+    case VLLM_PIECE_FILE: return kind < VLLM_MESSAGE_ASSISTANT;
     case VLLM_PIECE_REASONING:
-    case VLLM_PIECE_CALL:
-        return kind == VLLM_MESSAGE_ASSISTANT;
-    default:
-        return kind == VLLM_MESSAGE_USER;
+    case VLLM_PIECE_CALL: return kind == VLLM_MESSAGE_ASSISTANT;
+    default: return kind == VLLM_MESSAGE_USER;
     }
 }
 
@@ -125,7 +121,7 @@ enum vllm_status vllm_messages_piece(struct vllm_messages *m, const struct vllm_
 
 struct group {
     const struct vllm_messages_entry *from, *to;
-    size_t size; /* entries that are not left out */
+    size_t size;  /* entries that are not left out */
     size_t parts; /* of a user's content: pieces, and notifications */
     size_t texts, calls, reasonings;
 };
@@ -146,8 +142,7 @@ static bool is_user(const struct vllm_messages_entry *entry) {
 }
 
 static bool is_left_out(const struct vllm_wire *w, const struct vllm_messages_entry *entry) {
-    return entry->message.kind == VLLM_MESSAGE_ASSISTANT ? entry->count == 0
-                                                         : w->options->fold_system && is_system(entry);
+    return entry->message.kind == VLLM_MESSAGE_ASSISTANT ? entry->count == 0 : w->options->fold_system && is_system(entry);
 }
 
 static bool same_name(struct vllm_slice a, struct vllm_slice b) {
@@ -162,8 +157,8 @@ static bool merges(const struct vllm_wire *w, const struct group *group, const s
     if (is_user(first)) {
         return w->options->merge_users && is_user(next);
     }
-    return w->options->join_assistants && first->message.kind == VLLM_MESSAGE_ASSISTANT &&
-           next->message.kind == VLLM_MESSAGE_ASSISTANT && group->calls == 0;
+    return w->options->join_assistants && first->message.kind == VLLM_MESSAGE_ASSISTANT && next->message.kind == VLLM_MESSAGE_ASSISTANT &&
+           group->calls == 0;
 }
 
 static void admit(struct group *group, const struct vllm_messages_entry *entry) {
@@ -193,8 +188,7 @@ static struct group group_at(const struct vllm_wire *w, const struct vllm_messag
 
 /* All texts (or reasonings) of the entry, each after the first behind a blank line. `lead` comes before the first;
  * returns the next lead. */
-static const char *compose_entry(struct vllm_wire *w, const struct vllm_messages_entry *entry, bool reasoning,
-                                 const char *lead) {
+static const char *compose_entry(struct vllm_wire *w, const struct vllm_messages_entry *entry, bool reasoning, const char *lead) {
     w->tag = entry->message.tag;
     for (size_t i = 0; i < entry->count; i++) {
         const struct vllm_piece *piece = &w->m->pieces[entry->first + i];
@@ -220,8 +214,7 @@ static void compose_group(struct vllm_wire *w, const struct group *group, bool r
 }
 
 /* One string out of one entry's texts, between an opening (which begins with the quote) and a closing. */
-static void compose_wrapped(struct vllm_wire *w, const struct vllm_messages_entry *entry, const char *opening,
-                            const char *closing) {
+static void compose_wrapped(struct vllm_wire *w, const struct vllm_messages_entry *entry, const char *opening, const char *closing) {
     w->composing = false;
     if (entry->texts == 0) {
         vllm_wire_extend(w, opening, (struct vllm_slice){"", 0});
@@ -368,17 +361,10 @@ static void put_assistant(struct vllm_wire *w, const struct group *group) {
             reasoning = false;
         }
         switch (i) {
-        case 0:
-            put_assistant_content(w, group);
-            break;
-        case 1:
-            put_name(w, group->from->message.name);
-            break;
-        case 2:
-            vllm_wire_key(w, "\"role\":\"assistant\"");
-            break;
-        default:
-            put_calls(w, group);
+        case 0: put_assistant_content(w, group); break;
+        case 1: put_name(w, group->from->message.name); break;
+        case 2: vllm_wire_key(w, "\"role\":\"assistant\""); break;
+        default: put_calls(w, group);
         }
     }
     if (reasoning) {
@@ -413,17 +399,10 @@ static void put_group(struct vllm_wire *w, const struct group *group) {
     w->tag = group->from->message.tag;
     switch (group->from->message.kind) {
     case VLLM_MESSAGE_USER:
-    case VLLM_MESSAGE_NOTIFICATION:
-        put_user(w, group);
-        break;
-    case VLLM_MESSAGE_ASSISTANT:
-        put_assistant(w, group);
-        break;
-    case VLLM_MESSAGE_TOOL:
-        put_result(w, group->from);
-        break;
-    default:
-        put_system(w, group->from);
+    case VLLM_MESSAGE_NOTIFICATION: put_user(w, group); break;
+    case VLLM_MESSAGE_ASSISTANT: put_assistant(w, group); break;
+    case VLLM_MESSAGE_TOOL: put_result(w, group->from); break;
+    default: put_system(w, group->from);
     }
     vllm_wire_put(w, "}");
     w->comma = true;
@@ -476,8 +455,8 @@ static void put_all(struct vllm_wire *w) {
     }
 }
 
-enum vllm_status vllm_messages_write(const struct vllm_messages *m, const struct vllm_messages_options *options,
-                                     struct vllm_buf *out, struct vllm_messages_fault *fault) {
+enum vllm_status vllm_messages_write(const struct vllm_messages *m, const struct vllm_messages_options *options, struct vllm_buf *out,
+                                     struct vllm_messages_fault *fault) {
     struct vllm_wire w = {m, options, out, fault, VLLM_OK, 0, false, false};
     vllm_wire_put(&w, "[");
     if (options->fold_system) {

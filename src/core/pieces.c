@@ -4,7 +4,7 @@
 #include "utf8.h"
 
 #define REPLACEMENT "\xEF\xBF\xBD"
-#define HALF_BYTES 3
+#define HALF_BYTES  3
 
 /* The surrogate that the three bytes at `p` spell, or 0. */
 static uint32_t surrogate_at(const char *p) {

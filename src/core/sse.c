@@ -18,10 +18,10 @@ struct vllm_sse {
     struct vllm_alloc alloc;
     struct vllm_buf input;
     struct vllm_buf late; /* fed after an event was handed out, which may lie in `input`: next joins the two */
-    size_t at;        /* where the current line begins */
-    size_t cr;        /* no CR lies between `at` and here */
-    size_t lf;        /* no LF lies between `at` and here */
-    bool lf_found;    /* and one lies exactly here */
+    size_t at;            /* where the current line begins */
+    size_t cr;            /* no CR lies between `at` and here */
+    size_t lf;            /* no LF lies between `at` and here */
+    bool lf_found;        /* and one lies exactly here */
     struct vllm_buf joined;
     size_t data_at, data_len; /* while in_place: the only data line, in `input` */
     struct vllm_buf type, id;

@@ -20,7 +20,7 @@ struct vllm_sse_event {
 struct vllm_sse; /* opaque */
 
 struct vllm_sse *vllm_sse_new(const struct vllm_alloc *alloc, size_t max_event_bytes, bool lenient_end); /* NULL: no memory */
-void vllm_sse_free(struct vllm_sse *sse); /* NULL is fine */
+void vllm_sse_free(struct vllm_sse *sse);                                                                /* NULL is fine */
 
 /* Copies `bytes`. Drain with next before feeding again, so that memory stays bounded. VLLM_OK, VLLM_ENOMEM, or the sticky error. */
 VLLM_NODISCARD enum vllm_status vllm_sse_feed(struct vllm_sse *sse, const char *bytes, size_t len);

@@ -20,7 +20,7 @@
 #include "sse.h"
 
 #define MAX_CHUNK_DELTAS 65536
-#define NO_MEMORY "no memory"
+#define NO_MEMORY        "no memory"
 
 enum step { STEP_EVENT, STEP_AGAIN, STEP_STOP }; /* an event is set; something was done; `status` says why not */
 
@@ -30,17 +30,17 @@ struct vllm_turn {
     struct vllm_sse *sse;
     struct vllm_chunk *chunk;
     struct vllm_message message;
-    struct vllm_buf body; /* a whole completion */
+    struct vllm_buf body;  /* a whole completion */
     struct vllm_json list; /* over `body`, when it is a list of chunks */
     struct vllm_buf server_error;
     const struct vllm_delta *deltas; /* of the chunk at hand */
     size_t delta_at, delta_count;
-    bool half_done;    /* the first of two events of this delta is out (media, new calls) */
-    size_t call_place; /* of the tool fragment at hand */
-    struct vllm_choice *choice; /* the last one, most likely the next */
+    bool half_done;                    /* the first of two events of this delta is out (media, new calls) */
+    size_t call_place;                 /* of the tool fragment at hand */
+    struct vllm_choice *choice;        /* the last one, most likely the next */
     struct vllm_choice *last_finished; /* its end is due when another choice goes on */
     struct vllm_choice *ending;
-    size_t end_at; /* choices before this one were ended */
+    size_t end_at;               /* choices before this one were ended */
     struct vllm_slice raw_chunk; /* to be handed out */
     enum { READING, CLOSING, CLOSED } phase;
     bool started, done, has_body, is_list, body_read, finished, usage_sent;
@@ -294,28 +294,20 @@ static enum step step_choice(struct vllm_turn *turn, struct vllm_event *event, c
         return start_turn(turn, event);
     }
     switch (delta->kind) {
-    case VLLM_DELTA_TEXT:
-        return step_text(turn, event, choice, delta, VLLM_PART_TEXT);
-    case VLLM_DELTA_REASONING:
-        return step_text(turn, event, choice, delta, VLLM_PART_REASONING);
-    case VLLM_DELTA_REFUSAL:
-        return step_text(turn, event, choice, delta, VLLM_PART_REFUSAL);
-    case VLLM_DELTA_MEDIA:
-        return step_media(turn, event, choice, delta);
-    case VLLM_DELTA_TOOL:
-        return step_tool(turn, event, choice, delta);
-    case VLLM_DELTA_TOKENS:
-        return step_tokens(turn, event, choice, delta);
-    default:
-        return step_finish(turn, choice, delta);
+    case VLLM_DELTA_TEXT: return step_text(turn, event, choice, delta, VLLM_PART_TEXT);
+    case VLLM_DELTA_REASONING: return step_text(turn, event, choice, delta, VLLM_PART_REASONING);
+    case VLLM_DELTA_REFUSAL: return step_text(turn, event, choice, delta, VLLM_PART_REFUSAL);
+    case VLLM_DELTA_MEDIA: return step_media(turn, event, choice, delta);
+    case VLLM_DELTA_TOOL: return step_tool(turn, event, choice, delta);
+    case VLLM_DELTA_TOKENS: return step_tokens(turn, event, choice, delta);
+    default: return step_finish(turn, choice, delta);
     }
 }
 
 static enum step step_delta(struct vllm_turn *turn, struct vllm_event *event, const struct vllm_delta *delta) {
     enum vllm_status status;
     switch (delta->kind) {
-    case VLLM_DELTA_ERROR:
-        return step_error(turn, delta);
+    case VLLM_DELTA_ERROR: return step_error(turn, delta);
     case VLLM_DELTA_ENVELOPE:
         status = vllm_message_envelope(&turn->message, delta);
         return status == VLLM_OK ? advance(turn) : fail_by_message(turn, status);
@@ -325,8 +317,7 @@ static enum step step_delta(struct vllm_turn *turn, struct vllm_event *event, co
     case VLLM_DELTA_EXTRA:
         status = vllm_message_extra(&turn->message, delta);
         return status == VLLM_OK ? advance(turn) : fail_by_message(turn, status);
-    default:
-        return step_choice(turn, event, delta);
+    default: return step_choice(turn, event, delta);
     }
 }
 
@@ -401,14 +392,10 @@ static enum step step_stream(struct vllm_turn *turn) {
     struct vllm_sse_event sse;
     enum vllm_status status = vllm_sse_next(turn->sse, &sse);
     switch (status) {
-    case VLLM_OK:
-        return step_sse(turn, &sse);
-    case VLLM_MORE:
-        return STEP_STOP;
-    case VLLM_END:
-        return close_stream(turn);
-    default:
-        return fail(turn, status, status == VLLM_ENOMEM ? NO_MEMORY : "an event is larger than max_event_bytes");
+    case VLLM_OK: return step_sse(turn, &sse);
+    case VLLM_MORE: return STEP_STOP;
+    case VLLM_END: return close_stream(turn);
+    default: return fail(turn, status, status == VLLM_ENOMEM ? NO_MEMORY : "an event is larger than max_event_bytes");
     }
 }
 

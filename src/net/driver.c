@@ -91,8 +91,7 @@ static void collect_ends(struct vllm_engine *engine) {
     while ((message = curl_multi_info_read(engine->multi, &left)) != NULL) {
         char *request = NULL;
         CURLcode result = message->data.result;
-        if (message->msg == CURLMSG_DONE &&
-            curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request) == CURLE_OK && request) {
+        if (message->msg == CURLMSG_DONE && curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request) == CURLE_OK && request) {
             stop((struct vllm_request *)(void *)request, result);
         }
     }
@@ -114,8 +113,7 @@ void vllm_driver_obey(struct vllm_request *request, unsigned orders) {
     if ((orders & VLLM_ORDER_DRAIN) != 0 && request->phase == VLLM_PHASE_RUNNING && request->head_done) {
         drain(request);
     } else if ((orders & VLLM_ORDER_CLOSE) != 0) {
-        if (request->phase == VLLM_PHASE_WAITING || request->phase == VLLM_PHASE_RUNNING)
-            stop(request, CURLE_ABORTED_BY_CALLBACK);
+        if (request->phase == VLLM_PHASE_WAITING || request->phase == VLLM_PHASE_RUNNING) stop(request, CURLE_ABORTED_BY_CALLBACK);
         vllm_request_discard(request);
     } else if ((orders & VLLM_ORDER_START) != 0) {
         request->phase = VLLM_PHASE_WAITING;
@@ -167,8 +165,7 @@ static bool resume_paused(struct vllm_engine *engine) {
 
 static CURLM *new_multi(struct vllm_engine *engine) {
     CURLM *multi = curl_multi_init();
-    if (multi && vllm_watch_attach(engine, multi) &&
-        curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
+    if (multi && vllm_watch_attach(engine, multi) && curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
         curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, MAX_POOLED_CONNECTIONS) == CURLM_OK)
         return multi;
     if (multi) (void)curl_multi_cleanup(multi);
@@ -192,8 +189,7 @@ static void start_waiting(struct vllm_engine *engine) {
     for (size_t left = engine->max_starts; left > 0 && !vllm_link_is_alone(&engine->starts); left--) {
         struct vllm_request *request = VLLM_REQUEST_OF(engine->starts.next, work);
         vllm_link_append(&engine->running, &request->work);
-        CURLMcode code =
-            replace_failed_multi(engine) ? curl_multi_add_handle(engine->multi, request->easy) : CURLM_OUT_OF_MEMORY;
+        CURLMcode code = replace_failed_multi(engine) ? curl_multi_add_handle(engine->multi, request->easy) : CURLM_OUT_OF_MEMORY;
         if (code == CURLM_OK) {
             request->phase = VLLM_PHASE_RUNNING;
         } else {

@@ -53,7 +53,7 @@ struct vllm_request_options {
     size_t max_buffer;       /* body bytes held before the transfer is paused, beside those lent; 0: 256 KiB */
     size_t max_header_bytes; /* of the final response's header block; 0: 64 KiB */
     const char *unix_socket, *proxy, *no_proxy, *ca_file, *ca_path, *cert, *key; /* NULL: the default */
-    bool insecure; /* do not verify TLS: only when the user spelled it out */
+    bool insecure;                                                               /* do not verify TLS: only when the user spelled it out */
 };
 
 struct vllm_request_error {
@@ -94,13 +94,12 @@ void vllm_engine_alarm(struct vllm_engine *engine, int64_t at_ns);
 size_t vllm_engine_live(const struct vllm_engine *engine);
 
 /* Starts a request; all options are copied. On INVALID `why` (constant) names the option. */
-enum vllm_net_status vllm_engine_add(struct vllm_engine *engine, const struct vllm_request_options *options,
-                                     struct vllm_request **out, const char **why);
+enum vllm_net_status vllm_engine_add(struct vllm_engine *engine, const struct vllm_request_options *options, struct vllm_request **out,
+                                     const char **why);
 
 /* OK once the final response's head is in: `status` and `headers` ("Name: value\r\n" lines, borrowed until close).
  * WAIT, FAILED. */
-enum vllm_net_status vllm_request_head(struct vllm_request *request, long *status, const char **headers,
-                                       size_t *headers_len);
+enum vllm_net_status vllm_request_head(struct vllm_request *request, long *status, const char **headers, size_t *headers_len);
 /* OK: `*bytes` is borrowed until the next call on the engine; the caller has taken all of it. WAIT, END, FAILED (only
  * after all bytes that did arrive were taken). */
 enum vllm_net_status vllm_request_read(struct vllm_request *request, const char **bytes, size_t *len);

@@ -17,8 +17,7 @@
 
 #if defined(__has_include)
 #if !__has_include(<curl/curl.h>)
-#error                                                                                                                 \
-    "libcurl's headers are missing: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora) or curl-dev (Alpine)"
+#error "libcurl's headers are missing: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora) or curl-dev (Alpine)"
 #endif
 #endif
 #include <curl/curl.h>
@@ -150,8 +149,7 @@ struct vllm_engine {
     bool joined;
 };
 
-#define VLLM_REQUEST_OF(link, member)                                                                                  \
-    ((struct vllm_request *)(void *)((char *)(link)-offsetof(struct vllm_request, member)))
+#define VLLM_REQUEST_OF(link, member) ((struct vllm_request *)(void *)((char *)(link)-offsetof(struct vllm_request, member)))
 
 #define VLLM_ENGINE_OF(link) ((struct vllm_engine *)(void *)((char *)(link)-offsetof(struct vllm_engine, exits)))
 
@@ -170,7 +168,7 @@ void vllm_engine_destroy(struct vllm_engine *engine);                  /* when n
 
 /* request.c */
 struct vllm_request *vllm_request_obtain(struct vllm_engine *engine); /* from the pool or new; NULL: no memory */
-void vllm_request_discard(struct vllm_request *request); /* into the pool, or freed; it is not in the multi */
+void vllm_request_discard(struct vllm_request *request);              /* into the pool, or freed; it is not in the multi */
 void vllm_request_free(struct vllm_request *request);
 void vllm_request_mark_ready(struct vllm_request *request);                                   /* under the lock */
 void vllm_request_measure(const struct vllm_request *request, struct vllm_request_info *out); /* the driver's */
@@ -178,29 +176,27 @@ size_t vllm_request_on_header(char *line, size_t size, size_t count, void *ud);
 size_t vllm_request_on_body(char *bytes, size_t size, size_t count, void *ud);
 
 /* options.c */
-enum vllm_net_status vllm_options_apply(struct vllm_request *request, const struct vllm_request_options *options,
-                                        const char **why);
+enum vllm_net_status vllm_options_apply(struct vllm_request *request, const struct vllm_request_options *options, const char **why);
 
 /* driver.c */
 int64_t vllm_now_ns(void); /* CLOCK_MONOTONIC */
 bool vllm_driver_open(struct vllm_engine *engine);
-void vllm_driver_close(struct vllm_engine *engine); /* ends all transfers and frees what is closed; may run twice */
+void vllm_driver_close(struct vllm_engine *engine);                   /* ends all transfers and frees what is closed; may run twice */
 void vllm_driver_obey(struct vllm_request *request, unsigned orders); /* after CLOSE the request may be gone */
-bool vllm_driver_take_orders(
-    struct vllm_engine *engine);                   /* obeys what the caller left; false: the last one is to stop */
-void vllm_driver_work(struct vllm_engine *engine); /* what the last wait found, and what is due */
-int64_t vllm_driver_due(const struct vllm_engine *engine); /* when there is work again */
+bool vllm_driver_take_orders(struct vllm_engine *engine);             /* obeys what the caller left; false: the last one is to stop */
+void vllm_driver_work(struct vllm_engine *engine);                    /* what the last wait found, and what is due */
+int64_t vllm_driver_due(const struct vllm_engine *engine);            /* when there is work again */
 
 /* watch_epoll.c, watch_poll.c */
-bool vllm_watch_open(struct vllm_engine *engine);         /* whatever it returns, close it */
-bool vllm_watch_attach(struct vllm_engine *engine, CURLM *multi); /* what this multi wants is waited for */
-void vllm_watch_close(struct vllm_engine *engine);        /* the multi is gone; may run twice */
-int64_t vllm_watch_due(const struct vllm_engine *engine); /* when libcurl wants to be called */
+bool vllm_watch_open(struct vllm_engine *engine);                    /* whatever it returns, close it */
+bool vllm_watch_attach(struct vllm_engine *engine, CURLM *multi);    /* what this multi wants is waited for */
+void vllm_watch_close(struct vllm_engine *engine);                   /* the multi is gone; may run twice */
+int64_t vllm_watch_due(const struct vllm_engine *engine);            /* when libcurl wants to be called */
 void vllm_watch_set_due(struct vllm_engine *engine, int64_t due_ns); /* ends a wait then */
 int vllm_watch_wait(struct vllm_engine *engine, int timeout_ms);     /* -1: errno (EINTR: a signal) */
 CURLMcode vllm_watch_serve(struct vllm_engine *engine);              /* libcurl works on what the wait found */
 CURLMcode vllm_watch_kick(struct vllm_engine *engine, bool resumed); /* libcurl works on what is due by its clock */
-void vllm_watch_wake(struct vllm_engine *engine); /* ends the thread's wait; from any thread, under the lock */
+void vllm_watch_wake(struct vllm_engine *engine);                    /* ends the thread's wait; from any thread, under the lock */
 
 /* thread.c */
 bool vllm_thread_start(struct vllm_engine *engine); /* unless it runs; false: the system has no thread for us */

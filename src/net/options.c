@@ -12,18 +12,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_METHOD_BYTES 32
+#define MAX_METHOD_BYTES   32
 #define MAX_BUFFER_DEFAULT ((size_t)256 * 1024)
 #define MAX_HEADER_DEFAULT ((size_t)64 * 1024)
-#define KEEPALIVE_IDLE_S 45L /* below the minute after which NAT boxes are known to forget a silent connection */
-#define KEEPALIVE_EVERY_S 15L
-#define NO_TIMEOUT_MS ((long)INT_MAX) /* 0 would mean libcurl's own 300 s */
+#define KEEPALIVE_IDLE_S   45L /* below the minute after which NAT boxes are known to forget a silent connection */
+#define KEEPALIVE_EVERY_S  15L
+#define NO_TIMEOUT_MS      ((long)INT_MAX) /* 0 would mean libcurl's own 300 s */
 
-#define TRY(call)                   \
-    do {                            \
-        CURLcode try_code = (call); \
-        if (try_code != CURLE_OK)   \
-            return try_code;        \
+#define TRY(call)                                  \
+    do {                                           \
+        CURLcode try_code = (call);                \
+        if (try_code != CURLE_OK) return try_code; \
     } while (0)
 
 /* Checks ----------------------------------------------------------------------------------------------------------- */
@@ -46,11 +45,9 @@ static bool is_control(char c) {
 }
 
 static bool url_is_fine(const char *url) {
-    if (!url || (!curl_strnequal(url, "http://", 7) && !curl_strnequal(url, "https://", 8)))
-        return false;
+    if (!url || (!curl_strnequal(url, "http://", 7) && !curl_strnequal(url, "https://", 8))) return false;
     for (; *url; url++) {
-        if (is_control(*url) || *url == ' ' || *url == '\t')
-            return false;
+        if (is_control(*url) || *url == ' ' || *url == '\t') return false;
     }
     return true;
 }
@@ -68,15 +65,11 @@ static bool name_is(const char *line, size_t len, const char *name) {
  * length of the caller's own would leave the rest of the body in front of the connection's next request. */
 static bool header_is_fine(const char *line) {
     size_t len = token_len(line);
-    if (len == 0 || (line[len] != ':' && line[len] != ';'))
-        return false;
-    if (name_is(line, len, "Content-Length") || name_is(line, len, "Transfer-Encoding"))
-        return false;
-    if (line[len] == ';')
-        return line[len + 1] == '\0';
+    if (len == 0 || (line[len] != ':' && line[len] != ';')) return false;
+    if (name_is(line, len, "Content-Length") || name_is(line, len, "Transfer-Encoding")) return false;
+    if (line[len] == ';') return line[len + 1] == '\0';
     for (line += len; *line; line++) {
-        if (is_control(*line))
-            return false;
+        if (is_control(*line)) return false;
     }
     return true;
 }
@@ -84,28 +77,20 @@ static bool header_is_fine(const char *line) {
 /* A control character in a proxy's user or password, escaped too, makes libcurl 7.88 go to the server without it. */
 static bool proxy_is_fine(const char *proxy) {
     for (; *proxy; proxy++) {
-        if (is_control(*proxy) || *proxy == ' ' || *proxy == '\t')
-            return false;
-        if (*proxy == '%' && (proxy[1] == '0' || proxy[1] == '1' || curl_strnequal(proxy + 1, "7f", 2)))
-            return false;
+        if (is_control(*proxy) || *proxy == ' ' || *proxy == '\t') return false;
+        if (*proxy == '%' && (proxy[1] == '0' || proxy[1] == '1' || curl_strnequal(proxy + 1, "7f", 2))) return false;
     }
     return true;
 }
 
 static const char *first_fault(const struct vllm_request_options *options) {
-    if (!url_is_fine(options->url))
-        return "url";
-    if (!method_is_fine(options->method))
-        return "method";
-    if (options->connect_timeout_ms < 0)
-        return "connect_timeout_ms";
-    if (options->body_len > 0 && !options->body)
-        return "body";
-    if (options->proxy && !proxy_is_fine(options->proxy))
-        return "proxy";
+    if (!url_is_fine(options->url)) return "url";
+    if (!method_is_fine(options->method)) return "method";
+    if (options->connect_timeout_ms < 0) return "connect_timeout_ms";
+    if (options->body_len > 0 && !options->body) return "body";
+    if (options->proxy && !proxy_is_fine(options->proxy)) return "proxy";
     for (const char *const *line = options->headers; line && *line; line++) {
-        if (!header_is_fine(*line))
-            return "headers";
+        if (!header_is_fine(*line)) return "headers";
     }
     return NULL;
 }
@@ -135,8 +120,7 @@ static CURLcode set_behaviour(CURL *easy, const struct vllm_engine *engine, long
     TRY(curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L));
     TRY(curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_IDLE_S));
     TRY(curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, KEEPALIVE_EVERY_S));
-    if (engine->max_idle_age_s > 0)
-        TRY(curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, engine->max_idle_age_s));
+    if (engine->max_idle_age_s > 0) TRY(curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, engine->max_idle_age_s));
     return curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_timeout_ms ? connect_timeout_ms : NO_TIMEOUT_MS);
 }
 
@@ -162,17 +146,14 @@ static CURLcode set_method_and_body(CURL *easy, const struct vllm_request_option
         TRY(curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, options->body ? options->body : ""));
         return post ? CURLE_OK : curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, options->method);
     }
-    if (strcmp(options->method, "HEAD") == 0)
-        return curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    if (strcmp(options->method, "HEAD") == 0) return curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
     TRY(curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L));
-    return strcmp(options->method, "GET") == 0 ? CURLE_OK
-                                               : curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, options->method);
+    return strcmp(options->method, "GET") == 0 ? CURLE_OK : curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, options->method);
 }
 
 static CURLcode append_header(struct vllm_request *request, const char *line) {
     struct curl_slist *grown = curl_slist_append(request->headers, line);
-    if (!grown)
-        return CURLE_OUT_OF_MEMORY;
+    if (!grown) return CURLE_OUT_OF_MEMORY;
     request->headers = grown;
     return CURLE_OK;
 }
@@ -184,8 +165,7 @@ static CURLcode set_headers(struct vllm_request *request, const struct vllm_requ
         has_type = has_type || name_is(*line, token_len(*line), "Content-Type");
         TRY(append_header(request, *line));
     }
-    if (!has_type)
-        TRY(append_header(request, "Content-Type:")); /* libcurl would claim that it is a form */
+    if (!has_type) TRY(append_header(request, "Content-Type:")); /* libcurl would claim that it is a form */
     return curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, request->headers);
 }
 
@@ -195,8 +175,7 @@ static bool is_missing(CURLcode code) {
 
 static CURLcode set_verification(CURL *easy, bool insecure) {
     CURLcode code = curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    if (is_missing(code))
-        return CURLE_OK; /* no TLS: https fails by itself */
+    if (is_missing(code)) return CURLE_OK; /* no TLS: https fails by itself */
     TRY(code);
     TRY(curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, insecure ? 0L : 1L));
     return curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, insecure ? 0L : 2L);
@@ -212,10 +191,8 @@ static CURLcode set_authorities(CURL *easy, CURLoption option, const char *path)
  * it would switch libcurl's cache of the parsed bundle off, which costs about 20 ms for each connection. */
 static CURLcode set_trust(CURL *easy, const struct vllm_request_options *options) {
     if (options->ca_file || options->ca_path) {
-        if (!options->ca_file)
-            TRY(set_authorities(easy, CURLOPT_CAINFO, NULL));
-        if (!options->ca_path)
-            TRY(set_authorities(easy, CURLOPT_CAPATH, NULL));
+        if (!options->ca_file) TRY(set_authorities(easy, CURLOPT_CAINFO, NULL));
+        if (!options->ca_path) TRY(set_authorities(easy, CURLOPT_CAPATH, NULL));
         TRY(set_authorities(easy, CURLOPT_PROXY_CAINFO, options->ca_file));
         return set_authorities(easy, CURLOPT_PROXY_CAPATH, options->ca_path);
     }
@@ -247,8 +224,7 @@ static CURLcode set_strings(CURL *easy, const struct vllm_request_options *optio
         {CURLOPT_SSLKEY, options->key, "key"},
     };
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
-        if (!strings[i].value)
-            continue;
+        if (!strings[i].value) continue;
         *why = strings[i].name;
         TRY(curl_easy_setopt(easy, strings[i].option, strings[i].value));
     }
@@ -273,15 +249,12 @@ static CURLcode set_all(struct vllm_request *request, const struct vllm_request_
     return CURLE_OK;
 }
 
-enum vllm_net_status vllm_options_apply(struct vllm_request *request, const struct vllm_request_options *options,
-                                        const char **why) {
+enum vllm_net_status vllm_options_apply(struct vllm_request *request, const struct vllm_request_options *options, const char **why) {
     *why = first_fault(options);
-    if (*why)
-        return VLLM_NET_INVALID;
+    if (*why) return VLLM_NET_INVALID;
     request->max_buffer = options->max_buffer ? options->max_buffer : MAX_BUFFER_DEFAULT;
     request->max_header_bytes = options->max_header_bytes ? options->max_header_bytes : MAX_HEADER_DEFAULT;
     CURLcode code = set_all(request, options, why);
-    if (code == CURLE_OK)
-        return VLLM_NET_OK;
+    if (code == CURLE_OK) return VLLM_NET_OK;
     return code == CURLE_OUT_OF_MEMORY ? VLLM_NET_NOMEM : VLLM_NET_INVALID;
 }

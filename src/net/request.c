@@ -16,7 +16,7 @@
 
 #define POOL_MAX   8
 #define KEPT_BYTES ((size_t)256 * 1024)
-#define FIRST_CAP ((size_t)512)
+#define FIRST_CAP  ((size_t)512)
 
 /* Bytes ------------------------------------------------------------------------------------------------------------ */
 
@@ -260,8 +260,7 @@ static bool is_out_of_reach(const struct vllm_request *request) {
     return request->engine->threaded && vllm_engine_forked(request->engine);
 }
 
-enum vllm_net_status vllm_request_head(struct vllm_request *request, long *status, const char **headers,
-                                       size_t *headers_len) {
+enum vllm_net_status vllm_request_head(struct vllm_request *request, long *status, const char **headers, size_t *headers_len) {
     *status = 0;
     *headers = "";
     *headers_len = 0;

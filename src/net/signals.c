@@ -17,8 +17,7 @@ void vllm_sigpipe_hold(struct vllm_sigpipe *guard) {
 void vllm_sigpipe_restore(struct vllm_sigpipe *guard) {
     sigset_t pending, pipe_only;
     int number;
-    if (!guard->held)
-        return; /* the host had it blocked already: then its own rules hold */
+    if (!guard->held) return; /* the host had it blocked already: then its own rules hold */
     /* It was deliverable before, so whatever is pending now was raised in between, by a write of this thread. */
     sigemptyset(&pending);
     if (sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1) {
@@ -46,16 +45,14 @@ bool vllm_sigint_trap(void) {
         sigemptyset(&action.sa_mask);
         action.sa_handler = on_sigint; /* no SA_RESTART: a blocked wait or read must end */
         sigint_flag = 0;
-        if (sigaction(SIGINT, &action, &sigint_old) != 0)
-            return false;
+        if (sigaction(SIGINT, &action, &sigint_old) != 0) return false;
     }
     sigint_traps++;
     return true;
 }
 
 void vllm_sigint_release(void) {
-    if (sigint_traps == 0 || --sigint_traps > 0)
-        return;
+    if (sigint_traps == 0 || --sigint_traps > 0) return;
     (void)sigaction(SIGINT, &sigint_old, NULL);
     sigint_flag = 0;
 }

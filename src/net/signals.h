@@ -17,9 +17,9 @@ void vllm_sigpipe_restore(struct vllm_sigpipe *guard);
 
 /* SIGINT as a flag, for programs in which Ctrl-C stops an answer and not the program, again and again. Opt-in, counted,
  * process-wide; the first trap remembers the old action, the last release puts it back. Not for two threads at once. */
-bool vllm_sigint_trap(void); /* false: the action could not be set */
+bool vllm_sigint_trap(void);    /* false: the action could not be set */
 void vllm_sigint_release(void); /* without a trap: nothing */
-bool vllm_sigint_caught(void); /* since the last call; clears */
+bool vllm_sigint_caught(void);  /* since the last call; clears */
 bool vllm_sigint_pending(void); /* the same, and leaves it */
 
 #endif
