@@ -48,6 +48,20 @@ describe("client:turn{ continue = err.partial }", function()
     assert.equal(2, #QUESTION)
   end)
 
+  it("does not say twice what the messages end with", function()
+    for _, last in ipairs { { role = "assistant", content = "Once upon" }, partial.message } do
+      local client, transport = testing.client { " a time." }
+      local messages = { QUESTION[1], QUESTION[2], last }
+      assert.equal("Once upon a time.", assert(client:turn({ messages = messages, continue = partial }):result()).text)
+      assert.same({ role = "assistant", content = "Once upon" }, transport.requests[1].body.messages[3])
+      assert.equal(3, #transport.requests[1].body.messages)
+      assert.equal(3, #messages)
+    end
+    local client, transport = testing.client { " a time." }
+    client:ask { messages = { QUESTION[2], { role = "assistant", content = "Another." }, "Go on." }, continue = partial }
+    assert.equal(4, #transport.requests[1].body.messages)
+  end)
+
   it("gives only what is new as events, and the whole as the result", function()
     local turn = testing.client({ " a time." }):turn { messages = QUESTION, continue = partial }
     local new, last = {}, nil

@@ -118,6 +118,48 @@ describe("a session", function()
     assert.equal("c1", transport.requests[2].body.messages[3].tool_call_id)
   end)
 
+  it("has media survive JSON, too, as base64", function()
+    local PNG, client, transport = "\137PNG\r\n\26\n\255", testing.client { "A dot.", "Still a dot.", "A dot." }
+    local file, text = vllm.file { bytes = PNG, name = "a.png" }, vllm.file { bytes = "notes", name = "n.txt" }
+    local message = { role = "user", content = { "What is this?", vllm.image { bytes = PNG, detail = "low" }, file, text } }
+    local session = client:session()
+    assert(session:turn(message):result())
+    assert(session:turn("Sure?"):result())
+    local again = client:session { messages = assert(vllm.json.decode(assert(vllm.json.encode(session:messages())))) }
+    assert(again:turn("Sure?"):result())
+    assert.same(transport.requests[2].body.messages[1], transport.requests[3].body.messages[1])
+    assert.equal(PNG, message.content[2].bytes) -- what was given stays as it was
+    assert.equal(text, session:messages()[1].content[4])
+  end)
+
+  it("goes on with an answer cut by length in its place", function()
+    local client, transport = testing.client { { text = "Once", finish_reason = "length" }, " upon", "Yes." }
+    local session = client:session()
+    local cut = assert(session:turn("A story."):result())
+    local whole = assert(session:turn(nil, { continue = cut }):result())
+    assert.equal("Once upon", whole.text)
+    assert.same({ { role = "user", content = "A story." }, { role = "assistant", content = "Once" } }, transport.requests[2].body.messages)
+    assert.same({ "A story.", "Once upon" }, { session:messages()[1].content, session:messages()[2].content })
+    assert(session:turn("Good?"):result())
+    assert.equal(4, #session:messages())
+  end)
+
+  it("goes on with an answer that broke off", function()
+    local client = testing.client { { text = "Once", cut = true }, " upon" }
+    local session = client:session()
+    local _, _, err = session:turn("A story."):result()
+    assert(session:turn(nil, { continue = err.partial }):result())
+    assert.same({ "A story.", "Once upon" }, { session:messages()[1].content, session:messages()[2].content })
+  end)
+
+  it("cancels its turn where it is closed", function()
+    local session = testing.client({ "one two" }):session()
+    local turn = session:turn "a"
+    turn:next()
+    getmetatable(session).__close(session)
+    assert.equal("cancelled", turn:error().kind)
+  end)
+
   it("gives a list of its own: changing it changes nothing", function()
     local session = testing.client({ "x" }):session { messages = { "Hi" } }
     session:messages()[2] = "intruder"

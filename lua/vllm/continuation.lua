@@ -24,6 +24,15 @@ function continuation.is_possible(partial)
   return partial ~= nil and obstacle(partial) == nil
 end
 
+--- Is what is gone on with the last message already? A result cut by length is, where it was appended like any other.
+---@param messages table[]
+---@param partial table a result
+---@return boolean
+function continuation.is_last(messages, partial)
+  local last = messages[#messages]
+  return type(last) == "table" and last.role == "assistant" and (last == partial.message or last.content == partial.choices[1].text)
+end
+
 local TAKEN = { "body", "continue_final_message", "add_generation_prompt" }
 
 --- The call that goes on, without `continue`.
@@ -50,7 +59,8 @@ function continuation.call(call)
   end
   out["continue"], out.messages = nil, {}
   for i, message in ipairs(messages) do out.messages[i] = message end
-  out.messages[#out.messages + 1] = { role = "assistant", content = partial.choices[1].text }
+  local at = continuation.is_last(messages, partial) and #messages or #messages + 1
+  out.messages[at] = { role = "assistant", content = partial.choices[1].text }
   out.continue_final_message, out.add_generation_prompt = true, false
   return out
 end

@@ -2,6 +2,7 @@
 -- A constructor gives a plain part table, `{ type, url | bytes, mime, detail, name }`, which could as well be written by hand.
 -- Sources of the signatures: the formats' own standards (PNG, JFIF, GIF89a, RIFF, ISO 14496-12, RFC 8794, RFC 3533, RFC 9639).
 
+local core = require "vllm.core"
 local errors = require "vllm.errors"
 local spelling = require "vllm.spelling"
 
@@ -95,6 +96,19 @@ function media.of_data_url(address)
   local head, data = address:match("^data:([^,]*),(.*)$")
   if not head or not head:find(";base64$") then return nil end
   return head:match("^[^;]*"), data
+end
+
+--- A part without raw bytes of media, which no JSON text can hold: they stand in `data`, as base64. Any other part as it is.
+---@param part any
+---@return any
+function media.portable(part)
+  if type(part) ~= "table" or type(part.bytes) ~= "string" then return part end
+  local mime = part.mime or part.mimeType or media.sniff(part.bytes, part.modality or part.type)
+  if not media.is_mime(mime) or not media.modality(mime) then return part end
+  local out = {}
+  for key, value in pairs(part) do out[key] = value end
+  out.bytes, out.data, out.mime = nil, core.base64_encode(part.bytes), mime
+  return out
 end
 
 local function read_file(path)

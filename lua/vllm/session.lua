@@ -1,5 +1,6 @@
 --- A session: a transcript that grows by turns. The transcript is a list of plain message tables, which survive JSON.
 
+local continuation = require "vllm.continuation"
 local errors = require "vllm.errors"
 local fields = require "vllm.fields"
 local spelling = require "vllm.spelling"
@@ -72,11 +73,30 @@ function Session:append(...)
   return self
 end
 
---- The transcript: a fresh list of the session's own message tables.
+-- A message that survives JSON: itself, unless it has media as raw bytes.
+local function portable(message)
+  local content = message.content
+  if type(content) ~= "table" then return message end
+  local portable_part, parts, is_changed = require("vllm.media").portable, {}, false
+  for i, part in ipairs(content) do
+    parts[i] = portable_part(part)
+    is_changed = is_changed or parts[i] ~= part
+  end
+  if not is_changed then return message end
+  local out = {}
+  for key, value in pairs(message) do out[key] = value end
+  out.content = parts
+  return out
+end
+
+--- The transcript: a fresh list of the session's own message tables. It survives JSON: of media that were given as bytes there are copies
+-- with base64.
 ---@return table[]
 function Session:messages()
   check_self("messages", self)
-  return copy(self._messages)
+  local list = {}
+  for i, message in ipairs(self._messages) do list[i] = portable(message) end
+  return list
 end
 
 -- nil, one message, or a list of them.
@@ -117,9 +137,10 @@ function Session:turn(input, request)
   local turn = self._client:turn(all)
   if turn:error() then return turn end
   self._messages, self._last.turn = all.messages, turn
+  local begun_at = all.continue and continuation.is_last(all.messages, all.continue) and #all.messages
   turn._on_result = function(result)
     self._last.turn = nil
-    self._messages[#self._messages + 1] = result.message
+    self._messages[begun_at or #self._messages + 1] = result.message
   end
   return turn
 end
@@ -130,6 +151,8 @@ function Session:cancel()
   local running = self._last.turn
   if running then running:cancel() end
 end
+
+Session.__close = Session.cancel
 
 function Session:__tostring()
   return ("vllm.session (%s, %d messages)"):format(self.id or "no id", #self._messages)
