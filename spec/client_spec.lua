@@ -30,6 +30,18 @@ describe("vllm.new", function()
   end)
 end)
 
+describe("a client", function()
+  it("does not change: setting an option throws", function()
+    local client = testing.client {}
+    for _, name in ipairs { "model", "temperature", "timeout", "base_url", "headers" } do
+      assert.has_error(function() client[name] = "x" end,
+        ("client.%s: a client does not change; client:with { %s = … } derives another one"):format(name, name))
+    end
+    client.label = "mine"
+    assert.equal("mine", client.label)
+  end)
+end)
+
 describe("client:with", function()
   it("changes options on the same transport", function()
     local client, transport = testing.client({ "a", "b" }, { temperature = 0.5 })

@@ -44,6 +44,23 @@ describe("over a real socket", function()
     assert.is_nil(request.headers.cookie)
   end)
 
+  it("headers that were taken away are not sent, libcurl's own neither", function()
+    local taken = { Accept = false, ["User-Agent"] = false, ["Content-Type"] = false }
+    client:ask { text = "Hi", headers = taken } -- refused: the server wants a content type
+    local headers = running:log("request")[1].headers
+    for name in pairs(taken) do assert.is_nil(headers[name:lower()], name) end
+  end)
+
+  it("client:request keeps its clocks, and may have its own", function()
+    local silent = client:with { base_url = running.url .. running:script { "stall" }, timeout = { first_event_s = 0.05 } }
+    local path = silent.config.url:match "^%w+://[^/]+(/.*)$"
+    local _, message, err = silent:request("GET", path)
+    assert.equal("timeout: timeout.first_event_s: 0.05 s passed; no answer in time", message)
+    assert.same({ "timeout", "first_event_s", 0.05 }, { err.kind, err.clock, err.limit_s })
+    err = select(3, silent:request("GET", path, nil, { timeout = { total_s = 0.06 } }))
+    assert.same({ "timeout", "total_s", 0.06 }, { err.kind, err.clock, err.limit_s })
+  end)
+
   it("a body of a megabyte goes out without waiting for a 100", function()
     assert(client:ask(("word "):rep(200000)))
     assert.is_nil(running:log("request")[1].headers.expect)

@@ -8,6 +8,7 @@ local fields = require "vllm.fields"
 local exchange = require "vllm.exchange"
 local gate = require "vllm.gate"
 local request_builder = require "vllm.request"
+local spelling = require "vllm.spelling"
 local Turn = require "vllm.turn"
 local url = require "vllm.url"
 
@@ -180,14 +181,29 @@ function Client:session(options)
   return session
 end
 
---- Any other endpoint of the same server.
+local REQUEST_OPTIONS = { timeout = true }
+
+-- The clocks of one request. Level 3: the caller of the public function.
+local function request_timeout(checked, options)
+  if options == nil then return checked.timeout end
+  if type(options) ~= "table" then error("client:request: options must be a table, got " .. fields.shown(options), 3) end
+  local why = spelling.unknown_key(options, REQUEST_OPTIONS)
+  if not why and options.timeout ~= nil then
+    why = fields.fault(fields.own.timeout, "timeout", options.timeout) or config.timeout_fault(options.timeout)
+  end
+  if why then error("client:request: " .. why, 3) end
+  return config.timeout_of(checked, options.timeout)
+end
+
+--- Any other endpoint of the same server. Sent once: there is no retry.
 ---@param method string "GET", "POST", …
 ---@param path string from the server's root, such as "/v1/models", "/health", "/tokenize"
 ---@param body table|string|nil a table is sent as JSON, a string as it is
+---@param options { timeout: table? }? clocks over the client's: connect_s, and total_s (else first_event_s) for the whole
 ---@return { status: integer, headers: table, body: string, json: any }? answer `json` where the answer is JSON
 ---@return string? message
 ---@return vllm.Error? err
-function Client:request(method, path, body)
+function Client:request(method, path, body, options)
   check_self("request", self)
   if type(method) ~= "string" or not method:find("^%u+$") then
     error("client:request: method must be a word in capitals, got " .. fields.shown(method), 2)
@@ -204,13 +220,21 @@ function Client:request(method, path, body)
     error("client:request: body must be a table, a string or nil, got " .. type(body), 2)
   end
   local checked = self.config
+  local timeout = request_timeout(checked, options)
   local address, why = checked.root_url(path)
   if not address then return errors.give(errors.new("invalid_request", why, { param = "path" })) end
   local headers = self:_headers()
-  local deadline_s = checked.timeout.total_s or checked.timeout.first_event_s
-  local answer, failure = exchange.run(self.transport, self:_transport_request(method, address, headers, body),
-    checked.limits.max_event_bytes, deadline_s and core.now() + deadline_s)
-  if not answer then return errors.give(self:_scrub(errors.from_transport(failure))) end
+  local clock = timeout.total_s and "total_s" or "first_event_s"
+  local limit_s = timeout[clock]
+  local answer, failure = exchange.run(self.transport, self:_transport_request(method, address, headers, body, timeout),
+    checked.limits.max_event_bytes, limit_s and core.now() + limit_s)
+  if not answer then
+    if failure.kind == "timeout" and not failure.clock then
+      failure = { kind = "timeout", detail = ("timeout.%s: %g s passed; %s"):format(clock, limit_s, failure.detail),
+        clock = clock, limit_s = limit_s }
+    end
+    return errors.give(self:_scrub(errors.from_transport(failure)))
+  end
   if answer.status < 200 or answer.status > 299 then
     local context = self:_error_context(address)
     context.is_of_caller = true
@@ -223,6 +247,14 @@ function Client:request(method, path, body)
   end
   if (answer.headers["content-type"] or ""):find("json", 1, true) then answer.json = core.json_decode(answer.body) end
   return answer
+end
+
+-- `client.temperature = 0` would change nothing. Other names are the program's own business.
+function Client:__newindex(name, value)
+  if config.client_only[name] or fields.wire[name] or fields.own[name] then
+    error(("client.%s: a client does not change; client:with { %s = … } derives another one"):format(name, name), 2)
+  end
+  rawset(self, name, value)
 end
 
 function Client:__tostring()

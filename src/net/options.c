@@ -160,7 +160,8 @@ static CURLcode append_header(struct vllm_request *request, const char *line) {
 
 static CURLcode set_headers(struct vllm_request *request, const struct vllm_request_options *options) {
     bool has_type = false;
-    TRY(append_header(request, "Expect:")); /* "Name:" takes one of libcurl's own headers away */
+    TRY(append_header(request, "Expect:")); /* "Name:" takes one of libcurl's own headers away, and leaves ours */
+    TRY(append_header(request, "Accept:"));
     for (const char *const *line = options->headers; line && *line; line++) {
         has_type = has_type || name_is(*line, token_len(*line), "Content-Type");
         TRY(append_header(request, *line));
