@@ -64,6 +64,14 @@ local MISUSE = {
   { function() testing.transport { 5, { txt = "x" } } end, "vllm.testing: reply 2: unknown key `txt`; known are body, bytes, cut, detail, error, fail, "
     .. "finish_reason, headers, reasoning, refusal, status, text, tool_calls, usage" },
   { function() testing.transport { { fail = "tired" } } end, 'vllm.testing: reply 1: `fail` must be a kind of error, got "tired"' },
+  { function() testing.client() end, "vllm.testing: replies must be a list, got nil" },
+  { function() testing.client({}, { split = 0.5 }) end, "vllm.testing: split must be a number of bytes of at least 1, got 0.5" },
+  { function() a_client():request("GET", "/", nil, { timeout = 5 }) end,
+    "client:request: timeout must be a table such as { total_s = 30 } (of connect_s, first_event_s, idle_s, total_s), got 5" },
+  { function() a_client():request("GET", "/", nil, { timeout = { totl_s = 5 } }) end,
+    "client:request: unknown key `timeout.totl_s` (did you mean `total_s`?)" },
+  { function() a_client():request("GET", "/", nil, { retry = false }) end, "client:request: unknown key `retry`; known are timeout" },
+  { function() a_client():request("GET", "/", nil, 5) end, "client:request: options must be a table, got 5" },
   { function() testing.transport({}, { split = 0 }) end, "vllm.testing: split must be a number of bytes of at least 1, got 0" },
   { function() testing.transport({}, { split = NAN }) end, "vllm.testing: split must be a number of bytes of at least 1, got nan" },
 }

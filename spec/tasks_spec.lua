@@ -555,6 +555,8 @@ describe("vllm.map", function()
     assert_misuse(function() vllm.map({}) end, "vllm.map: a table of options is needed, got nil")
     assert_misuse(function() vllm.map({}, {}) end, "vllm.map: a function is needed, got nil")
     assert_misuse(function() vllm.map({}, { concurency = 5 }, print) end, "vllm.map: unknown key `concurency` %(did you mean `concurrency`%?%)")
+    assert_misuse(function() vllm.map({ 1, nil, 3 }, print) end, "vllm.map: a list is needed, got one with holes")
+    assert_misuse(function() vllm.map({ [2] = 1 }, print) end, "vllm.map: a list is needed, got one with holes")
     assert_misuse(function() vllm.map({}, { [1] = 5 }, print) end, "vllm.map: unknown key `1`; known are concurrency, each")
     assert_misuse(function() vllm.map({}, { each = 5 }, print) end, "vllm.map: each: a function is needed, got number")
     for _, bad in ipairs { 0, 1.5, "x", -1 } do

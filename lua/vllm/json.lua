@@ -19,16 +19,13 @@ local function check_options(name, options, known)
   if unknown_key then error(("%s: %s"):format(name, unknown_key), 3) end
 end
 
----@class vllm.json.EncodeOptions
----@field indent? integer spaces a level, 0 to 16; 0 (the default) is compact
----@field request? boolean an empty table is an array where the schema of a request wants one (`stop`, `required`, `tools`, …)
-
 --- Writes a value as JSON.
 -- Keys exactly 1..n make an array, all strings an object, anything else is an error; `{}` is an object (`json.array {}` an array). A field
 -- `__jsonorder`, a list of names, says which members come first; `properties` follow the order of `required` beside them.
 -- Integral floats below 2^53 are written as integers.
 ---@param value any nil is written as null
----@param options? vllm.json.EncodeOptions
+---@param options { indent: integer?, request: boolean? }? indent: spaces a level, 0 to 16 (0, the default, is compact); request: an empty
+---  table is an array where the schema of a request wants one (`stop`, `required`, `tools`, …)
 ---@return string? text
 ---@return string? message what cannot be written, behind its path: `tools[1].function.parameters: …`
 ---@return string? path the path alone
@@ -39,15 +36,12 @@ function json.encode(value, options)
   return nil, path == "" and message or path .. ": " .. message, path
 end
 
----@class vllm.json.DecodeOptions
----@field null? any what stands for null (default `json.null`)
----@field drop_nulls? boolean members of objects that are null are absent
----@field array_mt? boolean mark arrays by metatable (default true)
----@field max_depth? integer 1 to 128, the default
-
---- Reads one JSON text. Of repeated members the last one counts. Text that is not UTF-8 is repaired with U+FFFD.
+--- Reads one JSON text. Of repeated members the last one counts. Integers of 64 bits are exact on Lua 5.3 and 5.4; elsewhere
+--- numbers are doubles. Text that is not UTF-8 is repaired with U+FFFD.
 ---@param text string
----@param options? vllm.json.DecodeOptions
+---@param options { null: any, drop_nulls: boolean?, array_mt: boolean?, max_depth: integer? }? null: what stands for null (default
+---  `json.null`); drop_nulls: members of objects that are null are absent; array_mt: mark arrays by metatable (default true);
+---  max_depth: 1 to 128, the default
 ---@return any value nil when the text is not JSON, otherwise never nil
 ---@return string? message names the fault and its place
 ---@return integer? position the byte where it is, from 1

@@ -347,10 +347,21 @@ function Map:_start_worker()
   start(worker, self._work, { n = 2, self, worker })
 end
 
+-- Its length would be anybody's guess. A metatable may give it one.
+local function has_holes(list)
+  if getmetatable(list) then return false end
+  local count = 0
+  for key in pairs(list) do
+    if type(key) == "number" then count = count + 1 end
+  end
+  return count ~= #list
+end
+
 local MAP_OPTIONS = { concurrency = true, each = true }
 
 local function check_map(list, options, fn)
   if type(list) ~= "table" then error("vllm.map: a list is needed, got " .. type(list), 3) end
+  if has_holes(list) then error("vllm.map: a list is needed, got one with holes", 3) end
   if type(options) ~= "table" then error("vllm.map: a table of options is needed, got " .. type(options), 3) end
   if type(fn) ~= "function" then error("vllm.map: a function is needed, got " .. type(fn), 3) end
   local unknown_key = spelling.unknown_key(options, MAP_OPTIONS)

@@ -150,20 +150,23 @@ local function answer(reply, number, asked, split)
   return setmetatable({ _status = status, _headers = headers, _bytes = bytes, _at = 1, _split = split or math.max(1, #bytes) }, Stream)
 end
 
---- A transport that plays `replies` in order and keeps what it was asked.
----@param replies (string|vllm.testing.Reply|fun(asked: table): string|vllm.testing.Reply)[] a string is a text answer
----@param options { split: integer? }? split: bytes per read (default: all at once)
----@return table transport `transport.requests[i]` = { method, url, headers, text, body (decoded) }
-function testing.transport(replies, options)
-  if type(replies) ~= "table" then error("vllm.testing: replies must be a list, got " .. fields.shown(replies), 2) end
-  local split = options and options.split
+-- Misuse throws at the caller of the public function.
+local function check_script(replies, split)
+  if type(replies) ~= "table" then error("vllm.testing: replies must be a list, got " .. fields.shown(replies), 3) end
   if split ~= nil and (type(split) ~= "number" or split < 1 or split % 1 ~= 0) then
-    error("vllm.testing: split must be a number of bytes of at least 1, got " .. fields.shown(split), 2)
+    error("vllm.testing: split must be a number of bytes of at least 1, got " .. fields.shown(split), 3)
   end
   for i, reply in ipairs(replies) do
     local why = type(reply) == "table" and fault_of(reply)
-    if why then error(("vllm.testing: reply %d: %s"):format(i, why), 2) end
+    if why then error(("vllm.testing: reply %d: %s"):format(i, why), 3) end
   end
+end
+
+local function over(replies)
+  return ("vllm.testing: the script is over: one more reply was asked for than it has (%d)"):format(#replies)
+end
+
+local function new_transport(replies, split)
   local transport = { name = "testing", options = {}, requests = {} }
   local played = 0
   function transport:open(request)
@@ -173,18 +176,25 @@ function testing.transport(replies, options)
       text = request.body, body = asked }
     played = played + 1
     local reply = replies[played]
+    if reply == nil then return nil, { kind = "config", detail = over(replies) } end
     if type(reply) == "function" then reply = reply(asked) end
     if type(reply) == "string" then reply = { text = reply } end
-    if reply == nil then
-      return nil, { kind = "config", detail = ("vllm.testing: the script is over: one more reply was asked for than it has (%d)")
-        :format(#replies) }
-    end
     local why = fault_of(reply)
     if why then return nil, { kind = "config", detail = ("vllm.testing: reply %d: %s"):format(played, why) } end
     if reply.fail then return nil, { kind = reply.fail, detail = reply.detail or "as the script says" } end
     return answer(reply, played, asked, split)
   end
   return transport
+end
+
+--- A transport that plays `replies` in order, one for each POST, and keeps what it was asked.
+---@param replies (string|vllm.testing.Reply|fun(asked: table): string|vllm.testing.Reply)[] a string is a text answer
+---@param options { split: integer? }? split: bytes per read (default: all at once)
+---@return table transport `transport.requests[i]` = { method, url, headers (a list of { name, value }), text, body (decoded) }
+function testing.transport(replies, options)
+  local split = options and options.split
+  check_script(replies, split)
+  return new_transport(replies, split)
 end
 
 --- A client that talks to a script.
@@ -199,7 +209,8 @@ function testing.client(replies, options)
   end
   all.model = all.model or "test-model"
   if all.retry == nil then all.retry = false end
-  all.transport = testing.transport(replies, { split = split })
+  check_script(replies, split)
+  all.transport = new_transport(replies, split)
   return require("vllm").new(all), all.transport
 end
 
