@@ -76,6 +76,13 @@ local MISUSE = {
   { function() testing.transport({}, { split = NAN }) end, "vllm.testing: split must be a number of bytes of at least 1, got nan" },
 }
 
+for _, name in ipairs { "open", "each", "start", "on_ready", "result", "text", "relay", "cancel" } do
+  MISUSE[#MISUSE + 1] = { function()
+    local method = a_client():turn("x")[name] -- the call below is what `turn.text()` is
+    method()
+  end, ("turn:%s: written with a dot; write turn:%s()"):format(name, name) }
+end
+
 describe("misuse throws, naming what is wrong, at the caller's line", function()
   for i, case in ipairs(MISUSE) do
     it(i .. ": " .. case[2], function()

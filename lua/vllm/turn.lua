@@ -387,6 +387,11 @@ local function pull_text(turn)
   return text, failure
 end
 
+local function check_self(turn, name, level)
+  if type(turn) == "table" and turn._client then return end
+  error(("turn:%s: written with a dot; write turn:%s()"):format(name, name), level or 3)
+end
+
 -- Waits until `poll` has something to say.
 function Turn:_await_event()
   if not self._peeked then self._peeked = step(self, pull_event) or false end
@@ -397,6 +402,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err kinds: any but stream, truncated, no_output
 function Turn:open()
+  check_self(self, "open")
   while not (self._result or self._attempt and self._attempt:is_accepted()) do
     if self._err then return errors.give(self._err) end
     local filled, message, err = fill(self, nil)
@@ -431,9 +437,7 @@ end
 local FOR_CANNOT_WAIT = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
 
 local function check_for(turn, name)
-  if type(turn) ~= "table" or not turn._client then -- `in turn.events do` would call this for ever
-    error(("turn:%s: written with a dot; write turn:%s()"):format(name, name), 3)
-  end
+  check_self(turn, name, 4) -- `in turn.events do` would call this for ever
   if not FOR_CANNOT_WAIT then return end
   local host, token = hosts.here(turn._host or nil)
   if token == nil then return end
@@ -479,6 +483,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function Turn:each(fn)
+  check_self(self, "each")
   if type(fn) ~= "function" then error("turn:each: a function is needed, got " .. type(fn), 2) end
   while true do
     local event, message, err = self:next()
@@ -497,6 +502,7 @@ end
 ---@param on_done fun(result: table?, message: string?, err: vllm.Error?) called exactly once
 ---@return vllm.Turn self
 function Turn:start(on_event, on_done)
+  check_self(self, "start")
   require("vllm.callbacks").start(self, on_event, on_done)
   return self
 end
@@ -505,6 +511,7 @@ end
 ---@param fn fun()
 ---@return vllm.Turn self
 function Turn:on_ready(fn)
+  check_self(self, "on_ready")
   require("vllm.callbacks").on_ready(self, fn)
   return self
 end
@@ -514,6 +521,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function Turn:result()
+  check_self(self, "result")
   while not self._result do
     local _, message, err
     if self._on_event then _, message, err = self:next() else _, message, err = step(self, pull_text) end
@@ -540,6 +548,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function Turn:text()
+  check_self(self, "text")
   local result, message, err = self:result()
   if not result then return nil, message, err end
   if result.text and result.text ~= "" then return result.text end
@@ -553,6 +562,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function Turn:relay(write)
+  check_self(self, "relay")
   if type(write) ~= "function" then error("turn:relay: a function is needed, got " .. type(write), 2) end
   if self._result or self._attempt and self._attempt:has_body() then
     error("turn:relay: bytes of the answer were taken already", 2)
@@ -563,6 +573,7 @@ end
 
 --- Ends the turn now; the server sees the connection close. What had come stays in turn:error().partial. Idempotent, from anywhere.
 function Turn:cancel()
+  check_self(self, "cancel")
   if self._err or self._phase == "ended" then return end
   self:_fail(errors.new("cancelled", "the turn was cancelled"))
 end
