@@ -452,6 +452,27 @@ for _, editor in ipairs(neovim.editors()) do
         assert.equal("true true true", output)
       end)
 
+      -- Functions of Neovim such as nvim_buf_set_text run libuv inside: what is woken there must not keep the editor's queue full for ever.
+      it("waits of the main thread and :qa! come to an end while a callback draws what never ends", function()
+        prints("timeout total_s\ntrue\nfalse", [[
+          local buffer, drawn = vim.api.nvim_create_buf(true, true), 0
+          for _ = 1, 2 do
+            client:turn("x"):start(function(event)
+              if event.type ~= "text_delta" then return end
+              vim.api.nvim_buf_set_text(buffer, 0, 0, 0, 0, { event.text })
+              drawn = drawn + 1
+            end, function() end)
+          end
+          vim.wait(60000, function() return drawn > 5000 end)
+          local _, _, err = client:turn("y", { timeout = { total_s = 0.3 } }):result()
+          print(err.kind, err.clock)
+          local before = drawn
+          vim.wait(300, function() return drawn > before + 100 end)
+          print(drawn > before)
+          print((vim.wait(100, function() return false end)))
+          quit()]], "/load?events=10000000")
+      end)
+
       it("while a server is faster than the editor", function()
         local busy = worst({ MODE = "thread", STREAMS = "4", EDIT = "1" }, "/load?events=20000", 3)
         assert.truthy(busy < 150, busy)

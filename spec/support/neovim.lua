@@ -85,7 +85,7 @@ vim.defer_fn(function() print "TOO LATE" os.exit(99) end, 40000)
 function M.run(path, code, environment)
   local ending = "\nend\nlocal ok, message = xpcall(script, debug.traceback)\nif not ok then print(message) vim.cmd 'cq' end"
   return child.with_file(PREAMBLE .. "local function script()\n" .. code .. ending, function(file)
-    return child.run(M.command(path, child.quote("+luafile " .. file)), environment)
+    return child.run("exec " .. M.command(path, child.quote("+luafile " .. file)), environment) -- exec: a limit must end the editor itself
   end)
 end
 

@@ -59,14 +59,16 @@ local function new_queue(options)
     _reasons = {}, -- coroutine that stands in the line → what its park returns
     _failed_of = setmetatable({}, { __mode = "k" }), -- coroutine → who hears what it raises
     _timers = {}, -- those that nobody uses
-    _line = {}, _first = 1, _last = 0, _armed = false,
+    _line = {}, _first = 1, _last = 0, _armed = false, _serving = false,
     _active = nil, -- the coroutine that we resumed
     _ends_at = 0, -- of the present slice
   }, Queue)
 end
 
+-- Not while the line is served: Neovim runs libuv inside of its functions, and who is woken there waits for the next slice, or a program
+-- that does nothing but draw what comes would have no end for vim.wait and :qa.
 function Queue:_arm(how)
-  if self._armed or self._first > self._last then return end
+  if self._armed or self._serving or self._first > self._last then return end
   self._armed = true
   self._on_soon = self._on_soon or function() self:_serve() end
   how(self._on_soon)
@@ -100,7 +102,7 @@ end
 
 -- Those that stand in the line now, as long as the slice lasts. What a report raises is raised at the end: the others go on.
 function Queue:_serve()
-  self._armed = false
+  self._armed, self._serving = false, true
   local stop, problem = self._last, nil
   self._ends_at = core.now() + self._slice_s
   while self._first <= math.min(stop, self._last) and core.now() < self._ends_at do
@@ -110,6 +112,7 @@ function Queue:_serve()
     problem = problem or not ok and why or nil
   end
   if self._first > self._last then self._first, self._last = 1, 0 end
+  self._serving = false
   self:_arm(self._later or self._soon)
   if problem then error(problem, 0) end
 end
@@ -170,11 +173,11 @@ end
 
 -- Calls `wait`, which turns the loop, in the name of nobody: what it resumes is not inside the coroutine that waits.
 function Queue:inside_loop(wait, ...)
-  local outer = self._active
-  self._active = nil
+  local outer, serving = self._active, self._serving
+  self._active, self._serving = nil, false
   self:_arm(self._soon)
   local ok, value, more = pcall(wait, ...)
-  self._active = outer
+  self._active, self._serving = outer, serving
   if not ok then error(value, 0) end
   return value, more
 end

@@ -22,7 +22,7 @@ end
 
 local neovim, queue = libuv.new {
   name = "neovim", uv = uv, soon = soon, slice_s = SLICE_S,
-  later = function(fn) vim.defer_fn(fn, 0) end,
+  later = function(fn) vim.defer_fn(fn, 1) end,
   report = function(message)
     vim.schedule(function() vim.notify(message, vim.log.levels.ERROR) end)
   end,
