@@ -419,6 +419,12 @@ describe("in nginx", function()
       assert.matches("ngx.timer.at(0", lines, 1, true)
     end)
 
+    it("a task in init_by_lua is an error that names where it works; there it works", function()
+      returns("true\nYou said: from a task of the worker", [[
+        for _ = 1, 400 do if seen.task_of_worker then break end ngx.sleep(0.05) end
+        return seen.task_in_init:find("before there are workers: use init_worker_by_lua", 1, true) ~= nil, seen.task_of_worker]])
+    end)
+
     it("is refused by vllm.new by its name", function()
       for name, value in pairs { ca_file = [[tls = { ca_file = "/x" }]], ca_path = [[tls = { ca_path = "/x" }]], cert = [[tls = { cert = "/x" }]],
         proxy = [[proxy = "http://p:1"]], no_proxy = [[no_proxy = "x"]], interrupt = [[interrupt = "cancel"]] } do

@@ -60,8 +60,12 @@ local HTTP = [[
       return message
     end
     seen.init = why_not_here()
+    _, seen.task_in_init = pcall(vllm.spawn, print)
   }
-  init_worker_by_lua_block { seen.init_worker = why_not_here() }
+  init_worker_by_lua_block {
+    seen.init_worker = why_not_here()
+    vllm.spawn(function() seen.task_of_worker = client:ask "from a task of the worker" end)
+  }
 ]]
 
 ---@param server table of spec.support.server, with TLS

@@ -78,7 +78,9 @@ end
 ---@param fn fun()
 ---@param failed (fun(value: any, traceback: string))?
 function nginx.spawn(fn, failed)
-  if not nginx.WAITING_PHASES[ngx.get_phase()] then
+  local phase = ngx.get_phase()
+  if not nginx.WAITING_PHASES[phase] then
+    if phase == "init" then error("nginx cannot run a task in init_by_lua, before there are workers: use init_worker_by_lua", 3) end
     local ok, why = ngx.timer.at(0, function() nginx.spawn(fn, failed) end)
     if not ok then error("nginx cannot run a task now: " .. tostring(why), 3) end
     return

@@ -23,7 +23,8 @@ local OF_VERIFY = {
   { "self[- ]signed", "its certificate is self-signed; " .. TRUST },
   { "chain too long", "its chain of certificates is longer than `lua_ssl_verify_depth` in nginx.conf allows (default 1)" },
   { "host mismatch", "its certificate is for another name than the one in base_url" },
-  { "^refused$", "its certificate is not accepted, as nginx's error log says; " .. TRUST .. ", at `lua_ssl_verify_depth`" },
+  { "^refused$", "its certificate is not accepted (with `lua_socket_log_errors on` nginx's error log says why); " .. TRUST
+    .. ", at `lua_ssl_verify_depth`" },
 }
 
 local function hint_of(why, asked)
