@@ -1,10 +1,28 @@
 --- JSON for requests, tool arguments and structured answers: exact, and written the same way in every process.
 -- Reading keeps 64-bit integers where Lua has them and marks arrays, so that `[]` goes back as `[]`. Writing sorts members by the bytes
 -- of their names. lua-cjson's, Neovim's and nginx's nulls and array marks are understood when written.
+--
+-- Where lua-cjson is found and has a mark of arrays, that mark is ours, so that it writes `[]` for the `[]` that was read here. This is
+-- decided once, when this file is loaded: what is marked must not depend on when. A lua-cjson that is found only later keeps its own.
 
 local core = require "vllm.core"
 
 local json = {}
+
+local function mark_of(library)
+  local mark = type(library) == "table" and rawget(library, "array_mt")
+  return type(mark) == "table" and mark or nil
+end
+
+-- Of lua-cjson, or of the one that is part of Neovim.
+local function shared_mark()
+  local found, cjson = pcall(require, "cjson")
+  local vim = rawget(_G, "vim")
+  return found and mark_of(cjson) or type(vim) == "table" and mark_of(rawget(vim, "json")) or nil
+end
+
+local mark = shared_mark()
+if mark then core.use_array_mt(mark) end
 
 --- Stands for null, since nil cannot be stored: the same value as lua-cjson's and nginx's null; in Neovim vim.NIL.
 json.null = core.null
@@ -65,7 +83,7 @@ end
 ---@return boolean
 function json.is_array(value)
   if type(value) ~= "table" then return false end
-  if getmetatable(value) == core.array_mt then return true end
+  if core.is_marked_array(value) then return true end
   local count, length = 0, #value
   for key in next, value do
     if type(key) ~= "number" or key < 1 or key > length or key % 1 ~= 0 then return false end

@@ -354,7 +354,14 @@ static int l_json_encode(lua_State *L) {
     return 1;
 }
 
+static int l_is_marked_array(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    lua_pushboolean(L, encode_mark_of(L, 1) == ENCODE_ARRAY);
+    return 1;
+}
+
 void bind_open_json_encode(lua_State *L) {
-    lua_pushcfunction(L, l_json_encode);
-    lua_setfield(L, -2, "json_encode");
+    static const luaL_Reg functions[] = {{"json_encode", l_json_encode}, {"is_marked_array", l_is_marked_array}, {NULL, NULL}};
+    luaL_setfuncs(L, functions, 0);
 }

@@ -79,8 +79,19 @@ static bool is_loaded(lua_State *L, const char *module, const char *field) {
     return same;
 }
 
+/* Neovim has a lua-cjson of its own under vim.json. */
+static bool is_of_vim_json(lua_State *L, const char *field) {
+    compat_push_globals(L);
+    bind_step(L, "vim");
+    bind_step(L, "json");
+    bind_step(L, field);
+    bool same = !lua_isnil(L, -1) && lua_rawequal(L, -1, -2);
+    lua_pop(L, 1);
+    return same;
+}
+
 static bool is_of_cjson(lua_State *L, const char *field) {
-    return is_loaded(L, "cjson", field) || is_loaded(L, "cjson.safe", field);
+    return is_loaded(L, "cjson", field) || is_loaded(L, "cjson.safe", field) || is_of_vim_json(L, field);
 }
 
 static bool is_of_vim(lua_State *L, const char *field) {

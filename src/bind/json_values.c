@@ -1,5 +1,5 @@
-/* What stands in Lua for the JSON values that Lua does not have: core.null, core.array_mt (of arrays), and the mark of
- * raw JSON. */
+/* What stands in Lua for the JSON values that Lua does not have: core.null, core.array_mt (of arrays; core.use_array_mt
+ * takes another library's, so that both have one), and the mark of raw JSON. */
 #include "bind.h"
 
 #define ARRAY_MT "vllm.array_mt"
@@ -41,9 +41,22 @@ static void choose_null(lua_State *L) {
     lua_setfield(L, LUA_REGISTRYINDEX, NULL_KEY);
 }
 
+/* Upvalue 1: the module. What was marked before keeps its old mark and is no array any more: for the time of loading. */
+static int l_use_array_mt(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    lua_pushvalue(L, 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, ARRAY_MT);
+    lua_setfield(L, lua_upvalueindex(1), "array_mt");
+    return 0;
+}
+
 void bind_open_json_values(lua_State *L) {
     luaL_newmetatable(L, ARRAY_MT);
     lua_setfield(L, -2, "array_mt");
+    lua_pushvalue(L, -1);
+    lua_pushcclosure(L, l_use_array_mt, 1);
+    lua_setfield(L, -2, "use_array_mt");
     luaL_newmetatable(L, RAW_MT);
     lua_pop(L, 1);
     choose_null(L);
