@@ -83,7 +83,7 @@ $(1)/$(2)/obj/%.o: %.c Makefile
 $(1)/$(2)/vllm/core.so: $(CORE_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/obj/%.o,$(filter src/bind/%,$(CORE)))
 	@mkdir -p $$(@D)
 	@echo "  $$@"
-	$$(Q)$$(CC) $$(MODULE_FLAGS) $(3) $$^ -o $$@
+	$$(Q)$$(CC) $$(MODULE_FLAGS) $(3) $$^ -ldl -o $$@
 $(1)/ctest/$(2)_%: $(1)/$(2)/obj/spec/bind/%.o $(CORE_PURE:%.c=$(1)/obj/%.o) $(patsubst %.c,$(1)/$(2)/obj/%.o,$(filter src/bind/%,$(CORE)))
 	@mkdir -p $$(@D)
 	@echo "  $$@"

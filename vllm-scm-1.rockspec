@@ -57,6 +57,7 @@ build = {
         "src/core/utf8.c",
         "src/core/wire.c",
       },
+      libraries = { "dl" },
     },
     ["vllm.curl"] = {
       sources = {

@@ -1,10 +1,14 @@
 /* require "vllm.core": one table with the functions of every part of the core. Needs the C library and nothing else. */
+#define _GNU_SOURCE /* dladdr */
+
 #include "bind.h"
+#include "stay.h"
 #include "version.h"
 
 BIND_EXPORT int luaopen_vllm_core(lua_State *L);
 
 BIND_EXPORT int luaopen_vllm_core(lua_State *L) {
+    bind_stay_loaded();
     lua_newtable(L);
     lua_pushliteral(L, VLLM_VERSION);
     lua_setfield(L, -2, "version");

@@ -24,13 +24,13 @@
 #include "../net/engine.h"
 #include "../net/signals.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <curl/curl.h>
 
 #include "bind.h"
 #include "curl_options.h"
+#include "stay.h"
 
 #define ENGINE         "vllm.curl.engine"
 #define REQUEST        "vllm.curl.request"
@@ -388,16 +388,6 @@ static int l_sigint_pending(lua_State *L) {
     return 1;
 }
 
-/* lua_close unloads modules, and libcurl with this one: under the feet of a resolver thread that is still at work. So this
- * one stays for the life of the process. Without success nothing is lost but that safety. */
-static void stay_loaded(void) {
-    static const char here;
-    Dl_info info;
-    if (dladdr(&here, &info) != 0 && info.dli_fname) {
-        (void)dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-    }
-}
-
 BIND_EXPORT int luaopen_vllm_curl(lua_State *L);
 
 BIND_EXPORT int luaopen_vllm_curl(lua_State *L) {
@@ -409,7 +399,7 @@ BIND_EXPORT int luaopen_vllm_curl(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"engine", l_engine}, {"sigint_trap", l_sigint_trap}, {"sigint_pending", l_sigint_pending}, {NULL, NULL}};
     static const luaL_Reg trap_methods[] = {{"caught", l_sigint_caught}, {"release", l_sigint_release}, {NULL, NULL}};
-    stay_loaded();
+    bind_stay_loaded();
     bind_class(L, ENGINE, engine_methods, l_engine_release);
     bind_class(L, REQUEST, request_methods, l_request_release);
     bind_class(L, SIGINT_TRAP, trap_methods, l_sigint_release);
