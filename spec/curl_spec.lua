@@ -1,5 +1,6 @@
 -- The libcurl transport and its binding over the real test server: what comes, what is told when nothing comes, and what ends when.
 require "spec.support.env"
+local child = require "spec.support.child"
 local core = require "vllm.core"
 local curl = require "vllm.curl"
 local curl_errors = require "vllm.transports.curl_errors"
@@ -276,6 +277,25 @@ describe("the libcurl transport, " .. mode, function()
       local status, err = get(running.mtls_url, { ca_file = running.ca_file }):head(soon())
       assert.is_nil(status)
       assert.truthy(err.detail:find("tls.cert and tls.key", 1, true), err.detail)
+    end)
+
+    it("an encrypted key is opened with its password, and nobody is asked for one", function()
+      local encrypted = os.tmpname()
+      assert.equal(0, (select(2, child.run(("openssl pkey -in %s -aes256 -passout pass:opens -out %s"):format(running.key_file, encrypted)))))
+      local PROGRAM = [[
+        local request = { url = %q .. "/v1/models", method = "GET", headers = {}, proxy = "" }
+        request.tls = { ca_file = %q, cert = %q, key = %q, key_password = %s }
+        local status, err = require("vllm.transports.curl").new({ mode = %q }):open(request):head()
+        io.write(status or err.kind, " ", err.detail or "", err.retryable == false and " for good" or "")]]
+      local cases = { nil_ = "tls tls.key cannot be used: if it has a password, give tls.key_password (", opens = "200 ",
+        wrong = "tls tls.key cannot be used: is tls.key_password right? (" }
+      for password, wanted in pairs(cases) do
+        local quoted = password == "nil_" and "nil" or ("%q"):format(password)
+        local printed = child.lua(PROGRAM:format(running.mtls_url, running.ca_file, running.cert_file, encrypted, quoted, mode))
+        assert.equal(wanted, printed:sub(1, #wanted), printed)
+        assert.equal(wanted ~= "200 ", printed:find(") for good", 1, true) ~= nil, printed)
+      end
+      os.remove(encrypted)
     end)
 
     it("files that cannot be read are named", function()

@@ -99,7 +99,7 @@ describe("docs/configuration.md", function()
     end
     for name, value in pairs(checked.timeout) do assert.truthy(text:find(("%s = %d"):format(name, value), 1, true), name) end
     assert.truthy(text:find("total_s", 1, true))
-    for _, name in ipairs { "ca_file", "ca_path", "cert", "key", "verify" } do
+    for _, name in ipairs { "ca_file", "ca_path", "cert", "key", "key_password", "verify" } do
       assert.truthy(text:find("`" .. name .. "`", 1, true), name)
       assert.has_no.errors(function()
         vllm.new { model = "m", tls = { cert = "c", [name] = name ~= "verify" and "x" or false } }

@@ -32,7 +32,7 @@ describe("secrets", function()
     local all = {
       model = "test-model", base_url = with_user(running.url, PASSWORD) .. path .. "?token=" .. QUERY, api_key = KEY,
       headers = { ["X-Api-Key"] = HEADER, ["Proxy-Authorization"] = false }, timeout = { idle_s = 5, first_event_s = 5 },
-      retry = false,
+      retry = false, tls = { cert = "/nowhere", key_password = secrets.KEY_PASSWORD },
     }
     for key, value in pairs(options or {}) do all[key] = value end
     return vllm.new(all)

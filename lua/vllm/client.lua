@@ -24,7 +24,7 @@ local MAX_MODELS_NAMED = 20
 
 -- Connection options that a transport may or may not be able to honour.
 local CONNECTION_OPTIONS = { "proxy", "no_proxy", "unix_socket" }
-local TLS_OPTIONS = { "ca_file", "ca_path", "verify", "cert", "key" }
+local TLS_OPTIONS = { "ca_file", "ca_path", "verify", "cert", "key", "key_password" }
 
 local function refuse(transport, name, level)
   error(("vllm.new: the transport `%s` cannot honour `%s`"):format(transport.name or "?", name), level)

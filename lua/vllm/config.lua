@@ -23,7 +23,7 @@ local url = require "vllm.url"
 ---@field extra_body table? members of the body, sent as they are
 ---@field headers table<string, string|false>? false (or null) takes a header of ours away
 ---@field timeout table<"connect_s"|"first_event_s"|"idle_s"|"total_s", number|false>? seconds; false: no limit
----@field tls { ca_file: string?, ca_path: string?, verify: boolean?, cert: string?, key: string? }?
+---@field tls { ca_file: string?, ca_path: string?, verify: boolean?, cert: string?, key: string?, key_password: string? }?
 ---@field proxy string|false|nil URL; false: none, not even the environment's
 ---@field no_proxy string? hosts that are reached directly, separated by commas
 ---@field unix_socket string? path
@@ -44,6 +44,7 @@ local DEFAULT_BASE_URL = "http://localhost:8000/v1/chat/completions"
 local MAX_SECONDS = 2147483
 
 local MIB = 1024 * 1024
+local MAX_PASSWORD_BYTES = 1023 -- of OpenSSL
 local DEFAULT_TIMEOUT = { connect_s = 10, first_event_s = 600, idle_s = 300, total_s = false }
 local DEFAULT_RETRY = { max = 2, base_s = 0.5, cap_s = 60 }
 local MAX_RETRIES = 100
@@ -93,12 +94,15 @@ local STATUSES = { "a list of statuses (400 to 599)", function(value)
 end }
 local PROXY = { "a URL, or false for none", function(value) return value == false or type(value) == "string" end }
 local HOST = { "a table or the name of a host", function(value) return type(value) == "string" or is_table(value) end }
+local PASSWORD = { ("a string of 1 to %d bytes without NUL"):format(MAX_PASSWORD_BYTES), function(value)
+  return type(value) == "string" and value ~= "" and #value <= MAX_PASSWORD_BYTES and not value:find("%z")
+end }
 local LABEL = { "a non-empty string without control characters", is_clean }
 
 -- Tables with known keys of their own: name → key → check.
 local GROUPS = {
   timeout = { connect_s = SECONDS, first_event_s = SECONDS, idle_s = SECONDS, total_s = SECONDS },
-  tls = { ca_file = PATH, ca_path = PATH, cert = PATH, key = PATH, verify = BOOLEAN },
+  tls = { ca_file = PATH, ca_path = PATH, cert = PATH, key = PATH, key_password = PASSWORD, verify = BOOLEAN },
   retry = { max = RETRIES, base_s = WAIT, cap_s = WAIT, statuses = STATUSES, on_retry = FUNCTION },
   limits = {},
 }
@@ -109,7 +113,7 @@ GROUPS.limits.max_depth = limit_to(MOST_DEPTH)
 --- Options of a client that a single call cannot change.
 config.client_only = {
   base_url = STRING, api_key = STRING, proxy = PROXY, no_proxy = LABEL, unix_socket = PATH,
-  tls = { "a table of ca_file, ca_path, verify, cert, key", is_table },
+  tls = { "a table of ca_file, ca_path, verify, cert, key, key_password", is_table },
   retry = { "false, or a table such as { max = 3 } (of max, base_s, cap_s, statuses, on_retry)", function(value)
     return value == false or is_table(value)
   end },
@@ -122,13 +126,21 @@ config.client_only = {
 
 -- One option at a time -------------------------------------------------------------------------------------------------
 
+local SECRET = { api_key = true, proxy = true, base_url = true, ["tls.key_password"] = true }
+
+-- Only such values may be shown as are no secrets.
+local function misfit(check, name, value)
+  if SECRET[name] then return ("%s must be %s, got a %s"):format(name, check[1], type(value)) end
+  return fields.fault(check, name, value)
+end
+
 local function check_group(group, options)
   local known = GROUPS[group]
   local unknown_key = spelling.unknown_key(options, known, group .. ".")
   if unknown_key then return unknown_key end
   for _, key in ipairs(fields.sorted_keys(options)) do
-    local why = fields.fault(known[key], group .. "." .. key, options[key])
-    if why then return why end
+    local name = group .. "." .. key
+    if not known[key][2](options[key]) then return misfit(known[key], name, options[key]) end
   end
 end
 
@@ -184,15 +196,10 @@ for group in pairs(GROUPS) do
   FURTHER[group] = function(value) return value and check_group(group, value) end
 end
 
-local SECRET = { api_key = true, proxy = true, base_url = true }
-
--- Checks a value of a known key; only such values may be shown as are no secrets.
+-- Checks a value of a known key.
 local function fault(name, value)
   local check = config.client_only[name] or fields.wire[name] or fields.own[name]
-  if not check[2](value) then
-    if SECRET[name] then return ("%s must be %s, got a %s"):format(name, check[1], type(value)) end
-    return fields.fault(check, name, value)
-  end
+  if not check[2](value) then return misfit(check, name, value) end
   return FURTHER[name] and FURTHER[name](value)
 end
 
@@ -217,7 +224,9 @@ local function conflict(options)
     return "stream and streaming are the same option and differ"
   end
   if options.proxy and options.unix_socket then return "proxy and unix_socket exclude each other" end
-  if options.tls and options.tls.key and not options.tls.cert then return "tls.key needs tls.cert" end
+  for _, name in ipairs { "key", "key_password" } do
+    if options.tls and options.tls[name] and not options.tls.cert then return ("tls.%s needs tls.cert"):format(name) end
+  end
   for _, key in ipairs(fields.sorted_keys(options.extra_body or {})) do
     if options[key] ~= nil then return ("extra_body.%s: `%s` is given, too"):format(tostring(key), tostring(key)) end
   end
@@ -290,6 +299,7 @@ end
 -- All that errors.scrub takes out of what a server or a proxy sent back.
 local function secret_texts(options, own_headers)
   local list = { options.api_key }
+  list[#list + 1] = options.tls and options.tls.key_password
   local function add(more)
     for _, text in ipairs(more) do list[#list + 1] = text end
   end
@@ -310,7 +320,7 @@ local function build(options)
   local endpoint = url.endpoint(options.base_url or DEFAULT_BASE_URL)
   local built = pick(options, { transport = 1, on_event = 1, decode = 1, provider_name = 1, interrupt = 1, no_proxy = 1,
     host = 1, max_concurrent = 1,
-    unix_socket = 1, tls = 1,
+    unix_socket = 1,
     reasoning_replay = 1, reasoning_field = 1, extra_body = 1, chunks = 1 })
   built.model, built.root_url = options.model, root_url_of(endpoint.root)
   built.streaming, built.include_usage = streams(options), options.include_usage ~= false
@@ -320,7 +330,8 @@ local function build(options)
   built.fields = pick(options, fields.wire)
   local own_headers = headers.check(options.headers or {})
   local secrets = {
-    options = options, api_key = options.api_key ~= "" and options.api_key or nil, proxy = options.proxy, url = endpoint.url,
+    options = options, api_key = options.api_key ~= "" and options.api_key or nil, proxy = options.proxy, tls = options.tls,
+    url = endpoint.url,
     authorization = authorization(options, endpoint), headers = own_headers, secret_texts = secret_texts(options, own_headers),
   }
   return setmetatable(built, { __index = function(_, name) return secrets[name] end })

@@ -2,13 +2,13 @@
 
 local secrets = {
   KEY = "sk-key/0123456789", HEADER = "header-value-0123", CALL_HEADER = "call-header-value-0123",
-  PASSWORD = "pass%2Fword-0123", PROXY_PASSWORD = "proxy-password-0123", QUERY = "query-value-0123",
+  PASSWORD = "pass%2Fword-0123", PROXY_PASSWORD = "proxy-password-0123", QUERY = "query-value-0123", KEY_PASSWORD = "key-password-0123",
   BASIC = "dXNlcjpwYXNzL3dvcmQtMDEyMw==", -- base64 of user:pass/word-0123
 }
 
 local SPELLINGS = {
   secrets.KEY, (secrets.KEY:gsub("/", "\\/")), secrets.HEADER, secrets.CALL_HEADER, secrets.PASSWORD, "pass/word-0123", "pass\\/word-0123",
-  secrets.QUERY, secrets.BASIC,
+  secrets.QUERY, secrets.BASIC, secrets.KEY_PASSWORD,
 }
 
 --- All that a server is told, in one line, as it may echo it.

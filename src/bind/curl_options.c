@@ -10,7 +10,7 @@
 
 static const char *const NAMES[] = {"url",         "method", "headers",  "body", "connect_s",        "max_buffer_bytes",
                                     "unix_socket", "proxy",  "no_proxy", "tls",  "max_header_bytes", NULL};
-static const char *const TLS_NAMES[] = {"ca_file", "ca_path", "verify", "cert", "key", NULL};
+static const char *const TLS_NAMES[] = {"ca_file", "ca_path", "verify", "cert", "key", "key_password", NULL};
 
 struct reader {
     lua_State *L;
@@ -137,6 +137,7 @@ static const char *read_tls(lua_State *L, int index, struct vllm_request_options
     options->ca_path = read_text(&reader, "ca_path");
     options->cert = read_text(&reader, "cert");
     options->key = read_text(&reader, "key");
+    options->key_password = read_text(&reader, "key_password");
     options->insecure = !bind_option_bool(L, reader.index, "verify", true);
     return reader.why;
 }

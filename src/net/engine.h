@@ -53,6 +53,7 @@ struct vllm_request_options {
     size_t max_buffer;       /* body bytes held before the transfer is paused, beside those lent; 0: 256 KiB */
     size_t max_header_bytes; /* of the final response's header block; 0: 64 KiB */
     const char *unix_socket, *proxy, *no_proxy, *ca_file, *ca_path, *cert, *key; /* NULL: the default */
+    const char *key_password;                                                    /* NULL: the key has none. Nobody is ever asked for it */
     bool insecure;                                                               /* do not verify TLS: only when the user spelled it out */
 };
 

@@ -211,6 +211,8 @@ static CURLcode set_trust(CURL *easy, const struct vllm_request_options *options
 static CURLcode set_strings(CURL *easy, const struct vllm_request_options *options, const char **why) {
     /* An environment's proxy is not meant for a unix socket. */
     const char *proxy = options->unix_socket && !options->proxy ? "" : options->proxy;
+    /* Without a word OpenSSL asks on the terminal for one, and everything waits. */
+    const char *password = options->cert && !options->key_password ? "" : options->key_password;
     const struct {
         CURLoption option;
         const char *value, *name;
@@ -223,6 +225,7 @@ static CURLcode set_strings(CURL *easy, const struct vllm_request_options *optio
         {CURLOPT_CAPATH, options->ca_path, "ca_path"},
         {CURLOPT_SSLCERT, options->cert, "cert"},
         {CURLOPT_SSLKEY, options->key, "key"},
+        {CURLOPT_KEYPASSWD, password, "key_password"},
     };
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
         if (!strings[i].value) continue;

@@ -11,7 +11,7 @@ local reactor = require "vllm.transports.reactor"
 local Transport = {
   name = "libcurl",
   options = {
-    ca_file = true, ca_path = true, verify = true, cert = true, key = true,
+    ca_file = true, ca_path = true, verify = true, cert = true, key = true, key_password = true,
     proxy = true, no_proxy = true, unix_socket = true, connect_s = true,
   },
 }
@@ -165,7 +165,8 @@ function Transport:open(request)
   -- Kept for the words of an error; without the query, the proxy's user, the body and the headers, which may be large or secret.
   stream._asked = { url = request.url:match("^[^?#]*"), unix_socket = request.unix_socket, connect_s = request.connect_s,
     proxy = request.proxy and request.proxy:gsub("^.*@", ""),
-    has_cert = request.tls ~= nil and request.tls.cert ~= nil }
+    has_cert = request.tls ~= nil and request.tls.cert ~= nil,
+    has_password = request.tls ~= nil and request.tls.key_password ~= nil }
   stream._request = opened
   return stream
 end

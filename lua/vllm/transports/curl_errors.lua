@@ -73,7 +73,13 @@ local function about_connect(failure, place, request)
   return "cannot connect to " .. place .. ": " .. (OF_REASON[failure.reason] or text)
 end
 
-local function about_tls(failure, place)
+local function about_key(text, request)
+  if not text:find("private key", 1, true) then return "tls.cert or tls.key cannot be used (" .. text .. ")" end
+  local hint = request.has_password and "is tls.key_password right?" or "if it has a password, give tls.key_password"
+  return "tls.key cannot be used: " .. hint .. " (" .. text .. ")"
+end
+
+local function about_tls(failure, place, request)
   local text = failure.text
   if text:find("wrong version number", 1, true) or text:find("packet length too long", 1, true) then
     return "no TLS with " .. place .. ": the server speaks plain HTTP on this port; http:// in base_url is meant (" .. text .. ")"
@@ -82,7 +88,7 @@ local function about_tls(failure, place)
     return place .. " offers no TLS from version 1.2 on, and older ones are not safe (" .. text .. ")"
   end
   if failure.code == 77 then return "tls.ca_file or tls.ca_path cannot be read (" .. text .. ")" end
-  if failure.code == 58 then return "tls.cert or tls.key cannot be used (" .. text .. ")" end
+  if failure.code == 58 then return about_key(text, request) end
   if text:find("certificate required", 1, true) then
     return place .. " wants a client certificate: set tls.cert and tls.key (" .. text .. ")"
   end
@@ -128,7 +134,7 @@ end
 local function detail_of(kind, failure, request)
   local place, text = place_of(request), failure.text
   if kind == "connect" then return about_connect(failure, place, request) end
-  if kind == "tls" then return about_tls(failure, place) end
+  if kind == "tls" then return about_tls(failure, place, request) end
   if kind == "closed" then return about_closed(failure, place, request) end
   if kind == "timeout" then return ("no connection to %s within timeout.connect_s (%g s)"):format(place, request.connect_s or 0) end
   if kind == "limit" then return "a bound was reached: " .. text end
@@ -141,8 +147,8 @@ end
 
 --- The error of a request that failed.
 ---@param failure { code: integer, text: string, reason: string?, verify: integer, bytes: integer } of vllm.curl
----@param request { url: string?, unix_socket: string?, proxy: string?, connect_s: number?, has_cert: boolean? } what was asked of the
----  transport; the proxy without its user
+---@param request { url: string?, unix_socket: string?, proxy: string?, connect_s: number?, has_cert: boolean?, has_password: boolean? }
+---  what was asked of the transport; the proxy without its user
 ---@return { kind: string, detail: string, retryable: boolean?, curl_code: integer } err
 function curl_errors.of(failure, request)
   local kind = kind_of(failure)
