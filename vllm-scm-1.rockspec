@@ -86,6 +86,7 @@ build = {
     ["vllm.config"] = "lua/vllm/config.lua",
     ["vllm.continuation"] = "lua/vllm/continuation.lua",
     ["vllm.decoder"] = "lua/vllm/decoder.lua",
+    ["vllm.error_body"] = "lua/vllm/error_body.lua",
     ["vllm.errors"] = "lua/vllm/errors.lua",
     ["vllm.excerpt"] = "lua/vllm/excerpt.lua",
     ["vllm.exchange"] = "lua/vllm/exchange.lua",

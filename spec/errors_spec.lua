@@ -115,36 +115,6 @@ describe("a status without a recording", function()
   end)
 end)
 
-describe("the body of an error", function()
-  local cases = {
-    { "nested object", '{"error":{"message":"m","type":"t","param":"p","code":400}}', "m", 400, "t", "p" },
-    { "flat object, old vLLM", '{"object":"error","message":"m","type":"t","param":null,"code":400}', "m", 400, "t" },
-    { "string error", '{"error":"Unauthorized"}', "Unauthorized" },
-    { "string error, TGI", '{"error":"Input validation error","error_type":"validation"}', "Input validation error" },
-    { "list of errors", '{"error":[{"message":"first","code":"c"}]}', "first", "c" },
-    { "string code, Rust front end", '{"error":{"message":"m","code":"model_not_found"}}', "m", "model_not_found" },
-    { "detail string", '{"detail":"Not Found"}', "Not Found" },
-    { "detail list, FastAPI", '{"detail":[{"loc":["body","messages"],"msg":"field required"}]}', "body.messages: field required" },
-    { "bare JSON string", '"no healthy upstream"', "no healthy upstream" },
-    { "plain text", "upstream  connect\nerror", "upstream connect error" },
-    { "HTML page", "<html><head><title>502 Bad Gateway</title></head></html>",
-      "an HTML page came back (502 Bad Gateway); is a proxy in between?" },
-    { "nothing", "" }, { "white space", " \n" },
-    { "a number", "17", "17" },
-    { "message of another type", '{"error":{"message":{"a":1}}}' },
-  }
-  for _, case in ipairs(cases) do
-    it(case[1], function()
-      local parts = errors.parse_body(case[2])
-      assert.same({ case[3], case[4], case[5], case[6] }, { parts.message, parts.code, parts.type, parts.param })
-    end)
-  end
-
-  it("is cut in the message, not in memory, when it is long", function()
-    assert.equal(300, #errors.parse_body(("x"):rep(100000)).message)
-  end)
-end)
-
 describe("context lengths, in every wording met so far", function()
   local cases = {
     { "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (4000 in the messages, 1000 in the completion). Please reduce the length of the messages or completion.",

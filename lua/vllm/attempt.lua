@@ -4,6 +4,7 @@
 -- failure: turn.lua does. Failures are error values.
 
 local core = require "vllm.core"
+local error_body = require "vllm.error_body"
 local errors = require "vllm.errors"
 
 ---@class vllm.Attempt
@@ -178,8 +179,9 @@ end
 function Attempt:decoder_error(failure)
   local kind = self.headers and self.headers["content-type"] or "no content type"
   if failure.kind == "protocol" and self._whole_body then
-    local parts = errors.parse_body(self._whole_body)
-    return errors.new("protocol", "the server's answer is not a completion (" .. kind .. "): " .. (parts.message or failure.detail),
+    local parts = error_body.parse(self._whole_body)
+    local words = errors.shown(parts.message or failure.detail)
+    return errors.new("protocol", "the server's answer is not a completion (" .. errors.shown(kind) .. "): " .. words,
       { status = self.status, body = self._whole_body:sub(1, self._limits.max_error_bytes) })
   end
   local err = errors.from_decoder(failure, self._client:_error_context(self._built.url))

@@ -3,13 +3,12 @@
 -- Sources: RFC 9110 section 15; what servers were recorded to send (spec/fixtures).
 
 local core = require "vllm.core"
+local error_body = require "vllm.error_body"
 local excerpt = require "vllm.excerpt"
 
 local errors = {}
 
 local MAX_DETAIL_BYTES = 2000
-local MAX_PLAIN_BYTES = 300
-local MAX_TITLE_BYTES = 200
 local MAX_NUMBER_BYTES = 32 -- of a header
 local MAX_BODY_SEARCHED = 4096
 
@@ -119,6 +118,13 @@ function errors.give(err)
   return nil, err.message, err
 end
 
+--- A server's text as it may stand in a message.
+---@param text string
+---@return string
+function errors.shown(text)
+  return excerpt.of(text, MAX_DETAIL_BYTES)
+end
+
 local function stands_in(text, words)
   if type(words) == "string" then return text:find(words, 1, true) ~= nil end
   local _, stop = text:find(words[1], 1, true)
@@ -141,58 +147,6 @@ local function context_numbers(message, body)
   end
   if text:find("at least %d+ input") then numbers.prompt_is_lower_bound = true end
   return numbers
-end
-
--- Plain searches: a pattern would try each of a page's many tags against the whole rest.
-local function title_of_html(body)
-  local _, name = body:lower():find("<title", 1, true)
-  local open = name and body:find(">", name, true)
-  local close = open and body:find("<", open, true)
-  if not close then return "" end
-  return (body:sub(open + 1, math.min(close - 1, open + MAX_TITLE_BYTES)):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", ""))
-end
-
-local function text_of_html(body)
-  local title = title_of_html(body)
-  return "an HTML page came back" .. (title ~= "" and (" (" .. title .. ")") or "") .. "; is a proxy in between?"
-end
-
-local function text_of_detail(detail)
-  if type(detail) == "string" then return detail end
-  if type(detail) ~= "table" then return nil end
-  local sentences = {}
-  for _, entry in ipairs(detail) do
-    local where = type(entry) == "table" and type(entry.loc) == "table" and table.concat(entry.loc, ".") or nil
-    local what = type(entry) == "table" and entry.msg or entry
-    if type(what) == "string" then sentences[#sentences + 1] = where and (where .. ": " .. what) or what end
-  end
-  return #sentences > 0 and table.concat(sentences, "; ") or nil
-end
-
-local function scalar(value)
-  local kind = type(value)
-  return (kind == "string" or kind == "number") and value or nil
-end
-
---- The parts of an error body, whatever its shape: vLLM's two, a bare string, FastAPI's `detail`, a list, HTML, nothing.
----@param body string?
----@return { message: string?, code: (string|number)?, type: string?, param: string?, upstream: string? }
-function errors.parse_body(body)
-  if not body or not body:find("%S") then return {} end
-  local value = core.json_decode(body, { drop_nulls = true, array_mt = false })
-  if value == nil then
-    if body:find("^%s*<") then return { message = text_of_html(body) } end
-    return { message = (body:sub(1, MAX_PLAIN_BYTES):gsub("%s+", " ")) }
-  end
-  if type(value) == "string" then return { message = value } end
-  if type(value) ~= "table" then return { message = body:sub(1, MAX_PLAIN_BYTES) } end
-  local inner = value.error
-  if type(inner) == "table" and inner[1] ~= nil then inner = inner[1] end
-  if type(inner) == "string" then return { message = inner, code = scalar(value.code), type = scalar(value.type) } end
-  if type(inner) ~= "table" then inner = value end
-  local message = scalar(inner.message) or text_of_detail(inner.detail) or text_of_detail(value.detail)
-  return { message = message and tostring(message), code = scalar(inner.code), type = scalar(inner.type), param = scalar(inner.param),
-    upstream = type(inner.metadata) == "table" and scalar(inner.metadata.raw) or nil }
 end
 
 local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12 }
@@ -250,11 +204,11 @@ end
 -- What the server itself says, in lower case: neither the request that it may echo (`input` in vLLM's own sentence, in FastAPI's
 -- entries), nor any member but those that hold its verdict.
 local function verdict(parts, body)
-  local text = parts.message or (body or ""):sub(1, MAX_BODY_SEARCHED)
+  local text = parts.is_understood and parts.message or (body or ""):sub(1, MAX_BODY_SEARCHED)
   text = text:lower()
   local echo = text:find("'input': ", 1, true) or text:find('"input": ', 1, true)
   if echo then text = text:sub(1, echo - 1) end
-  return table.concat({ text, tostring(parts.code), tostring(parts.type), (parts.upstream or ""):lower() }, "\n")
+  return table.concat({ text, tostring(parts.code), tostring(parts.type) }, "\n")
 end
 
 local CLIENT_FAULT = { [401] = false, [403] = false, [429] = false, [500] = true }
@@ -292,7 +246,7 @@ local function hint_of(kind, status, parts, context)
   end
   if kind == "not_found" and (parts.param == "model" or (parts.message or ""):find("model")) then
     local served = context.served
-    return served and #served > 0 and ("the server serves: " .. table.concat(served, ", ")) or nil
+    return served and #served > 0 and ("the server serves: " .. errors.shown(table.concat(served, ", "))) or nil
   end
   if kind == "not_found" then
     return "the server has no such address: " .. context.url .. (context.is_of_caller and "" or "; base_url usually ends in /v1")
@@ -301,7 +255,7 @@ local function hint_of(kind, status, parts, context)
     local target = (context.location or ""):match("^%a+://([^/?#]+)")
     target = target and target:gsub("^.*@", "")
     return "redirects are not followed, since they would carry the key away; the server points to "
-        .. (target or "another path") .. ": set base_url to where the server is"
+        .. (target and errors.shown(target) or "another path") .. ": set base_url to where the server is"
   end
   if kind == "context_length" and parts.context and parts.context.prompt_is_lower_bound then
     return "the prompt's count is only a lower bound: leave max_completion_tokens out, or shorten the messages"
@@ -331,7 +285,7 @@ end
 ---  is, so it is not base_url's fault
 ---@return vllm.Error
 function errors.from_status(status, headers, body, context)
-  local parts = errors.is_compressed(headers) and { message = errors.COMPRESSED } or errors.parse_body(body)
+  local parts = errors.is_compressed(headers) and { message = errors.COMPRESSED } or error_body.parse(body)
   local kind = classify(status, parts, body)
   local fields = {
     status = status, code = parts.code, type = parts.type, param = parts.param, body = body,
@@ -344,7 +298,7 @@ function errors.from_status(status, headers, body, context)
   end
   context.location = headers.location
   local hint = hint_of(kind, status, parts, context)
-  local detail = excerpt.of(parts.message or "no explanation", MAX_DETAIL_BYTES) .. " (status " .. status .. ")"
+  local detail = errors.shown(parts.message or "no explanation") .. " (status " .. status .. ")"
     .. (hint and ("; " .. hint) or "")
   return errors.new(kind, detail, fields)
 end
@@ -362,13 +316,13 @@ function errors.from_decoder(failure, context)
   if failure.kind ~= "stream" then
     return errors.new(failure.kind, (DECODER_DETAIL[failure.kind] or "") .. failure.detail, { body = failure.body })
   end
-  local parts = errors.parse_body(failure.body)
+  local parts = error_body.parse(failure.body)
   local kind = classify(200, parts, failure.body)
   local fields = { status = 200, code = parts.code, type = parts.type, param = parts.param, body = failure.body }
   fields.retryable = is_retryable(kind, tonumber(parts.code), parts.code)
   if kind == "context_length" then fields.context = context_numbers(parts.message, failure.body) end
   local hint = hint_of(kind, nil, parts, context)
-  return errors.new(kind, excerpt.of(parts.message or "the server reported an error without a message", MAX_DETAIL_BYTES)
+  return errors.new(kind, errors.shown(parts.message or "the server reported an error without a message")
     .. " (in the stream)" .. (hint and ("; " .. hint) or ""), fields)
 end
 

@@ -1,0 +1,127 @@
+-- What a server says in an error body, of any shape, through the parser and through a turn.
+local core = require "vllm.core"
+local error_body = require "vllm.error_body"
+local errors = require "vllm.errors"
+local testing = require "vllm.testing"
+
+describe("the words of an error body:", function()
+  local PAGE = "<html><head><title>502 Bad Gateway</title></head></html>"
+  local cases = {
+    { "nested object", '{"error":{"message":"m","type":"t","param":"p","code":400}}', "m", 400, "t", "p" },
+    { "flat object, old vLLM", '{"object":"error","message":"m","type":"t","param":null,"code":400}', "m", 400, "t" },
+    { "string error", '{"error":"Unauthorized"}', "Unauthorized" },
+    { "string error, TGI", '{"error":"Input validation error","error_type":"validation"}', "Input validation error" },
+    { "list of errors", '{"error":[{"message":"first","code":"c"},{"message":"second"}]}', "first; second", "c" },
+    { "string code, Rust front end", '{"error":{"message":"m","code":"model_not_found"}}', "m", "model_not_found" },
+    { "detail string", '{"detail":"Not Found"}', "Not Found" },
+    { "detail list, FastAPI", '{"detail":[{"loc":["body","messages",0,"role"],"msg":"field required"}]}', "body.messages.0.role: field required" },
+    { "detail list with a null in its place", '{"detail":[{"loc":["body",null],"msg":"bad"}]}', "body: bad" },
+    { "detail list with a boolean in its place", '{"detail":[{"loc":[true,{"a":1},["b"]],"msg":"bad"}]}', "bad" },
+    { "detail object", '{"detail":{"error":"busy","reason":"queue full"}}', "busy; queue full" },
+    { "list at the top, Google", '[{"error":{"code":400,"message":"bad key","status":"INVALID_ARGUMENT"}}]', "bad key", 400 },
+    { "code and msg", '{"code":50001,"msg":"no quota"}', "no quota", 50001 },
+    { "error_code and error_msg", '{"error_code":17,"error_msg":"Open api daily request limit reached"}', "Open api daily request limit reached", 17 },
+    { "camel case", '{"errorCode":"E1","errorMessage":"no"}', "no", "E1" },
+    { "capitals, Amazon", '{"__type":"ThrottlingException","Message":"slow down"}', "slow down", nil, "ThrottlingException" },
+    { "RFC 9457", '{"type":"about:blank","title":"Forbidden","detail":"no credit","status":403}', "no credit; Forbidden", 403, "about:blank" },
+    { "RFC 6749", '{"error":"invalid_grant","error_description":"expired"}', "invalid_grant; expired" },
+    { "Spring", '{"timestamp":1,"status":404,"error":"Not Found","message":"No handler","path":"/v1"}', "Not Found; No handler", 404 },
+    { "errors beside success", '{"success":false,"errors":[{"code":7003,"message":"no route"}],"messages":[]}', "no route", 7003 },
+    { "a list of strings", '{"errors":["a","b",3,null,{"msg":"c"}]}', "a; b; c" },
+    { "behind unknown names", '{"base_resp":{"status_code":1004,"status_msg":"login fail"},"id":""}', "login fail", 1004 },
+    { "what a proxy was told", '{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"{\\"error\\":\\"slow down\\"}"}}}',
+      "Provider returned error; slow down", 429 },
+    { "what a proxy was told, as a number", '{"error":{"message":"x","metadata":{"raw":5}}}', "x" },
+    { "JSON in a string", '{"detail":"{\\"error\\":{\\"message\\":\\"inner\\",\\"code\\":503}}"}', "inner", 503 },
+    { "the same words twice", '{"error":"no","message":"no"}', "no" },
+    { "bare JSON string", '"no healthy upstream"', "no healthy upstream" },
+    { "plain text", "upstream  connect\nerror", "upstream connect error" },
+    { "HTML page", PAGE, "an HTML page came back (502 Bad Gateway); is a proxy in between?" },
+    { "nothing", "" }, { "white space", " \n" },
+    { "a number", "17", "17" },
+    { "no words at all: the body itself", '{"error":{"message":{"a":1}}}', '{"error":{"message":{"a":1}}}' },
+    { "an empty error: the body itself", '{"error":{}}', '{"error":{}}' },
+    { "JSON that is cut: the body itself", '{"error":{"message":"m', '{"error":{"message":"m' },
+    { "no echo of the request", '{"ok":false,"request":{"messages":[{"error":"mine"}]}}', '{"ok":false,"request":{"messages":[{"error":"mine"}]}}' },
+  }
+  for _, case in ipairs(cases) do
+    it(case[1], function()
+      local parts = error_body.parse(case[2])
+      assert.same({ case[3], case[4], case[5], case[6] }, { parts.message, parts.code, parts.type, parts.param })
+    end)
+  end
+
+  it("text that is long is cut in the message", function()
+    local message = error_body.parse(("x"):rep(100000)).message
+    assert.equal(("x"):rep(300) .. "…", message)
+  end)
+
+  it("many words are told in part", function()
+    local list = {}
+    for i = 1, 1000 do list[i] = '"e' .. i .. '"' end
+    assert.equal("e1; e2; e3; e4; e5; e6; e7; e8", error_body.parse('{"errors":[' .. table.concat(list, ",") .. "]}").message)
+  end)
+end)
+
+-- The same numbers on every Lua.
+local function generator(seed)
+  local state = seed
+  return function(limit) -- 1 … limit
+    state = (state * 16807) % 2147483647
+    return state % limit + 1
+  end
+end
+
+local NAMES = {
+  "error", "errors", "message", "msg", "detail", "loc", "code", "type", "param", "status", "metadata", "raw", "reason", "title", "object",
+  "choices", "usage", "id", "model", "delta", "request", "data", "x", "error_msg", "Error-Message", "object", "status_code", "finish_reason",
+}
+local SCALARS = {
+  "null", "true", "false", "0", "17", "-1", "1.5", "1e400", "503", "429", "404", "12345678901234567890", '""', '" "', '"words"', '"error"', '"503"',
+  '"nan"', '"inf"', '"0x1F7"', '"\\u0000\\u001b[2J"', '"\\ud83d"', '"caf\195\169"', '"\255"', '"model"', '"maximum context length"', '"input_tokens"', '"insufficient_quota"',
+  '"{\\"error\\":[null,{\\"message\\":5}]}"', "{}", "[]",
+}
+
+local function random_json(random, depth)
+  local shape = depth == 0 and 1 or random(5)
+  if shape <= 2 then return SCALARS[random(#SCALARS)] end
+  local items = {}
+  for i = 1, random(4) - 1 do
+    items[i] = (shape == 3 and "" or '"' .. NAMES[random(#NAMES)] .. '":') .. random_json(random, depth - 1)
+  end
+  local text = table.concat(items, ",")
+  return shape == 3 and "[" .. text .. "]" or "{" .. text .. "}"
+end
+
+local STATUSES = { 200, 302, 400, 401, 404, 413, 422, 429, 500, 503 }
+
+-- The same bytes as a body with a status, as events in every spelling, and as a stream without any.
+local function reply_of(random, json)
+  local way = random(6)
+  if way == 1 then return { status = STATUSES[random(#STATUSES)], body = json } end
+  if way == 2 then return { bytes = "data: " .. json .. "\n\n" } end
+  if way == 3 then return { bytes = "event: error\ndata: " .. json .. "\n\n" } end
+  if way == 4 then return { bytes = 'data: {"error":' .. json .. "}\n\ndata: [DONE]\n\n" } end
+  if way == 5 then return { bytes = "error: " .. json .. "\n\n" } end
+  return { bytes = json }
+end
+
+local function is_whole(err, message)
+  return errors.is(err) and errors.kinds[err.kind] ~= nil and err.message == message and message:find(err.kind .. ": ", 1, true) == 1
+    and core.json_encode(message) ~= nil and not message:find("[%z\1-\9\11-\31]") and #message < 3000
+end
+
+describe("JSON of any shape", function()
+  it("makes a failed turn or an answer, and never raises", function()
+    local random = generator(20261)
+    for round = 1, 3000 do
+      local json = random_json(random, 5)
+      local turn = testing.client({ reply_of(random, json) }):turn("x")
+      local ok, result, message, err = pcall(turn.result, turn)
+      if not ok then error(("round %d: %s\nraises: %s"):format(round, json, tostring(result)), 0) end
+      if not result and not (is_whole(err, message) and turn:error() == err) then
+        error(("round %d: %s\ngives: %s"):format(round, json, tostring(message)), 0)
+      end
+    end
+  end)
+end)
