@@ -91,6 +91,7 @@ build = {
     ["vllm.excerpt"] = "lua/vllm/excerpt.lua",
     ["vllm.exchange"] = "lua/vllm/exchange.lua",
     ["vllm.fields"] = "lua/vllm/fields.lua",
+    ["vllm.formats"] = "lua/vllm/formats.lua",
     ["vllm.gate"] = "lua/vllm/gate.lua",
     ["vllm.headers"] = "lua/vllm/headers.lua",
     ["vllm.health"] = "lua/vllm/health.lua",

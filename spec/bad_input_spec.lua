@@ -4,6 +4,7 @@ local core = require "vllm.core"
 local request = require "vllm.request"
 
 local NAN = 0 / 0
+local SCHEMA_FORM = 'write { type = "json_schema", json_schema = { name = "…", schema = { … } } }'
 local function noop() end
 
 -- { options (a model is added unless `false` comes third), message }
@@ -206,6 +207,50 @@ local CALLS = {
   { { text = "a", logit_bias = { [5] = "x" } }, "logit_bias must be a table of token id = number, got a table", "logit_bias" },
   { { text = "a", response_format = "json" }, 'response_format must be a table with a `type`, got "json"', "response_format" },
   { { text = "a", response_format = {} }, "response_format must be a table with a `type`, got a table", "response_format" },
+  { { text = "a", response_format = { type = "object", properties = {} } },
+    "response_format: this is a bare JSON Schema; " .. SCHEMA_FORM, "response_format" },
+  { { text = "a", response_format = { type = "json_schema", schema = {} } },
+    "response_format.json_schema must be a table with a `schema`; " .. SCHEMA_FORM, "response_format" },
+  { { text = "a", response_format = { type = "json_schema", json_schema = { name = "x", type = "object" } } },
+    "response_format.json_schema.schema must be the JSON Schema (a table); " .. SCHEMA_FORM, "response_format" },
+  { { text = "a", response_format = { type = "json_schema", json_schema = { name = 1, schema = {} } } },
+    "response_format.json_schema.name must be a non-empty string", "response_format" },
+  { { text = "a", structured_outputs = { json = {}, strict = true } }, "structured_outputs: unknown key `strict`; known are choice, "
+    .. "disable_additional_properties, disable_any_whitespace, grammar, json, json_object, regex, structural_tag, whitespace_pattern, "
+    .. "which vLLM would ignore (extra_body sends any)", "structured_outputs" },
+  { { text = "a", structured_outputs = { choise = { "a" } } },
+    "structured_outputs: unknown key `choise` (did you mean `choice`?), which vLLM would ignore (extra_body sends any)", "structured_outputs" },
+  { { text = "a", structured_outputs = { disable_any_whitespace = true } },
+    "structured_outputs must have exactly one of choice, grammar, json, json_object, regex, structural_tag, got none", "structured_outputs" },
+  { { text = "a", structured_outputs = { json = {}, regex = "x" } },
+    "structured_outputs must have exactly one of choice, grammar, json, json_object, regex, structural_tag, got `json` and `regex`",
+    "structured_outputs" },
+  { { text = "a", structured_outputs = { structural_tag = { format = noop } } },
+    "structured_outputs.structural_tag.format: a function is not a JSON value", "structured_outputs.structural_tag.format" },
+  { { text = "a", repetition_detection = { max_patern_size = 3 } },
+    "repetition_detection: unknown key `max_patern_size` (did you mean `max_pattern_size`?), which vLLM would ignore (extra_body sends any)",
+    "repetition_detection" },
+  { { text = "a", repetition_detection = { min_count = 1 } }, "repetition_detection.min_count must be an integer of at least 2",
+    "repetition_detection" },
+  { { text = "a", reasoning_effort = "hihg" },
+    'reasoning_effort: "hihg" is not known (did you mean "high"? extra_body sends any)', "reasoning_effort" },
+  { { text = "a", thinking_token_budget = -2 }, "thinking_token_budget must be an integer of at least -1, got -2", "thinking_token_budget" },
+  { { text = "a", cache_salt = "a/b" }, 'cache_salt must be 1 to 128 characters without @ / \\ and NUL, got "a/b"', "cache_salt" },
+  { { text = "a", cache_salt = "a\0b" }, 'cache_salt must be 1 to 128 characters without @ / \\ and NUL, got "a?b"', "cache_salt" },
+  { { text = "a", cache_salt = ("x"):rep(129) },
+    'cache_salt must be 1 to 128 characters without @ / \\ and NUL, got "' .. ("x"):rep(40) .. '…"', "cache_salt" },
+  { { text = "a", documents = { { text = 1 } } }, "documents must be a list of tables of name = string, got a table", "documents" },
+  { { text = "a", media_io_kwargs = { fps = 1 } },
+    "media_io_kwargs must be a table of tables, such as { video = { fps = 1 } }, got a table", "media_io_kwargs" },
+  { { text = "a", vllm_xargs = { a = true } },
+    "vllm_xargs must be a table of name = string, number, or a list of those, got a table", "vllm_xargs" },
+  { { text = "a", mm_payload = "both" }, 'mm_payload must be "tensors" or "none", got "both"', "mm_payload" },
+  { { text = "a", routed_experts_prompt_start = -1 },
+    "routed_experts_prompt_start must be an integer of at least 0, got -1", "routed_experts_prompt_start" },
+  { { text = "a", watermarkng = true }, "unknown field `watermarkng` (did you mean `watermarking`? extra_body sends any name)", "watermarkng" },
+  { { text = "a", tools = { { name = "f", defer_loading = 1 } } }, "tools[1].defer_loading must be true or false, got 1", "tools[1].defer_loading" },
+  { { text = "a", tools = { { name = "f" } }, tool_choice = { type = "allowed_tools" } }, 'tool_choice.type must be "function", '
+    .. 'got "allowed_tools"; to narrow the choice, offer only those tools (extra_body sends any)', "tool_choice.type" },
   { { text = "a", reasoning_effort = 3 }, "reasoning_effort must be a non-empty string, got 3", "reasoning_effort" },
   { { text = "a", truncation_side = "top" }, 'truncation_side must be "left" or "right", got "top"', "truncation_side" },
   { { text = "a", chat_template_kwargs = { 1 } }, "chat_template_kwargs must be a table with names as keys, got a table", "chat_template_kwargs" },

@@ -162,7 +162,7 @@ describe("a request that is no request gives an error value, and a turn sends no
     { { messages = "x", temperature = NAN }, "temperature" }, { { messages = "x", max_tokens = -1 }, "max_tokens" },
     { { messages = "x", max_tokens = 1e300 }, "max_tokens" }, { { messages = "x", n = math.huge }, "n" },
     { { messages = "x", [{}] = 1 }, "messages" }, { { messages = "x", chat_template_kwargs = { f = print } }, "chat_template_kwargs.f" },
-    { { messages = "x", vllm_xargs = { a = NAN } }, "vllm_xargs.a" },
+    { { messages = "x", vllm_xargs = { a = NAN } }, "vllm_xargs" },
   }
   for i, case in ipairs(cases) do
     it(i .. ": " .. case[2], function()

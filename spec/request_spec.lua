@@ -209,6 +209,39 @@ describe("wire fields", function()
     assert.same(expected, rest(call))
   end)
 
+  it("of the newest vLLM are sent as they are", function()
+    local call = {
+      watermarking = false, return_weight_versions = true, routed_experts_prompt_start = 0, return_token_offsets = true, mm_payload = "none",
+      return_mm_kwargs = false, thinking_token_budget = -1, cache_salt = ("ä"):rep(128), media_io_kwargs = { video = { fps = 1 } },
+      vllm_xargs = { a = "x", b = 1.5, c = { "x", 2 } }, documents = { { title = "t", text = "x" } }, reasoning_effort = "ultra",
+      repetition_detection = { max_pattern_size = 3, min_pattern_size = 1, min_count = 2 },
+      structured_outputs = { regex = "x", whitespace_pattern = "y", disable_any_whitespace = true, disable_additional_properties = true },
+    }
+    local expected = {}
+    for name, value in pairs(call) do expected[name] = value end
+    assert.same(expected, rest(call))
+  end)
+
+  it("get a structural tag as the text that vLLM wants", function()
+    local tag = { format = { type = "const_string", value = "x" } }
+    for _, value in ipairs { tag, core.json_encode(tag), assert(core.raw(core.json_encode(tag))) } do
+      assert.same({ structural_tag = '{"format":{"type":"const_string","value":"x"}}' },
+        rest({ structured_outputs = { structural_tag = value } }).structured_outputs)
+    end
+    assert.truthy(body({ body = "{}", set = { structured_outputs = { structural_tag = tag } } }):find('"structural_tag":"{', 1, true))
+    assert.same({ format = tag.format }, tag)
+  end)
+
+  it("get a schema its name, which servers demand", function()
+    local format = { type = "json_schema", json_schema = { schema = { type = "object" }, strict = true } }
+    assert.same({ type = "json_schema", json_schema = { name = "response", schema = { type = "object" }, strict = true } },
+      rest({ response_format = format }).response_format)
+    assert.is_nil(format.json_schema.name)
+    format.json_schema.name = "mine"
+    assert.same(format, rest({ response_format = format }).response_format)
+    assert.truthy(body({ text = "hi", response_format = assert(core.raw '{"type":"json_schema"}') }):find('{"type":"json_schema"}', 1, true))
+  end)
+
   it("know logit_bias by number or by text", function()
     assert.truthy(body({ text = "hi", logit_bias = { [50256] = -100 } }):find('"logit_bias":{"50256":-100}', 1, true))
     assert.truthy(body({ text = "hi", logit_bias = { ["50256"] = -100 } }):find('"logit_bias":{"50256":-100}', 1, true))
@@ -238,8 +271,8 @@ end)
 describe("tools", function()
   it("in the short form get the wire's shape", function()
     local members = rest { tools = { { name = "f", description = "d", strict = true, parameters = { type = "object", properties = {} },
-      run = function() end, timeout_s = 3, title = "T" } } }
-    assert.same({ { type = "function", ["function"] = { name = "f", description = "d", strict = true,
+      defer_loading = true, run = function() end, timeout_s = 3, title = "T" } } }
+    assert.same({ { type = "function", ["function"] = { name = "f", description = "d", strict = true, defer_loading = true,
       parameters = { type = "object", properties = {} } } } }, members.tools)
   end)
 
@@ -289,7 +322,8 @@ describe("tool_choice", function()
   it("makes a tool's name an object", function()
     assert.same({ type = "function", ["function"] = { name = "g" } }, choice "g")
     assert.same({ type = "function", ["function"] = { name = "g" } }, choice { type = "function", ["function"] = { name = "g" } })
-    assert.same({ type = "allowed_tools", x = 1 }, choice { type = "allowed_tools", x = 1 })
+    assert.same({ type = "allowed_tools", x = 1 },
+      rest({ tools = { tool "f" }, extra_body = { tool_choice = { type = "allowed_tools", x = 1 } } }).tool_choice)
   end)
 
   it("lets the wire's word win over a tool of that name", function()

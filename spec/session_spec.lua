@@ -10,8 +10,20 @@ describe("a session", function()
     assert.equal("Still here.", session:turn("And now?"):text())
     assert.equal(5, #session:messages())
     assert.equal("s1", transport.requests[1].body.user)
+    assert.equal("s1", transport.requests[1].body.session_id)
     assert.equal(4, #transport.requests[2].body.messages)
     assert.equal("Hello.", transport.requests[2].body.messages[3].content)
+  end)
+
+  it("has an id that a request can replace or leave out", function()
+    local client, transport = testing.client { "1", "2", "3" }
+    local session = client:session { id = "s1" }
+    assert(session:turn("Hi", { user = "u", session_id = vllm.null }):text())
+    assert(session:turn("Hi", { extra_body = { session_id = "s2" } }):text())
+    assert(client:session({ id = "" }):turn("Hi"):text())
+    local bodies = {}
+    for i, request in ipairs(transport.requests) do bodies[i] = { request.body.user or false, request.body.session_id or false } end
+    assert.same({ { "u", false }, { "s1", "s2" }, { false, false } }, bodies)
   end)
 
   it("keeps its input when a turn fails, and tries again without one", function()

@@ -63,6 +63,15 @@ describe("a turn that streams text", function()
     assert.same({}, result.hints)
   end)
 
+  it("has what the server measured itself beside the timing", function()
+    local chunk = 'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}],"metrics":%s}\n\ndata: [DONE]\n\n'
+    local function server(metrics)
+      return assert(testing.client({ { bytes = chunk:format(metrics) } }):turn("x"):result()).timing.server
+    end
+    assert.same({ time_to_first_token_ms = 12.5, queue_time_ms = 1 }, server '{"time_to_first_token_ms":12.5,"queue_time_ms":1}')
+    assert.is_nil(server "7")
+  end)
+
   it("has lists that are lists in JSON, empty ones too", function()
     local result = assert(testing.client({ "ok" }):turn("x"):result())
     local text = vllm.json.encode(result)

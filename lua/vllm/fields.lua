@@ -4,6 +4,8 @@
 
 local core = require "vllm.core"
 local excerpt = require "vllm.excerpt"
+local formats = require "vllm.formats"
+local spelling = require "vllm.spelling"
 
 local fields = {}
 
@@ -75,7 +77,7 @@ function fields.sorted_keys(map)
   return keys
 end
 
--- Checks: { what it must be, function(value) → boolean } -------------------------------------------------------------
+-- Checks: { what it must be, function(value) → boolean, function(good value) → what is wrong inside of it, or nil } -----------
 
 local function is_finite(value)
   return type(value) == "number" and value == value and value ~= math.huge and value ~= -math.huge
@@ -146,6 +148,49 @@ local function is_typed(value)
   return fields.is_raw(value) or (is_object(value) and is_text(value.type))
 end
 
+local function is_map_of(test)
+  return function(value)
+    if not is_object(value) then return false end
+    for _, item in pairs(fields.is_raw(value) and {} or value) do
+      if not (fields.is_null(item) or test(item)) then return false end
+    end
+    return true
+  end
+end
+
+local function is_string(value) return type(value) == "string" end
+local is_strings = is_map_of(is_string)
+
+-- vLLM makes 1 of true.
+local function is_scalar(value) return is_string(value) or is_finite(value) end
+
+local function is_argument(value)
+  if is_scalar(value) then return true end
+  local length = fields.list_length(value)
+  for i = 1, length or 0 do
+    if not is_scalar(value[i]) then return false end
+  end
+  return length ~= nil
+end
+
+local MAPS = { "a table of tables, such as { video = { fps = 1 } }", is_map_of(is_object) }
+local ARGUMENTS = { "a table of name = string, number, or a list of those", is_map_of(is_argument) }
+
+local MAX_SALT = 128
+
+-- As vLLM's validator has it, not its schema, which says 1024.
+local function is_salt(value)
+  return is_text(value) and not value:find("[@/\\%z]") and select(2, value:gsub("[^\128-\191]", "")) <= MAX_SALT
+end
+
+-- The set has grown and will: only a slip of the pen is told.
+local EFFORTS = { none = true, minimal = true, low = true, medium = true, high = true, xhigh = true, max = true }
+
+local function effort_fault(value)
+  local meant = not EFFORTS[value] and spelling.nearest(value, EFFORTS)
+  return meant and (': "%s" is not known (did you mean "%s"? extra_body sends any)'):format(value, meant) or nil
+end
+
 local function is_tool_choice(value)
   return is_text(value) or (is_object(value) and next(value) ~= nil)
 end
@@ -184,15 +229,20 @@ fields.wire = {
   tools = { "a list of tools", function(value) return fields.is_raw(value) or fields.list_length(value) ~= nil end },
   tool_choice = { '"none", "auto", "required", the name of a tool, or a table', is_tool_choice },
   parallel_tool_calls = BOOLEAN,
-  response_format = { "a table with a `type`", is_typed },
-  structured_outputs = OBJECT,
-  reasoning_effort = TEXT, include_reasoning = BOOLEAN, thinking_token_budget = integer(""),
+  response_format = { "a table with a `type`", is_typed, formats.response_format },
+  structured_outputs = { OBJECT[1], is_object, formats.structured_outputs },
+  reasoning_effort = { TEXT[1], is_text, effort_fault }, include_reasoning = BOOLEAN, thinking_token_budget = at_least(-1),
   echo = BOOLEAN, add_generation_prompt = BOOLEAN, continue_final_message = BOOLEAN, add_special_tokens = BOOLEAN,
-  documents = list_of("tables", is_table), chat_template = TEXT, chat_template_kwargs = OBJECT,
-  mm_processor_kwargs = OBJECT, media_io_kwargs = OBJECT,
-  priority = integer(""), request_id = TEXT, session_id = TEXT, cache_salt = TEXT,
+  documents = list_of("tables of name = string", is_strings), chat_template = TEXT, chat_template_kwargs = OBJECT,
+  mm_processor_kwargs = OBJECT, media_io_kwargs = MAPS,
+  priority = integer(""), request_id = TEXT, session_id = TEXT,
+  cache_salt = { "1 to 128 characters without @ / \\ and NUL", is_salt }, watermarking = BOOLEAN,
   return_tokens_as_token_ids = BOOLEAN, return_token_ids = BOOLEAN, return_prompt_text = BOOLEAN,
-  kv_transfer_params = OBJECT, ec_transfer_params = OBJECT, vllm_xargs = OBJECT, repetition_detection = OBJECT,
+  return_weight_versions = BOOLEAN, routed_experts_prompt_start = at_least(0),
+  return_token_offsets = BOOLEAN, return_mm_kwargs = BOOLEAN, -- these two and mm_payload: for vLLM's render addresses
+  mm_payload = { '"tensors" or "none"', function(value) return value == "tensors" or value == "none" end },
+  kv_transfer_params = OBJECT, ec_transfer_params = OBJECT, vllm_xargs = ARGUMENTS,
+  repetition_detection = { OBJECT[1], is_object, formats.repetition_detection },
 }
 
 local REASONING_REPLAY = { never = true, tool_turns = true, always = true }
@@ -253,8 +303,9 @@ end
 ---@param value any
 ---@return string? message nil: the value is good
 function fields.fault(check, name, value)
-  if check[2](value) then return nil end
-  return ("%s must be %s, got %s"):format(name, check[1], fields.shown(value))
+  if not check[2](value) then return ("%s must be %s, got %s"):format(name, check[1], fields.shown(value)) end
+  local why = check[3] and not fields.is_raw(value) and check[3](value)
+  return why and name .. why or nil
 end
 
 return fields

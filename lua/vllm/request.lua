@@ -5,6 +5,7 @@ local configuration = require "vllm.config"
 local continuation = require "vllm.continuation"
 local core = require "vllm.core"
 local fields = require "vllm.fields"
+local formats = require "vllm.formats"
 local headers = require "vllm.headers"
 local messages = require "vllm.messages"
 local spelling = require "vllm.spelling"
@@ -157,11 +158,21 @@ local function drop_empty_stop(members)
   if fields.list_length(members.stop) == 0 and not fields.is_raw(members.stop) then members.stop = nil end
 end
 
+-- Tables of a fixed shape, as servers want them.
+local function add_formats(members)
+  for _, name in ipairs { "response_format", "structured_outputs" } do
+    local message, param
+    members[name], message, param = formats.to_wire(name, members[name])
+    if message then return nil, message, param end
+  end
+  return true
+end
+
 local function members_of(config, call)
   local extra, message, param = extra_of(config, call)
   if not extra then return nil, message, param end
   local members = joined(config, call, extra)
-  for _, add in ipairs { add_stream, add_tools } do
+  for _, add in ipairs { add_stream, add_tools, add_formats } do
     local ok
     ok, message, param = add(members, config, call, extra)
     if not ok then return nil, message, param end
@@ -286,6 +297,9 @@ local function set_text(config, key, value)
     if not wire then return nil, param and names or "tools: an empty list is refused by servers", param or key end
     value = wire
   end
+  local message, param
+  value, message, param = formats.to_wire(key, value)
+  if message then return nil, message, param end
   return member_text(key, value)
 end
 

@@ -7,7 +7,7 @@ local spelling = require "vllm.spelling"
 local Turn = require "vllm.turn"
 
 ---@class vllm.Session
----@field id string? sent as `user` with every request
+---@field id string? sent as `user` and `session_id` with every request
 local Session = {}
 Session.__index = Session
 Session.__name = "vllm.session"
@@ -119,6 +119,14 @@ local function request_fields(request)
   return out
 end
 
+-- vLLM's scheduler and routers go by `session_id`; `user` is what others read.
+local function name_session(request, id)
+  local extra = type(request.extra_body) == "table" and request.extra_body or {}
+  for _, name in ipairs { "user", "session_id" } do
+    if request[name] == nil and extra[name] == nil and id ~= "" then request[name] = id end
+  end
+end
+
 --- One model call over the transcript. The input joins the transcript at once and stays there if the turn fails, so that `session:turn()`
 -- tries again; only an input that was refused before anything was sent is taken back. The assistant's message joins the transcript when
 -- the turn is complete. One turn at a time: one that is left early must be cancelled (session:cancel) before the next.
@@ -133,7 +141,7 @@ function Session:turn(input, request)
     return Turn._new(self._client, nil, errors.new("busy", "this session's last turn has not ended: finish or cancel it"))
   end
   all.messages = add(copy(self._messages), messages)
-  if all.user == nil then all.user = self.id end
+  name_session(all, self.id)
   local turn = self._client:turn(all)
   if turn:error() then return turn end
   self._messages, self._last.turn = all.messages, turn

@@ -1,4 +1,4 @@
---- Tools as users write them, in the wire's shape: `{ name, description, parameters, strict }` becomes
+--- Tools as users write them, in the wire's shape: `{ name, description, parameters, strict, defer_loading }` becomes
 -- `{ type = "function", function = { … } }`. Names are what every server accepts, and no name is given twice.
 
 local core = require "vllm.core"
@@ -7,7 +7,7 @@ local spelling = require "vllm.spelling"
 
 local tools = {}
 
-local SHORT = { name = true, description = true, parameters = true, strict = true }
+local SHORT = { name = true, description = true, parameters = true, strict = true, defer_loading = true }
 -- How others call the schema: dropped without a word, a tool would lose its parameters.
 local SCHEMA_ELSEWHERE = { inputSchema = true, input_schema = true, schema = true, params = true, args = true, arguments = true }
 
@@ -45,6 +45,8 @@ local function check_definition(definition, where)
   if description ~= nil and type(description) ~= "string" then return fault(where, "description", "a string", description) end
   if parameters ~= nil and type(parameters) ~= "table" then return fault(where, "parameters", "a JSON Schema (a table)", parameters) end
   if strict ~= nil and type(strict) ~= "boolean" then return fault(where, "strict", "true or false", strict) end
+  local deferred = definition.defer_loading
+  if deferred ~= nil and type(deferred) ~= "boolean" then return fault(where, "defer_loading", "true or false", deferred) end
   return true
 end
 
@@ -62,6 +64,7 @@ local function of_short_form(tool, where)
   if not ok then return nil, message, param end
   return { type = "function", ["function"] = {
     name = tool.name, description = tool.description, parameters = schema(tool.parameters), strict = tool.strict,
+    defer_loading = tool.defer_loading,
   } }
 end
 
@@ -135,7 +138,11 @@ function tools.choice_to_wire(choice, names)
   if LITERAL[choice] then return choice end
   local name, param = choice, "tool_choice"
   if type(choice) == "table" then
-    if choice.type ~= "function" then return choice end
+    if fields.is_raw(choice) then return choice end
+    if choice.type ~= "function" then
+      return nil, ('tool_choice.type must be "function", got %s; to narrow the choice, offer only those tools (extra_body sends any)')
+        :format(fields.shown(choice.type)), "tool_choice.type"
+    end
     name, param = type(choice["function"]) == "table" and choice["function"].name, "tool_choice.function.name"
     if type(name) ~= "string" then return nil, param .. " must be the name of a tool, got " .. fields.shown(name or nil), param end
   end

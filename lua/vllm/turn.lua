@@ -109,6 +109,8 @@ function Turn:_finish(result)
   self:_release(true)
   result.status, result.headers = self.status, self.headers
   result.timing = timing(self)
+  local metrics = result.extra.metrics
+  result.timing.server = type(metrics) == "table" and metrics or nil
   result.attempts = self._attempts
   result.hints = hints.of(result, self._built.asked)
   self._result, self._phase = result, "ended"
