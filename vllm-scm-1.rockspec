@@ -104,7 +104,6 @@ build = {
     ["vllm.hosts.neovim"] = "lua/vllm/hosts/neovim.lua",
     ["vllm.hosts.nginx"] = "lua/vllm/hosts/nginx.lua",
     ["vllm.hosts.scheduler"] = "lua/vllm/hosts/scheduler.lua",
-    ["vllm.inputs"] = "lua/vllm/inputs.lua",
     ["vllm.json"] = "lua/vllm/json.lua",
     ["vllm.media"] = "lua/vllm/media.lua",
     ["vllm.messages"] = "lua/vllm/messages.lua",
@@ -125,5 +124,6 @@ build = {
     ["vllm.transports.request_head"] = "lua/vllm/transports/request_head.lua",
     ["vllm.turn"] = "lua/vllm/turn.lua",
     ["vllm.url"] = "lua/vllm/url.lua",
+    ["vllm.values"] = "lua/vllm/values.lua",
   },
 }

@@ -115,7 +115,11 @@ local OPTIONS = {
   { { transport = "curl" }, 'transport must be a table with a function `open`, got "curl"' },
   { { transport = {} }, "transport must be a table with a function `open`, got a table" },
   { { on_event = "x" }, 'on_event must be a function, got "x"' },
-  { { decode = {} }, "decode must be a function, got a table" },
+  { { decode = print }, "unknown key `decode`: here it is json = { decode = … }" },
+  { { json = { decode = {} } }, "json.decode must be a function, got a table" },
+  { { json = {} }, "json has neither encode nor decode" },
+  { { json = "dkjson" }, 'json must be "cjson", or a table with encode and decode (such as require "dkjson"), got "dkjson"' },
+  { { unwrap_arguments = 1 }, "unwrap_arguments must be true or false, got 1" },
   { { interrupt = true }, 'interrupt must be "cancel", got true' },
   { { provider_name = "" }, 'provider_name must be a non-empty string without control characters, got ""' },
 

@@ -141,14 +141,6 @@ describe("a turn with tool calls", function()
     assert.is_nil(result.tool_calls[1].input)
     assert.equal("string", type(result.tool_calls[1].invalid))
   end)
-
-  it("uses a configured decode, whose refusal makes the call invalid", function()
-    local decode = function(text) if text:find "1e2" then error "no numbers" end return { mine = text } end
-    local result = assert(testing.client({ reply }, { decode = decode }):turn({ messages = { "x" }, tools = { WEATHER } }):result())
-    assert.same({ mine = '{"city":"Rome"}' }, result.tool_calls[1].input)
-    assert.truthy(result.tool_calls[2].invalid:find("no numbers", 1, true))
-    assert.is_nil(result.tool_calls[2].input)
-  end)
 end)
 
 describe("a turn that fails", function()

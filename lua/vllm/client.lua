@@ -11,6 +11,7 @@ local request_builder = require "vllm.request"
 local spelling = require "vllm.spelling"
 local Turn = require "vllm.turn"
 local url = require "vllm.url"
+local values = require "vllm.values"
 
 ---@class vllm.Client
 ---@field config table the checked configuration; read only
@@ -200,7 +201,8 @@ end
 ---@param path string from the server's root, such as "/v1/models", "/health", "/tokenize"
 ---@param body table|string|nil a table is sent as JSON, a string as it is
 ---@param options { timeout: table? }? clocks over the client's: connect_s, and total_s (else first_event_s) for the whole
----@return { status: integer, headers: table, body: string, json: any }? answer `json` where the answer is JSON
+---@return { status: integer, headers: table, body: string, json: any, invalid: string? }? answer `json` where the answer is JSON;
+---  `invalid`: why it cannot be read as such, though it says so
 ---@return string? message
 ---@return vllm.Error? err
 function Client:request(method, path, body, options)
@@ -245,7 +247,9 @@ function Client:request(method, path, body, options)
     return errors.give(errors.new("limit", ("a bound was reached: the answer is larger than limits.max_event_bytes (%d)")
       :format(checked.limits.max_event_bytes), { status = answer.status }))
   end
-  if (answer.headers["content-type"] or ""):find("json", 1, true) then answer.json = core.json_decode(answer.body) end
+  if (answer.headers["content-type"] or ""):find("json", 1, true) then
+    answer.json, answer.invalid = values.decode(checked.json, answer.body)
+  end
   return answer
 end
 

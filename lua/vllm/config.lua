@@ -8,6 +8,7 @@ local hosts = require "vllm.hosts"
 local spelling = require "vllm.spelling"
 local tools = require "vllm.tools"
 local url = require "vllm.url"
+local values = require "vllm.values"
 
 --- What vllm.new takes; every wire field besides (fields.lua lists them), as a default for each request.
 ---@class vllm.Options
@@ -31,7 +32,9 @@ local url = require "vllm.url"
 ---@field limits table<string, integer>? bounds by the names of DEFAULT_LIMITS below, at most 1 GiB, 1048576 things, 128 levels
 ---@field transport table? see docs/architecture.md
 ---@field on_event (fun(event: table))?
----@field decode (fun(text: string): any)? for tool arguments
+---@field json "cjson"|{ encode: (fun(value: any): string)?, decode: (fun(text: string): any)? }|nil for values that cross into the
+---  program and out of it: inputs of calls, results of tools, answers of client:request; never for the wire
+---@field unwrap_arguments boolean? default false: arguments that are a JSON object inside a JSON string are taken out of it
 ---@field interrupt "cancel"|nil Ctrl-C cancels the turn that is being waited for
 ---@field host string|vllm.Host|nil who waits: a name such as "luv", "block" for none, or a host; default: the one in charge at each wait
 ---@field max_concurrent integer? turns of this client that are open at once, 1 to 1048576; further ones wait in a queue
@@ -75,6 +78,7 @@ local function is_table(value)
 end
 
 local BOOLEAN = { "true or false", function(value) return type(value) == "boolean" end }
+local ANY = { "anything", function() return true end } -- FURTHER says the rest
 local FUNCTION = { "a function", function(value) return type(value) == "function" end }
 local PATH = { "a non-empty path without control characters", is_clean }
 local SECONDS = { ("seconds (0.001 to %d), or false for no limit"):format(MAX_SECONDS), is_seconds }
@@ -119,7 +123,7 @@ config.client_only = {
   end },
   limits = { "a table of bounds such as max_event_bytes", is_table },
   transport = { "a table with a function `open`", function(value) return is_table(value) and type(value.open) == "function" end },
-  on_event = FUNCTION, decode = FUNCTION, provider_name = LABEL,
+  on_event = FUNCTION, json = ANY, unwrap_arguments = BOOLEAN, provider_name = LABEL,
   host = HOST, max_concurrent = COUNT,
   interrupt = { '"cancel"', function(value) return value == "cancel" end },
 }
@@ -181,6 +185,11 @@ function FURTHER.host(value)
   return not hosts.is_known(value) and ("host: %s is no host; known are %s"):format(fields.shown(value), hosts.names()) or nil
 end
 
+function FURTHER.json(value)
+  local _, why = values.functions(value)
+  return why
+end
+
 function FURTHER.tools(value)
   local _, names_or_why, param = tools.to_wire(value)
   return param and names_or_why
@@ -204,7 +213,7 @@ local function fault(name, value)
 end
 
 -- Names of other clients.
-local ELSEWHERE = { max_retries = "retry = { max = … }", default_headers = "headers" }
+local ELSEWHERE = { max_retries = "retry = { max = … }", default_headers = "headers", decode = "json = { decode = … }" }
 
 local function unknown(key)
   if type(key) ~= "string" then return ("unknown key %s: options have names"):format(fields.shown(key)) end
@@ -318,7 +327,7 @@ end
 
 local function build(options)
   local endpoint = url.endpoint(options.base_url or DEFAULT_BASE_URL)
-  local built = pick(options, { transport = 1, on_event = 1, decode = 1, provider_name = 1, interrupt = 1, no_proxy = 1,
+  local built = pick(options, { transport = 1, on_event = 1, unwrap_arguments = 1, provider_name = 1, interrupt = 1, no_proxy = 1,
     host = 1, max_concurrent = 1,
     unix_socket = 1,
     reasoning_replay = 1, reasoning_field = 1, extra_body = 1, chunks = 1 })
@@ -328,6 +337,7 @@ local function build(options)
   built.timeout, built.limits = filled(options.timeout, DEFAULT_TIMEOUT), filled(options.limits, DEFAULT_LIMITS)
   built.retry = options.retry == false and { max = 0 } or filled(options.retry, DEFAULT_RETRY)
   built.fields = pick(options, fields.wire)
+  built.json = options.json and values.functions(options.json)
   local own_headers = headers.check(options.headers or {})
   local secrets = {
     options = options, api_key = options.api_key ~= "" and options.api_key or nil, proxy = options.proxy, tls = options.tls,

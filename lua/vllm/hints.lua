@@ -2,6 +2,7 @@
 -- Each rule was seen on a real server: see spec/fixtures (reasoning-only, tool-auto-cut, tool-required of llama-server, …).
 
 local core = require "vllm.core"
+local values = require "vllm.values"
 
 local hints = {}
 
@@ -42,6 +43,12 @@ local function about_calls(list, choice, asked)
   local count = #(choice.tool_calls or {})
   if asked.call_demanded and count == 0 and choice.finish_reason ~= "length" then
     add(list, "tool_choice demanded a call and none came: this server ignores tool_choice, or has no tool parser")
+  end
+  for _, call in ipairs(choice.tool_calls or {}) do
+    if call.invalid and choice.finish_reason ~= "length" and values.is_wrapped(call.arguments or "") then
+      add(list, "the arguments of a call are JSON inside a JSON string: the option unwrap_arguments = true takes them out")
+      break
+    end
   end
   if choice.finish_reason == "tool_calls" and count == 0 then
     add(list, "the finish reason speaks of tool calls and none came")

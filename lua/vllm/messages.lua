@@ -19,6 +19,7 @@ local calls = require "vllm.calls"
 local core = require "vllm.core"
 local parts = require "vllm.parts"
 local spelling = require "vllm.spelling"
+local values = require "vllm.values"
 
 local messages = {}
 
@@ -282,7 +283,7 @@ local function add_result(s, name, from, result, where)
   if result == nil then return true end
   if type(result) == "string" then return parts.text(s, TOOL, result) end
   if type(result) == "table" and is_content(result) then return add_content(s, TOOL, result, where) end
-  local text, why, inner = calls.encode(result)
+  local text, why, inner = values.encode(s.json, result)
   if not text then return nil, why, where .. inner end
   return parts.text(s, TOOL, text)
 end
@@ -435,6 +436,7 @@ end
 ---@field reasoning_replay "never"|"tool_turns"|"always"|nil default `never`
 ---@field reasoning_field string? default `reasoning`
 ---@field max_body_bytes integer? default 256 MiB
+---@field json { encode: (fun(value: any): string)? }? for results of tools and structured parts
 
 --- The wire messages of a request.
 ---@param list table|string a list of messages; a string is one user message
@@ -450,7 +452,7 @@ function messages.encode(list, options)
   if list.role ~= nil or list.kind ~= nil then return nil, "messages: expected a list, got one message: put it in braces", "messages" end
   local fault, at = list_fault(list)
   if fault then return nil, ("messages%s: %s"):format(at, fault), "messages" .. at end
-  local s = { list = {}, n = 0, i = 0, open = {}, open_count = 0, messages = list, replay = why }
+  local s = { list = {}, n = 0, i = 0, open = {}, open_count = 0, messages = list, replay = why, json = (options or {}).json }
   local ok, index = true, nil
   for i = 1, #list do
     s.i = i

@@ -17,6 +17,7 @@ local calls = require "vllm.calls"
 local core = require "vllm.core"
 local media = require "vllm.media"
 local spelling = require "vllm.spelling"
+local values = require "vllm.values"
 
 local parts = {}
 
@@ -219,7 +220,7 @@ function HANDLERS.structured(s, kind, part)
   local ok, why, where = check_keys(part, STRUCTURED_KEYS)
   if not ok then return nil, why, where end
   if part.value == nil then return nil, "missing", ".value" end
-  local text, reason, inner = calls.encode(part.value, (kind < ASSISTANT) and PRETTY or nil)
+  local text, reason, inner = values.encode(s.json, part.value, (kind < ASSISTANT) and PRETTY or nil)
   if not text then return nil, reason, ".value" .. inner end
   return push(s, TEXT, text)
 end

@@ -189,7 +189,7 @@ local function message_options(config, call)
     strict_alternating_roles = option(call, "strict_alternating_roles", config.strict_alternating_roles),
     reasoning_replay = option(call, "reasoning_replay", config.reasoning_replay),
     reasoning_field = option(call, "reasoning_field", config.reasoning_field),
-    max_body_bytes = config.limits.max_body_bytes,
+    max_body_bytes = config.limits.max_body_bytes, json = config.json,
   }
 end
 

@@ -11,8 +11,8 @@ local errors = require "vllm.errors"
 local fields = require "vllm.fields"
 local hints = require "vllm.hints"
 local hosts = require "vllm.hosts"
-local inputs = require "vllm.inputs"
 local retry = require "vllm.retry"
+local values = require "vllm.values"
 
 ---@class vllm.Turn
 ---@field status integer? HTTP status of the latest attempt, once its head is in
@@ -33,7 +33,7 @@ function Turn._new(client, built, err)
   local self = setmetatable({
     _client = client, _built = built, _phase = "new", _err = err,
     _first_event_s = timeout.first_event_s, _idle_s = timeout.idle_s, _total_s = timeout.total_s,
-    _events_seen = 0, _decode = config.decode or false, _attempts = {},
+    _events_seen = 0, _settles = values.concern(config), _attempts = {},
     -- What each event asks for is a member from the beginning: an absent one costs more.
     _on_event = config.on_event or false, _host = config.host or false, _peeked = false, _interrupt = false, _tap = false, _waiter = false,
     _late_from = false,
@@ -74,7 +74,7 @@ end
 function Turn:_partial()
   local partial = self._attempt and self._attempt.decoder:result()
   if not partial or #partial.choices == 0 then return nil end
-  if self._decode then inputs.decode_all(self._decode, partial) end
+  if self._settles then values.settle_all(self._client.config, partial) end
   return self:_continued(partial)
 end
 
@@ -104,7 +104,7 @@ end
 
 function Turn:_finish(result)
   local whole = self:_continued(result)
-  if self._decode then inputs.decode_all(self._decode, whole) end
+  if self._settles then values.settle_all(self._client.config, whole) end
   log_attempt(self)
   self:_release(true)
   result.status, result.headers = self.status, self.headers
@@ -335,7 +335,7 @@ end
 
 local function deliver(self, event)
   local kind, on_event = event.type, self._on_event
-  if kind == "tool_call" and self._decode then inputs.decode(self._decode, event) end
+  if kind == "tool_call" and self._settles then values.settle(self._client.config, event) end
   if kind == "turn_end" then self:_finish(event.result) end
   if on_event then on_event(event, self) end
   return event
