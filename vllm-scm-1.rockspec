@@ -112,6 +112,7 @@ build = {
     ["vllm.request"] = "lua/vllm/request.lua",
     ["vllm.retry"] = "lua/vllm/retry.lua",
     ["vllm.session"] = "lua/vllm/session.lua",
+    ["vllm.foreign"] = "lua/vllm/foreign.lua",
     ["vllm.spelling"] = "lua/vllm/spelling.lua",
     ["vllm.testing"] = "lua/vllm/testing.lua",
     ["vllm.tasks"] = "lua/vllm/tasks.lua",

@@ -16,12 +16,12 @@ local OPTIONS = {
   { { model = 7 }, "model must be a non-empty string, got 7", false },
   { { model = "" }, 'model must be a non-empty string, got ""', false },
   { { "m" }, "unknown key 1: options have names" },
-  { { tempurature = 1 }, "unknown key `tempurature` (did you mean `temperature`?)" },
-  { { maxTokens = 1 }, "unknown key `maxTokens` (did you mean `max_tokens`?)" },
-  { { apikey = "k" }, "unknown key `apikey` (did you mean `api_key`?)" },
-  { { timeouts = {} }, "unknown key `timeouts` (did you mean `timeout`?)" },
-  { { colour = 1 }, "unknown key `colour`; a wire field that is not known here goes into extra_body" },
-  { { messages = {} }, "`messages` belong to a call: client:turn{ messages = … }" },
+  { { tempurature = 1 }, "unknown key `tempurature` (did you mean `temperature`? extra_body sends any name)" },
+  { { maxTokens = 1 }, "unknown key `maxTokens` (did you mean `max_tokens`? extra_body sends any name)" },
+  { { apikey = "k" }, "unknown key `apikey` (did you mean `api_key`? extra_body sends any name)" },
+  { { timeouts = {} }, "unknown key `timeouts`: write timeout = { total_s = … } (of connect_s, first_event_s, idle_s, total_s, in seconds)" },
+  { { colour = 1 }, "unknown key `colour`; extra_body = { … } sends what only the server knows" },
+  { { messages = {} }, "`messages` belongs to a call: client:turn { messages = … }" },
   { { guided_json = {} }, "`guided_json` was removed from vLLM and is ignored there: use structured_outputs.json (extra_body still sends it to an old server)" },
 
   { { base_url = 7 }, "base_url must be a string, got a number" },
@@ -62,8 +62,8 @@ local OPTIONS = {
   { { headers = { ["transfer-encoding"] = "chunked" } }, 'headers["transfer-encoding"] is written by the client itself' },
 
   { { timeout = 30 }, "timeout must be a table such as { total_s = 30 } (of connect_s, first_event_s, idle_s, total_s), got 30" },
-  { { timeout = { read = 30 } }, "unknown key `timeout.read`; known are connect_s, first_event_s, idle_s, total_s" },
-  { { timeout = { total = 30 } }, "unknown key `timeout.total` (did you mean `total_s`?)" },
+  { { timeout = { read = 30 } }, "unknown key `timeout.read`: write idle_s (seconds between two events)" },
+  { { timeout = { total = 30 } }, "unknown key `timeout.total`: write total_s (seconds)" },
   { { timeout = { totals = 30 } }, "unknown key `timeout.totals` (did you mean `total_s`?)" },
   { { timeout = { total_s = 0 } }, "timeout.total_s must be seconds (0.001 to 2147483), or false for no limit, got 0" },
   { { timeout = { total_s = NAN } }, "timeout.total_s must be seconds (0.001 to 2147483), or false for no limit, got nan" },
@@ -73,7 +73,7 @@ local OPTIONS = {
   { { limits = { max_events = 5 } }, "unknown key `limits.max_events`; known are max_body_bytes, max_buffer_bytes, max_choices, max_depth, max_error_bytes, max_event_bytes, "
     .. "max_header_bytes, max_message_bytes, max_tool_calls" },
   { { limits = { max_event_byte = 5 } }, "unknown key `limits.max_event_byte` (did you mean `max_event_bytes`?)" },
-  { { max_retries = 3 }, "unknown key `max_retries`: here it is retry = { max = … }" },
+  { { max_retries = 3 }, "unknown key `max_retries`: write retry = { max = … } for a client (attempts after the first)" },
   { { retry = 3 }, "retry must be false, or a table such as { max = 3 } (of max, base_s, cap_s, statuses, on_retry), got 3" },
   { { retry = true }, "retry must be false, or a table such as { max = 3 } (of max, base_s, cap_s, statuses, on_retry), got true" },
   { { retry = { max = -1 } }, "retry.max must be an integer between 0 and 100, got -1" },
@@ -115,7 +115,7 @@ local OPTIONS = {
   { { transport = "curl" }, 'transport must be a table with a function `open`, got "curl"' },
   { { transport = {} }, "transport must be a table with a function `open`, got a table" },
   { { on_event = "x" }, 'on_event must be a function, got "x"' },
-  { { decode = print }, "unknown key `decode`: here it is json = { decode = … }" },
+  { { decode = print }, "unknown key `decode`: write json = { decode = … } for a client" },
   { { json = { decode = {} } }, "json.decode must be a function, got a table" },
   { { json = {} }, "json has neither encode nor decode" },
   { { json = "dkjson" }, 'json must be "cjson", or a table with encode and decode (such as require "dkjson"), got "dkjson"' },
@@ -151,8 +151,7 @@ local OPTIONS = {
 -- { call, message, param }
 local CALLS = {
   { {}, "messages are missing (or `text`, for one user message)", "messages" },
-  { { role = "user" }, "messages are missing (or `text`, for one user message); a message goes inside of them: messages = { { role = …, content = … } }",
-    "messages" },
+  { { role = "user" }, "unknown field `role`: a message stands inside of messages = { { role = \"user\", content = \"…\" } }", "role" },
   { { messages = core.null }, "messages are missing (or `text`, for one user message)", "messages" },
   { { messages = 7 }, "messages must be a list of messages, got 7", "messages" },
   { { text = 7 }, "text must be a string, got 7", "text" },
@@ -168,7 +167,7 @@ local CALLS = {
   { { text = "a", timeout = { idel_s = 1 } }, "unknown key `timeout.idel_s` (did you mean `idle_s`?)", "timeout" },
   { { text = "a", timeout = { 1 } }, "unknown key `timeout.1`; known are connect_s, first_event_s, idle_s, total_s", "timeout" },
   { { text = "a", timeout = { total_s = 0 } }, "timeout.total_s must be seconds (0.001 to 2147483), or false for no limit, got 0", "timeout" },
-  { { text = "a", timeout_s = 1 }, "unknown field `timeout_s` (did you mean `timeout`? extra_body sends any name)", "timeout_s" },
+  { { text = "a", timeout_s = 1 }, "unknown field `timeout_s`: write timeout = { total_s = … } (of connect_s, first_event_s, idle_s, total_s, in seconds)", "timeout_s" },
   { { body = "{}", timeout = { total_s = "1" } }, 'timeout.total_s must be seconds (0.001 to 2147483), or false for no limit, got "1"', "timeout" },
   { { text = "a", guided_json = {} },
     "`guided_json` was removed from vLLM and is ignored there: use structured_outputs.json (extra_body still sends it to an old server)", "guided_json" },
@@ -314,7 +313,7 @@ local CALLS = {
   { { body = "{}", set = 7 }, "set must be a table, got 7", "set" },
   { { body = "{}", set = { "x" } }, "set must have names as keys", "set" },
   { { body = "{}", temperature = 1 }, "`temperature` stands beside `body`: put it into `set`", "temperature" },
-  { { body = "{}", text = "a" }, "`text` stands beside `body`: put it into `set`", "text" },
+  { { body = "{}", text = "a" }, "`text` stands beside `body`: that is sent as it is, but for what `set` replaces", "text" },
   { { body = "{}", set = { temperature = -1 } }, "set: temperature must be a number of at least 0, got -1", "set.temperature" },
   { { body = "{}", set = { stream = 1 } }, "set: stream must be true or false, got 1", "set.stream" },
   { { body = "{}", set = { tools = { {} } } }, "set: tools[1].name must be 1 to 64 of a-z A-Z 0-9 _ -, got nil", "set.tools[1].name" },
@@ -391,7 +390,7 @@ describe("vllm.from_env", function()
     os.getenv = function() end -- luacheck: ignore
     assert.has_error(function() config.from_env(7) end, "vllm.from_env: a table of overrides is needed, got 7")
     assert.has_error(function() config.from_env { tempurature = 1 } end,
-      "vllm.from_env: unknown key `tempurature` (did you mean `temperature`?)")
+      "vllm.from_env: unknown key `tempurature` (did you mean `temperature`? extra_body sends any name)")
     assert.has_error(function() config.from_env { base_url = "h" } end, "vllm.from_env: base_url has no scheme (http:// or https://): h")
   end)
 end)

@@ -406,6 +406,9 @@ describe("docs/recipes.md", function()
 
   -- In the order of the document: the server's answers, what is printed, and what was sent, of the last request.
   local RECIPES = {
+    { "system prompt", { "Rayleigh.", "Arr." }, "Rayleigh.\nArr.\n", function(sent)
+      assert.same({ role = "system", content = "You are a pirate." }, sent.messages[1])
+    end },
     { "shape", { '{"name": "Tokyo", "population": 37000000}' }, "Tokyo\t37000000\n", function(sent)
       assert.same({ "name", "population" }, sent.response_format.json_schema.schema.required)
     end },
@@ -491,7 +494,7 @@ end)
 describe("the annotations", function()
   local SOURCES = {
     "init", "client", "turn", "session", "decoder", "testing", "json", "media", "errors", "config", "headers", "hints", "url", "spelling", "tools",
-    "repair", "request", "messages", "fields", "exchange", "calls", "excerpt",
+    "foreign", "repair", "request", "messages", "fields", "exchange", "calls", "excerpt",
     "attempt", "retry", "continuation", "gate", "callbacks", "hosts/init", "transports/curl",
   }
   local INTERNAL = { Stream = true, FURTHER = true } -- tables that never leave their files

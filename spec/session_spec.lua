@@ -164,6 +164,47 @@ describe("a session", function()
     assert.same({ "A story.", "Once upon" }, { session:messages()[1].content, session:messages()[2].content })
   end)
 
+  it("has defaults for its turns, under each turn's own request", function()
+    local client, transport = testing.client({ "a", "b", "c" }, { seed = 1, max_tokens = 5 })
+    local session = client:session { id = "s1", temperature = 0.5, seed = 2, tools = { { name = "now" } }, timeout = { idle_s = 7 } }
+    local turn = session:turn "Hi"
+    assert.equal(7, turn._built.timeout.idle_s)
+    assert(turn:result())
+    assert(session:turn("Hi", { temperature = 0, seed = vllm.null, tools = vllm.null, max_tokens = 9 }):result())
+    local first, second = transport.requests[1].body, transport.requests[2].body
+    assert.same({ 0.5, 2, "now", 5 }, { first.temperature, first.seed, first.tools[1]["function"].name, first.max_tokens })
+    assert.same({ 0, 9 }, { second.temperature, second.max_tokens })
+    assert.same({ "nil", "nil" }, { type(second.seed), type(second.tools) })
+    assert(client:ask "Hi")
+    assert.same({ 1, "nil" }, { transport.requests[3].body.seed, type(transport.requests[3].body.tools) })
+  end)
+
+  it("has a system message at the head of every turn, which is none of its messages", function()
+    local client, transport = testing.client({ "Parce que.", "Oui.", "Yes.", "Brief.", "b" }, { system = "Never mind." })
+    local session = client:session { system = "Answer in French." }
+    assert(session:turn("Why?"):result())
+    assert(session:turn("Sure?"):result())
+    assert(session:turn("In English?", { system = "Answer in English." }):result())
+    assert.same({ role = "system", content = "Answer in French." }, transport.requests[2].body.messages[1])
+    assert.same({ 4, "Answer in English." }, { #transport.requests[2].body.messages, transport.requests[3].body.messages[1].content })
+    assert.same({ 6, "user" }, { #session:messages(), session:messages()[1].role })
+    local own = { role = "system", content = "Be brief." }
+    local other = client:session { system = "Answer in French.", messages = { own } }
+    assert(other:turn("Why?"):result())
+    assert.same({ own, { role = "user", content = "Why?" } }, transport.requests[4].body.messages)
+    assert.equal("system", other:turn("Why?", { system = "x" }):error().param)
+    assert.equal(3, #other:messages())
+    assert(client:session({ system = vllm.null }):turn("Hi"):result())
+    assert.equal(1, #transport.requests[5].body.messages)
+  end)
+
+  it("keeps a user of its own beside its id", function()
+    local client, transport = testing.client { "a", "b" }
+    assert(client:session({ id = "s1", user = "ada" }):turn("Hi"):result())
+    assert(client:session({ id = "s1" }):turn("Hi", { user = "ada" }):result())
+    assert.same({ "ada", "ada" }, { transport.requests[1].body.user, transport.requests[2].body.user })
+  end)
+
   it("cancels its turn where it is closed", function()
     local session = testing.client({ "one two" }):session()
     local turn = session:turn "a"
@@ -186,7 +227,16 @@ describe("a session", function()
     { function(c) c:session { messages = { role = "user", content = "x" } } end, "client:session: messages must be a list, got a table" },
     { function(c) c:session { messages = HOLE } end, "client:session: messages must be a list, got a table" },
     { function(c) c:session { messages = { "a", 7 } } end, "client:session: message 2 must be a table or a string, got 7" },
-    { function(c) c:session { name = "x" } end, "client:session: unknown key `name`; known are id, messages" },
+    { function(c) c:session { name = "x" } end, "client:session: unknown key `name`; extra_body = { … } sends what only the server knows" },
+    { function(c) c:session { 7 } end, "client:session: unknown key 1: options have names" },
+    { function(c) c:session { history = {} } end,
+      "client:session: unknown key `history`: write messages = { … } in a call, or keep a session: client:session { messages = { … } }" },
+    { function(c) c:session { temperature = "warm" } end, 'client:session: temperature must be a number of at least 0, got "warm"' },
+    { function(c) c:session { tools = { { name = "a b" } } } end, 'client:session: tools[1].name must be 1 to 64 of a-z A-Z 0-9 _ -, got "a b"' },
+    { function(c) c:session { timeout = { read = 1 } } end, "client:session: unknown key `timeout.read`: write idle_s (seconds between two events)" },
+    { function(c) c:session { text = "x" } end, "client:session: `text` belongs to a turn: session:turn(input, { … })" },
+    { function(c) c:session { set = {} } end, "client:session: `set` belongs to a turn: session:turn(input, { … })" },
+    { function(c) c:session { retry = false } end, "client:session: `retry` belongs to the client: vllm.new{…} or client:with{…}" },
     { function(c) c:session(7) end, "client:session: a table of options is needed, got 7" },
     { function(c) c:session "x" end, 'client:session: a table of options is needed, got "x"' },
     { function(c) c:session():append(7) end, "session:append: message 1 must be a table or a string, got 7" },

@@ -172,8 +172,13 @@ function Client:with(options)
   return Client._new(merged, options.transport and merged.transport or self.transport, 2, shared_gate)
 end
 
+-- A client with further defaults, on the same connections. `level`: of the error on a misuse of `name`, seen from here.
+function Client:_derive(options, level, name)
+  return Client._new(config.merge(self.config, options, level + 1, name), self.transport, level, self._gate)
+end
+
 --- A session: a transcript that turns grow.
----@param options { id: string?, messages: table? }?
+---@param options table? `id`, `messages`, and defaults for its turns: all that a call takes (`system`, `tools`, `temperature`, …)
 ---@return vllm.Session
 function Client:session(options)
   check_self("session", self)

@@ -2,7 +2,9 @@
 -- A checked configuration is a fresh table. What may hold a secret (key, headers, proxy, the address with its query) is read like any
 -- field and yet is not in it, so that a dump of a client shows none of it.
 
+local excerpt = require "vllm.excerpt"
 local fields = require "vllm.fields"
+local foreign = require "vllm.foreign"
 local headers = require "vllm.headers"
 local hosts = require "vllm.hosts"
 local spelling = require "vllm.spelling"
@@ -13,6 +15,7 @@ local values = require "vllm.values"
 --- What vllm.new takes; every wire field besides (fields.lua lists them), as a default for each request.
 ---@class vllm.Options
 ---@field model string required
+---@field system string|table|false|nil text of a system message for calls whose messages begin with none
 ---@field base_url string? default http://localhost:8000/v1/chat/completions; an empty path or one ending in /v1 is completed
 ---@field api_key string? empty: none
 ---@field streaming boolean? default true; `stream` is the same
@@ -128,6 +131,9 @@ config.client_only = {
   interrupt = { '"cancel"', function(value) return value == "cancel" end },
 }
 
+--- What only a call has.
+config.call_only = { messages = true, text = true, body = true, set = true, continue = true }
+
 -- One option at a time -------------------------------------------------------------------------------------------------
 
 local SECRET = { api_key = true, proxy = true, base_url = true, ["tls.key_password"] = true }
@@ -140,7 +146,7 @@ end
 
 local function check_group(group, options)
   local known = GROUPS[group]
-  local unknown_key = spelling.unknown_key(options, known, group .. ".")
+  local unknown_key = spelling.unknown_key(options, known, group .. ".", group)
   if unknown_key then return unknown_key end
   for _, key in ipairs(fields.sorted_keys(options)) do
     local name = group .. "." .. key
@@ -212,18 +218,25 @@ local function fault(name, value)
   return FURTHER[name] and FURTHER[name](value)
 end
 
--- Names of other clients.
-local ELSEWHERE = { max_retries = "retry = { max = … }", default_headers = "headers", decode = "json = { decode = … }" }
+--- What is wrong with a name that is neither ours nor the wire's, and what to write instead. A server ignores such a field without a word.
+---@param kind string what to call it: "key", "field"
+---@param key string
+---@return string
+function config.why_unknown(kind, key)
+  local removed = fields.why_removed(key)
+  if removed then return removed end
+  local name = ("unknown %s `%s`"):format(kind, excerpt.of(key, spelling.MAX_NAME))
+  local advice = foreign.advice("request", key)
+  if advice then return name .. ": " .. advice end
+  local meant = spelling.nearest(key, config.client_only, fields.wire, fields.own, config.call_only)
+  return name .. (meant and (" (did you mean `%s`? extra_body sends any name)"):format(meant)
+    or "; extra_body = { … } sends what only the server knows")
+end
 
 local function unknown(key)
   if type(key) ~= "string" then return ("unknown key %s: options have names"):format(fields.shown(key)) end
-  if ELSEWHERE[key] then return ("unknown key `%s`: here it is %s"):format(key, ELSEWHERE[key]) end
-  if key == "messages" then return "`messages` belong to a call: client:turn{ messages = … }" end
-  local removed = fields.why_removed(key)
-  if removed then return removed end
-  local meant = spelling.nearest(key, config.client_only, fields.wire, fields.own)
-  return ("unknown key `%s`"):format(key)
-    .. (meant and (" (did you mean `%s`?)"):format(meant) or "; a wire field that is not known here goes into extra_body")
+  if config.call_only[key] then return ("`%s` belongs to a call: client:turn { %s = … }"):format(key, key) end
+  return config.why_unknown("key", key)
 end
 
 -- All options together -------------------------------------------------------------------------------------------------
@@ -331,6 +344,7 @@ local function build(options)
     host = 1, max_concurrent = 1,
     unix_socket = 1,
     reasoning_replay = 1, reasoning_field = 1, extra_body = 1, chunks = 1 })
+  built.system = options.system or nil
   built.model, built.root_url = options.model, root_url_of(endpoint.root)
   built.streaming, built.include_usage = streams(options), options.include_usage ~= false
   built.strict_alternating_roles = options.strict_alternating_roles or false
@@ -386,8 +400,9 @@ end
 ---@param base table a checked configuration
 ---@param options table as for vllm.new; timeout, tls, limits, headers, extra_body are joined by their keys
 ---@param level integer? as for check
+---@param name string? of the function, for the error; default client:with
 ---@return table checked
-function config.merge(base, options, level)
+function config.merge(base, options, level, name)
   local merged = merged_map(base.options, {})
   if options.stream ~= nil or options.streaming ~= nil then merged.stream, merged.streaming = nil, nil end
   for key, value in pairs(options) do
@@ -395,7 +410,7 @@ function config.merge(base, options, level)
     merged[key] = join and merged_map(merged[key], value, key == "headers") or value
   end
   local built, why = checked(merged)
-  if not built then error("client:with: " .. why, level or 2) end
+  if not built then error((name or "client:with") .. ": " .. why, level or 2) end
   return built
 end
 

@@ -77,7 +77,8 @@ function fields.sorted_keys(map)
   return keys
 end
 
--- Checks: { what it must be, function(value) → boolean, function(good value) → what is wrong inside of it, or nil } -----------
+-- Checks: { what it must be, function(value) → boolean, function(good value) → what is wrong inside of it, or nil }, and perhaps
+-- `advice`: function(wrong value) → what to write instead, or nil
 
 local function is_finite(value)
   return type(value) == "number" and value == value and value ~= math.huge and value ~= -math.huge
@@ -266,8 +267,21 @@ local function is_reasoning_field(value)
   return type(value) == "string" and value:find("^[a-zA-Z_][a-zA-Z0-9_]*$") ~= nil and not TAKEN[value]
 end
 
+-- The content of the system message. Its parts are checked where the messages are.
+local function is_system(value)
+  return value == false or is_text(value) or (fields.list_length(value) or 0) > 0
+end
+
+local function system_advice(value)
+  if is_table(value) and (value.role ~= nil or value.kind ~= nil or value.content ~= nil) then
+    return 'a message is not needed: system = "…"'
+  end
+end
+
 --- Our own options of a request, which never go on the wire as they are. Valid in vllm.new and in a call.
 fields.own = {
+  system = { "a non-empty string (the text of the system message) or a list of parts", is_system,
+    advice = system_advice },
   stream = BOOLEAN, streaming = BOOLEAN, include_usage = BOOLEAN, chunks = BOOLEAN,
   strict_alternating_roles = {
     'true, false, or a table of system = "fold", assistant = "join", first = "filler" (or its text)', is_alternation,
@@ -303,7 +317,10 @@ end
 ---@param value any
 ---@return string? message nil: the value is good
 function fields.fault(check, name, value)
-  if not check[2](value) then return ("%s must be %s, got %s"):format(name, check[1], fields.shown(value)) end
+  if not check[2](value) then
+    local advice = check.advice and check.advice(value)
+    return ("%s must be %s, got %s%s"):format(name, check[1], fields.shown(value), advice and "; " .. advice or "")
+  end
   local why = check[3] and not fields.is_raw(value) and check[3](value)
   return why and name .. why or nil
 end

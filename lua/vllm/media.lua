@@ -134,7 +134,7 @@ end
 -- Misuse throws at the constructor's caller.
 local function check_spec(spec, kind)
   if type(spec) ~= "table" then error(("vllm.%s: expected a table such as { path = … }, got %s"):format(kind, type(spec)), 4) end
-  local unknown_key = spelling.unknown_key(spec, SPEC_KEYS)
+  local unknown_key = spelling.unknown_key(spec, SPEC_KEYS, nil, "media")
   if unknown_key then error(("vllm.%s: %s"):format(kind, unknown_key), 4) end
   for key, value in pairs(spec) do
     if type(value) ~= "string" then error(("vllm.%s: %s must be a string, got %s"):format(kind, key, type(value)), 4) end

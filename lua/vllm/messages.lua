@@ -417,17 +417,36 @@ local function find(value, text, path, depth, seen)
   end
 end
 
-local function writer_fault(list, why, index, text)
+-- The path of a fault, for people: message 0 is the option `system`.
+local function path_of(index, where)
+  if index == 0 then return "system" .. where:gsub("^%.content", "") end
+  return ("messages[%d]%s"):format(index, where)
+end
+
+local function writer_fault(s, why, index, text)
   if not index then return "messages: " .. why, "messages" end
-  local path = ("messages[%d]"):format(index)
-  local message, holder = list[index], nil
-  if type(message) == "table" then
-    local found
-    found, holder = find(message, text, path, 1, {})
-    path = found or path
-  end
+  local message, where, holder = s.messages[index], nil, nil
+  if index == 0 then message = s.system end
+  if type(message) == "table" then where, holder = find(message, text, "", 1, {}) end
   if holder and holder.type == "file" then why = parts.binary_file(holder.mime) .. " (" .. why .. ")" end
+  local path = path_of(index, where or "")
   return path .. ": " .. why, path
+end
+
+-- All messages, `system` before them. The last value is the number of the message at fault.
+local function add_all(s)
+  if s.system then
+    local ok, why, where = add_message(s, s.system)
+    if not ok then return nil, why, where, 0 end
+  end
+  local list, start = s.messages, s.n
+  for i = 1, #list do
+    s.i = i
+    local ok, why, where, index = add_message(s, list[i])
+    if not ok then return nil, why, where, index or i end
+  end
+  if s.n == start then return nil, "nothing to send (no message, or only empty ones of the assistant)" end
+  return answered(s)
 end
 
 ---@class vllm.MessageOptions
@@ -437,6 +456,7 @@ end
 ---@field reasoning_field string? default `reasoning`
 ---@field max_body_bytes integer? default 256 MiB
 ---@field json { encode: (fun(value: any): string)? }? for results of tools and structured parts
+---@field system string|table|nil content of a system message before the list
 
 --- The wire messages of a request.
 ---@param list table|string a list of messages; a string is one user message
@@ -447,27 +467,24 @@ end
 function messages.encode(list, options)
   if type(list) == "string" then list = { list } end
   if type(list) ~= "table" then return nil, "messages: expected a list of messages or a string, got " .. type(list), "messages" end
-  local flags, why, where = read_options(options or {})
+  options = options or {}
+  local flags, why, where = read_options(options)
   if not flags then return nil, where .. ": " .. why, where end
   if list.role ~= nil or list.kind ~= nil then return nil, "messages: expected a list, got one message: put it in braces", "messages" end
   local fault, at = list_fault(list)
   if fault then return nil, ("messages%s: %s"):format(at, fault), "messages" .. at end
-  local s = { list = {}, n = 0, i = 0, open = {}, open_count = 0, messages = list, replay = why, json = (options or {}).json }
-  local ok, index = true, nil
-  for i = 1, #list do
-    s.i = i
-    ok, why, where, index = add_message(s, list[i])
-    if not ok then break end
-  end
-  if ok then ok, why, where, index = answered(s) end
+  local s = { list = {}, n = 0, i = 0, open = {}, open_count = 0, messages = list, replay = why, json = options.json }
+  if options.system then s.system = { role = "system", content = options.system } end
+  local ok, index
+  ok, why, where, index = add_all(s)
+  if not ok and not index then return nil, "messages: " .. why, "messages" end
   if not ok then
-    local path = ("messages[%d]%s"):format(index or s.i, where)
-    return nil, path .. ": " .. why, path
+    where = path_of(index, where)
+    return nil, where .. ": " .. why, where
   end
-  if s.n == 0 then return nil, "messages: nothing to send (no message, or only empty ones of the assistant)", "messages" end
   local text, reason, faulty, bad = core.messages(s.list, flags)
   if text then return text end
-  reason, where = writer_fault(list, reason, faulty, bad)
+  reason, where = writer_fault(s, reason, faulty, bad)
   return nil, reason, where
 end
 

@@ -8,30 +8,20 @@ local fields = require "vllm.fields"
 local formats = require "vllm.formats"
 local headers = require "vllm.headers"
 local messages = require "vllm.messages"
-local spelling = require "vllm.spelling"
 local tools = require "vllm.tools"
 
 local request = {}
 
--- What only a call has.
-local CALL_ONLY = { messages = true, text = true, body = true, set = true, continue = true }
+local CALL_ONLY = configuration.call_only
 
 -- Names -----------------------------------------------------------------------------------------------------------------
-
--- A call may be a stranger's (a gateway's caller): the search for near misses is for people, who do not write more new names than this.
-local MAX_SEARCHED = 64
 
 local function fault_of_name(key)
   if type(key) ~= "string" then
     return "the request has a list part (a list of messages goes into `messages`)", "messages"
   end
   if configuration.client_only[key] then return ("`%s` belongs to the client: vllm.new{…} or client:with{…}"):format(key), key end
-  return fields.why_removed(key), key
-end
-
-local function near_miss(key)
-  local meant = spelling.nearest(key, fields.wire, fields.own, CALL_ONLY, configuration.client_only)
-  if meant then return ("unknown field `%s` (did you mean `%s`? extra_body sends any name)"):format(key, meant), key end
+  return configuration.why_unknown("field", key), key
 end
 
 local function fault_of_value(key, value)
@@ -44,15 +34,9 @@ end
 
 -- The first fault in a call's names and plain values, by the order of the names.
 local function first_fault(call)
-  local keys, searched = fields.sorted_keys(call), 0
+  local keys = fields.sorted_keys(call)
   for _, key in ipairs(keys) do
-    local message, param
-    if not (fields.wire[key] or fields.own[key] or CALL_ONLY[key]) then
-      message, param = fault_of_name(key)
-      searched = searched + 1
-      if not message and searched <= MAX_SEARCHED then message, param = near_miss(key) end
-    end
-    if message then return message, param end
+    if not (fields.wire[key] or fields.own[key] or CALL_ONLY[key]) then return fault_of_name(key) end
   end
   for _, key in ipairs(keys) do
     local message, param = fault_of_value(key, call[key])
@@ -90,12 +74,12 @@ local function extra_of(config, call)
   return out
 end
 
--- The client's wire fields under the call's, with the names of the call that nobody here knows; not what `extra` replaces.
+-- The client's wire fields under the call's; not what `extra` replaces.
 local function joined(config, call, extra)
   local members = { model = config.model }
   for key, value in pairs(config.fields) do members[key] = value end
   for key, value in pairs(call) do
-    if not fields.own[key] and not CALL_ONLY[key] then
+    if fields.wire[key] then
       if fields.is_null(value) then value = nil end
       members[key] = value
     end
@@ -184,6 +168,29 @@ end
 
 -- Text ----------------------------------------------------------------------------------------------------------------------
 
+local function begins_with_system(list)
+  local first = list[1]
+  if type(first) ~= "table" then return false end
+  local role = type(first.role) == "string" and first.role or first.kind
+  return role == "system" or role == "developer"
+end
+
+-- What stands before the messages: the call's own, or the client's, where the messages do not begin with such a message themselves.
+-- Messages that are JSON already stay as they are.
+local function system_of(config, call, list)
+  local own, is_raw = call.system, fields.is_raw(list)
+  if own == nil then
+    if is_raw or begins_with_system(list) then return nil end
+    return config.system
+  end
+  if own == false or fields.is_null(own) then return nil end
+  if is_raw then return nil, "system is given beside messages that are JSON already: put it into them", "system" end
+  if begins_with_system(list) then
+    return nil, "system is given, and the messages begin with a system message, too: give one of them", "system"
+  end
+  return own
+end
+
 local function message_options(config, call)
   return {
     strict_alternating_roles = option(call, "strict_alternating_roles", config.strict_alternating_roles),
@@ -201,13 +208,16 @@ local function messages_text(config, call)
     list = { { role = "user", content = text } }
   end
   if list == nil then
-    local hint = call.role ~= nil and "; a message goes inside of them: messages = { { role = …, content = … } }" or ""
-    return nil, "messages are missing (or `text`, for one user message)" .. hint, "messages"
+    return nil, "messages are missing (or `text`, for one user message)", "messages"
   end
   if type(list) == "string" then list = { { role = "user", content = list } } end
   if type(list) ~= "table" then return nil, "messages must be a list of messages, got " .. fields.shown(list), "messages" end
+  local system, message, param = system_of(config, call, list)
+  if message then return nil, message, param end
   if fields.is_raw(list) then return core.raw_text(list) end
-  return messages.encode(list, message_options(config, call))
+  local options = message_options(config, call)
+  options.system = system
+  return messages.encode(list, options)
 end
 
 local function encode(value)
@@ -316,7 +326,10 @@ end
 
 local function build_ready_made(config, call)
   for _, key in ipairs(fields.sorted_keys(call)) do
-    if not BESIDE_BODY[key] then return nil, ("`%s` stands beside `body`: put it into `set`"):format(tostring(key)), tostring(key) end
+    if not BESIDE_BODY[key] then
+      local where = fields.wire[key] and "put it into `set`" or "that is sent as it is, but for what `set` replaces"
+      return nil, ("`%s` stands beside `body`: %s"):format(key, where), key
+    end
   end
   local body, set = call.body, option(call, "set") or {}
   if type(body) ~= "string" then return nil, "body must be the text of a JSON object, got " .. fields.shown(body), "body" end
@@ -338,6 +351,7 @@ end
 ---@class vllm.Request
 ---@field messages table[]|string|nil see messages.lua; this or `text`
 ---@field text string? one user message
+---@field system string|table|false|nil the text (or the parts) of a system message before them; false: none, not the client's either
 ---@field stream boolean? or `streaming`
 ---@field include_usage boolean?
 ---@field chunks boolean?

@@ -1,9 +1,9 @@
 --- A session: a transcript that grows by turns. The transcript is a list of plain message tables, which survive JSON.
 
+local config = require "vllm.config"
 local continuation = require "vllm.continuation"
 local errors = require "vllm.errors"
 local fields = require "vllm.fields"
-local spelling = require "vllm.spelling"
 local Turn = require "vllm.turn"
 
 ---@class vllm.Session
@@ -11,8 +11,6 @@ local Turn = require "vllm.turn"
 local Session = {}
 Session.__index = Session
 Session.__name = "vllm.session"
-
-local OPTIONS = { id = true, messages = true }
 
 local WEAK = { __mode = "v" } -- a turn that nobody holds any more is over
 
@@ -38,15 +36,50 @@ local function messages_of(list, name, level)
   return out
 end
 
+local OWN = { id = true, messages = true }
+
+-- What is wrong with the name of an option, or nil.
+local function fault_of_name(key)
+  if OWN[key] or fields.wire[key] or fields.own[key] then return nil end
+  if type(key) ~= "string" then return ("unknown key %s: options have names"):format(fields.shown(key)) end
+  if config.call_only[key] then return ("`%s` belongs to a turn: session:turn(input, { … })"):format(key) end
+  if config.client_only[key] then return ("`%s` belongs to the client: vllm.new{…} or client:with{…}"):format(key) end
+  return config.why_unknown("key", key)
+end
+
+-- The options that are defaults of the turns; misuse throws. Levels of errors as above.
+local function defaults_of(options)
+  local defaults = {}
+  for _, key in ipairs(fields.sorted_keys(options)) do
+    local why = fault_of_name(key)
+    if why then error("client:session: " .. why, 4) end
+    if not OWN[key] then defaults[key] = options[key] end
+  end
+  return defaults
+end
+
+-- vLLM's scheduler and routers go by `session_id`; `user` is what others read. A call's own word for them wins, and so does a session's.
+local function name_session(request, defaults, id)
+  for _, name in ipairs { "user", "session_id" } do
+    local is_given = false
+    for _, given in ipairs { request, defaults } do
+      local extra = type(given.extra_body) == "table" and given.extra_body or {}
+      is_given = is_given or given[name] ~= nil or extra[name] ~= nil
+    end
+    if not is_given and id ~= "" then request[name] = id end
+  end
+end
+
 function Session._new(client, options)
   if type(options) ~= "table" then error("client:session: a table of options is needed, got " .. fields.shown(options), 3) end
-  local unknown_key = spelling.unknown_key(options, OPTIONS)
-  if unknown_key then error("client:session: " .. unknown_key, 3) end
+  local defaults = defaults_of(options)
   if options.id ~= nil and type(options.id) ~= "string" then
     error("client:session: id must be a string, got " .. fields.shown(options.id), 3)
   end
   local messages = messages_of(options.messages or {}, "client:session", 4)
-  return setmetatable({ id = options.id, _client = client, _messages = messages, _last = setmetatable({}, WEAK) }, Session)
+  if next(defaults) ~= nil then client = client:_derive(defaults, 4, "client:session") end
+  return setmetatable({ id = options.id, _client = client, _messages = messages, _defaults = defaults,
+    _last = setmetatable({}, WEAK) }, Session)
 end
 
 local function add(target, messages)
@@ -119,14 +152,6 @@ local function request_fields(request)
   return out
 end
 
--- vLLM's scheduler and routers go by `session_id`; `user` is what others read.
-local function name_session(request, id)
-  local extra = type(request.extra_body) == "table" and request.extra_body or {}
-  for _, name in ipairs { "user", "session_id" } do
-    if request[name] == nil and extra[name] == nil and id ~= "" then request[name] = id end
-  end
-end
-
 --- One model call over the transcript. The input joins the transcript at once and stays there if the turn fails, so that `session:turn()`
 -- tries again; only an input that was refused before anything was sent is taken back. The assistant's message joins the transcript when
 -- the turn is complete. One turn at a time: one that is left early must be cancelled (session:cancel) before the next.
@@ -141,7 +166,7 @@ function Session:turn(input, request)
     return Turn._new(self._client, nil, errors.new("busy", "this session's last turn has not ended: finish or cancel it"))
   end
   all.messages = add(copy(self._messages), messages)
-  name_session(all, self.id)
+  name_session(all, self._defaults, self.id)
   local turn = self._client:turn(all)
   if turn:error() then return turn end
   self._messages, self._last.turn = all.messages, turn

@@ -1,13 +1,19 @@
 --- Near misses of known names: `tempurature`, `maxTokens`, `top-p`. A server ignores such a key without a word.
 
+local excerpt = require "vllm.excerpt"
+
 local spelling = {}
 
-local MAX_NAME = 64
+--- A longer name is nobody's slip of the pen.
+spelling.MAX_NAME = 64
 
--- Case and separators are not what a name differs by.
-local function squash(name)
+--- A name without what names do not differ by: case and separators.
+---@param name string
+---@return string
+function spelling.squash(name)
   return (name:gsub("[_%-. ]", ""):gsub("[A-Z]", function(letter) return string.char(letter:byte() + 32) end))
 end
+local squash = spelling.squash
 
 -- Known names are the program's own and few, so what they are squashed to is kept.
 local squashed = setmetatable({}, { __index = function(cache, name)
@@ -48,7 +54,7 @@ end
 ---@param ... table sets or maps whose keys are known names
 ---@return string?
 function spelling.nearest(name, ...)
-  if #name > MAX_NAME then return nil end
+  if #name > spelling.MAX_NAME then return nil end
   local wanted, best, best_distance = squash(name), nil, nil
   for i = 1, select("#", ...) do
     for known in pairs((select(i, ...))) do
@@ -74,16 +80,19 @@ end
 ---@param options table
 ---@param known table a set or map whose keys are the known names: few enough to list
 ---@param prefix string? of the keys, such as "timeout."
+---@param group string? of foreign.words: what other clients call these options
 ---@return string?
-function spelling.unknown_key(options, known, prefix)
+function spelling.unknown_key(options, known, prefix, group)
   local first
   for key in pairs(options) do
     if not known[key] and (first == nil or tostring(key) < tostring(first)) then first = key end
   end
   if first == nil then return nil end
+  local name = ("unknown key `%s%s`"):format(prefix or "", excerpt.of(tostring(first), spelling.MAX_NAME))
+  local advice = group and require("vllm.foreign").advice(group, first)
+  if advice then return name .. ": " .. advice end
   local meant = type(first) == "string" and spelling.nearest(first, known)
-  return ("unknown key `%s%s`"):format(prefix or "", tostring(first))
-    .. (meant and (" (did you mean `%s`?)"):format(meant) or "; known are " .. listed(known))
+  return name .. (meant and (" (did you mean `%s`?)"):format(meant) or "; known are " .. listed(known))
 end
 
 return spelling

@@ -364,7 +364,7 @@ local function check_map(list, options, fn)
   if has_holes(list) then error("vllm.map: a list is needed, got one with holes", 3) end
   if type(options) ~= "table" then error("vllm.map: a table of options is needed, got " .. type(options), 3) end
   if type(fn) ~= "function" then error("vllm.map: a function is needed, got " .. type(fn), 3) end
-  local unknown_key = spelling.unknown_key(options, MAP_OPTIONS)
+  local unknown_key = spelling.unknown_key(options, MAP_OPTIONS, nil, "map")
   if unknown_key then error("vllm.map: " .. unknown_key, 3) end
   local concurrency = options.concurrency or 64
   if type(concurrency) ~= "number" or concurrency < 1 or concurrency % 1 ~= 0 then

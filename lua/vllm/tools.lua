@@ -3,13 +3,12 @@
 
 local core = require "vllm.core"
 local fields = require "vllm.fields"
+local foreign = require "vllm.foreign"
 local spelling = require "vllm.spelling"
 
 local tools = {}
 
 local SHORT = { name = true, description = true, parameters = true, strict = true, defer_loading = true }
--- How others call the schema: dropped without a word, a tool would lose its parameters.
-local SCHEMA_ELSEWHERE = { inputSchema = true, input_schema = true, schema = true, params = true, args = true, arguments = true }
 
 --- Can this be the name of a tool?
 ---@param name any
@@ -27,7 +26,7 @@ end
 local function check_extra_keys(tool, where)
   for _, key in ipairs(fields.sorted_keys(tool)) do
     if type(key) == "string" and not SHORT[key] then
-      local meant = SCHEMA_ELSEWHERE[key] and "parameters" or spelling.nearest(key, SHORT)
+      local meant = foreign.advice("tool", key) and "parameters" or spelling.nearest(key, SHORT)
       if meant then
         local param = where .. "." .. key
         return nil, ("%s is not sent (did you mean `%s`?)"):format(param, meant), param
