@@ -24,11 +24,11 @@ else
 MODULE_FLAGS = -shared
 endif
 
-# Reads the rockspec: any Lua will do, Neovim's own, too.
-SOURCES := $(or $(firstword $(foreach l,$(LUA) luajit lua lua5.1,$(shell command -v $l))),nvim -l) scripts/sources.lua
-CORE := $(shell $(SOURCES) vllm.core)
-CURL := $(shell $(SOURCES) vllm.curl)
-LUA_MODULES := $(shell $(SOURCES) --lua)
+# Read without a Lua: Neovim and nginx have theirs inside. `make sources` compares this with what Lua reads.
+sources = $(shell sed -n '/\["$(1)"\] = {/,/ },/s/^ *"\(src.*\)",$$/\1/p' vllm-scm-1.rockspec)
+CORE := $(call sources,vllm.core)
+CURL := $(call sources,vllm.curl)
+LUA_MODULES := $(shell sed -n 's/.* = "\(lua\/.*\)",$$/\1/p' vllm-scm-1.rockspec)
 SERVER := $(wildcard spec/support/server/*.c)
 CTESTS := $(basename $(notdir $(wildcard spec/c/*_test.c)))
 ENGINE_CTESTS := $(filter engine_%,$(CTESTS))
@@ -41,14 +41,14 @@ C_FILES = $(sort $(CORE) $(CURL))
 LUA_FILES = $(LUA_MODULES) $(wildcard spec/*.lua spec/*/*.lua spec/*/*/*.lua examples/*.lua examples/*/*/*.lua examples/*/*/*/*.lua bench/*.lua bench/*/*.lua scripts/*.lua fuzz/*.lua) $(wildcard .busted .luacheckrc) vllm-scm-1.rockspec
 
 # $(call lua_flags,lua5.4): where the headers of a Lua are. LUA_INCDIR=… overrides it.
-lua_flags = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(1)))
+lua_flags = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(1) 2>/dev/null))
 lua_libs = $(if $(LUA_LIBDIR),-L$(LUA_LIBDIR) -llua,$(shell pkg-config --libs $(1)))
 lua_env = LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$(1)/?.so;;"
 run_lua = $(lua_env) $(1)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all nvim demo test test-thread check spec ctest coverage asan tsan valgrind lint warnings style layers sources doc doc-check format format-check memory chaos endurance fuzz bench rock test-vllm fresh clean FORCE
+.PHONY: help all nvim nginx demo test test-thread check spec ctest coverage asan tsan valgrind lint warnings style layers sources doc doc-check format format-check memory chaos endurance fuzz bench rock test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -123,8 +123,19 @@ build/preload/%.so: spec/support/preload/%.c
 -include $(shell find build -name '*.d' 2>/dev/null)
 
 # Neovim finds C modules beside the Lua files in its runtimepath. The rename leaves the old file to an editor that has it open.
-nvim: WERROR =
-nvim: lua/vllm/core.so lua/vllm/curl.so ## the modules for Neovim, into lua/vllm: this directory is a plugin then
+nvim: ## the modules for Neovim, into lua/vllm, and the help tags: this directory is a plugin then
+	@scripts/check-headers "$(CC)" "$(call lua_flags,luajit)" luajit curl
+	@$(MAKE) --no-print-directory WERROR= lua/vllm/core.so lua/vllm/curl.so doc/tags
+
+nginx: ## the module for nginx and OpenResty, into lua/vllm; no libcurl
+	@scripts/check-headers "$(CC)" "$(call lua_flags,luajit)" luajit2
+	@$(MAKE) --no-print-directory WERROR= lua/vllm/core.so
+
+# What :helptags writes.
+doc/tags: doc/vllm.txt
+	@echo "  $@"
+	$(Q)awk -v OFS='\t' '{ for (i = 1; i <= NF; i++) if ($$i ~ /^\*[^*|]+\*$$/) print substr($$i, 2, length($$i) - 2), "vllm.txt", "/" $$i }' $< \
+	  | LC_ALL=C sort >$@
 
 lua/vllm/%.so: build/luajit/vllm/%.so
 	@echo "  $@"
@@ -266,7 +277,7 @@ lint: warnings layers sources style format-check doc-check ## warnings of two co
 CPPCHECK_FACTS = '-D__has_include(x)=1' -DLIBCURL_VERSION_NUM=0x075800 --suppress=uninitvar:src/core/json.c
 
 sources: ## the rockspec lists what is on the disk
-	@$(LUA) scripts/sources.lua --check
+	@$(LUA) scripts/sources.lua $(CORE) $(CURL) $(LUA_MODULES)
 
 layers: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so ## who includes, links and exports what
 	@scripts/lint-layers build/$(LUA)/vllm

@@ -1,7 +1,5 @@
---- The rockspec holds the one list of sources; this hands it to the Makefile, and compares it with the disk.
--- usage: lua scripts/sources.lua MODULE      the C sources of vllm.core or vllm.curl, one per line
---        lua scripts/sources.lua --lua       the Lua modules, one file per line
---        lua scripts/sources.lua --check     fails where list and disk differ, naming each file
+--- The rockspec holds the one list of sources; this compares it with the disk, and with what the Makefile reads from it.
+-- usage: lua scripts/sources.lua FILE...     the Makefile's list; fails where they differ, naming each file
 -- Runs on Lua 5.1 and later, in the directory of the rockspec. Prints nothing else, writes nothing.
 
 local ROCKSPEC = "vllm-scm-1.rockspec"
@@ -17,21 +15,6 @@ local function load_rockspec()
 end
 
 local modules = load_rockspec().build.modules
-
-local function c_sources(name)
-  local module = modules[name]
-  if type(module) ~= "table" then error(ROCKSPEC .. " has no C module " .. tostring(name), 0) end
-  return module.sources
-end
-
-local function lua_files()
-  local files = {}
-  for _, module in pairs(modules) do
-    if type(module) == "string" then files[#files + 1] = module end
-  end
-  table.sort(files)
-  return files
-end
 
 --- `lua/vllm/init.lua` is `vllm`, `lua/vllm/transports/curl.lua` is `vllm.transports.curl`.
 local function module_name(path)
@@ -49,7 +32,13 @@ end
 --- Which folders a C module may take its sources from: libcurl stays out of vllm.core, the core out of vllm.curl.
 local ROOMS = { ["vllm.core"] = { core = true, bind = true }, ["vllm.curl"] = { net = true, bind = true } }
 
-local function check()
+local function set(list)
+  local found = {}
+  for _, value in ipairs(list) do found[value] = true end
+  return found
+end
+
+local function check(of_makefile)
   local complaints, listed, on_disk = {}, {}, files_on_disk()
   local function complain(...) complaints[#complaints + 1] = string.format(...) end
   for name, module in pairs(modules) do
@@ -66,6 +55,7 @@ local function check()
   end
   for path in pairs(listed) do
     if not on_disk[path] then complain("%s is listed and not there", path) end
+    if not of_makefile[path] then complain("%s is not seen by the Makefile", path) end
   end
   for path in pairs(on_disk) do
     if not listed[path] then complain("%s is not listed", path) end
@@ -75,11 +65,4 @@ local function check()
   return #complaints == 0
 end
 
-local what = ...
-if what == "--check" then
-  os.exit(check() and 0 or 1)
-elseif what == "--lua" then
-  print(table.concat(lua_files(), "\n"))
-else
-  print(table.concat(c_sources(what), "\n"))
-end
+os.exit(check(set { ... }) and 0 or 1)
