@@ -10,4 +10,6 @@ return {
   -- Fields that are the operator's business. They are taken out of a request, without a word.
   forbidden = { "n", "best_of", "use_beam_search", "priority", "prompt_logprobs", "cache_salt", "kv_transfer_params", "vllm_xargs",
     "chat_template", "mm_processor_kwargs" },
+  -- May callers read vLLM's own words about a request that it refuses (400)? They help, and may name paths, options and versions.
+  tell_refusals = false,
 }

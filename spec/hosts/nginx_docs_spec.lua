@@ -1,0 +1,105 @@
+-- The configurations of docs/nginx.md as they stand there, but for addresses, with what `make nginx` makes.
+require "spec.support.env"
+local child = require "spec.support.child"
+local nginxes = require "spec.support.nginx"
+local servers = require "spec.support.server"
+
+local BLOCKS = {}
+for block in nginxes.read_file("docs/nginx.md"):gmatch "```nginx\n(.-)```" do BLOCKS[#BLOCKS + 1] = block end
+
+-- A copy of this directory with what a build would compile first, as `git clone` and `make` leave it.
+local COPY = [[
+  set -e
+  cp -a --parents Makefile vllm-scm-1.rockspec scripts src lua build/obj build/luajit "$copy"
+  rm -f "$copy"/lua/vllm/*.so
+  env -u LD_PRELOAD -u LUA_PATH -u LUA_CPATH make -s -C "$copy" nginx]]
+
+describe("docs/nginx.md:", function()
+  local server, nginx, copy
+
+  local function conf(prefix)
+    local function put(text, from, to)
+      local at, last = text:find(from, 1, true)
+      assert(at, from .. " is not in the document")
+      return text:sub(1, at - 1) .. to .. text:sub(last + 1)
+    end
+    local service = put(BLOCKS[1], "listen 8080;", "listen unix:" .. prefix .. "/ask.sock;")
+    service = put(service, "http://127.0.0.1:8000/v1", server.url .. "/v1"):gsub("/opt/lua%-vllm", copy)
+    return ([[
+      %s
+      daemon off; worker_processes 1; pid nginx.pid; error_log error.log notice; %s
+      events { worker_connections 64; }
+      http {
+        access_log off;
+        client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+        %s
+        server {
+          listen unix:%s/nginx.sock;
+          location = /ping { return 200; }
+          %s
+        }
+      }]]):format(nginxes.modules, nginxes.as_root, service, prefix, put(BLOCKS[2], "http://127.0.0.1:8000", server.url))
+  end
+
+  setup(function()
+    local output
+    copy = child.run("mktemp -d"):gsub("%s+$", "")
+    output = child.run(COPY, { copy = copy }, 100)
+    assert(nginxes.read_file(copy .. "/lua/vllm/core.so"), output)
+    server = servers.start()
+    nginx = nginxes.start { conf = conf }
+  end)
+  teardown(function()
+    nginx:stop()
+    server:stop()
+    child.run("rm -rf " .. child.quote(copy))
+  end)
+
+  local function ask(path)
+    return servers.parse((servers.send(nginx.prefix .. "/ask.sock", nginxes.head(path), { limit_ms = 60000 })))
+  end
+
+  it("there are these two", function() assert.equal(2, #BLOCKS) end)
+
+  it("the service unescapes its question and streams the answer", function()
+    local status, headers, body = ask "/ask?q=Why+is+%22caf%C3%A9%22+100%25%3F"
+    assert.equal('200 You said: Why is "café" 100%?', status .. " " .. body)
+    assert.equal("text/plain", headers["content-type"])
+    assert.equal("", nginx:log())
+  end)
+
+  it("it refuses a question that is missing, empty, doubled, or no UTF-8", function()
+    server:clear_log()
+    for _, query in ipairs { "", "?q", "?q=", "?q=a&q=b" } do
+      local status, _, body = ask("/ask" .. query)
+      assert.equal(400, status, query)
+      assert.matches("^write /ask%?q=", body)
+    end
+    assert.equal(400, (ask "/ask?q=%FF"))
+    assert.matches("invalid_request", nginx:log())
+    assert.equal(0, #server:log "request")
+    nginx:clear_log()
+  end)
+
+  it("it runs on what `make nginx` made, and that has no libcurl", function()
+    assert.is_nil(nginxes.read_file(copy .. "/lua/vllm/curl.so"))
+  end)
+
+  it("the decoder alone counts streams and whole answers", function()
+    for _, case in ipairs { '"stream":true,"stream_options":{"include_usage":true},', "" } do
+      nginx:clear_log()
+      local status, _, body = nginx:request("/v1/chat/completions", { headers = { ["content-type"] = "application/json" },
+        body = "{" .. case .. [["model":"test-model","messages":[{"role":"user","content":"one two"}]}]] })
+      assert.equal(200, status)
+      assert.matches("two", body)
+      assert.is_truthy(nginxes.wait_for(function() return nginx:notices():find "tokens: %d+" end), nginx:notices())
+    end
+  end)
+
+  it("the decoder alone says nothing of an error", function()
+    nginx:clear_log()
+    assert.equal(400, (nginx:request("/v1/chat/completions", { headers = { ["content-type"] = "application/json" }, body = "{}" })))
+    assert.is_truthy(nginxes.wait_for(function() return nginx:notices():find("tokens: nil", 1, true) end))
+    assert.equal("", nginx:log())
+  end)
+end)
