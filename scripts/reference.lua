@@ -5,7 +5,8 @@ local unpack = rawget(table, "unpack") or rawget(_G, "unpack")
 
 -- Title, file, what a function is called there, what users call it. Only the names listed, where there are any.
 local SECTIONS = {
-  { "The module", { "lua/vllm/init.lua", "vllm.", "vllm." }, { "lua/vllm/media.lua", "media.", "vllm.", "image audio video file" } },
+  { "The module", { "lua/vllm/init.lua", "vllm.", "vllm." }, { "lua/vllm/media.lua", "media.", "vllm.", "image audio video file" },
+    { "lua/vllm/text.lua", "text.", "vllm.", "text printable" } },
   { "Clients", { "lua/vllm/client.lua", "Client:", "client:" } },
   { "Turns", { "lua/vllm/turn.lua", "Turn:", "turn:" } },
   { "Sessions", { "lua/vllm/session.lua", "Session:", "session:" } },

@@ -431,6 +431,9 @@ describe("docs/recipes.md", function()
     { "log", { { fail = "connect", detail = "no" }, "Hi" }, "again, since connect: no\nstop: 1 + 1 tokens\n" },
     { "hosted", {}, "vllm.client (some-model at https://api.example.com/v1/chat/completions)\n" },
     { "other endpoint", { { status = 200, body = { data = { {}, {} } } } }, "2\n", function(sent) assert.same({ "a", "b" }, sent.input) end },
+    { "bad UTF-8", { "A caf\195\169." }, "invalid_request: messages[1].content: not valid UTF-8 at byte 14 (vllm.text(bytes) repairs it)\nA caf\195\169.\n",
+      function(sent) assert.equal("The menu: caf\239\191\189", sent.messages[1].content) end },
+    { "printable", { "\27[31mIn red.\27[0m" }, "In red." },
   }
 
   local list = blocks "docs/recipes.md"

@@ -369,17 +369,17 @@ describe("notes of the caller's own that point back", function()
     content[61] = { type = "text", text = "b\255" }
     local json, why = messages.encode { { role = "user", content = content } }
     assert.is_nil(json)
-    assert.equal("not valid UTF-8 at byte 2", why:match(": (.*)$"))
+    assert.equal("not valid UTF-8 at byte 2 (vllm.text(bytes) repairs it)", why:match(": (.*)$"))
   end)
 end)
 
 describe("text that is not UTF-8", function()
   refuses {
-    { "a string", { "fine", "ab\255" }, "messages[2]", "not valid UTF-8 at byte 3" },
-    { "content", { { role = "user", content = "\128" } }, "messages[1].content", "not valid UTF-8 at byte 1" },
-    { "a part", { { role = "user", content = { "a", { type = "text", text = "b\237\160\128" } } } }, "messages[1].content[2].text", "not valid UTF-8 at byte 2" },
-    { "arguments", { { role = "assistant", calls = { { id = "c1", name = "now", arguments = '{"a":"\255"}' } } }, OK }, "messages[1].calls[1].arguments", "not valid UTF-8 at byte 7" },
-    { "in a merge", { "a", "b\255", "c" }, "messages[2]", "not valid UTF-8 at byte 2", { strict_alternating_roles = true } },
+    { "a string", { "fine", "ab\255" }, "messages[2]", "not valid UTF-8 at byte 3 (vllm.text(bytes) repairs it)" },
+    { "content", { { role = "user", content = "\128" } }, "messages[1].content", "not valid UTF-8 at byte 1 (vllm.text(bytes) repairs it)" },
+    { "a part", { { role = "user", content = { "a", { type = "text", text = "b\237\160\128" } } } }, "messages[1].content[2].text", "not valid UTF-8 at byte 2 (vllm.text(bytes) repairs it)" },
+    { "arguments", { { role = "assistant", calls = { { id = "c1", name = "now", arguments = '{"a":"\255"}' } } }, OK }, "messages[1].calls[1].arguments", "not valid UTF-8 at byte 7 (vllm.text(bytes) repairs it)" },
+    { "in a merge", { "a", "b\255", "c" }, "messages[2]", "not valid UTF-8 at byte 2 (vllm.text(bytes) repairs it)", { strict_alternating_roles = true } },
   }
 end)
 

@@ -10,6 +10,7 @@ local vllm = { version = core.version, json = json, null = core.null, array = js
 local MODULE_OF = {
   image = "vllm.media", audio = "vllm.media", video = "vllm.media", file = "vllm.media",
   run = "vllm.tasks", spawn = "vllm.tasks", sleep = "vllm.tasks", map = "vllm.tasks", host = "vllm.hosts",
+  text = "vllm.text", printable = "vllm.text",
 }
 
 setmetatable(vllm, { __index = function(_, name)

@@ -428,7 +428,11 @@ local function writer_fault(s, why, index, text)
   local message, where, holder = s.messages[index], nil, nil
   if index == 0 then message = s.system end
   if type(message) == "table" then where, holder = find(message, text, "", 1, {}) end
-  if holder and holder.type == "file" then why = parts.binary_file(holder.mime) .. " (" .. why .. ")" end
+  if holder and holder.type == "file" then
+    why = parts.binary_file(holder.mime) .. " (" .. why .. ")"
+  elseif why:find("UTF-8", 1, true) then
+    why = why .. " (vllm.text(bytes) repairs it)"
+  end
   local path = path_of(index, where or "")
   return path .. ": " .. why, path
 end

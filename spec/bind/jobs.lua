@@ -171,6 +171,10 @@ job("json that is wrong", function()
   return table.concat(out, "\n")
 end)
 
+job("text", function()
+  return core.repair_utf8(("a\255\226\130"):rep(50)) .. core.repair_utf8 "fine"
+end)
+
 job("splice", function()
   local body = assert(core.splice(request_text, { model = '"other"', temperature = "0.5", added = assert(core.json_encode { 1, 2 }) }))
   local raw = core.raw(assert(core.json_encode { a = 1 }))

@@ -24,6 +24,7 @@ void bind_open_json_encode(lua_State *L);
 void bind_open_json_decode(lua_State *L);
 void bind_open_json_text(lua_State *L);
 void bind_open_base64(lua_State *L);
+void bind_open_text(lua_State *L);
 void bind_open_sse(lua_State *L);
 void bind_open_decoder(lua_State *L);
 void bind_open_http1(lua_State *L);

@@ -18,6 +18,7 @@ BIND_EXPORT int luaopen_vllm_core(lua_State *L) {
     bind_open_json_decode(L);
     bind_open_json_text(L);
     bind_open_base64(L);
+    bind_open_text(L);
     bind_open_sse(L);
     bind_open_decoder(L);
     bind_open_http1(L);

@@ -72,7 +72,7 @@ bool encode_fail(struct encoder *e, const struct encode_frame *frame, const char
 static bool put(struct encoder *e, const struct encode_frame *frame, enum vllm_status status) {
     switch (status) {
     case VLLM_OK: return true;
-    case VLLM_EUTF8: return encode_fail(e, frame, "text that is not UTF-8");
+    case VLLM_EUTF8: return encode_fail(e, frame, "text that is not UTF-8 (vllm.text(bytes) repairs it)");
     case VLLM_EINVALID: return encode_fail(e, frame, "JSON has no NaN and no infinity");
     case VLLM_ELIMIT: return encode_fail(e, frame, "the JSON text becomes too long");
     default: return bind_no_memory(e->L) != 0;
