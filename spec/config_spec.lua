@@ -140,7 +140,9 @@ describe("base_url", function()
     { "http://h/v1/chat/completions", "http://h/v1/chat/completions", "http://h" },
     { "http://h/v1/chat/completions/", "http://h/v1/chat/completions/", "http://h" },
     { "http://h/a/v1/b/v1/chat/completions", "http://h/a/v1/b/v1/chat/completions", "http://h/a/v1/b" },
-    { "http://h/custom/path", "http://h/custom/path", "http://h" },
+    { "http://h/proxy/chat/completions", "http://h/proxy/chat/completions", "http://h/proxy" },
+    { "http://h/api/v3/chat/completions/", "http://h/api/v3/chat/completions/", "http://h/api/v3" },
+    { "http://h/custom/path", "http://h/custom/path", "http://h/custom" },
     { "http://h/xv1", "http://h/xv1", "http://h" },
     { "http://h/v1?a=b&c=/v1", "http://h/v1/chat/completions?a=b&c=/v1", "http://h" },
     { "http://h?a=b", "http://h/v1/chat/completions?a=b", "http://h" },
@@ -154,9 +156,24 @@ describe("base_url", function()
     it("completes " .. tostring(case[1]), function()
       local built = config.check { model = "m", base_url = case[1] }
       assert.equal(case[2], built.url)
-      assert.equal(case[3] .. "/v1/models", built.root_url("/v1/models"))
+      assert.equal(case[3] .. "/v1/models" .. (case[2]:match "%?.*" or ""), (built.root_url "/v1/models"))
     end)
   end
+
+  it("knows where the list of models is", function()
+    local function models(base_url) return config.check({ model = "m", base_url = base_url }).models_url end
+    assert.equal("http://h/v1/models", models "http://h")
+    assert.equal("http://h/proxy/v1/models?a=b", models "http://h/proxy/v1?a=b")
+    assert.equal("http://h/api/v3/models", models "http://h/api/v3/chat/completions")
+    assert.equal("http://h/v1/models", models "http://h/generate")
+  end)
+
+  it("gives its query to the other addresses, too, behind their own", function()
+    local built = config.check { model = "m", base_url = "http://h/v1?code=secret-query" }
+    assert.equal("http://h/tokenize?code=secret-query", (built.root_url "/tokenize"))
+    assert.equal("http://h/tokenize?a=b&code=secret-query", (built.root_url "/tokenize?a=b"))
+    assert.is_nil(dump(built, {}, {}):find("secret-query", 1, true))
+  end)
 
   it("default is not lost to a query or a nil", function()
     assert.equal("http://localhost:8000/v1/chat/completions", config.check({ model = "m", base_url = core.null }).url)

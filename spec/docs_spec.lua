@@ -497,7 +497,7 @@ end)
 describe("the annotations", function()
   local SOURCES = {
     "init", "client", "turn", "session", "decoder", "testing", "json", "media", "errors", "config", "headers", "hints", "url", "spelling", "tools",
-    "foreign", "repair", "request", "messages", "fields", "exchange", "calls", "excerpt",
+    "foreign", "served", "clocks", "repair", "request", "messages", "fields", "exchange", "calls", "excerpt",
     "attempt", "retry", "continuation", "gate", "callbacks", "hosts/init", "transports/curl",
   }
   local INTERNAL = { Stream = true, FURTHER = true } -- tables that never leave their files

@@ -1,11 +1,12 @@
 --- One attempt of a turn: one request over a transport, until its decoder has the whole answer or it has failed.
 --
--- It goes through the phases head → stream, body, sniff or error_body → drained. It knows no clock and does not decide what follows a
--- failure: turn.lua does. Failures are error values.
+-- It goes through the phases head → stream, body, sniff or error_body (→ models) → drained. It knows no clock and does not decide what
+-- follows a failure: turn.lua does. Failures are error values.
 
 local core = require "vllm.core"
 local error_body = require "vllm.error_body"
 local errors = require "vllm.errors"
+local served = require "vllm.served"
 
 ---@class vllm.Attempt
 ---@field decoder userdata of core.decoder
@@ -39,6 +40,8 @@ end
 --- Ends it; may be called again.
 ---@param drain boolean the answer is complete: let the connection live
 function Attempt:close(drain)
+  if self._models then self._models.exchange:close() end
+  self._models = nil
   local stream = self._stream
   if not stream then return end
   self._stream, self._body = nil, nil
@@ -67,7 +70,7 @@ end
 --- Is the head in, and no error?
 ---@return boolean
 function Attempt:is_accepted()
-  return self.status ~= nil and self._phase ~= "error_body"
+  return self.status ~= nil and self._phase ~= "error_body" and self._phase ~= "models"
 end
 
 -- The body ---------------------------------------------------------------------------------------------------------
@@ -128,15 +131,38 @@ function Attempt:_on_body_bytes(bytes)
   return true
 end
 
+function Attempt:_error_of_status()
+  local err = errors.from_status(self.status, self.headers, self._error_text, self._context)
+  err.body_cut = self._is_cut or nil
+  return err
+end
+
+-- An unknown model's error names those that there are, if the server tells in time.
 function Attempt:_on_error_body(cut)
   local body = table.concat(self._body):sub(1, self._limits.max_error_bytes)
-  local context = self._client:_error_context(self._built.url)
-  self._phase = "drained"
+  self._error_text, self._is_cut, self._context = body, cut, self._client:_error_context(self._built.url)
   self:close(not cut)
-  if self.status == 404 and body:find("model", 1, true) then context.served = self._client:_served_models() end
-  local err = errors.from_status(self.status, self.headers, body, context)
-  err.body_cut = cut or nil
-  return nil, err
+  if self.status == 404 and body:find("model", 1, true) then
+    self._phase, self._models = "models", served.ask(self._client)
+    if self._turn._err and self._models then self:close() end -- cancelled meanwhile
+    if self._models then return true end
+  end
+  self._phase = "drained"
+  return nil, self:_error_of_status()
+end
+
+function Attempt:_on_models(deadline)
+  if not self._models then return true end -- closed: who did it knows why
+  local names = served.step(self._models, deadline)
+  if names == false then return false end
+  self._models, self._phase, self._context.served = nil, "drained", names
+  return nil, self:_error_of_status()
+end
+
+--- The error that is known already, where only a help for people is still waited for.
+---@return vllm.Error?
+function Attempt:known_error()
+  return self._phase == "models" and self:_error_of_status() or nil
 end
 
 -- A body that is not a stream: `sniffed` bytes were not passed on yet.
@@ -214,6 +240,7 @@ end
 ---@return vllm.Error? err
 function attempt.advance(self, deadline)
   local phase, got, more = self._phase
+  if phase == "models" then return self:_on_models(deadline) end
   if phase ~= "head" then got, more = self._stream:read(deadline) else got, more = self._stream:head(deadline) end
   if got and phase == "stream" and self._stream then return on_stream_bytes(self, got) end
   if not self._stream then return true end -- closed meanwhile: who closed it knows why

@@ -19,10 +19,6 @@ local Client = {}
 Client.__index = Client
 Client.__name = "vllm.client"
 
-local SERVED_MODELS_WAIT_S = 2 -- for the list that an unknown model's error names
-local MAX_MODEL_LIST_BYTES = 1024 * 1024
-local MAX_MODELS_NAMED = 20
-
 -- Connection options that a transport may or may not be able to honour.
 local CONNECTION_OPTIONS = { "proxy", "no_proxy", "unix_socket" }
 local TLS_OPTIONS = { "ca_file", "ca_path", "verify", "cert", "key", "key_password" }
@@ -86,19 +82,6 @@ end
 -- `built`: the request, whose own headers may hold secrets, too.
 function Client:_scrub(err, built)
   return errors.scrub(err, self.config.secret_texts, built and built.secret_texts)
-end
-
--- vLLM's 404 for a model names only the one that is missing; the list of those it serves is one small request away.
-function Client:_served_models()
-  local request = self:_transport_request("GET", self.config.root_url "/v1/models", self:_headers())
-  local answer = exchange.run(self.transport, request, MAX_MODEL_LIST_BYTES, core.now() + SERVED_MODELS_WAIT_S)
-  local models = answer and answer.status == 200 and core.json_decode(answer.body, { drop_nulls = true })
-  if type(models) ~= "table" or type(models.data) ~= "table" then return nil end
-  local names = {}
-  for _, model in ipairs(models.data) do
-    if type(model) == "table" and type(model.id) == "string" and #names < MAX_MODELS_NAMED then names[#names + 1] = model.id end
-  end
-  return names
 end
 
 -- Level 3: the caller of the public function.

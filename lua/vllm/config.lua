@@ -331,10 +331,12 @@ local function secret_texts(options, own_headers)
   return list
 end
 
-local function root_url_of(root)
+-- The address of a path, with the query of base_url, which may be a key or a version. A function, so that a dump shows neither.
+local function root_url_of(endpoint)
+  local root, query = endpoint.root, endpoint.query
   return function(path)
     if path:find("[%z\1-\32\127]") then return nil, "path holds a space or a control character" end
-    return root .. path
+    return root .. path .. (path:find("?", 1, true) and query:gsub("^%?", "&", 1) or query)
   end
 end
 
@@ -345,7 +347,7 @@ local function build(options)
     unix_socket = 1,
     reasoning_replay = 1, reasoning_field = 1, extra_body = 1, chunks = 1 })
   built.system = options.system or nil
-  built.model, built.root_url = options.model, root_url_of(endpoint.root)
+  built.model, built.root_url = options.model, root_url_of(endpoint)
   built.streaming, built.include_usage = streams(options), options.include_usage ~= false
   built.strict_alternating_roles = options.strict_alternating_roles or false
   built.timeout, built.limits = filled(options.timeout, DEFAULT_TIMEOUT), filled(options.limits, DEFAULT_LIMITS)
@@ -355,7 +357,7 @@ local function build(options)
   local own_headers = headers.check(options.headers or {})
   local secrets = {
     options = options, api_key = options.api_key ~= "" and options.api_key or nil, proxy = options.proxy, tls = options.tls,
-    url = endpoint.url,
+    url = endpoint.url, models_url = endpoint.models,
     authorization = authorization(options, endpoint), headers = own_headers, secret_texts = secret_texts(options, own_headers),
   }
   return setmetatable(built, { __index = function(_, name) return secrets[name] end })

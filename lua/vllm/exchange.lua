@@ -2,26 +2,69 @@
 
 local errors = require "vllm.errors"
 
+---@class vllm.Exchange
+local Exchange = {}
+Exchange.__index = Exchange
+
 local exchange = {}
 
---- Reads the rest of a body, at most max_bytes of it.
----@param stream table of a transport
----@param max_bytes integer
----@param deadline number? absolute, seconds of core.now()
----@return string|false|nil body false: the deadline passed
----@return string|table? what "cut" when the body was longer; the failure table when body is nil
-function exchange.body(stream, max_bytes, deadline)
-  local parts, size = {}, 0
-  while true do
-    local bytes, failure = stream:read(deadline)
+--- Sends a request; does not wait.
+---@param transport table
+---@param request table as the transport's `open` takes it
+---@param max_bytes integer of the body; a longer one is cut
+---@return vllm.Exchange?
+---@return table? failure { kind, detail } of the transport
+function exchange.open(transport, request, max_bytes)
+  local stream, failure = transport:open(request)
+  if not stream then return nil, failure end
+  return setmetatable({ _stream = stream, _max_bytes = max_bytes, _parts = {}, _size = 0 }, Exchange)
+end
+
+--- Ends it; may be called again.
+---@param drain boolean? the answer is complete: let the connection live
+function Exchange:close(drain)
+  local stream = self._stream
+  self._stream = nil
+  if stream then stream:close(drain) end
+end
+
+-- The rest of the body. true: it is whole, or as long as it may be · false: the deadline passed · nil, failure.
+function Exchange:_read(deadline)
+  while self._stream do
+    local bytes, failure = self._stream:read(deadline)
     if bytes == false then return false end
     if not bytes then
       if failure then return nil, failure end
-      return table.concat(parts)
+      return true
     end
-    parts[#parts + 1], size = bytes, size + #bytes
-    if size > max_bytes then return table.concat(parts):sub(1, max_bytes), "cut" end
+    self._parts[#self._parts + 1], self._size = bytes, self._size + #bytes
+    if self._size > self._max_bytes then return true end
   end
+  return nil, { kind = "cancelled", detail = "the request was given up" }
+end
+
+function Exchange:_head(deadline)
+  local status, headers = self._stream:head(deadline)
+  if not status then return status, headers end
+  if errors.is_compressed(headers) then return nil, { kind = "protocol", detail = errors.COMPRESSED } end
+  self.status, self.headers = status, headers
+  return true
+end
+
+--- Goes on with it; may be called again after the deadline.
+---@param deadline number? absolute, seconds of core.now()
+---@return { status: integer, headers: table, body: string, cut: boolean }|false|nil answer false: the deadline passed; `status` tells
+---  whether the head is in
+---@return table? failure { kind, detail }
+function Exchange:step(deadline)
+  local done, failure = true, nil
+  if not self.status then done, failure = self:_head(deadline) end
+  if done then done, failure = self:_read(deadline) end
+  if done == false then return false end
+  local is_cut = self._size > self._max_bytes
+  self:close(done and not is_cut)
+  if not done then return nil, failure end
+  return { status = self.status, headers = self.headers, body = table.concat(self._parts):sub(1, self._max_bytes), cut = is_cut }
 end
 
 --- Sends a request and collects the answer.
@@ -30,23 +73,15 @@ end
 ---@param max_bytes integer
 ---@param deadline number? absolute
 ---@return { status: integer, headers: table, body: string, cut: boolean }?
----@return table? failure { kind, detail } of the transport, or of a deadline
+---@return table? failure { kind, detail } of the transport, or of the deadline
 function exchange.run(transport, request, max_bytes, deadline)
-  local stream, failure = transport:open(request)
-  if not stream then return nil, failure end
-  local status, headers = stream:head(deadline)
-  if not status then
-    stream:close()
-    return nil, status == nil and headers or { kind = "timeout", detail = "no answer in time" }
-  end
-  if errors.is_compressed(headers) then
-    stream:close()
-    return nil, { kind = "protocol", detail = errors.COMPRESSED }
-  end
-  local body, how = exchange.body(stream, max_bytes, deadline)
-  stream:close(body and how ~= "cut")
-  if not body then return nil, body == nil and how or { kind = "timeout", detail = "the answer did not end in time" } end
-  return { status = status, headers = headers, body = body, cut = how == "cut" }
+  local begun, failure = exchange.open(transport, request, max_bytes)
+  if not begun then return nil, failure end
+  local answer
+  answer, failure = begun:step(deadline)
+  if answer ~= false then return answer, failure end
+  begun:close()
+  return nil, { kind = "timeout", detail = begun.status and "the answer did not end in time" or "no answer in time" }
 end
 
 return exchange

@@ -43,15 +43,6 @@ local function check_host(to)
   end
 end
 
-local function served_models(answer)
-  local names = {}
-  local models = type(answer.json) == "table" and answer.json.data
-  for _, model in ipairs(type(models) == "table" and models or {}) do
-    if type(model) == "table" and type(model.id) == "string" then names[#names + 1] = model.id end
-  end
-  return names
-end
-
 local function check_model(to, wanted, names)
   for _, name in ipairs(names) do
     if name == wanted then return to.ok("the server has the model " .. wanted) end
@@ -72,7 +63,7 @@ function health.report(client)
   local answer, message, err = short:request("GET", "/v1/models")
   if answer then
     to.ok "the server answers"
-    check_model(to, client.config.model, served_models(answer))
+    check_model(to, client.config.model, require("vllm.served").names(answer.json))
   elseif err.kind == "auth" then
     to.error(message, { "set api_key, or VLLM_API_KEY" })
   else

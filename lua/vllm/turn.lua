@@ -5,6 +5,7 @@
 -- while the consumer does something else. Pure Lua, and no pcall around a wait: Lua 5.1 cannot yield through one.
 
 local attempt = require "vllm.attempt"
+local clocks = require "vllm.clocks"
 local continuation = require "vllm.continuation"
 local core = require "vllm.core"
 local errors = require "vllm.errors"
@@ -23,7 +24,7 @@ Turn.__name = "vllm.turn"
 
 -- What each event needs is a local function: a method costs a look into the turn first.
 local running = coroutine.running
-local advance = attempt.advance
+local advance, heard, earlier = attempt.advance, clocks.heard, clocks.earlier
 local BUSY = "another coroutine waits for this turn"
 
 --- Made by client:turn; sends nothing. `built` is what request.build returned, or nil with `err` for a turn born failed.
@@ -119,11 +120,6 @@ function Turn:_finish(result)
 end
 
 -- Attempts ---------------------------------------------------------------------------------------------------------
-
-local function earlier(a, b)
-  if a and b then return a < b and a or b end
-  return a or b
-end
 
 function Turn:_on_task_cancelled()
   return self:_fail(errors.new("cancelled", "the task was cancelled"))
@@ -229,29 +225,12 @@ end
 
 -- Clocks -----------------------------------------------------------------------------------------------------------
 
--- What came resets the silence: before the answer's start only that start does; afterwards any event, but no comment.
-local function heard(self)
-  local _, events, _, _, started = self._attempt.decoder:state()
-  if started and not self._first_delta_at then
-    self._first_delta_at = core.now()
-    self._silence_left_s = self._idle_s
-  elseif started and events > self._events_seen then
-    self._silence_left_s = self._idle_s
-  end
-  self._events_seen = events
-end
-
 function Turn:_on_silence(waited_s, now)
   if self._silence_left_s then self._silence_left_s = self._silence_left_s - waited_s end
-  local which, limit_s
-  if self._total_deadline and now >= self._total_deadline then
-    which, limit_s = "total_s", self._total_s
-  elseif self._silence_left_s and self._silence_left_s <= 0 then
-    which = self._first_delta_at and "idle_s" or "first_event_s"
-    limit_s = self._first_delta_at and self._idle_s or self._first_event_s
-  else
-    return false
-  end
+  local which, limit_s = clocks.fired(self, now)
+  if not which then return false end
+  local known = self._attempt and self._attempt:known_error()
+  if known then return self:_on_failure(known) end
   local bytes, events = 0, 0
   if self._attempt then bytes, events = self._attempt.decoder:state() end
   local detail = ("timeout.%s: %g s passed; %d bytes and %d events had come"):format(which, limit_s, bytes, events)

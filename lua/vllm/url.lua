@@ -56,17 +56,25 @@ local function complete(path)
   return base and base .. CHAT or path
 end
 
+-- What the other addresses of a server stand behind: all before /v1/, else the folder that the chat endpoint is in.
+local function prefix_of(path)
+  return path:match("^(.*)/v1/") or path:match("^(.*)" .. CHAT .. "/?$") or path:match("^(.*)/[^/]*$") or ""
+end
+
 local SERVER_SCHEMES = { http = true, https = true }
 
 --- The chat endpoint that a base_url means.
 ---@param text string an empty path or one ending in /v1 is completed; any other path and every query is kept
----@return { url: string, root: string, userinfo: string? }? `root` is what /v1/models and others are appended to; neither holds the user
+---@return { url: string, root: string, models: string, query: string, userinfo: string? }? `root` is what /v1/models and others are
+---  appended to, `models` the address of the list of models, `query` begins with `?` or is empty; none of them holds the user
 ---@return string? why a predicate
 function url.endpoint(text)
   local parts, why = url.parse(text, SERVER_SCHEMES)
   if not parts then return nil, why end
   local origin, path = parts.scheme .. "://" .. parts.place, complete(parts.path)
-  return { url = origin .. path .. parts.query, root = origin .. (path:match("^(.*)/v1/") or ""), userinfo = parts.userinfo }
+  local models = path:find(CHAT .. "/?$") and path:gsub(CHAT .. "/?$", "") or prefix_of(path) .. "/v1"
+  return { url = origin .. path .. parts.query, root = origin .. prefix_of(path), query = parts.query, userinfo = parts.userinfo,
+    models = origin .. models .. "/models" .. parts.query }
 end
 
 local function decoded(text)
