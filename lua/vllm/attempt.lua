@@ -6,12 +6,14 @@
 local core = require "vllm.core"
 local error_body = require "vllm.error_body"
 local errors = require "vllm.errors"
+local guard = require "vllm.guard"
 local served = require "vllm.served"
 
 ---@class vllm.Attempt
 ---@field decoder userdata of core.decoder
 ---@field status integer? once the head is in
 ---@field headers table? lower-case name → value
+---@field problem string? of the closing
 local Attempt = {}
 Attempt.__index = Attempt
 
@@ -28,7 +30,7 @@ local attempt = {}
 function attempt.open(client, built, turn)
   local limits = client.config.limits
   local stream, failure = client.transport:open(client:_transport_request("POST", built.url, built.headers, built.body, built.timeout))
-  if not stream then return nil, errors.from_transport(failure) end
+  if not stream then return nil, guard.transport(failure) end
   local decoder = core.decoder {
     max_event_bytes = limits.max_event_bytes, max_message_bytes = limits.max_message_bytes, max_tool_calls = limits.max_tool_calls,
     max_choices = limits.max_choices, max_depth = limits.max_depth, chunks = built.chunks,
@@ -37,7 +39,7 @@ function attempt.open(client, built, turn)
     _phase = "head", _body = {}, _body_bytes = 0 }, Attempt)
 end
 
---- Ends it; may be called again.
+--- Ends it; may be called again. Raises nothing: `problem` says what a transport of the program's own raised.
 ---@param drain boolean the answer is complete: let the connection live
 function Attempt:close(drain)
   if self._models then self._models.exchange:close() end
@@ -45,8 +47,10 @@ function Attempt:close(drain)
   local stream = self._stream
   if not stream then return end
   self._stream, self._body = nil, nil
-  self._info = stream:info()
-  stream:close(drain)
+  local problems = {}
+  self._info = guard.try(problems, "asking about the connection", stream.info, stream)
+  guard.try(problems, "closing the connection", stream.close, stream, drain)
+  self.problem = problems[1]
 end
 
 --- What is known of the connection, once it is closed.
@@ -81,7 +85,7 @@ local function looks_like_events(bytes)
 end
 
 function Attempt:_on_head(status, headers)
-  self.status, self.headers = status, headers
+  self.status, self.headers = status, self._client:_redactor(self._built):headers(headers)
   local kind = (headers["content-type"] or ""):lower()
   if status < 200 or status > 299 then
     self._phase = "error_body"
@@ -131,16 +135,27 @@ function Attempt:_on_body_bytes(bytes)
   return true
 end
 
+-- The beginning of a body as an error may hold it.
+function Attempt:_shown(body)
+  return self._client:_redactor(self._built):text(body):sub(1, self._limits.max_error_bytes)
+end
+
+local function explain_status(self)
+  local context = self._client:_error_context(self._built.url)
+  context.served = self._served
+  return errors.from_status(self.status, self.headers, self._error_text, context)
+end
+
 function Attempt:_error_of_status()
-  local err = errors.from_status(self.status, self.headers, self._error_text, self._context)
+  local err = guard.explained(nil, { status = self.status, body = self._error_text }, explain_status, self)
   err.body_cut = self._is_cut or nil
   return err
 end
 
 -- An unknown model's error names those that there are, if the server tells in time.
 function Attempt:_on_error_body(cut)
-  local body = table.concat(self._body):sub(1, self._limits.max_error_bytes)
-  self._error_text, self._is_cut, self._context = body, cut, self._client:_error_context(self._built.url)
+  local body = self:_shown(table.concat(self._body))
+  self._error_text, self._is_cut = body, cut
   self:close(not cut)
   if self.status == 404 and body:find("model", 1, true) then
     self._phase, self._models = "models", served.ask(self._client)
@@ -155,7 +170,7 @@ function Attempt:_on_models(deadline)
   if not self._models then return true end -- closed: who did it knows why
   local names = served.step(self._models, deadline)
   if names == false then return false end
-  self._models, self._phase, self._context.served = nil, "drained", names
+  self._models, self._phase, self._served = nil, "drained", names
   return nil, self:_error_of_status()
 end
 
@@ -199,16 +214,14 @@ function Attempt:_on_end()
   return self:_on_whole_body(body, phase == "sniff")
 end
 
---- The error of what the decoder refuses.
----@param failure table of core.decoder
----@return vllm.Error
-function Attempt:decoder_error(failure)
+local function explain_decoder(self, failure)
   local kind = self.headers and self.headers["content-type"] or "no content type"
   if failure.kind == "protocol" and self._whole_body then
-    local parts = error_body.parse(self._whole_body)
+    local body = self:_shown(self._whole_body)
+    local parts = error_body.parse(body)
     local words = errors.shown(parts.message or failure.detail)
     return errors.new("protocol", "the server's answer is not a completion (" .. errors.shown(kind) .. "): " .. words,
-      { status = self.status, body = self._whole_body:sub(1, self._limits.max_error_bytes) })
+      { status = self.status, body = body })
   end
   local err = errors.from_decoder(failure, self._client:_error_context(self._built.url))
   err.status = err.status or self.status
@@ -221,16 +234,31 @@ function Attempt:decoder_error(failure)
   return err
 end
 
+--- The error of what the decoder refuses.
+---@param failure table of core.decoder
+---@return vllm.Error
+function Attempt:decoder_error(failure)
+  failure.body = failure.body and self:_shown(failure.body)
+  return guard.explained(failure, { status = self.status, body = failure.body }, explain_decoder, self, failure)
+end
+
 -- A connection that breaks after the answer's finish has cost nothing; before its start it is a failed connection.
 function Attempt:_on_broken(failure)
-  if self._phase == "stream" and failure.kind == "closed" then
+  if self._phase == "stream" and type(failure) == "table" and failure.kind == "closed" then
     local _, events = self.decoder:state()
     if events > 0 then
       self._broken = failure
       return self:_on_end()
     end
   end
-  return nil, errors.from_transport(failure)
+  return nil, guard.transport(failure)
+end
+
+-- What does not wait must not raise either: nobody but the turn knows that it has to end.
+local function without_raising(self, method, ...)
+  local ok, happened, err = pcall(method, self, ...)
+  if ok then return happened, err end
+  return nil, errors.new("protocol", "taking the answer failed: " .. guard.words(happened), { status = self.status })
 end
 
 --- Asks the transport once.
@@ -245,8 +273,8 @@ function attempt.advance(self, deadline)
   if got and phase == "stream" and self._stream then return on_stream_bytes(self, got) end
   if not self._stream then return true end -- closed meanwhile: who closed it knows why
   if got == false then return false end
-  if got == nil and more then return self:_on_broken(more) end
-  if self._phase == "head" then return self:_on_head(got, more) end
+  if got == nil and more then return without_raising(self, self._on_broken, more) end
+  if self._phase == "head" then return without_raising(self, self._on_head, got, more) end
   if got == nil then return self:_on_end() end
   return self:_on_body_bytes(got)
 end

@@ -7,6 +7,7 @@ local errors = require "vllm.errors"
 local fields = require "vllm.fields"
 local exchange = require "vllm.exchange"
 local gate = require "vllm.gate"
+local guard = require "vllm.guard"
 local request_builder = require "vllm.request"
 local spelling = require "vllm.spelling"
 local Turn = require "vllm.turn"
@@ -80,8 +81,8 @@ function Client:_error_context(address)
 end
 
 -- `built`: the request, whose own headers may hold secrets, too.
-function Client:_scrub(err, built)
-  return errors.scrub(err, self.config.secret_texts, built and built.secret_texts)
+function Client:_redactor(built)
+  return built and built.redactor or self.config.redactor
 end
 
 -- Level 3: the caller of the public function.
@@ -170,6 +171,15 @@ function Client:session(options)
   return session
 end
 
+-- The error of a whole answer that is not a success, to a request whose path is the caller's.
+function Client:_error_of_answer(address, answer)
+  local redactor, context = self:_redactor(), self:_error_context(address)
+  local body, headers = redactor:text(answer.body):sub(1, self.config.limits.max_error_bytes), redactor:headers(answer.headers)
+  context.is_of_caller = true
+  local plain = { status = answer.status, body = body }
+  return redactor:error(guard.explained(nil, plain, errors.from_status, answer.status, headers, body, context))
+end
+
 local REQUEST_OPTIONS = { timeout = true }
 
 -- The clocks of one request. Level 3: the caller of the public function.
@@ -219,17 +229,14 @@ function Client:request(method, path, body, options)
   local answer, failure = exchange.run(self.transport, self:_transport_request(method, address, headers, body, timeout),
     checked.limits.max_event_bytes, limit_s and core.now() + limit_s)
   if not answer then
-    if failure.kind == "timeout" and not failure.clock then
+    if type(failure) == "table" and failure.kind == "timeout" and not failure.clock then
       failure = { kind = "timeout", detail = ("timeout.%s: %g s passed; %s"):format(clock, limit_s, failure.detail),
         clock = clock, limit_s = limit_s }
     end
-    return errors.give(self:_scrub(errors.from_transport(failure)))
+    return errors.give(self:_redactor():error(guard.transport(failure)))
   end
   if answer.status < 200 or answer.status > 299 then
-    local context = self:_error_context(address)
-    context.is_of_caller = true
-    return errors.give(self:_scrub(errors.from_status(answer.status, answer.headers,
-      answer.body:sub(1, checked.limits.max_error_bytes), context)))
+    return errors.give(self:_error_of_answer(address, answer))
   end
   if answer.cut then
     return errors.give(errors.new("limit", ("a bound was reached: the answer is larger than limits.max_event_bytes (%d)")

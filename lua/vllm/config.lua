@@ -7,6 +7,7 @@ local fields = require "vllm.fields"
 local foreign = require "vllm.foreign"
 local headers = require "vllm.headers"
 local hosts = require "vllm.hosts"
+local redact = require "vllm.redact"
 local spelling = require "vllm.spelling"
 local tools = require "vllm.tools"
 local url = require "vllm.url"
@@ -318,7 +319,7 @@ local function authorization(options, endpoint)
   return endpoint.userinfo and url.basic_authorization(endpoint.userinfo) or nil
 end
 
--- All that errors.scrub takes out of what a server or a proxy sent back.
+-- All that redact.lua takes out of what a server or a proxy sent back.
 local function secret_texts(options, own_headers)
   local list = { options.api_key }
   list[#list + 1] = options.tls and options.tls.key_password
@@ -360,6 +361,7 @@ local function build(options)
     url = endpoint.url, models_url = endpoint.models,
     authorization = authorization(options, endpoint), headers = own_headers, secret_texts = secret_texts(options, own_headers),
   }
+  secrets.redactor = redact.new(secrets.secret_texts)
   return setmetatable(built, { __index = function(_, name) return secrets[name] end })
 end
 

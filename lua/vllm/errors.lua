@@ -2,7 +2,6 @@
 -- A kind comes from the HTTP status and the body's `code`, never from the body's `type` (vLLM spells that three ways).
 -- Sources: RFC 9110 section 15; what servers were recorded to send (spec/fixtures).
 
-local core = require "vllm.core"
 local error_body = require "vllm.error_body"
 local excerpt = require "vllm.excerpt"
 
@@ -335,45 +334,6 @@ function errors.from_transport(failure)
     if name ~= "kind" and name ~= "detail" then fields[name] = value end
   end
   return errors.new(failure.kind, failure.detail, fields)
-end
-
-local MIN_SECRET_BYTES = 4 -- shorter texts stand everywhere
-
--- A secret as it may stand in what was sent back: as it is, and inside a JSON string.
-local function spellings(secret)
-  local escaped = core.json_encode(secret)
-  escaped = escaped and escaped:sub(2, -2) or secret
-  return { secret, escaped, (escaped:gsub("/", "\\/")) }
-end
-
-local function blotted(text, secret)
-  for _, spelling in ipairs(spellings(secret)) do
-    text = text:gsub(spelling:gsub("%p", "%%%0"), "***")
-  end
-  return text
-end
-
-local function scrub_one(err, secret)
-  for name, value in pairs(err) do
-    if type(value) == "string" and name ~= "kind" and name ~= "message" then err[name] = blotted(value, secret) end
-  end
-  err.message = err.kind .. blotted(err.message:sub(#err.kind + 1), secret)
-end
-
---- Removes what a client keeps secret from all that a person may see: servers and proxies are known to echo requests.
----@param err vllm.Error
----@param ... string|string[]|nil secrets, or lists of them
----@return vllm.Error the same
-function errors.scrub(err, ...)
-  for i = 1, select("#", ...) do
-    local secret = select(i, ...)
-    if type(secret) == "table" then
-      for _, one in ipairs(secret) do errors.scrub(err, one) end
-    elseif secret and #secret >= MIN_SECRET_BYTES then
-      scrub_one(err, secret)
-    end
-  end
-  return err
 end
 
 return errors

@@ -1,12 +1,15 @@
 --- One plain request and its whole answer over a transport: for small bodies (other endpoints, error bodies).
 
 local errors = require "vllm.errors"
+local guard = require "vllm.guard"
 
 ---@class vllm.Exchange
 local Exchange = {}
 Exchange.__index = Exchange
 
 local exchange = {}
+
+local NO_REASON = { kind = "protocol", detail = "the transport failed and gave no reason" } -- one of a program's own
 
 --- Sends a request; does not wait.
 ---@param transport table
@@ -16,16 +19,16 @@ local exchange = {}
 ---@return table? failure { kind, detail } of the transport
 function exchange.open(transport, request, max_bytes)
   local stream, failure = transport:open(request)
-  if not stream then return nil, failure end
+  if not stream then return nil, failure or NO_REASON end
   return setmetatable({ _stream = stream, _max_bytes = max_bytes, _parts = {}, _size = 0 }, Exchange)
 end
 
---- Ends it; may be called again.
+--- Ends it; may be called again. What a transport of a program's own raises here is lost: the answer is there, or why there is none.
 ---@param drain boolean? the answer is complete: let the connection live
 function Exchange:close(drain)
   local stream = self._stream
   self._stream = nil
-  if stream then stream:close(drain) end
+  if stream then pcall(stream.close, stream, drain) end
 end
 
 -- The rest of the body. true: it is whole, or as long as it may be · false: the deadline passed · nil, failure.
@@ -46,7 +49,10 @@ end
 function Exchange:_head(deadline)
   local status, headers = self._stream:head(deadline)
   if not status then return status, headers end
-  if errors.is_compressed(headers) then return nil, { kind = "protocol", detail = errors.COMPRESSED } end
+  local known, is_compressed = pcall(errors.is_compressed, headers)
+  if not known or is_compressed then
+    return nil, { kind = "protocol", detail = known and errors.COMPRESSED or guard.words(is_compressed) }
+  end
   self.status, self.headers = status, headers
   return true
 end
@@ -63,7 +69,7 @@ function Exchange:step(deadline)
   if done == false then return false end
   local is_cut = self._size > self._max_bytes
   self:close(done and not is_cut)
-  if not done then return nil, failure end
+  if not done then return nil, failure or NO_REASON end
   return { status = self.status, headers = self.headers, body = table.concat(self._parts):sub(1, self._max_bytes), cut = is_cut }
 end
 

@@ -1,6 +1,7 @@
 --- Request headers as users write them: checked, joined with the client's own. Values are never shown: they may be keys.
 -- Source: RFC 9110 section 5 (a name is a token; a value has no control characters but the tab).
 
+local core = require "vllm.core"
 local fields = require "vllm.fields"
 
 local headers = {}
@@ -62,8 +63,17 @@ end
 
 local MIN_SECRET_BYTES = 8 -- a shorter value is a word such as `prod`, which messages need
 local PUBLIC = { ["accept"] = true, ["content-type"] = true, ["user-agent"] = true }
+local SCHEMES = { basic = true, bearer = true, token = true, apikey = true, key = true } -- words that are no part of a secret
 
---- The values that may be secrets, for errors.scrub: whole, and without a scheme such as `Bearer`.
+-- What is secret in a value: without its scheme; of Basic credentials the password alone, too, as who checks it sees it.
+local function parts_of(value)
+  local scheme, rest = value:match("^(%a+) +(.+)$")
+  if not scheme or not SCHEMES[scheme:lower()] then return { value, rest } end
+  local plain = scheme:lower() == "basic" and core.base64_decode(rest)
+  return { rest, plain and (plain:match("^[^:]*:(.+)$") or plain) or nil }
+end
+
+--- The values that may be secrets, for redact.lua.
 ---@param list table of {name, value}, as `check` gives it
 ---@return string[]
 function headers.secrets(list)
@@ -71,8 +81,7 @@ function headers.secrets(list)
   for _, header in ipairs(list) do
     local value = header[2]
     if value and #value >= MIN_SECRET_BYTES and not PUBLIC[header[1]:lower()] then
-      secrets[#secrets + 1] = value
-      secrets[#secrets + 1] = value:match("^%a+ (........+)$")
+      for _, part in ipairs(parts_of(value)) do secrets[#secrets + 1] = part end
     end
   end
   return secrets

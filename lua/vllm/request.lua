@@ -8,6 +8,7 @@ local fields = require "vllm.fields"
 local formats = require "vllm.formats"
 local headers = require "vllm.headers"
 local messages = require "vllm.messages"
+local redact = require "vllm.redact"
 local tools = require "vllm.tools"
 
 local request = {}
@@ -276,7 +277,9 @@ local function finish(config, call, members, body, stream)
   body, message, param = within_limit(config, body)
   if not body then return nil, message, param end
   local own = headers.check(option(call, "headers") or {})
-  local hidden = { url = config.url, headers = list, secret_texts = headers.secrets(own) }
+  local secrets = headers.secrets(own)
+  local hidden = { url = config.url, headers = list,
+    redactor = #secrets > 0 and redact.new(config.secret_texts, secrets) or config.redactor }
   local built = {
     body = body, stream = stream, asked = asked(members), chunks = option(call, "chunks", config.chunks) or false,
     timeout = configuration.timeout_of(config, option(call, "timeout")),
@@ -371,7 +374,7 @@ end
 ---@field stream boolean was a stream asked for?
 ---@field url string
 ---@field headers { [1]: string, [2]: string }[]
----@field secret_texts string[] of the call's own headers
+---@field redactor vllm.Redactor of the client's secrets and the call's own
 ---@field chunks boolean are `chunk` events wanted?
 ---@field timeout table<"connect_s"|"first_event_s"|"idle_s"|"total_s", number?> seconds; absent: no limit
 ---@field continued table? what the answer goes on with

@@ -3,6 +3,7 @@
 
 local core = require "vllm.core"
 local exchange = require "vllm.exchange"
+local guard = require "vllm.guard"
 
 local served = {}
 
@@ -21,6 +22,10 @@ function served.names(models)
   return names
 end
 
+local function names_of(answer)
+  return served.names(answer and answer.status == 200 and core.json_decode(answer.body, { drop_nulls = true }))
+end
+
 --- Asks for the list; does not wait.
 ---@param client vllm.Client
 ---@return { exchange: vllm.Exchange, deadline: number }? nil: it cannot be asked for
@@ -33,13 +38,13 @@ end
 --- Goes on with it.
 ---@param asked table of served.ask
 ---@param deadline number? absolute; the caller's
----@return string[]|false names false: the caller's time is over, and there may still come some
+---@return string[]|false|nil names false: the caller's time is over, and there may still come some
 function served.step(asked, deadline)
   local limit = math.min(deadline or asked.deadline, asked.deadline)
   local answer = asked.exchange:step(limit)
   if answer == false and core.now() < asked.deadline then return false end
   asked.exchange:close()
-  return served.names(answer and answer.status == 200 and core.json_decode(answer.body, { drop_nulls = true }))
+  return guard.try({}, "reading the list", names_of, answer)
 end
 
 return served

@@ -6,11 +6,11 @@
 
 local attempt = require "vllm.attempt"
 local clocks = require "vllm.clocks"
-local continuation = require "vllm.continuation"
 local core = require "vllm.core"
+local ending = require "vllm.ending"
 local errors = require "vllm.errors"
 local fields = require "vllm.fields"
-local hints = require "vllm.hints"
+local guard = require "vllm.guard"
 local hosts = require "vllm.hosts"
 local retry = require "vllm.retry"
 local values = require "vllm.values"
@@ -42,82 +42,8 @@ function Turn._new(client, built, err)
   return self
 end
 
--- Failing and ending -----------------------------------------------------------------------------------------------
-
-local function log_attempt(self, err)
-  local entry = { status = self.status, request_id = self.headers and self.headers["x-request-id"] }
-  if err then entry.kind, entry.message = err.kind, err.message end
-  self._attempts[#self._attempts + 1] = entry
-  return entry
-end
-
--- Ends the attempt that is under way.
-function Turn:_release(drain)
-  local current = self._attempt
-  self._attempt = nil
-  if not current then return end
-  current:close(drain)
-  self._info = current:info()
-end
-
--- The turn is over: Ctrl-C is the program's again, the place in the client's max_concurrent is free, and nothing will be sent.
-function Turn:_leave()
-  self._built.body = nil
-  if self._interrupt then
-    self._interrupt:release()
-    self._interrupt = false
-  end
-  local gate = self._client._gate
-  if gate then gate:leave(self) end
-  hosts.wake(self)
-end
-
-function Turn:_partial()
-  local partial = self._attempt and self._attempt.decoder:result()
-  if not partial or #partial.choices == 0 then return nil end
-  if self._settles then values.settle_all(self._client.config, partial) end
-  return self:_continued(partial)
-end
-
--- With what was said before the server was asked to go on.
-function Turn:_continued(result)
-  local before = self._built.continued
-  return before and continuation.join(before, result) or result
-end
-
-function Turn:_fail(err)
-  err.partial = err.partial or self:_partial()
-  if err.partial then err.resumable = continuation.is_possible(err.partial) end
-  self._err = self._client:_scrub(err, self._built)
-  if self._attempt then log_attempt(self, err) end
-  err.attempts = self._attempts
-  self:_release(false)
-  self:_leave()
-  return errors.give(err)
-end
-
-local function timing(self)
-  local info = self._info or {}
-  info.first_delta_s = self._first_delta_at and self._first_delta_at - self._began_at
-  info.total_s = core.now() - self._began_at
-  return info
-end
-
-function Turn:_finish(result)
-  local whole = self:_continued(result)
-  if self._settles then values.settle_all(self._client.config, whole) end
-  log_attempt(self)
-  self:_release(true)
-  result.status, result.headers = self.status, self.headers
-  result.timing = timing(self)
-  local metrics = result.extra.metrics
-  result.timing.server = type(metrics) == "table" and metrics or nil
-  result.attempts = self._attempts
-  result.hints = hints.of(result, self._built.asked)
-  self._result, self._phase = result, "ended"
-  self:_leave()
-  if self._on_result then self._on_result(result) end
-end
+-- See ending.lua.
+Turn._fail = ending.fail
 
 -- Attempts ---------------------------------------------------------------------------------------------------------
 
@@ -133,7 +59,7 @@ function Turn:_begin()
   self._total_deadline = self._total_s and self._began_at + self._total_s
   if not config.interrupt then return true end
   local trap, failure = client.transport:interrupt(function() hosts.wake(self) end)
-  if not trap then return self:_fail(errors.from_transport(failure)) end
+  if not trap then return self:_fail(guard.transport(failure)) end
   self._interrupt = trap
   return true
 end
@@ -144,7 +70,7 @@ function Turn:_enter(limit)
   local entered, failure = gate:enter(self, self._host or nil, limit, self._total_deadline)
   if self._err then return errors.give(self._err) end
   if entered then return self:_send() end
-  if failure then return self:_fail(errors.from_transport(failure)) end
+  if failure then return self:_fail(guard.transport(failure)) end
   local ok, message, err = self:_check_interrupt()
   if not ok then return nil, message, err end
   local now = core.now()
@@ -152,20 +78,13 @@ function Turn:_enter(limit)
   return true
 end
 
--- Cancelled while the transport began: nginx lets others go on meanwhile.
-function Turn:_drop(made)
-  log_attempt(self, self._err)
-  made:close(false)
-  return errors.give(self._err)
-end
-
 function Turn:_send()
-  self._silence_left_s = self._first_event_s
-  self._phase, self._events_seen = "asking", 0
+  self._silence_left_s, self._events_seen = self._first_event_s, 0
   self.status, self.headers = nil, nil
   local made, err = attempt.open(self._client, self._built, self)
+  self._phase = "asking" -- had the transport raised, the turn would stand where it stood
   if not made then return self:_on_failure(err) end
-  if self._err then return self:_drop(made) end
+  if self._err then return ending.drop(self, made) end -- cancelled meanwhile: nginx lets others go on
   self._attempt = made
   return true
 end
@@ -185,28 +104,31 @@ function Turn:_pass_on(bytes)
   self._tap = tap
 end
 
--- An attempt failed: the turn has, too, or it waits for the next one.
-function Turn:_on_failure(err)
-  local policy, made = self._client.config.retry, #self._attempts + 1
-  if self._err then return errors.give(self._err) end
-  if self._delivered or made > policy.max or not retry.is_retried(policy, err) then return self:_fail(err) end
+-- How long to wait for the next attempt, `made` were made; nil: there is none, and the error says why.
+local function wait_after(self, err, made)
+  local policy = self._client.config.retry
+  if self._delivered or made > policy.max or not retry.is_retried(policy, err) then return nil end
   local wait_s = retry.wait_s(policy, err, made)
   if not wait_s then
     err.message = ("%s; the server asks for a wait of %g s, more than retry.cap_s (%g)")
       :format(err.message, err.retry_after_s, policy.cap_s)
-    return self:_fail(err)
-  end
-  local at = core.now() + wait_s
-  if self._total_deadline and at >= self._total_deadline then
+  elseif self._total_deadline and core.now() + wait_s >= self._total_deadline then
     err.message = err.message .. "; timeout.total_s leaves no time for another attempt"
-    return self:_fail(err)
+    return nil
   end
-  self._client:_scrub(err, self._built)
-  log_attempt(self, err).after_s = wait_s
-  self:_release(false)
-  self._phase, self._retry_at = "waiting", at
+  return wait_s
+end
+
+-- An attempt failed: the turn has, too, or it waits for the next one.
+function Turn:_on_failure(err)
+  if self._err then return errors.give(self._err) end
+  local problems, made, on_retry = {}, #self._attempts + 1, self._client.config.retry.on_retry
+  local wait_s = guard.try(problems, "deciding about another attempt", wait_after, self, err, made)
+  if not wait_s then return self:_fail(err, problems) end
+  ending.fail_attempt(self, err, problems).after_s = wait_s
+  self._phase, self._retry_at = "waiting", core.now() + wait_s
   self._peeked = { type = "retry", attempt = made + 1, after_s = wait_s, kind = err.kind, message = err.message }
-  if policy.on_retry then policy.on_retry(self._peeked) end
+  if on_retry then on_retry(self._peeked) end
   return true
 end
 
@@ -315,7 +237,7 @@ end
 local function deliver(self, event)
   local kind, on_event = event.type, self._on_event
   if kind == "tool_call" and self._settles then values.settle(self._client.config, event) end
-  if kind == "turn_end" then self:_finish(event.result) end
+  if kind == "turn_end" then ending.finish(self, event.result) end
   if on_event then on_event(event, self) end
   return event
 end
@@ -336,7 +258,7 @@ local function step(self, pull, limit)
       local failed, message, err = self:_on_failure(self._attempt:decoder_error(failure))
       if not failed then return nil, message, err end
     elseif got == nil then
-      if self._phase ~= "ended" then self:_finish(self._attempt.decoder:result()) end
+      if self._phase ~= "ended" then ending.finish(self, self._attempt.decoder:result()) end
       return nil
     end
     local filled, message, err = fill(self, limit)

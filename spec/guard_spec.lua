@@ -1,0 +1,173 @@
+-- An exception of our own between a failure and the values that tell of it: each step is made to raise, in turn, under vllm.run. The turn
+-- is over all the same and says so, its place in max_concurrent is free, and the other tasks never notice.
+require "spec.support.env"
+local errors = require "vllm.errors"
+local testing = require "vllm.testing"
+local vllm = require "vllm"
+
+local TEXT = 'data: {"id":"1","choices":[{"index":0,"delta":{"content":"so far"}}]}\n\n'
+local CALL = 'data: {"id":"1","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{}"}}]}}]}\n\n'
+
+-- How a turn can fail, or end.
+local WAYS = {
+  { "an error's status", { status = 422, body = '{"detail":[{"loc":["body",null],"msg":"bad"}]}' } },
+  { "a status that is retried", { status = 503, body = "busy", headers = { ["retry-after"] = "0" } }, retries = 1 },
+  { "a 404 for a model", { status = 404, body = '{"error":{"message":"no model","param":"model"}}' } },
+  { "a prompt that is too long", { status = 400, body = '{"error":{"message":"maximum context length is 5"}}' } },
+  { "an error event", { bytes = TEXT .. 'data: {"error":{"message":"x","metadata":{"raw":5}}}\n\n' } },
+  { "a chunk that is no JSON", { bytes = TEXT .. "data: {no\n\n" } },
+  { "an answer that ends too early", { bytes = TEXT .. CALL } },
+  { "a body that is no completion", { headers = { ["content-type"] = "application/json" }, bytes = '{"a":1}' } },
+  { "a compressed answer", { headers = { ["content-encoding"] = "gzip" }, bytes = "x" } },
+  { "a connection that breaks", { fail = "closed", detail = "it broke" }, retries = 1 },
+  { "success", { bytes = TEXT .. CALL .. 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n' }, is_success = true },
+}
+
+local function of_module(name) return require("vllm." .. name) end
+
+-- Every function that runs on the way: of which table, its name.
+local STEPS = {}
+local function steps(where, ...)
+  for _, name in ipairs { ... } do STEPS[#STEPS + 1] = { where, name } end
+end
+steps("errors", "from_status", "from_decoder", "from_transport", "shown", "retry_after_s", "is_compressed")
+steps("excerpt", "of")
+steps("retry", "is_retried", "wait_s")
+steps("continuation", "is_possible", "join")
+steps("error_body", "parse", "beginning")
+steps("values", "settle", "settle_all")
+steps("hints", "of")
+steps("hosts", "wake")
+steps("url", "shown")
+steps("gate", "leave")
+steps("stream", "info", "close")
+steps("core", "json_decode", "json_encode")
+
+local function boom() error("boom", 0) end
+
+-- The methods of what a client makes for itself.
+local function table_of(where, client, transport)
+  if where == "gate" then return getmetatable(client._gate).__index end
+  if where == "stream" then return transport.stream_methods end
+  return of_module(where)
+end
+
+-- A scripted transport whose streams' methods can be made to raise.
+local function scripted(way, arm, disarm)
+  local transport = testing.transport { way[2], way[2], way[2] }
+  local open, methods = transport.open, {}
+  transport.stream_methods = methods
+  function transport.open(...)
+    disarm()
+    local stream, failure = open(...)
+    if not stream then
+      arm()
+      return nil, failure
+    end
+    local wrapped = {}
+    for _, name in ipairs { "head", "read", "info", "close" } do
+      wrapped[name] = function(_, ...)
+        if name == "head" then arm() end
+        if methods[name] then methods[name]() end
+        return stream[name](stream, ...)
+      end
+    end
+    return wrapped
+  end
+  return transport
+end
+
+-- The fault lies in wait until the answer is there: what is asked for before it is no part of the way.
+local function run(way, step)
+  local fault_in, name, original
+  local transport = scripted(way, function() fault_in[name] = boom end, function() fault_in[name] = original end)
+  local client = vllm.new { model = "m", transport = transport, max_concurrent = 1, retry = { max = way.retries or 0, base_s = 0.001 },
+    json = { decode = vllm.json.decode }, api_key = "a key of ours" }
+  fault_in, name = table_of(step[1], client, transport), step[2]
+  original = fault_in[name]
+  local other_ended, seen = false, nil
+  local turn = client:turn "Hi"
+  local lives, why = pcall(vllm.run, function()
+    vllm.spawn(function()
+      vllm.sleep(0.001)
+      other_ended = true
+    end)
+    seen = { turn:result() }
+  end)
+  fault_in[name] = original
+  return turn, lives and seen or why, other_ended, client
+end
+
+describe("a fault of ours in the way of a failure", function()
+  for _, way in ipairs(WAYS) do
+    it("leaves no turn open: " .. way[1], function()
+      for _, step in ipairs(STEPS) do
+        local where = table.concat(step, ".") .. ": "
+        local turn, seen, other_ended, client = run(way, step)
+        assert.equal("table", type(seen), where .. tostring(seen))
+        local result, message, err = seen[1], seen[2], seen[3]
+        assert.is_true(other_ended, where)
+        if result then
+          assert.equal(result, (turn:result()))
+          assert.equal("so far", result.text)
+          assert.is_true(way.is_success)
+        else
+          assert.is_nil(result, where)
+          assert.equal("string", type(message), where)
+          assert.is_true(errors.is(err) and errors.kinds[err.kind] ~= nil, where)
+          assert.equal(err, turn:error())
+          assert.equal(message, select(2, turn:result()))
+        end
+        assert.is_false(next(client._gate._inside) ~= nil and step[1] ~= "gate", where .. "its place is still taken")
+      end
+    end)
+  end
+
+  it("is said in the message, and as a hint of a result", function()
+    local turn = run(WAYS[1], { "error_body", "parse" })
+    assert.truthy(turn:error().message:find("explaining it failed: boom", 1, true), turn:error().message)
+    assert.equal(422, turn:error().status)
+    assert.equal(WAYS[1][2].body, turn:error().body)
+    turn = run(WAYS[5], { "stream", "close" })
+    assert.truthy(turn:error().message:find("; besides, closing the connection failed: boom", 1, true), turn:error().message)
+    assert.equal("so far", turn:error().partial.text)
+    turn = run(WAYS[#WAYS], { "hints", "of" })
+    assert.equal("looking for hints failed: boom", turn:result().hints[1])
+  end)
+end)
+
+describe("what a program's own transport gives", function()
+  for _, case in ipairs {
+    { "no failure table", "it broke", "protocol: it broke" }, { "nothing", nil, "protocol: " }, { "an unknown kind", { kind = "odd", detail = "it broke" }, "protocol: it broke" },
+    { "no detail", { kind = "closed" }, "closed: the request failed" }, { "a table that is empty", {}, "protocol: " },
+  } do
+    it("makes an error, whatever it is: " .. case[1], function()
+      local function fail() return nil, case[2] end
+      for _, transport in ipairs {
+        { open = fail },
+        { open = function() return { head = function() return nil, case[2] or {} end, info = boom, close = boom } end },
+      } do
+        transport.options = {}
+        local client = vllm.new { model = "m", transport = transport, retry = false }
+        local result, message = client:turn("Hi"):result()
+        assert.is_nil(result)
+        assert.equal(case[3], message:sub(1, #case[3]))
+        result, message = client:request("GET", "/x")
+        assert.is_nil(result)
+        assert.equal(case[3], message:sub(1, #case[3]))
+      end
+    end)
+  end
+
+  it("may raise when it begins; the turn can be asked again", function()
+    local count, made = 0, testing.transport { "fine" }
+    local client = vllm.new { model = "m", max_concurrent = 1, transport = { options = {}, open = function(_, request)
+      count = count + 1
+      if count == 1 then error("not yet", 0) end
+      return made:open(request)
+    end } }
+    local turn = client:turn "Hi"
+    assert.same({ false, "not yet" }, { pcall(turn.result, turn) })
+    assert.equal("fine", turn:text())
+  end)
+end)
