@@ -77,6 +77,11 @@ describe("constructors", function()
       { media.image, { bytes = "%PDF-1.7" }, "^invalid_request: vllm%.image: bytes: this is application/pdf$" },
       { media.video, { bytes = PNG }, "^invalid_request: vllm%.video: bytes: this is image/png$" },
       { media.audio, { bytes = "" }, "^invalid_request: vllm%.audio: bytes: empty$" },
+      { media.image, { path = "/etc/passwd\0.png" }, "^invalid_request: vllm%.image: path holds a NUL$" },
+      { media.file, { path = "\0/etc/passwd", name = "a" }, "^invalid_request: vllm%.file: path holds a NUL$" },
+      { media.file, { bytes = "a", name = "a\0.txt" }, "^invalid_request: vllm%.file: name holds a NUL$" },
+      { media.video, { url = "http://h/a\0" }, "^invalid_request: vllm%.video: url holds a NUL$" },
+      { media.image, { bytes = PNG, detail = "\0" }, "^invalid_request: vllm%.image: detail holds a NUL$" },
     } do
       local part, message, err = case[1](case[2])
       assert.is_nil(part)
@@ -84,6 +89,18 @@ describe("constructors", function()
       assert.equal("invalid_request", err.kind)
       assert.equal(message, err.message)
     end
+  end)
+
+  it("read no more than 256 MiB", function()
+    local path = file_of ""
+    local file = assert(io.open(path, "wb")) -- all hole
+    file:seek("set", 256 * 1024 * 1024)
+    file:write "x"
+    file:close()
+    local part, message = media.file { path = path }
+    os.remove(path)
+    assert.is_nil(part)
+    assert.equal("invalid_request: vllm.file: " .. path .. ": larger than 256 MiB", message)
   end)
 
   it("throw at their caller when they are misused", function()

@@ -150,13 +150,22 @@ local function fail(kind, why)
   return nil, err.message, err
 end
 
+-- C takes a text up to its first NUL: one file would be read, and another one's name believed.
+local function with_nul(spec)
+  for _, key in ipairs { "path", "url", "name", "detail" } do
+    if spec[key] and spec[key]:find("%z") then return key .. " holds a NUL" end
+  end
+end
+
 local function construct(spec, kind)
   check_spec(spec, kind)
+  local why = with_nul(spec)
+  if why then return fail(kind, why) end
   local part = { type = kind, url = spec.url, bytes = spec.bytes, mime = spec.mime, detail = spec.detail, name = spec.name }
   if spec.url then return part end
   if spec.path then
-    local bytes, why = read_file(spec.path)
-    if not bytes then return fail(kind, why) end
+    local bytes, reason = read_file(spec.path)
+    if not bytes then return fail(kind, reason) end
     part.bytes = bytes
     part.name = spec.name or spec.path:match("[^/]+$")
   end
