@@ -91,13 +91,14 @@ enum vllm_status encode_sorted_keys(struct encoder *e, const struct encode_frame
     }
     for (lua_pushnil(L); lua_next(L, frame->at);) {
         struct encode_key key;
-        bool is_order = encode_is_order(L, -2, -1);
+        /* That all keys are names is known, but a finalizer may have added others. */
+        bool is_member = lua_type(L, -2) == LUA_TSTRING && !encode_is_order(L, -2, -1);
         lua_pop(L, 1);
-        key.ptr = lua_tolstring(L, -1, &key.len);
-        key.rank = rank_of(L, ranks);
-        if (is_order) {
+        if (!is_member) {
             continue;
         }
+        key.ptr = lua_tolstring(L, -1, &key.len);
+        key.rank = rank_of(L, ranks);
         enum vllm_status status = vllm_buf_append(e->keys, &key, sizeof key);
         if (status != VLLM_OK) {
             return status;

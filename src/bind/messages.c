@@ -108,17 +108,32 @@ static struct vllm_slice option_text(lua_State *L, const char *name) {
     return text;
 }
 
+/* The text at fault, which is a whole string of the list, or stands in the options. First of all, and without asking for
+ * memory: a finalizer could empty the list. */
+static void push_text(lua_State *L, struct vllm_slice text) {
+    size_t length = lua_rawlen(L, 1);
+    for (size_t i = 1; i <= length; i++) {
+        lua_rawgeti(L, 1, (int)i);
+        if (lua_type(L, -1) == LUA_TSTRING && lua_tolstring(L, -1, NULL) == text.ptr) {
+            return;
+        }
+        lua_pop(L, 1);
+    }
+    lua_pushlstring(L, text.ptr, text.len); /* option_text keeps it on the stack */
+}
+
 static int push_failure(lua_State *L, enum vllm_status status, const struct vllm_messages_fault *fault) {
-    lua_pushnil(L);
     switch (status) {
     case VLLM_EUTF8:
+        push_text(L, fault->text);
+        lua_pushnil(L);
         lua_pushfstring(L, "not valid UTF-8 at byte %d", (int)(fault->offset < INT32_MAX ? fault->offset + 1 : INT32_MAX));
         lua_pushinteger(L, (lua_Integer)fault->tag);
-        lua_pushlstring(L, fault->text.ptr, fault->text.len);
+        lua_pushvalue(L, -4);
         return 4;
     case VLLM_ENOMEM: return bind_no_memory(L);
     case VLLM_EINVALID: return luaL_error(L, "core.messages: a piece that its message cannot hold");
-    default: lua_pushliteral(L, "larger than max_body_bytes"); return 2;
+    default: return bind_fail(L, "larger than max_body_bytes");
     }
 }
 
