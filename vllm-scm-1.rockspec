@@ -110,6 +110,7 @@ build = {
     ["vllm.hosts.scheduler"] = "lua/vllm/hosts/scheduler.lua",
     ["vllm.json"] = "lua/vllm/json.lua",
     ["vllm.media"] = "lua/vllm/media.lua",
+    ["vllm.members"] = "lua/vllm/members.lua",
     ["vllm.messages"] = "lua/vllm/messages.lua",
     ["vllm.parts"] = "lua/vllm/parts.lua",
     ["vllm.redact"] = "lua/vllm/redact.lua",

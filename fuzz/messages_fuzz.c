@@ -37,10 +37,15 @@ static bool is_object(struct vllm_slice json) {
     return vllm_json_peek(&j) == VLLM_JSON_OBJECT;
 }
 
+static bool is_role(struct vllm_slice name) {
+    return name.len == 4 && memcmp(name.ptr, "role", 4) == 0;
+}
+
 static bool begin(struct vllm_messages *messages, struct input *in, size_t kind, size_t tag) {
-    struct vllm_message message = {(enum vllm_message_kind)kind, (tag & 1) != 0, tag, {NULL, 0}, {NULL, 0}};
+    struct vllm_message message = {(enum vllm_message_kind)kind, (tag & 1) != 0, tag, {NULL, 0}, {NULL, 0}, {NULL, 0}};
     if (kind == VLLM_MESSAGE_USER && (tag & 2)) message.name = take_text(in);
     if (kind == VLLM_MESSAGE_TOOL) message.call_id = take_text(in);
+    if (kind == VLLM_MESSAGE_OTHER) message.role = take_text(in);
     return vllm_messages_begin(messages, &message) == VLLM_OK;
 }
 
@@ -48,8 +53,10 @@ static void add(struct vllm_messages *messages, struct input *in, size_t type) {
     struct vllm_piece piece = {(enum vllm_piece_type)type, take_text(in), {NULL, 0}, {NULL, 0}};
     bool named = type == VLLM_PIECE_CALL || type == VLLM_PIECE_IMAGE_BYTES || type == VLLM_PIECE_AUDIO_DATA ||
                  type == VLLM_PIECE_AUDIO_BYTES || type == VLLM_PIECE_VIDEO_BYTES;
-    if (type == VLLM_PIECE_JSON && !is_object(piece.text)) return;
-    if (named) piece.name = take_text(in);
+    bool is_member = type == VLLM_PIECE_MEMBER || type == VLLM_PIECE_FUNCTION_MEMBER;
+    if ((type == VLLM_PIECE_JSON || is_member) && !is_object(piece.text)) return;
+    if (named || is_member) piece.name = take_text(in);
+    if (is_member && is_role(piece.name)) return;
     if (type == VLLM_PIECE_CALL || type == VLLM_PIECE_FILE) piece.extra = take_text(in);
     enum vllm_status status = vllm_messages_piece(messages, &piece);
     CLAIM(status == VLLM_OK || status == VLLM_EINVALID); /* a piece that its message cannot hold */
@@ -58,11 +65,11 @@ static void add(struct vllm_messages *messages, struct input *in, size_t type) {
 static size_t collect(struct vllm_messages *messages, struct input *in) {
     size_t count = 0;
     while (in->at < in->end) {
-        size_t op = (unsigned char)*in->at++ % 20;
-        if (op <= VLLM_MESSAGE_TOOL) {
+        size_t op = (unsigned char)*in->at++ % 22;
+        if (op <= VLLM_MESSAGE_OTHER) {
             CLAIM(begin(messages, in, op, ++count));
         } else if (count > 0) {
-            add(messages, in, op - VLLM_MESSAGE_TOOL - 1);
+            add(messages, in, op - VLLM_MESSAGE_OTHER - 1);
         }
     }
     return count;

@@ -271,7 +271,10 @@ local CALLS = {
   { { text = "a", extra_body = 1 }, "extra_body must be a table with names as keys, got 1", "extra_body" },
   { { text = "a", extra_body = { top_k = 1 }, top_k = 1 }, "extra_body.top_k: `top_k` is given, too", "extra_body.top_k" },
   { { text = "a", extra_body = { stream = false } }, "extra_body.stream: give `stream` itself", "extra_body.stream" },
-  { { text = "a", extra_body = { messages = {} } }, "extra_body.messages: give `messages` itself", "extra_body.messages" },
+  { { text = "a", extra_body = { messages = {} } }, "extra_body.messages: `text` is given, too", "extra_body.messages" },
+  { { system = "a", extra_body = { messages = {} } }, "extra_body.messages: `system` is given, too", "extra_body.messages" },
+  { { messages = "a", extra_body = { messages = {} } }, "extra_body.messages: `messages` is given, too", "extra_body.messages" },
+  { { extra_body = { messages = { { role = noop } } } }, "extra_body.messages[1].role: a function is not a JSON value", "extra_body.messages[1].role" },
   { { text = "a", headers = { X = "secret\n" } }, 'headers["X"] holds a line break, a NUL or another control character', 'headers["X"]' },
   { { text = "a", headers = 1 }, "headers must be a table of name = value, got 1", "headers" },
 
@@ -328,13 +331,13 @@ local FOUND_ELSEWHERE = {
   { { text = "a", chat_template_kwargs = { a = 1, [1] = 2 } }, "chat_template_kwargs" },
   { { text = "a", tools = { { name = "f", parameters = { default = noop } } } }, "tools[1].function.parameters.default" },
   { { text = "a", user = "\255" }, "user" },
-  { { messages = { { role = "nobody", content = "x" } } }, "messages[1].role" },
+  { { messages = { { role = "human", content = "x" } } }, "messages[1].role" },
   { { body = "[]" }, "body" },
   { { body = "{" }, "body" },
   { { body = "" }, "body" },
   { { body = "{}x" }, "body" },
   { { body = "{}", set = { x = noop } }, "set.x" },
-  { { body = "{}", set = { messages = { { role = "nobody", content = "x" } } } }, "set.messages[1].role" },
+  { { body = "{}", set = { messages = { { role = "human", content = "x" } } } }, "set.messages[1].role" },
 }
 
 -- { environment, overrides, message }

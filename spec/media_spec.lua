@@ -108,7 +108,7 @@ describe("constructors", function()
       { media.image, "cat.png", "vllm.image: expected a table such as { path = … }, got string" },
       { media.image, {}, "vllm.image: expected exactly one of path, url and bytes" },
       { media.audio, { url = "http://x", bytes = "a" }, "vllm.audio: expected exactly one of path, url and bytes" },
-      { media.image, { pth = "a" }, "vllm.image: unknown key `pth`; known are bytes, detail, mime, name, path, url" },
+      { media.image, { pth = "a" }, "vllm.image: unknown key `pth`; known are bytes, detail, mime, name, path, url, uuid" },
       { media.image, { path = "a", detial = "low" }, "vllm.image: unknown key `detial` (did you mean `detail`?)" },
       { media.video, { path = 5 }, "vllm.video: path must be a string, got number" },
       { media.file, { url = "http://x" }, "vllm.file: files go by path or bytes; only images, audio and video go by URL" },

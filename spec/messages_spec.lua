@@ -39,6 +39,7 @@ local function system(content) return '{"content":' .. content .. ',"role":"syst
 local function said(content) return '{"content":' .. content .. ',"role":"assistant"}' end
 local function result(content, id) return '{"content":' .. content .. ',"role":"tool","tool_call_id":"' .. (id or "c1") .. '"}' end
 local function text(value) return '{"text":"' .. value .. '","type":"text"}' end
+local function image(url) return '{"image_url":{"url":"' .. url .. '"},"type":"image_url"}' end
 local function called(arguments, id)
   return '{"role":"assistant","tool_calls":[{"function":{"arguments":' .. arguments .. ',"name":"now"},"id":"'
     .. (id or "c1") .. '","type":"function"}]}'
@@ -138,6 +139,7 @@ describe("results", function()
     return { ask "{}", message }
   end
   local function out(content) return "[" .. called '"{}"' .. "," .. result(content) .. "]" end
+  local AS_TEXT = { tool_media = "text" }
   accepts {
     { "text as it is", answer "a\nb", out '"a\\nb"' },
     { "a table as compact JSON", answer { b = { 1, 2 }, a = true }, out [["{\"a\":true,\"b\":[1,2]}"]] },
@@ -149,9 +151,21 @@ describe("results", function()
     { "rows that happen to have a type are data", answer { { type = "file", path = "/a" }, { type = "dir", path = "/b" } },
       out [["[{\"path\":\"/a\",\"type\":\"file\"},{\"path\":\"/b\",\"type\":\"dir\"}]"]] },
     { "text parts", answer { { type = "text", text = "a" }, "b" }, out '"a\\n\\nb"' },
-    { "media leave a readable mark, no bytes", answer { "shot:", { type = "image", bytes = PNG .. "xx" } }, out '"shot:\\n\\n[image image/png, 10 bytes]"' },
-    { "media by URL", answer { type = "image", url = "http://x/a.png" }, out '"[image http://x/a.png]"' },
-    { "media as other protocols have it", answer { { type = "image", data = PNG64, mimeType = "image/png" } }, out '"[image, as data of 34 bytes]"' },
+    { "media are parts", answer { "shot:", { type = "image", bytes = PNG } },
+      out("[" .. text "shot:" .. "," .. image("data:image/png;base64," .. PNG64) .. "]") },
+    { "media by URL", answer { type = "image", url = "http://x/a.png" }, out("[" .. image "http://x/a.png" .. "]") },
+    { "media as other protocols have it", answer { { type = "image", data = PNG64, mimeType = "image/png" } },
+      out("[" .. image("data:image/png;base64," .. PNG64) .. "]") },
+    { "sound and video, too", answer { { type = "audio", bytes = "ID3", mime = "audio/mpeg" }, { type = "video", url = "http://x/v" } },
+      out '[{"input_audio":{"data":"SUQz","format":"mp3"},"type":"input_audio"},{"type":"video_url","video_url":{"url":"http://x/v"}}]' },
+    { "a failure with media", answer({ "black:", { type = "image", url = "http://x/a.png" } }, { is_error = true }),
+      out("[" .. text "Error:" .. "," .. text "black:" .. "," .. image "http://x/a.png" .. "]") },
+    { "found tools", answer { { type = "tool_reference", name = "get_weather" } }, out '[{"name":"get_weather","type":"tool_reference"}]' },
+    { "media as a readable mark, where that is wanted", answer { "shot:", { type = "image", bytes = PNG .. "xx" } },
+      out '"shot:\\n\\n[image image/png, 10 bytes]"', AS_TEXT },
+    { "a mark of a URL", answer { type = "image", url = "http://x/a.png" }, out '"[image http://x/a.png]"', AS_TEXT },
+    { "a mark of base64", answer { { type = "image", data = PNG64, mimeType = "image/png" } }, out '"[image, as data of 34 bytes]"', AS_TEXT },
+    { "a mark of what the server knows", answer { { type = "image", uuid = "u1" } }, out '"[image]"', AS_TEXT },
     { "a structured part", answer { { type = "structured", value = { a = 1 } } }, out [["{\"a\":1}"]] },
     { "a text file", answer { { type = "file", text = "x", name = "a.txt" } }, out '"Attached file: a.txt\\n\\nx"' },
     { "a failure says so", answer("no disk", { is_error = true }), out '"Error: no disk"' },
@@ -208,7 +222,6 @@ end)
 
 describe("user content", function()
   local function parts(...) return { { role = "user", content = { ... } } } end
-  local function image(url) return '{"image_url":{"url":"' .. url .. '"},"type":"image_url"}' end
   accepts {
     { "structured is indented JSON", parts { type = "structured", value = { b = 1, a = "x" } }, "[" .. user [["{\n  \"a\": \"x\",\n  \"b\": 1\n}"]] .. "]" },
     { "an image of bytes, its type seen", parts("a", { type = "image", bytes = PNG }),
@@ -276,14 +289,54 @@ describe("a message that cannot be sent", function()
   local png = { type = "image", bytes = PNG }
   refuses {
     { "no role", { { content = "a" } }, "messages[1].role", "missing" },
-    { "unknown role", { { role = "wizard", content = "a" } }, "messages[1].role",
-      "unknown role `wizard` (known: system, context, developer, user, notification, assistant, tool)" },
+    { "another program's role", { { role = "human", content = "a" } }, "messages[1].role", "unknown role `human`; did you mean `user`?" },
+    { "a role in capitals", { { role = "USER", content = "a" } }, "messages[1].role", "unknown role `USER`; did you mean `user`?" },
+    { "an empty role", { { role = "", content = "a" } }, "messages[1].role", "expected a string that is not empty, got string" },
+    { "a role of another type", { { role = 5, content = "a" } }, "messages[1].role", "expected a string that is not empty, got number" },
+    { "a call before an unknown role", { ask "{}", { role = "observation", content = "a" } }, "messages[1].calls[1]",
+      "no result follows call `c1` (vllm.repair adds one)" },
     { "near role", { { role = "asistant", content = "a" } }, "messages[1].role", "unknown role `asistant`; did you mean `assistant`?" },
     { "role and kind", { { role = "user", kind = "system", content = "a" } }, "messages[1].kind", "role and kind are both given, and differ" },
     { "near key", { { role = "user", contnet = "a" } }, "messages[1].contnet", "unknown key; did you mean `content`?" },
-    { "unknown key", { { role = "user", content = "a", weight = 1 } }, "messages[1].weight", "unknown key" },
+    { "near key of the wire", { { role = "assistant", content = "a", reasoning_contnet = "r" } }, "messages[1].reasoning_contnet",
+      "unknown key; did you mean `reasoning_content`?" },
+    { "another program's key for media", { { role = "user", content = "a", images = { "AA==" } } }, "messages[1].images",
+      'media go into content: { "…", vllm.image{ … } }' },
+    { "another program's key for calls", { { role = "assistant", content = "a", toolInvocations = {} } }, "messages[1].toolInvocations",
+      "unknown key; did you mean `tool_calls`?" },
+    { "another program's key for content", { { role = "user", parts = { "a" } } }, "messages[1].parts", "unknown key; did you mean `content`?" },
+    { "an unknown member that JSON cannot hold", { { role = "user", content = "a", weight = { 1, print } } }, "messages[1].weight[2]",
+      "a function is not a JSON value" },
+    { "an extra that is no table", { { role = "user", content = "a", extra = "x" } }, "messages[1].extra",
+      "expected a table of names and values, got string" },
+    { "an extra that would write a member twice", { { role = "user", content = "a", extra = { role = "system" } } }, "messages[1].extra.role",
+      "give `role` itself" },
+    { "a member given twice", { { role = "user", content = "a", weight = 1, extra = { weight = 2 } } }, "messages[1].extra.weight",
+      "`weight` is given, too" },
+    { "tools of a message that are no tools", { { role = "developer", content = "a", tools = { { name = "f", paramters = {} } } } },
+      "messages[1].tools[1].paramters", "is not sent (did you mean `parameters`?)" },
+    { "near key of a call", { { role = "assistant", calls = { { id = "c1", name = "now", argumnets = {} } } } }, "messages[1].calls[1].argumnets",
+      "unknown key; did you mean `arguments`?" },
+    { "another program's key of a call", { { role = "assistant", calls = { { id = "c1", name = "now", args = {} } } } },
+      "messages[1].calls[1].args", "unknown key; did you mean `arguments`?" },
+    { "near key of a function", { { role = "assistant", tool_calls = { { id = "c1", ["function"] = { name = "now", argument = "" } } } } },
+      "messages[1].tool_calls[1].function.argument", "unknown key; did you mean `arguments`?" },
+    { "near key of an image", { { role = "user", content = { { type = "image", url = "http://x", detial = "low" } } } }, "messages[1].content[1].detial",
+      "unknown key; did you mean `detail`?" },
+    { "near key of a URL", { { role = "user", content = { { type = "image_url", image_url = { url = "http://x", detial = "low" } } } } },
+      "messages[1].content[1].image_url.detial", "unknown key; did you mean `detail`?" },
+    { "a uuid of another type", { { role = "user", content = { { type = "image_url", uuid = 5 } } } }, "messages[1].content[1].uuid",
+      "expected a string that is not empty" },
+    { "neither image nor uuid", { { role = "user", content = { { type = "image" } } } }, "messages[1].content[1]",
+      "expected exactly one of url, bytes and data in the image" },
+    { "near type of vLLM's own", { { role = "user", content = { { type = "prompt_embed", data = "AA==" } } } }, "messages[1].content[1].type",
+      "unknown type of part `prompt_embed`; did you mean `prompt_embeds`?" },
+    { "a type of another type", { { role = "user", content = { { type = 5 } } } }, "messages[1].content[1].type", "expected a string, got number" },
+    { "a part for the server in a notification", { { role = "notification", content = { { type = "tool_reference", name = "f" } } } },
+      "messages[1].content[1]", "a part of type tool_reference that is not only text, in a notification, which is" },
     { "text by position", { { role = "user", "a" } }, "messages[1][1]", "unknown key" },
-    { "calls of a user", { { role = "user", content = "a", tool_calls = { {} } } }, "messages[1].tool_calls", "unknown key" },
+    { "calls of a user", { { role = "user", content = "a", tool_calls = { {} } } }, "messages[1].tool_calls",
+      "unknown key: it belongs to a message of role assistant" },
     { "no content", { { role = "user" } }, "messages[1].content", "missing" },
     { "null content", { { role = "system", content = null } }, "messages[1].content", "missing" },
     { "content of another type", { { role = "user", content = 5 } }, "messages[1].content", "expected a string or a list of parts, got number" },
@@ -296,7 +349,9 @@ describe("a message that cannot be sent", function()
       "a part needs a type (text, image, audio, video, file, structured, …)" },
     { "an unknown part", { { role = "user", content = { { type = "imgae_url" } } } }, "messages[1].content[1].type", "unknown type of part `imgae_url`; did you mean `image_url`?" },
     { "a custom part", { { role = "user", content = { { type = "custom" } } } }, "messages[1].content[1]", "custom parts cannot be sent: make text, structured or media of it" },
-    { "a part's unknown key", { { role = "user", content = { { type = "text", text = "a", cache_control = {} } } } }, "messages[1].content[1].cache_control", "unknown key" },
+    { "a part's near key", { { role = "user", content = { { type = "text", tetx = "a" } } } }, "messages[1].content[1].tetx", "unknown key; did you mean `text`?" },
+    { "a part's key of another program", { { role = "user", content = { { type = "text", content = "a" } } } }, "messages[1].content[1].content",
+      "unknown key; did you mean `text`?" },
     { "a text part without text", { { role = "user", content = { { type = "text" } } } }, "messages[1].content[1].text", "expected a string, got nil" },
     { "reasoning of a user", { { role = "user", content = { { type = "reasoning", text = "r" } } } }, "messages[1].content[1]", "reasoning belongs in an assistant message" },
     { "a call of a user", { { role = "user", content = { { type = "tool_call" } } } }, "messages[1].content[1]", "a tool call belongs in an assistant message" },
@@ -467,10 +522,10 @@ describe("hostile input", function()
   local function pick(list) return list[random(#list)] end
 
   local values = { "a", "", "\255", "c1", "{}", "data:,x", "http://x/y", "text", "image", "user", 0, -1, 1.5, true, false, null, print, {}, { "a" }, { {} } }
-  local keys = { "role", "kind", "content", "text", "calls", "tool_calls", "tool_call_id", "call", "result", "is_error", "reasoning", "refusal", "audio", "name", "_x", "zzz", 1, 2, true }
-  local part_keys = { "type", "text", "url", "bytes", "data", "mime", "image_url", "input_audio", "file", "value", "modality", "id", "name", "arguments", "function", "thinking", 1 }
-  local types = { "text", "image", "audio", "video", "file", "media", "structured", "reasoning", "tool_call", "tool_result", "image_url", "input_audio", "custom", "function" }
-  local roles = { "system", "context", "developer", "user", "notification", "assistant", "tool" }
+  local keys = { "role", "kind", "content", "text", "calls", "tool_calls", "tool_call_id", "call", "result", "is_error", "reasoning", "refusal", "audio", "name", "_x", "zzz", "extra", "tools", "prefix", 1, 2, true }
+  local part_keys = { "type", "text", "url", "bytes", "data", "mime", "image_url", "input_audio", "file", "value", "modality", "id", "name", "arguments", "function", "thinking", "uuid", "extra", "zzz", 1 }
+  local types = { "text", "image", "audio", "video", "file", "media", "structured", "reasoning", "tool_call", "tool_result", "image_url", "input_audio", "custom", "function", "prompt_embeds", "odd" }
+  local roles = { "system", "context", "developer", "user", "notification", "assistant", "tool", "observation" }
 
   local function object(depth, some_keys)
     local out = {}
@@ -494,7 +549,8 @@ describe("hostile input", function()
     for _ = 1, 20000 do
       local list = {}
       for i = 1, random(4) do list[i] = message() end
-      local options = { strict_alternating_roles = pick { false, true, { system = "fold", assistant = "join", first = "filler" } }, reasoning_replay = pick { "never", "always", "tool_turns" } }
+      local options = { strict_alternating_roles = pick { false, true, { system = "fold", assistant = "join", first = "filler" } }, reasoning_replay = pick { "never", "always", "tool_turns" },
+        tool_media = pick { "parts", "text" } }
       local json, why, param = messages.encode(list, options)
       if json then
         sent = sent + 1

@@ -75,6 +75,13 @@ describe("a body", function()
     assert.equal('{"messages": [ {} ] ,"model":"m","stream":false}', body({ messages = assert(core.raw ' [ {} ] '), stream = false }))
   end)
 
+  it("takes the messages of extra_body as they are, whatever is in them", function()
+    local odd = { { role = "human", content = core.null, text = "x", _x = 1 }, 7 }
+    assert.equal('{"messages":[{"_x":1,"content":null,"role":"human","text":"x"},7],"model":"m","stream":false}',
+      body({ extra_body = { messages = odd }, stream = false }))
+    assert.equal('{"messages":[],"model":"m","stream":false}', body({ extra_body = { messages = {} }, stream = false }))
+  end)
+
   it("is bounded", function()
     local checked = config.check { model = "m", limits = { max_body_bytes = 100 } }
     local built, message, param = request.build(checked, ("x"):rep(200))

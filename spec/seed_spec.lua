@@ -64,11 +64,13 @@ describe("the seed's defects in requests", function()
     assert.equal("no disk", decode({ ask "{}", answer("no disk", false) })[2].content)
   end)
 
-  it("D20: a tool's parts and files are readable text, never a dump of bytes", function()
+  it("D20: a tool's parts and files are parts or readable text, never a dump of bytes", function()
     local shot = { "see", { type = "image", bytes = "\137PNG\r\n\26\n" .. ("\255"):rep(1024 * 1024) }, { type = "file", text = "a=1", name = "x.ini" } }
-    local body = messages.encode { ask "{}", answer(shot) }
+    local body = messages.encode({ ask "{}", answer(shot) }, { tool_media = "text" })
     assert.is_true(#body < 400)
     assert.equal("see\n\n[image image/png, 1048584 bytes]\n\nAttached file: x.ini\n\na=1", core.json_decode(body)[2].content)
+    local parts = decode({ ask "{}", answer(shot) })[2].content
+    assert.same({ "text", "image_url", "text" }, { parts[1].type, parts[2].type, parts[3].type })
     assert.equal('{"temperature":18}', decode({ ask "{}", answer { temperature = 18 } })[2].content)
   end)
 

@@ -144,6 +144,20 @@ describe("a session", function()
     assert.equal(text, session:messages()[1].content[4])
   end)
 
+  it("has media of a tool's result survive JSON", function()
+    local PNG, client, transport = "\137PNG\r\n\26\n\255", testing.client { "A dot.", "A dot." }
+    local calling = { role = "assistant", calls = { { id = "c1", name = "look" }, { id = "c2", name = "look" } } }
+    local session = client:session { messages = { "Look.", calling, { role = "tool", call = "c1", result = vllm.image { bytes = PNG } },
+      { role = "tool", call = "c2", result = { "Here:", vllm.image { bytes = PNG } } } } }
+    assert(session:turn():result())
+    local saved = session:messages()
+    saved[#saved] = nil
+    local again = client:session { messages = assert(vllm.json.decode(assert(vllm.json.encode(saved)))) }
+    assert(again:turn():result())
+    assert.same(transport.requests[1].body.messages, transport.requests[2].body.messages)
+    assert.equal("image_url", transport.requests[2].body.messages[4].content[2].type)
+  end)
+
   it("goes on with an answer cut by length in its place", function()
     local client, transport = testing.client { { text = "Once", finish_reason = "length" }, " upon", "Yes." }
     local session = client:session()

@@ -146,7 +146,7 @@ end)
 describe("a turn that fails", function()
   it("for bad data before anything is sent: every method says the same", function()
     local client, transport = testing.client { "never" }
-    local turn = client:turn { messages = { { role = "wizard", content = "hi" } } }
+    local turn = client:turn { messages = { { role = "human", content = "hi" } } }
     local nothing, message, err = turn:result()
     assert.is_nil(nothing)
     assert.equal("invalid_request", err.kind)

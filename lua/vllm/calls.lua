@@ -2,56 +2,25 @@
 -- `{ id, name, arguments | input }`, as results and `tool_call` events have it. Also which call a tool message answers.
 
 local core = require "vllm.core"
-local spelling = require "vllm.spelling"
+local members = require "vllm.members"
 
-local calls = {}
-
-local CALL_KEYS = {
-  id = true, type = true, ["function"] = true, name = true, arguments = true, input = true,
-  invalid = true, index = true, choice = true, part = true, metadata = true,
-}
-local FUNCTION_KEYS = { name = true, arguments = true }
-
---- nil for everything that stands for null (core.null, cjson.null, vim.NIL, ngx.null are all userdata).
----@param value any
----@return any
-function calls.value(value)
-  if type(value) == "userdata" then return nil end
-  return value
-end
+local calls = { value = members.value, check_keys = members.check_keys, encode = members.encode }
 local given = calls.value
 
---- Looks for a key that would be lost on the way without a word. Keys that begin with "_" are the caller's own notes.
----@param object table
----@param known table<string, true>
----@return boolean? ok
----@return string? why
----@return string? where the key as a path
-function calls.check_keys(object, known)
-  for key, value in pairs(object) do
-    if not known[key] and type(value) ~= "userdata" then
-      if type(key) ~= "string" then return nil, "unknown key", "[" .. tostring(key) .. "]" end
-      if key:byte() ~= 95 then
-        local nearest = spelling.nearest(key, known)
-        return nil, nearest and ("unknown key; did you mean `%s`?"):format(nearest) or "unknown key", "." .. key
-      end
-    end
-  end
-  return true
-end
-
---- A value as JSON; the path of a fault begins with "." or "[" (or is empty), to be put behind where the value stands.
----@param value any
----@param options table? of core.json_encode
----@return string? text
----@return string? why
----@return string? where
-function calls.encode(value, options)
-  local text, why, path = core.json_encode(value, options)
-  if text then return text end
-  path = path or ""
-  return nil, why, (path == "" or path:find("^%[")) and path or "." .. path
-end
+local ARGUMENTS, ID, NAME = "unknown key; did you mean `arguments`?", "unknown key; did you mean `id`?", "unknown key; did you mean `name`?"
+local RESULT = "a result goes into a message of role tool"
+local CALL = {
+  keys = {
+    id = true, type = true, ["function"] = true, name = true, arguments = true, input = true,
+    invalid = true, index = true, choice = true, part = true, metadata = true, extra = true,
+  },
+  refused = {
+    args = ARGUMENTS, params = ARGUMENTS, parameters = ARGUMENTS, tool_call_id = ID, call_id = ID, toolCallId = ID, tool_use_id = ID,
+    tool_name = NAME, toolName = NAME, result = RESULT, output = RESULT,
+  },
+  written = { id = true, type = true, ["function"] = true },
+}
+local FUNCTION = { keys = { name = true, arguments = true }, refused = CALL.refused }
 
 -- Raw text stays as it is; a table is encoded.
 local function arguments_text(arguments)
@@ -64,37 +33,53 @@ local function arguments_text(arguments)
   return text
 end
 
+-- The object that has name and arguments, and where it stands.
+local function definition_of(call)
+  local wire = given(call["function"])
+  if wire == nil then return call, "" end
+  if type(wire) ~= "table" then return nil, "expected a table, got " .. type(wire), ".function" end
+  return wire, ".function"
+end
+
+-- What nobody here knows of a call, and of its function.
+local function members_of(call, from, prefix)
+  local own, why, where = members.of(call, CALL)
+  if own == nil then return nil, why, where end
+  if from == call then return own, false end
+  local inner
+  inner, why, where = members.of(from, FUNCTION)
+  if inner == nil then return nil, why, prefix .. where end
+  return own, inner
+end
+
 --- Reads one call of an assistant message. Its name may be anything, even empty: a model made it, and what it said must not spoil the
 -- requests that follow. (The names of tools that are offered are checked where they are offered.)
 ---@param call any
 ---@return string? id
 ---@return string name or why it cannot be sent
 ---@return string arguments raw text, or the path of the fault inside the call
+---@return table|false|nil own members nobody here knows (members.of)
+---@return table|false|nil inner those of its function
 function calls.read(call)
   if type(call) ~= "table" then return nil, "expected a call (a table), got " .. type(call), "" end
-  local ok, why, where = calls.check_keys(call, CALL_KEYS)
-  if not ok then return nil, why, where end
+  local from, prefix, where = definition_of(call)
+  if not from then return nil, prefix, where end
+  local own, inner
+  own, inner, where = members_of(call, from, prefix)
+  if own == nil then return nil, inner, where end
   local kind = call.type
   if kind ~= nil and kind ~= "function" and kind ~= "tool_call" and given(kind) ~= nil then
     return nil, ("calls of type `%s` cannot be sent, only functions"):format(tostring(kind)), ".type"
-  end
-  local from, prefix = call, ""
-  local wire = given(call["function"])
-  if wire ~= nil then
-    if type(wire) ~= "table" then return nil, "expected a table, got " .. type(wire), ".function" end
-    ok, why, where = calls.check_keys(wire, FUNCTION_KEYS)
-    if not ok then return nil, why, ".function" .. where end
-    from, prefix = wire, ".function"
   end
   local id, name = call.id, from.name
   if type(id) ~= "string" or id == "" then return nil, "expected the call's id (a string that is not empty)", ".id" end
   if type(name) ~= "string" then return nil, "expected the tool's name (a string)", prefix .. ".name" end
   local field, raw = ".arguments", given(from.arguments)
   if raw == nil and given(call.input) ~= nil then prefix, field, raw = "", ".input", call.input end
-  local text
+  local text, why
   text, why, where = arguments_text(raw)
   if not text then return nil, why, prefix .. field .. where end
-  return id, name, text
+  return id, name, text, own, inner
 end
 
 --- The calls of an assistant message and the key they stand under; an empty list is none.

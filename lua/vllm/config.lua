@@ -24,6 +24,7 @@ local values = require "vllm.values"
 ---@field strict_alternating_roles boolean|{ system: "fold"?, assistant: "join"?, first: string? }? default false
 ---@field reasoning_replay "never"|"tool_turns"|"always"|nil
 ---@field reasoning_field string?
+---@field tool_media "parts"|"text"|nil how media in tool results go out
 ---@field chunks boolean? default false: `chunk` events with the raw text
 ---@field extra_body table? members of the body, sent as they are
 ---@field headers table<string, string|false>? false (or null) takes a header of ours away
@@ -346,7 +347,7 @@ local function build(options)
   local built = pick(options, { transport = 1, on_event = 1, unwrap_arguments = 1, provider_name = 1, interrupt = 1, no_proxy = 1,
     host = 1, max_concurrent = 1,
     unix_socket = 1,
-    reasoning_replay = 1, reasoning_field = 1, extra_body = 1, chunks = 1 })
+    reasoning_replay = 1, reasoning_field = 1, tool_media = 1, extra_body = 1, chunks = 1 })
   built.system = options.system or nil
   built.model, built.root_url = options.model, root_url_of(endpoint)
   built.streaming, built.include_usage = streams(options), options.include_usage ~= false

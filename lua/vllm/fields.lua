@@ -62,6 +62,18 @@ function fields.list_length(value)
   return count
 end
 
+--- Does one text come before another by their bytes? `<` asks the locale.
+---@param a string
+---@param b string
+---@return boolean
+function fields.is_before(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = a:byte(i), b:byte(i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
 --- The string keys of a table, sorted; then its other keys. For reporting the same fault first on every run.
 ---@param map table
 ---@return any[]
@@ -288,6 +300,7 @@ fields.own = {
   },
   reasoning_replay = { '"never", "tool_turns" or "always"', function(value) return REASONING_REPLAY[value] ~= nil end },
   reasoning_field = { "a name of letters, digits and _ that messages do not have yet", is_reasoning_field },
+  tool_media = { '"parts" or "text"', function(value) return value == "parts" or value == "text" end },
   headers = { "a table of name = value", is_table },
   timeout = { "a table such as { total_s = 30 } (of connect_s, first_event_s, idle_s, total_s)", is_table },
   extra_body = { "a table with names as keys", function(value) return is_object(value) and not fields.is_raw(value) end },

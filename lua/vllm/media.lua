@@ -10,7 +10,7 @@ local media = {}
 
 local MAX_FILE_BYTES = 256 * 1024 * 1024
 local READ_BYTES = 1024 * 1024
-local SPEC_KEYS = { path = true, url = true, bytes = true, mime = true, detail = true, name = true }
+local SPEC_KEYS = { path = true, url = true, bytes = true, mime = true, detail = true, name = true, uuid = true }
 
 -- Signature at an offset (from 1) → media type. The first that fits wins.
 local SIGNATURES = {
@@ -140,7 +140,10 @@ local function check_spec(spec, kind)
     if type(value) ~= "string" then error(("vllm.%s: %s must be a string, got %s"):format(kind, key, type(value)), 4) end
   end
   local sources = (spec.path and 1 or 0) + (spec.url and 1 or 0) + (spec.bytes and 1 or 0)
-  if sources ~= 1 then error(("vllm.%s: expected exactly one of path, url and bytes"):format(kind), 4) end
+  if spec.uuid and kind == "file" then error("vllm.file: only images, audio and video have a uuid", 4) end
+  if sources > 1 or (sources == 0 and not spec.uuid) then
+    error(("vllm.%s: expected exactly one of path, url and bytes"):format(kind), 4)
+  end
   if spec.url and kind == "file" then error("vllm.file: files go by path or bytes; only images, audio and video go by URL", 4) end
   if spec.mime and not media.is_mime(spec.mime) then error(("vllm.%s: mime must be a media type such as image/png"):format(kind), 4) end
 end
@@ -161,8 +164,9 @@ local function construct(spec, kind)
   check_spec(spec, kind)
   local why = with_nul(spec)
   if why then return fail(kind, why) end
-  local part = { type = kind, url = spec.url, bytes = spec.bytes, mime = spec.mime, detail = spec.detail, name = spec.name }
-  if spec.url then return part end
+  local part = { type = kind }
+  for _, key in ipairs { "url", "bytes", "mime", "detail", "name", "uuid" } do part[key] = spec[key] end
+  if spec.url or not (spec.path or spec.bytes) then return part end
   if spec.path then
     local bytes, reason = read_file(spec.path)
     if not bytes then return fail(kind, reason) end
@@ -178,8 +182,9 @@ local function construct(spec, kind)
   return part
 end
 
---- An image for a user message.
----@param spec { path: string?, url: string?, bytes: string?, mime: string?, detail: string? } one of path, url and bytes
+--- An image for a user message or a tool's result. With a `uuid` the server can find it again in its cache: later messages may have
+-- the uuid alone, as long as the server keeps it (vLLM).
+---@param spec { path: string?, url: string?, bytes: string?, mime: string?, detail: string?, uuid: string? } one of path, url and bytes
 ---@return table? part nil where the file cannot be read or is no image
 ---@return string? message begins with `invalid_request`
 ---@return vllm.Error? err
@@ -189,7 +194,7 @@ function media.image(spec)
 end
 
 --- Sound for a user message; see `image`.
----@param spec { path: string?, url: string?, bytes: string?, mime: string? }
+---@param spec { path: string?, url: string?, bytes: string?, mime: string?, uuid: string? }
 ---@return table? part
 ---@return string? message
 ---@return vllm.Error? err
@@ -199,7 +204,7 @@ function media.audio(spec)
 end
 
 --- A video for a user message; see `image`.
----@param spec { path: string?, url: string?, bytes: string?, mime: string? }
+---@param spec { path: string?, url: string?, bytes: string?, mime: string?, uuid: string? }
 ---@return table? part
 ---@return string? message
 ---@return vllm.Error? err

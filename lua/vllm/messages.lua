@@ -7,18 +7,22 @@
 --   { role = "tool", call = call, result = value, is_error = }    call: a call or its id; value: text, or anything JSON can hold
 --   OpenAI's wire messages (role, content, tool_calls, tool_call_id, name), and result.message, as they are
 -- Roles (`kind` is a synonym): system, context (goes out as system), developer, user, notification (goes out as a user message in
--- <system-reminder> lines), assistant, tool. What each becomes on the wire, and how messages merge: the top of src/core/messages.c.
+-- <system-reminder> lines), assistant, tool; any other goes out as it is, for the server's template, unless it looks like a slip of the
+-- pen. What each becomes on the wire, and how messages merge: the top of src/core/messages.c.
 --
--- Null and nil are the same. Keys that begin with "_" and the keys in `NOT_SENT` stay here; any other unknown key is an error, since a
--- server would lose it without a word. A failed tool's text begins with "Error: ". A call of the last assistant message needs its result
--- before anything else may follow. A call whose arguments are no JSON object goes out as {} once it has a result. Ids are never changed.
+-- Null and nil are the same. Keys that begin with "_" and the keys in `NOT_SENT` stay here. What nobody here knows is sent (members.lua),
+-- and so is what stands in `extra`, where results keep what a server sent beside the rest.
+-- A failed tool's text begins with "Error: ". A call of the last assistant message needs its result before anything else may follow.
+-- A call whose arguments are no JSON object goes out as {} once it has a result. Ids are never changed.
 -- Reasoning is kept apart from content; it is replayed under `reasoning_field` by `reasoning_replay`: "never", "always", or
 -- "tool_turns" (messages that have calls; a rule that no later message can change, so the prefix stays the same).
 
 local calls = require "vllm.calls"
 local core = require "vllm.core"
+local members = require "vllm.members"
 local parts = require "vllm.parts"
 local spelling = require "vllm.spelling"
+local tools = require "vllm.tools"
 local values = require "vllm.values"
 
 local messages = {}
@@ -32,16 +36,45 @@ local NOT_SENT = {
   id = true, metadata = true, usage = true, created_at = true, model = true, finish_reason = true, stop_reason = true, annotations = true,
 }
 
-local function known_keys(...)
-  local known = { role = true, kind = true, content = true, text = true, name = true }
-  for key in pairs(NOT_SENT) do known[key] = true end
-  for _, key in ipairs { ... } do known[key] = true end
-  return known
+local KEYS_OF_ROLE = {
+  assistant = { "calls", "tool_calls", "reasoning", "reasoning_content", "refusal", "audio" },
+  tool = { "tool_call_id", "call_id", "call", "result", "is_error" },
+}
+local WRITTEN = { role = true, content = true, name = true, tool_calls = true, tool_call_id = true }
+
+-- Other programs' words, and the keys of other roles: all of them would be lost without a word.
+local MEDIA = "media go into content: { \"…\", vllm.image{ … } }"
+local REFUSED = { parts = "unknown key; did you mean `content`?" }
+for _, key in ipairs { "images", "image", "image_url", "files", "attachments", "experimental_attachments" } do REFUSED[key] = MEDIA end
+for _, key in ipairs { "toolCalls", "toolInvocations", "function_call", "tool_call" } do
+  REFUSED[key] = "unknown key; did you mean `tool_calls`?"
+end
+for _, key in ipairs { "toolCallId", "tool_use_id" } do REFUSED[key] = "unknown key; did you mean `tool_call_id`?" end
+
+-- Tools for the developer role (vLLM), in either form.
+local function convert_tools(value)
+  if type(value) ~= "table" then return value end
+  local wire, why, param = tools.to_wire(value)
+  if wire == nil and param then return nil, why:gsub("^[^ ]+ ", "", 1), param:gsub("^tools", "", 1) end
+  return wire or value
 end
 
-local PLAIN_KEYS = known_keys()
-local ASSISTANT_KEYS = known_keys("calls", "tool_calls", "reasoning", "reasoning_content", "refusal", "audio")
-local TOOL_KEYS = known_keys("tool_call_id", "call_id", "call", "result", "is_error")
+local function known_of(role)
+  local keys, refused = { role = true, kind = true, content = true, text = true, name = true, extra = true }, {}
+  for key in pairs(NOT_SENT) do keys[key] = true end
+  for key, why in pairs(REFUSED) do refused[key] = why end
+  for other, own in pairs(KEYS_OF_ROLE) do
+    for _, key in ipairs(own) do
+      if other == role then keys[key] = true else refused[key] = "unknown key: it belongs to a message of role " .. other end
+    end
+  end
+  return { keys = keys, refused = refused, written = WRITTEN, not_sent = NOT_SENT, convert = { tools = convert_tools } }
+end
+
+local PLAIN, ASSISTANT_KNOWN, TOOL_KNOWN = known_of(), known_of "assistant", known_of "tool"
+local OTHER = known_of()
+OTHER.refused = REFUSED
+
 local RESULT_KEYS = {
   type = true, tool_call_id = true, call_id = true, call = true, result = true, output = true, content = true, is_error = true,
   id = true, metadata = true,
@@ -50,10 +83,11 @@ local RESULT_KEYS = {
 -- The state of one encode: `list` and `n` (what core.messages reads), `i` (the message at hand), `calls` (places of its calls in `list`),
 -- `open` (call id → how many still lack a result), `open_count`, `open_at` (the message that made them), `open_calls` (their places).
 
-local function begin(s, kind, name)
+local function begin(s, kind, name, own)
   local list, n = s.list, s.n
   list[n + 1], list[n + 2], list[n + 3] = kind, s.i, name or false
   s.n = n + 3
+  if own then parts.members(s, own) end
 end
 
 -- The calls still open, if any, as a failure.
@@ -140,9 +174,9 @@ local function add_content(s, kind, content, where)
 end
 
 local function add_plain(s, kind, message)
-  local ok, why, where = check_keys(message, PLAIN_KEYS)
-  if not ok then return nil, why, where end
-  local index
+  local own, why, where = members.of(message, PLAIN)
+  if own == nil then return nil, why, where end
+  local ok, index
   ok, why, where, index = answered(s)
   if not ok then return nil, why, where, index end
   local name, content
@@ -151,8 +185,27 @@ local function add_plain(s, kind, message)
   ok, content, where = content_of(message)
   if not ok then return nil, content, where end
   if content == nil then return nil, "missing", ".content" end
-  begin(s, kind, name)
+  begin(s, kind, name, own)
   return add_content(s, kind, content, where)
+end
+
+-- A message of a role that only the server's template knows. It may have no content.
+local function add_other(s, role, message)
+  local own, why, where = members.of(message, OTHER)
+  if own == nil then return nil, why, where end
+  local ok, name, content, index
+  ok, why, where, index = answered(s)
+  if not ok then return nil, why, where, index end
+  ok, name, where = name_of(message)
+  if not ok then return nil, name, where end
+  ok, content, where = content_of(message)
+  if not ok then return nil, content, where end
+  begin(s, parts.OTHER, name)
+  s.n = s.n + 1
+  s.list[s.n] = role
+  parts.members(s, own)
+  if content == nil then return true end
+  return add_content(s, parts.OTHER, content, where)
 end
 
 -- The first of two names that holds something.
@@ -214,19 +267,31 @@ local function open_calls(s)
   end
 end
 
+-- What is replayed as reasoning is not sent twice.
+local function without(list, name)
+  for i = 1, #(list or {}) do
+    if list[i][1] == name then
+      table.remove(list, i)
+      break
+    end
+  end
+  return list
+end
+
 local function add_assistant(s, _, message)
-  local ok, why, where = check_keys(message, ASSISTANT_KEYS)
-  if not ok then return nil, why, where end
-  local name
+  local own, why, where = members.of(message, ASSISTANT_KNOWN)
+  if own == nil then return nil, why, where end
+  local ok, name
   ok, name, where = name_of(message)
   if not ok then return nil, name, where end
   local start = s.n
-  begin(s, ASSISTANT, name)
+  begin(s, ASSISTANT, name, without(own, s.replay ~= "never" and s.reasoning_field))
+  local begun = s.n
   s.calls, s.thoughts = nil, nil
   ok, why, where = add_assistant_pieces(s, message)
   if not ok then return nil, why, where end
   parts.flush_reasoning(s, s.replay == "always" or (s.replay == "tool_turns" and s.calls ~= nil))
-  if s.n == start + 3 then -- nothing to send: it separates nobody
+  if s.n == begun then -- nothing to send: it separates nobody
     for k = start + 1, s.n do s.list[k] = nil end
     s.n = start
     return true
@@ -240,9 +305,11 @@ end
 
 -- Is every element of this result a part or a string, and one a part? Then it is content; any other table is data.
 local PART_FIELDS = {
-  text = { "text" }, structured = { "value" }, image = { "url", "bytes", "data" }, audio = { "url", "bytes", "data" },
-  video = { "url", "bytes", "data" }, media = { "url", "bytes", "data" }, file = { "text", "bytes" },
-  image_url = { "image_url" }, audio_url = { "audio_url" }, video_url = { "video_url" }, input_audio = { "input_audio" },
+  text = { "text" }, structured = { "value" }, image = { "url", "bytes", "data", "uuid" }, audio = { "url", "bytes", "data", "uuid" },
+  video = { "url", "bytes", "data", "uuid" }, media = { "url", "bytes", "data", "uuid" }, file = { "text", "bytes" },
+  image_url = { "image_url", "uuid" }, audio_url = { "audio_url", "uuid" }, video_url = { "video_url", "uuid" },
+  input_audio = { "input_audio" }, image_embeds = { "image_embeds" }, audio_embeds = { "audio_embeds" },
+  video_embeds = { "video_embeds" }, prompt_embeds = { "data" }, tool_reference = { "name" },
 }
 
 local function is_part(value)
@@ -266,7 +333,7 @@ local function is_content(value)
   return found
 end
 
-local function add_result(s, name, from, result, where)
+local function add_result(s, name, from, result, where, own)
   local id, id_where = calls.answered(from)
   if not id then return nil, "expected the call's id (a string), or the call", id_where end
   if not s.open[id] then
@@ -280,6 +347,7 @@ local function add_result(s, name, from, result, where)
   local list, n = s.list, s.n
   list[n + 1], list[n + 2] = id, is_error or false
   s.n = n + 2
+  if own then parts.members(s, own) end
   if result == nil then return true end
   if type(result) == "string" then return parts.text(s, TOOL, result) end
   if type(result) == "table" and is_content(result) then return add_content(s, TOOL, result, where) end
@@ -302,9 +370,9 @@ local function add_result_part(s, name, part, where)
 end
 
 local function add_tool(s, _, message)
-  local ok, why, where = check_keys(message, TOOL_KEYS)
-  if not ok then return nil, why, where end
-  local name, content
+  local own, why, where = members.of(message, TOOL_KNOWN)
+  if own == nil then return nil, why, where end
+  local ok, name, content
   ok, name, where = name_of(message)
   if not ok then return nil, name, where end
   ok, content, where = content_of(message)
@@ -312,7 +380,7 @@ local function add_tool(s, _, message)
   local result = given(message.result)
   if result ~= nil then
     if content ~= nil then return nil, "result and content are both given", ".result" end
-    return add_result(s, name, message, result, ".result")
+    return add_result(s, name, message, result, ".result", own)
   end
   if type(content) == "table" and type(content[1]) == "table" and content[1].type == "tool_result" then
     for j = 1, #content do
@@ -324,7 +392,7 @@ local function add_tool(s, _, message)
     end
     return true
   end
-  return add_result(s, name, message, content, where)
+  return add_result(s, name, message, content, where, own)
 end
 
 -- Most messages are a role and a text, nothing else: a short way for them. False: not such a message, nothing was done.
@@ -337,6 +405,11 @@ local function add_simple(s, message)
   begin(s, kind)
   return parts.text(s, kind, content)
 end
+
+-- What other programs call them. Templates pass over roles that they do not know.
+local ROLES_ELSEWHERE = {
+  human = "user", usr = "user", sys = "system", ai = "assistant", model = "assistant", bot = "assistant", tool_result = "tool",
+}
 
 local function add_message(s, message)
   local shape = type(message)
@@ -354,9 +427,10 @@ local function add_message(s, message)
   if role == nil then return nil, "missing", ".role" end
   local kind = KINDS[role]
   if not kind then
-    local nearest = type(role) == "string" and spelling.nearest(role, KINDS)
-    return nil, ("unknown role `%s`%s"):format(tostring(role), nearest and "; did you mean `" .. nearest .. "`?"
-      or " (known: system, context, developer, user, notification, assistant, tool)"), ".role"
+    if type(role) ~= "string" or role == "" then return nil, "expected a string that is not empty, got " .. type(role), ".role" end
+    local meant = ROLES_ELSEWHERE[role] or spelling.nearest(role, KINDS)
+    if meant then return nil, ("unknown role `%s`; did you mean `%s`?"):format(role, meant), ".role" end
+    return add_other(s, role, message)
   end
   local add = kind == ASSISTANT and add_assistant or kind == TOOL and add_tool or add_plain
   return add(s, kind, message)
@@ -394,6 +468,8 @@ local function read_options(options)
     return nil, "expected a key that messages do not have yet", "reasoning_field"
   end
   if replay ~= nil and not REPLAY[replay] then return nil, "expected `never`, `tool_turns` or `always`", "reasoning_replay" end
+  local as = given(options.tool_media)
+  if as ~= nil and as ~= "parts" and as ~= "text" then return nil, "expected `parts` or `text`", "tool_media" end
   flags.reasoning_field = field
   return flags, replay or "never"
 end
@@ -458,6 +534,7 @@ end
 --- "filler" or a text }: also all system texts move to the front, adjacent assistant messages join, a user message leads
 ---@field reasoning_replay "never"|"tool_turns"|"always"|nil default `never`
 ---@field reasoning_field string? default `reasoning`
+---@field tool_media "parts"|"text"|nil media in tool results; default `parts`
 ---@field max_body_bytes integer? default 256 MiB
 ---@field json { encode: (fun(value: any): string)? }? for results of tools and structured parts
 ---@field system string|table|nil content of a system message before the list
@@ -477,7 +554,8 @@ function messages.encode(list, options)
   if list.role ~= nil or list.kind ~= nil then return nil, "messages: expected a list, got one message: put it in braces", "messages" end
   local fault, at = list_fault(list)
   if fault then return nil, ("messages%s: %s"):format(at, fault), "messages" .. at end
-  local s = { list = {}, n = 0, i = 0, open = {}, open_count = 0, messages = list, replay = why, json = options.json }
+  local s = { list = {}, n = 0, i = 0, open = {}, open_count = 0, messages = list, replay = why, json = options.json,
+    reasoning_field = flags.reasoning_field or "reasoning", media_as_text = given(options.tool_media) == "text" }
   if options.system then s.system = { role = "system", content = options.system } end
   local ok, index
   ok, why, where, index = add_all(s)

@@ -3,19 +3,23 @@
 -- Forms, wherever a part may stand:
 --   "text"                                              { type = "text", text = } (also input_text, output_text, refusal)
 --   { type = "structured", value = }                    JSON: indented, or compact for assistant and tool messages
---   { type = "image" | "audio" | "video", url = | bytes = | data = (base64), mime =, detail = }    what vllm.image, audio, video make
+--   { type = "image" | "audio" | "video", url = | bytes = | data = (base64), mime =, detail =, uuid = }
+--                                                       what vllm.image, audio, video make; a uuid alone: the server has seen it
 --   { type = "media", modality = "image" | … , … }      the same
 --   { type = "file", text = | bytes =, name =, mime = } what vllm.file makes: text reaches the model under a heading; media go as media
 --   { type = "reasoning", text = } (also thinking)      assistant only; never part of `content`
 --   { type = "tool_call", id =, name =, arguments = }   assistant only
---   { type = "image_url" | "input_audio" | "audio_url" | "video_url" | "image_embeds" | "audio_embeds" | "file", … }    as on the wire
--- Only a user message carries media. In tool results and assistant messages, which vLLM takes as text alone, a line such as
--- `[image image/png, 5120 bytes]` stands for them. Unknown keys are errors, but for those that begin with "_".
+--   { type = "image_url" | "input_audio" | "audio_url" | "video_url" | "file", … }    as on the wire
+--   any other type (image_embeds, prompt_embeds, tool_reference, …)                    goes out as it is
+-- Media go into user messages, tool results and messages of unknown roles. In assistant messages, and in results with tool_media =
+-- "text", a line such as `[image image/png, 5120 bytes]` stands for them. What nobody here knows of a part that goes out is sent
+-- (members.lua); of one that is made into something else (reasoning, structured, file) it is an error.
 -- Every function returns true, or nil, why, and the path of the fault inside what it was given.
 
 local calls = require "vllm.calls"
 local core = require "vllm.core"
 local media = require "vllm.media"
+local members = require "vllm.members"
 local spelling = require "vllm.spelling"
 local values = require "vllm.values"
 
@@ -25,9 +29,11 @@ local given, check_keys = calls.value, calls.check_keys
 
 --- The numbers of the kinds of messages and of the pieces; src/bind/messages.c reads them.
 parts.kinds = { system = 1, context = 2, developer = 3, user = 4, notification = 5, assistant = 6, tool = 7 }
-local USER, ASSISTANT, TOOL = 4, 6, 7
+parts.OTHER = 8 -- the kind of a role that only the server's template knows
+local USER, NOTIFICATION, ASSISTANT, TOOL, OTHER = 4, 5, 6, 7, parts.OTHER
 local TEXT, FILE, REASONING, CALL, IMAGE, IMAGE_BYTES, AUDIO, AUDIO_DATA, AUDIO_BYTES, VIDEO, VIDEO_BYTES, JSON =
-  8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19
+  9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20
+local FUNCTION_MEMBER, MEMBER = 21, 22
 
 local function push(s, a, b, c, d)
   local list, n = s.list, s.n
@@ -62,18 +68,41 @@ function parts.flush_reasoning(s, replay)
   for _, text in ipairs(thoughts) do push(s, REASONING, text) end
 end
 
+local function push_members(s, what, list)
+  for _, member in ipairs(list or {}) do push(s, what, member[2], member[1]) end
+  return true
+end
+
+--- Members of the message that was just begun (members.of), before anything else of it.
+function parts.members(s, list)
+  return push_members(s, MEMBER, list)
+end
+
 --- A call, in whichever shape. Its place in the list is kept in `s.calls`.
 function parts.call(s, call)
-  local id, name, arguments = calls.read(call)
+  local id, name, arguments, own, inner = calls.read(call)
   if not id then return nil, name, arguments end
   s.calls = s.calls or {}
   s.calls[#s.calls + 1] = s.n + 1
-  return push(s, CALL, arguments, name, id)
+  push(s, CALL, arguments, name, id)
+  push_members(s, FUNCTION_MEMBER, inner)
+  return push_members(s, MEMBER, own)
+end
+
+-- A part that goes out as it is.
+local function push_wire(s, kind, part)
+  if kind == NOTIFICATION then
+    return nil, ("a part of type %s that is not only text, in a notification, which is"):format(part.type), ""
+  end
+  local text, why, where = calls.encode(part)
+  if not text then return nil, why, where end
+  return push(s, JSON, text)
 end
 
 -- What stands for media where only text can go.
 local function marker(kind, url, bytes, mime)
   local what = mime and kind .. " " .. mime or kind
+  if not bytes and not url then return ("[%s]"):format(kind) end
   if bytes then return ("[%s, %d bytes]"):format(what, #bytes) end
   if url:find("^data:") then return ("[%s, as data of %d bytes]"):format(kind, #url) end
   return ("[%s %s]"):format(what, url)
@@ -98,10 +127,37 @@ function PUSH_MEDIA.video(s, url, bytes, mime)
   return push(s, VIDEO, url)
 end
 
+-- Why this kind of message cannot have media; nil: it can. `true`: as text.
+local function obstacle(s, kind, modality)
+  if kind == USER or kind == OTHER then return nil end
+  if kind == ASSISTANT or (kind == TOOL and s.media_as_text) then return true end
+  if kind == TOOL then return nil end
+  return ("%s in a message that can hold only text: put it in a user message"):format(modality)
+end
+
 local function add_media(s, kind, modality, url, bytes, mime, detail)
-  if kind == USER then return PUSH_MEDIA[modality](s, url, bytes, mime, detail) end
-  if kind == ASSISTANT or kind == TOOL then return push(s, TEXT, marker(modality, url, bytes, mime)) end
-  return nil, ("%s in a message that can hold only text: put it in a user message"):format(modality), ""
+  local why = obstacle(s, kind, modality)
+  if not why then return PUSH_MEDIA[modality](s, url, bytes, mime, detail) end
+  if why == true then return push(s, TEXT, marker(modality, url, bytes, mime)) end
+  return nil, why, ""
+end
+
+-- The same with an id for the server's cache, or with members nobody here knows: `inner` stand beside the URL. Without a URL the server
+-- knows the id already.
+local function add_named_media(s, kind, modality, media_of, uuid, own, inner)
+  local url, bytes, mime, detail = media_of.url, media_of.bytes, media_of.mime, media_of.detail
+  local why, field = obstacle(s, kind, modality), modality .. "_url"
+  if why == true then return push(s, TEXT, marker(modality, url, bytes, mime)) end
+  if why then return nil, why, "" end
+  if bytes then url = ("data:%s;base64,%s"):format(mime, core.base64_encode(bytes)) end
+  local at = url and members.put(inner, { url = url, detail = detail }) or core.null
+  return push_wire(s, kind, members.put(own, { type = field, [field] = at, uuid = uuid }))
+end
+
+local function uuid_of(part)
+  local uuid = given(part.uuid)
+  if uuid ~= nil and (type(uuid) ~= "string" or uuid == "") then return nil, "expected a string that is not empty", ".uuid" end
+  return uuid
 end
 
 local function check_url(url, modality, where)
@@ -111,17 +167,19 @@ local function check_url(url, modality, where)
   return true
 end
 
-local MEDIA_KEYS = {
-  type = true, modality = true, url = true, bytes = true, data = true, mime = true, mimeType = true, detail = true, name = true,
-  id = true, metadata = true, annotations = true,
+local MEDIA = {
+  keys = {
+    type = true, modality = true, url = true, bytes = true, data = true, mime = true, mimeType = true, detail = true, name = true,
+    uuid = true, id = true, metadata = true, annotations = true,
+  },
+  refused = { base64 = "unknown key; did you mean `data`?", media_type = "unknown key; did you mean `mime`?" },
 }
 
-local function check_media(part, modality)
-  local ok, why, where = check_keys(part, MEDIA_KEYS)
-  if not ok then
-    if part.path then return nil, ("only vllm.%s{ path = … } reads files"):format(modality), ".path" end
-    return nil, why, where
-  end
+-- What nobody here knows of the part.
+local function check_media(part, modality, uuid)
+  if part.path then return nil, ("only vllm.%s{ path = … } reads files"):format(modality), ".path" end
+  local own, why, where = members.of(part, MEDIA)
+  if own == nil then return nil, why, where end
   local count = 0
   for _, key in ipairs { "url", "bytes", "data" } do
     local value = given(part[key])
@@ -130,10 +188,12 @@ local function check_media(part, modality)
       count = count + 1
     end
   end
-  if count ~= 1 then return nil, ("expected exactly one of url, bytes and data in the %s"):format(modality), "" end
+  if count > 1 or (count == 0 and not uuid) then
+    return nil, ("expected exactly one of url, bytes and data in the %s"):format(modality), ""
+  end
   local detail = given(part.detail)
   if detail ~= nil and type(detail) ~= "string" then return nil, "expected a string", ".detail" end
-  return true
+  return own
 end
 
 -- The part's own media type, or what its first bytes say.
@@ -142,7 +202,7 @@ local function mime_of(part, modality)
   if mime == nil then mime, where = given(part.mimeType), ".mimeType" end
   if mime == nil and part.bytes then mime = media.sniff(part.bytes, modality) end
   if mime == nil then
-    if given(part.url) ~= nil then return nil end
+    if given(part.data) == nil and given(part.bytes) == nil then return nil end
     return nil, ("cannot tell what kind of %s this is: give mime"):format(modality), ".mime"
   end
   if not media.is_mime(mime) then return nil, "expected a media type such as image/png", where end
@@ -150,18 +210,23 @@ local function mime_of(part, modality)
 end
 
 local function add_modality(s, kind, part, modality)
-  local ok, why, where = check_media(part, modality)
-  if not ok then return nil, why, where end
-  local mime
+  local uuid, why, where = uuid_of(part)
+  if why then return nil, why, where end
+  local own, mime
+  own, why, where = check_media(part, modality, uuid)
+  if own == nil then return nil, why, where end
   mime, why, where = mime_of(part, modality)
   if why then return nil, why, where end
   local url = given(part.url)
   if given(part.data) ~= nil then url = "data:" .. mime .. ";base64," .. part.data end
   if url ~= nil then
+    local ok
     ok, why, where = check_url(url, modality, ".url")
     if not ok then return nil, why, where end
   end
-  return add_media(s, kind, modality, url, given(part.bytes), mime, given(part.detail))
+  local bytes, detail = given(part.bytes), given(part.detail)
+  if not uuid and not own then return add_media(s, kind, modality, url, bytes, mime, detail) end
+  return add_named_media(s, kind, modality, { url = url, bytes = bytes, mime = mime, detail = detail }, uuid, own)
 end
 
 local HANDLERS = {}
@@ -178,27 +243,39 @@ function HANDLERS.media(s, kind, part)
 end
 
 -- Parts that are text on the wire: the key of their text is `text`, or the type's own name.
-local TEXT_KEYS = { type = true, text = true, id = true, metadata = true, annotations = true }
-local REFUSAL_KEYS = { type = true, refusal = true, text = true }
+local TEXT_WORDS = { content = "unknown key; did you mean `text`?", value = "unknown key; did you mean `text`?" }
+local TEXT_PART = { keys = { type = true, text = true, id = true, metadata = true, annotations = true }, refused = TEXT_WORDS }
+local REFUSAL_PART = { keys = { type = true, refusal = true, text = true }, refused = TEXT_WORDS }
 
 local function text_part(s, kind, part, field, known)
-  local ok, why, where = check_keys(part, known)
-  if not ok then return nil, why, where end
+  local own, why, where = members.of(part, known)
+  if own == nil then return nil, why, where end
   local text = part[field]
   if type(text) ~= "string" then return nil, "expected a string, got " .. type(text), "." .. field end
-  return parts.text(s, kind, text)
+  if not own then return parts.text(s, kind, text) end
+  return push_wire(s, kind, members.put(own, { type = "text", text = text }))
 end
 
-function HANDLERS.text(s, kind, part) return text_part(s, kind, part, "text", TEXT_KEYS) end
+function HANDLERS.text(s, kind, part) return text_part(s, kind, part, "text", TEXT_PART) end
 HANDLERS.input_text, HANDLERS.output_text = HANDLERS.text, HANDLERS.text
 
 function HANDLERS.refusal(s, kind, part)
-  return text_part(s, kind, part, given(part.refusal) ~= nil and "refusal" or "text", REFUSAL_KEYS)
+  return text_part(s, kind, part, given(part.refusal) ~= nil and "refusal" or "text", REFUSAL_PART)
 end
 
 local REASONING_KEYS = {
   type = true, text = true, reasoning = true, thinking = true, summary = true, signature = true, id = true, metadata = true,
 }
+
+-- Mistral's thinking and OpenAI's summaries are lists of text parts.
+local function text_of_list(list)
+  local texts = {}
+  for i, item in ipairs(list) do
+    texts[i] = type(item) == "table" and item.text or item
+    if type(texts[i]) ~= "string" then return list end
+  end
+  return table.concat(texts)
+end
 
 function HANDLERS.reasoning(s, kind, part)
   local ok, why, where = check_keys(part, REASONING_KEYS)
@@ -206,8 +283,9 @@ function HANDLERS.reasoning(s, kind, part)
   if kind ~= ASSISTANT then return nil, "reasoning belongs in an assistant message", "" end
   for _, field in ipairs { "text", "reasoning", "thinking", "summary" } do
     local text = given(part[field])
+    if type(text) == "table" then text = text_of_list(text) end
     if type(text) == "string" then return parts.reasoning(s, text) end
-    if text ~= nil then return nil, "expected a string, got " .. type(text), "." .. field end
+    if text ~= nil then return nil, "expected a string or a list of texts, got " .. type(text), "." .. field end
   end
   return true
 end
@@ -238,49 +316,77 @@ function HANDLERS.custom()
   return nil, "custom parts cannot be sent: make text, structured or media of it", ""
 end
 
--- A part that goes out as the caller wrote it.
-local function add_wire(s, kind, part)
-  if kind ~= USER then return nil, ("%s belongs in a user message"):format(part.type), "" end
-  local text, why, where = calls.encode(part)
-  if not text then return nil, why, where end
-  return push(s, JSON, text)
+-- Wire parts with a URL: the value is the URL itself or a table that holds it.
+local LOCATION = { keys = { url = true, detail = true } }
+
+-- The URL, what stands beside it, and what nobody here knows of that.
+local function location_of(value, modality, path)
+  local inner, at = false, { url = value }
+  if type(value) == "table" then
+    local why, where
+    inner, why, where = members.of(value, LOCATION)
+    if inner == nil then return nil, why, path .. where end
+    at = { url = value.url, detail = given(value.detail) }
+  end
+  local ok, why, where = check_url(at.url, modality, type(value) == "table" and path .. ".url" or path)
+  if not ok then return nil, why, where end
+  if at.detail ~= nil and type(at.detail) ~= "string" then return nil, "expected a string", path .. ".detail" end
+  return at, inner
 end
 
--- Wire parts with a URL: the value is the URL itself or a table that holds it.
-local URL_KEYS = { url = true, detail = true }
-
 local function url_part(modality, field)
-  local known = { type = true, [field] = true, uuid = true }
+  local known = { keys = { type = true, [field] = true, uuid = true, id = true, metadata = true } }
   return function(s, kind, part)
-    local ok, why, where = check_keys(part, known)
-    if not ok then return nil, why, where end
-    local value, path, detail = part[field], "." .. field, nil
-    if type(value) == "table" then
-      ok, why, where = check_keys(value, URL_KEYS)
-      if not ok then return nil, why, path .. where end
-      value, path, detail = value.url, path .. ".url", given(value.detail)
-    end
-    ok, why, where = check_url(value, modality, path)
-    if not ok then return nil, why, where end
-    if detail ~= nil and type(detail) ~= "string" then return nil, "expected a string", "." .. field .. ".detail" end
-    if kind == USER and (given(part.uuid) ~= nil or field == "audio_url") then return add_wire(s, kind, part) end
-    return add_media(s, kind, modality, value, nil, nil, detail)
+    local uuid, why, where = uuid_of(part)
+    if why then return nil, why, where end
+    local own, at, inner
+    own, why, where = members.of(part, known)
+    if own == nil then return nil, why, where end
+    if given(part[field]) == nil and uuid then return add_named_media(s, kind, modality, {}, uuid, own) end
+    at, inner, where = location_of(part[field], modality, "." .. field)
+    if not at then return nil, inner, where end
+    if uuid or own or inner or field == "audio_url" then return add_named_media(s, kind, modality, at, uuid, own, inner) end
+    return add_media(s, kind, modality, at.url, nil, nil, at.detail)
   end
 end
 
 HANDLERS.image_url = url_part("image", "image_url")
 HANDLERS.audio_url = url_part("audio", "audio_url")
 HANDLERS.video_url = url_part("video", "video_url")
-HANDLERS.image_embeds, HANDLERS.audio_embeds = add_wire, add_wire
+
+local AUDIO_PART = { keys = { type = true, input_audio = true, uuid = true, id = true, metadata = true } }
+local AUDIO_DATA_KEYS = { keys = { data = true, format = true } }
+
+local function check_audio(value)
+  if type(value) ~= "table" then return nil, "expected a table, got " .. type(value), "" end
+  if type(value.data) ~= "string" or value.data == "" then return nil, "expected base64 text", ".data" end
+  if type(value.format) ~= "string" then return nil, "expected a string such as wav", ".format" end
+  return members.of(value, AUDIO_DATA_KEYS)
+end
 
 function HANDLERS.input_audio(s, kind, part)
-  local value = part.input_audio
-  if type(value) ~= "table" then return nil, "expected a table, got " .. type(value), ".input_audio" end
-  if type(value.data) ~= "string" or value.data == "" then return nil, "expected base64 text", ".input_audio.data" end
-  if type(value.format) ~= "string" then return nil, "expected a string such as wav", ".input_audio.format" end
-  if kind ~= USER then return add_media(s, kind, "audio", "data:" .. value.data, nil, nil) end
-  if given(part.uuid) ~= nil then return add_wire(s, kind, part) end
-  return push(s, AUDIO_DATA, value.data, value.format)
+  local value, uuid, why, where = part.input_audio, uuid_of(part)
+  if why then return nil, why, where end
+  local own, inner
+  own, why, where = members.of(part, AUDIO_PART)
+  if own == nil then return nil, why, where end
+  inner, why, where = check_audio(value)
+  if inner == nil then return nil, why, ".input_audio" .. where end
+  why = obstacle(s, kind, "audio")
+  if why then return add_media(s, kind, "audio", "data:" .. value.data) end
+  if not (uuid or own or inner) then return push(s, AUDIO_DATA, value.data, value.format) end
+  local data = members.put(inner, { data = value.data, format = value.format })
+  return push_wire(s, kind, members.put(own, { type = "input_audio", input_audio = data, uuid = uuid }))
+end
+
+local NO_KEYS = { keys = { type = true } }
+
+-- A type that only the server knows. vLLM has prompt_embeds, image_embeds, audio_embeds, video_embeds, tool_reference, and refuses
+-- what it does not know by name.
+local function add_unknown(s, kind, part)
+  local own, why, where = members.of(part, NO_KEYS)
+  if own == nil then return nil, why, where end
+  return push_wire(s, kind, members.put(own, { type = part.type }))
 end
 
 local FILE_KEYS = {
@@ -346,6 +452,9 @@ function parts.binary_file(mime)
     :format(mime or "of unknown type")
 end
 
+-- Types of vLLM that go out as they are: only for near misses.
+local OPEN_TYPES = { image_embeds = true, audio_embeds = true, video_embeds = true, prompt_embeds = true, tool_reference = true }
+
 --- Adds one part.
 ---@param s table the state of messages.encode
 ---@param kind integer of the message
@@ -356,8 +465,12 @@ function parts.add(s, kind, part)
   local handler = HANDLERS[part.type]
   if handler then return handler(s, kind, part) end
   if part.type == nil then return nil, "a part needs a type (text, image, audio, video, file, structured, …)", ".type" end
-  local nearest = type(part.type) == "string" and spelling.nearest(part.type, HANDLERS)
-  return nil, ("unknown type of part `%s`%s"):format(tostring(part.type), nearest and "; did you mean `" .. nearest .. "`?" or ""), ".type"
+  if type(part.type) ~= "string" then return nil, "expected a string, got " .. type(part.type), ".type" end
+  local nearest = spelling.nearest(part.type, HANDLERS, OPEN_TYPES)
+  if nearest and not OPEN_TYPES[part.type] then
+    return nil, ("unknown type of part `%s`; did you mean `%s`?"):format(part.type, nearest), ".type"
+  end
+  return add_unknown(s, kind, part)
 end
 
 return parts

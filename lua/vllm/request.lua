@@ -55,7 +55,7 @@ end
 
 -- Members -----------------------------------------------------------------------------------------------------------------
 
-local RESERVED = { messages = true, stream = true }
+local RESERVED = { stream = true }
 
 -- What goes out as it is, nulls and all: the client's extra_body but for what the call names, under the call's extra_body.
 -- A field that the call gives both ways is a contradiction.
@@ -164,6 +164,7 @@ local function members_of(config, call)
   end
   drop_empty_stop(members)
   for key, value in pairs(extra) do members[key] = value end
+  members.messages = nil -- they are written apart
   return members
 end
 
@@ -197,12 +198,40 @@ local function message_options(config, call)
     strict_alternating_roles = option(call, "strict_alternating_roles", config.strict_alternating_roles),
     reasoning_replay = option(call, "reasoning_replay", config.reasoning_replay),
     reasoning_field = option(call, "reasoning_field", config.reasoning_field),
+    tool_media = option(call, "tool_media", config.tool_media),
     max_body_bytes = config.limits.max_body_bytes, json = config.json,
   }
 end
 
+local function encode(value, prefix)
+  local text, message, param = core.json_encode(value, { request = true })
+  if text then return text end
+  param = param and (prefix or "") .. param
+  return nil, (param or "body") .. ": " .. message, param
+end
+
+-- The JSON text of one member, written as it would be in its place.
+local function member_text(key, value, prefix)
+  local text, message, param = encode({ [key] = value }, prefix)
+  if not text then return nil, message, param end
+  return text:sub(#core.json_encode(key) + 3, -2)
+end
+
+-- The last resort, for a server that wants what this program would not send: messages as they are.
+local function raw_messages(call)
+  local extra = call.extra_body
+  return type(extra) == "table" and extra.messages or nil
+end
+
 local function messages_text(config, call)
   local list, text = option(call, "messages"), option(call, "text")
+  local raw = raw_messages(call)
+  if raw ~= nil then
+    for _, name in ipairs { "text", "system" } do
+      if option(call, name) then return nil, ("extra_body.messages: `%s` is given, too"):format(name), "extra_body.messages" end
+    end
+    return member_text("messages", raw, "extra_body.")
+  end
   if text ~= nil then
     if list ~= nil then return nil, "text and messages are given: text is one user message", "text" end
     if type(text) ~= "string" then return nil, "text must be a string, got " .. fields.shown(text), "text" end
@@ -221,26 +250,11 @@ local function messages_text(config, call)
   return messages.encode(list, options)
 end
 
-local function encode(value)
-  local text, message, param = core.json_encode(value, { request = true })
-  if text then return text end
-  return nil, (param or "body") .. ": " .. message, param
-end
-
--- By bytes, whatever the locale: `<` on strings asks it.
-local function is_before(a, b)
-  for i = 1, math.min(#a, #b) do
-    local x, y = a:byte(i), b:byte(i)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
-
 -- The members around `messages`, in byte order. The text of the messages is the largest part and is already written and checked.
 local function object_text(members, text_of_messages)
   local before, after = {}, {}
   for key, value in pairs(members) do
-    if is_before(key, "messages") then before[key] = value else after[key] = value end
+    if fields.is_before(key, "messages") then before[key] = value else after[key] = value end
   end
   local parts = {}
   for i, some in ipairs { before, after } do
@@ -290,13 +304,6 @@ end
 -- A ready-made body ---------------------------------------------------------------------------------------------------------
 
 local BESIDE_BODY = { body = true, set = true, headers = true, chunks = true, timeout = true }
-
--- The JSON text of one member, written as it would be in its place.
-local function member_text(key, value)
-  local text, message, param = encode { [key] = value }
-  if not text then return nil, message, param end
-  return text:sub(#core.json_encode(key) + 3, -2)
-end
 
 local function set_text(config, key, value)
   if key == "messages" and type(value) == "table" and not fields.is_raw(value) then
@@ -361,6 +368,7 @@ end
 ---@field strict_alternating_roles boolean|table|nil
 ---@field reasoning_replay string?
 ---@field reasoning_field string?
+---@field tool_media "parts"|"text"|nil
 ---@field headers table<string, string|false>?
 ---@field timeout table<"connect_s"|"first_event_s"|"idle_s"|"total_s", number|false>? over the client's, by its keys
 ---@field extra_body table? flattened into the body

@@ -106,19 +106,24 @@ function Session:append(...)
   return self
 end
 
--- A message that survives JSON: itself, unless it has media as raw bytes.
-local function portable(message)
-  local content = message.content
-  if type(content) ~= "table" then return message end
+-- Content that survives JSON: itself, unless it has media as raw bytes.
+local function portable_content(content)
+  if type(content) ~= "table" then return content end
   local portable_part, parts, is_changed = require("vllm.media").portable, {}, false
-  for i, part in ipairs(content) do
-    parts[i] = portable_part(part)
-    is_changed = is_changed or parts[i] ~= part
+  if content.type ~= nil then return portable_part(content) end
+  for key, part in pairs(content) do
+    parts[key] = portable_part(part)
+    is_changed = is_changed or parts[key] ~= part
   end
-  if not is_changed then return message end
+  return is_changed and parts or content
+end
+
+local function portable(message)
+  local content, result = portable_content(message.content), portable_content(message.result)
+  if content == message.content and result == message.result then return message end
   local out = {}
   for key, value in pairs(message) do out[key] = value end
-  out.content = parts
+  out.content, out.result = content, result
   return out
 end
 

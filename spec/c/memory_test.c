@@ -298,7 +298,7 @@ static struct vllm_slice slice(const char *text) {
 }
 
 static enum vllm_status add_message(struct vllm_messages *messages, enum vllm_message_kind kind, const char *text) {
-    struct vllm_message message = {kind, false, 7, {NULL, 0}, {NULL, 0}};
+    struct vllm_message message = {kind, false, 7, {NULL, 0}, {NULL, 0}, {NULL, 0}};
     struct vllm_piece piece = {VLLM_PIECE_TEXT, slice(text), {NULL, 0}, {NULL, 0}};
     if (kind == VLLM_MESSAGE_TOOL) message.call_id = slice("call-1");
     enum vllm_status status = vllm_messages_begin(messages, &message);

@@ -8,9 +8,9 @@ static struct vllm_slice text_of(const char *terminated) {
     return s;
 }
 
-/* A transcript in a line: "KIND piece piece | KIND …". Kinds: s c d u n a t (t=id, e=id for a failed one); a name as
+/* A transcript in a line: "KIND piece piece | KIND …". Kinds: s c d u n a t (t=id, e=id for a failed one), o=role; a name as
  * "u@ann". Pieces: 'text, r:reasoning, k:id:name:args, f:heading:text, i:url, I:bytes, l:url (low detail), w:base64,
- * W:bytes, h:audio url, v:url, V:bytes, j:json; "_" stands for a space in them. */
+ * W:bytes, h:audio url, v:url, V:bytes, j:json, m:name:json (a member), g:name:json (one of a call's function); "_" stands for a space in them. */
 struct script {
     char bytes[2048];
     struct vllm_messages messages;
@@ -29,8 +29,8 @@ static char *cut(char **at, char stop) {
 }
 
 static void script_message(struct script *s, char *word, size_t tag) {
-    static const char kinds[] = "scdunat";
-    struct vllm_message message = {VLLM_MESSAGE_TOOL, word[0] == 'e', tag, {NULL, 0}, {NULL, 0}};
+    static const char kinds[] = "scdunato";
+    struct vllm_message message = {VLLM_MESSAGE_TOOL, word[0] == 'e', tag, {NULL, 0}, {NULL, 0}, {NULL, 0}};
     const char *kind = strchr(kinds, word[0]);
     if (kind) {
         message.kind = (enum vllm_message_kind)(kind - kinds);
@@ -41,7 +41,7 @@ static void script_message(struct script *s, char *word, size_t tag) {
         message.name = text_of(rest);
     } else if (*rest == '=') {
         rest++;
-        message.call_id = text_of(rest);
+        *(word[0] == 'o' ? &message.role : &message.call_id) = text_of(rest);
     }
     s->status = vllm_messages_begin(&s->messages, &message);
 }
@@ -67,6 +67,9 @@ static void script_piece(struct script *s, char *word) {
     if (letter == 'k') {
         piece.type = VLLM_PIECE_CALL;
         piece.extra = text_of(cut(&word, ':'));
+        piece.name = text_of(cut(&word, ':'));
+    } else if (letter == 'm' || letter == 'g') {
+        piece.type = letter == 'm' ? VLLM_PIECE_MEMBER : VLLM_PIECE_FUNCTION_MEMBER;
         piece.name = text_of(cut(&word, ':'));
     } else if (letter == 'f') {
         piece.type = VLLM_PIECE_FILE;
@@ -201,6 +204,33 @@ static void conversion(void) {
         {"u v:http://x/a", "[" USER("[{\"type\":\"video_url\",\"video_url\":{\"url\":\"http://x/a\"}}]") "]"},
         {"u V:ab", "[" USER("[{\"type\":\"video_url\",\"video_url\":{\"url\":\"data:video/mp4;base64,YWI=\"}}]") "]"},
         {"u j:{\"a\":1} 'x", "[" USER("[{\"a\":1}," PART("x") "]") "]"},
+        /* a part as it is makes an array of any content */
+        {"s 'a j:{} 'b", "[" SYSTEM("[" PART("a") ",{}," PART("b") "]") "]"},
+        {"a 'a j:{}", "[" SAID("[" PART("a") ",{}]") "]"},
+        {"a j:{}", "[" SAID("[{}]") "]"},
+        {"t=c1 'a i:http://x/a", "[" RESULT("[" PART("a") ",{\"image_url\":{\"url\":\"http://x/a\"},\"type\":\"image_url\"}]") "]"},
+        {"e=c1 'a j:{}", "[" RESULT("[" PART("Error:") "," PART("a") ",{}]") "]"},
+        {"e=c1 'Error:_a j:{}", "[" RESULT("[" PART("Error: a") ",{}]") "]"},
+        {"e=c1 j:{}", "[" RESULT("[" PART("Error:") ",{}]") "]"},
+        /* roles of the template */
+        {"o=observation 'x", "[{\"content\":\"x\",\"role\":\"observation\"}]"},
+        {"o=observation 'x j:{}", "[{\"content\":[" PART("x") ",{}],\"role\":\"observation\"}]"},
+        {"o=a\"b", "[{\"role\":\"a\\\"b\"}]"},
+        /* members nobody here knows, at their places among the keys */
+        {"u m:cache:1 m:nam:2 m:prefix:true m:z:[3] 'x",
+         "[{\"cache\":1,\"content\":\"x\",\"nam\":2,\"prefix\":true,\"role\":\"user\",\"z\":[3]}]"},
+        {"u@n m:names:1 'x", "[{\"content\":\"x\",\"name\":\"n\",\"names\":1,\"role\":\"user\"}]"},
+        {"d m:tools:[] 'x", "[{\"content\":\"x\",\"role\":\"developer\",\"tools\":[]}]"},
+        {"t=c1 m:s:1 m:tool:2 m:u:3 'x",
+         "[{\"content\":\"x\",\"role\":\"tool\",\"s\":1,\"tool\":2,\"tool_call_id\":\"c1\",\"u\":3}]"},
+        {"o=x m:a:1", "[{\"a\":1,\"role\":\"x\"}]"},
+        {"a m:quite:1 m:t:2 m:u:3 r:p k:c1:now:{} m:extra_content:4 m:z:5 k:c2:now:{}",
+         "[{\"quite\":1,\"reasoning\":\"p\",\"role\":\"assistant\",\"t\":2,\"tool_calls\":["
+         "{\"extra_content\":4,\"function\":{\"arguments\":\"{}\",\"name\":\"now\"},\"id\":\"c1\",\"type\":\"function\",\"z\":5},"
+         "{\"function\":{\"arguments\":\"{}\",\"name\":\"now\"},\"id\":\"c2\",\"type\":\"function\"}],\"u\":3}]"},
+        {"a k:c1:now:{} g:a:1 g:b:2 g:z:3 m:a:4",
+         "[{\"role\":\"assistant\",\"tool_calls\":[{\"a\":4,\"function\":{\"a\":1,\"arguments\":\"{}\",\"b\":2,\"name\":\"now\",\"z\":3},"
+         "\"id\":\"c1\",\"type\":\"function\"}]}]"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         check_script("", NULL, cases[i].source, cases[i].expected);
@@ -236,6 +266,12 @@ static void merging(void) {
         {"f", "u 'x", "[" USER("\"x\"") "]"},
         {"f", "s", "[" SYSTEM("\"\"") "]"},
         {"f", "s@rules 'a | s 'b", "[{\"content\":\"a\\n\\nb\",\"name\":\"rules\",\"role\":\"system\"}]"},
+        /* what would be lost in another message stands for itself */
+        {"m", "u 'x | u m:a:1 'y | u 'z", "[" USER("\"x\"") ",{\"a\":1,\"content\":\"y\",\"role\":\"user\"}," USER("\"z\"") "]"},
+        {"m", "o=x 'x | o=x 'y | u 'u", "[{\"content\":\"x\",\"role\":\"x\"},{\"content\":\"y\",\"role\":\"x\"}," USER("\"u\"") "]"},
+        {"f", "s m:a:1 'x | u 'u | s 'y", "[" SYSTEM("\"y\"") ",{\"a\":1,\"content\":\"x\",\"role\":\"system\"}," USER("\"u\"") "]"},
+        {"f", "s j:{} | s 'y", "[" SYSTEM("\"y\"") "," SYSTEM("[{}]") "]"},
+        {"j", "a 'x | a j:{}", "[" SAID("\"x\"") "," SAID("[{}]") "]"},
         /* joining */
         {"j", "a 'x | a 'y", "[" SAID("\"x\\n\\ny\"") "]"},
         {"j", "a 'x | a | a 'y 'z", "[" SAID("\"x\\n\\ny\\n\\nz\"") "]"},
@@ -313,6 +349,8 @@ static void malformed_text(void) {
         {"s 'a\xc3", 1, 1},
         {"s 'ok | s 'ok | s 'x '\x80", 3, 0},
         {"a 'x r:a\xed\xa0\x80", 1, 1},
+        {"u 'x | o=a\xff 'x", 2, 1},
+        {"u 'x | u m:a\xff:1 'x", 2, 1},
         {"u 'x | n '\xf5", 2, 0},
         {"t=\xff 'x", 1, 0},
         {"u@\xff 'x", 1, 0},
@@ -341,7 +379,7 @@ static void malformed_text(void) {
 
 static void wrong_pieces(void) {
     static const char *const cases[] = {"u r:x",   "u k:c1:now:{}", "s i:http://x", "a i:http://x",
-                                        "a f:h:x", "t=c1 V:x",      "t=c1 f:h:x",   "n j:{}"};
+                                        "a f:h:x", "n V:x", "t=c1 f:h:x", "n j:{}", "u 'x m:a:1", "a 'x m:a:1", "u g:a:1"};
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
     struct vllm_piece piece = {VLLM_PIECE_TEXT, {"x", 1}, {NULL, 0}, {NULL, 0}};

@@ -1,22 +1,22 @@
 /* core.messages(list, options): the flat list of messages.lua in, the JSON text of the wire messages out.
  *
  * The list is flat, so that a transcript costs no table a message: a number says what follows, then come its operands.
- *   1 to 7    a message, by kind (system, context, developer, user, notification, assistant, tool): its number in the
- * caller's list, its name or false; a tool message also its call's id and whether it is an error 8 and up  a piece of
- * the last message, in the order of enum vllm_piece_type: the operands of `layouts` below Returns the text, or nil,
- * message, the number of the message at fault (or nil), the text at fault (or nil). Texts are borrowed from the list,
+ *   1 to 8    a message, by kind (system, context, developer, user, notification, assistant, tool, other): its number in
+ * the caller's list, its name or false; a tool message also its call's id and whether it is an error; another its role
+ * 9 and up  a piece of the last message, in the order of enum vllm_piece_type: the operands of `layouts` below. Returns the
+ * text, or nil, message, the number of the message at fault (or nil), the text at fault (or nil). Texts are borrowed from the list,
  * which keeps them alive. A malformed list raises: only messages.lua writes one. */
 #include "bind.h"
 
 #include "../core/messages.h"
 
 #define CLASS     "vllm.messages"
-#define KINDS     7
+#define KINDS     8
 #define MAX_BODY  ((size_t)256 << 20)
 #define MOST_BODY ((size_t)1 << 40 < SIZE_MAX / 4 ? (size_t)1 << 40 : SIZE_MAX / 4)
 
 /* Operands of each piece: t text, n name, e extra. */
-static const char *const layouts[] = {"t", "te", "t", "tne", "te", "tne", "t", "tn", "tn", "t", "tn", "t"};
+static const char *const layouts[] = {"t", "te", "t", "tne", "te", "tne", "t", "tn", "tn", "t", "tn", "t", "tn", "tn"};
 
 struct transcript {
     struct vllm_alloc alloc;
@@ -60,7 +60,7 @@ static size_t read_number(struct reader *r) {
 }
 
 static enum vllm_status read_message(struct reader *r, struct vllm_messages *messages, size_t op) {
-    struct vllm_message message = {VLLM_MESSAGE_SYSTEM, false, 0, {NULL, 0}, {NULL, 0}};
+    struct vllm_message message = {VLLM_MESSAGE_SYSTEM, false, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}};
     message.kind = (enum vllm_message_kind)(op - 1);
     message.tag = read_number(r);
     message.name = read_text(r);
@@ -69,6 +69,9 @@ static enum vllm_status read_message(struct reader *r, struct vllm_messages *mes
         lua_rawgeti(r->L, 1, (int)r->at++);
         message.is_error = lua_toboolean(r->L, -1);
         lua_pop(r->L, 1);
+    }
+    if (message.kind == VLLM_MESSAGE_OTHER) {
+        message.role = read_text(r);
     }
     return vllm_messages_begin(messages, &message);
 }

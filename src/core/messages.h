@@ -17,7 +17,8 @@ enum vllm_message_kind {
     VLLM_MESSAGE_USER,
     VLLM_MESSAGE_NOTIFICATION, /* goes out as user, wrapped */
     VLLM_MESSAGE_ASSISTANT,
-    VLLM_MESSAGE_TOOL
+    VLLM_MESSAGE_TOOL,
+    VLLM_MESSAGE_OTHER /* a role that only the server's template knows */
 };
 
 struct vllm_message {
@@ -26,6 +27,7 @@ struct vllm_message {
     size_t tag;                /* the caller's number for it; comes back in a fault */
     struct vllm_slice name;    /* ptr NULL: none */
     struct vllm_slice call_id; /* tool */
+    struct vllm_slice role;    /* other */
 };
 
 enum vllm_piece_type {
@@ -33,14 +35,18 @@ enum vllm_piece_type {
     VLLM_PIECE_FILE,        /* text = contents, extra = heading: one text */
     VLLM_PIECE_REASONING,   /* text; assistant only */
     VLLM_PIECE_CALL,        /* text = raw arguments, name, extra = id; assistant only */
-    VLLM_PIECE_IMAGE,       /* text = url, extra = detail (may be absent); this and the following: user only */
+    VLLM_PIECE_IMAGE,       /* text = url, extra = detail (may be absent); this and the following: user, tool, other */
     VLLM_PIECE_IMAGE_BYTES, /* text = bytes, name = mime, extra = detail */
     VLLM_PIECE_AUDIO,       /* text = url */
     VLLM_PIECE_AUDIO_DATA,  /* text = base64, name = format */
     VLLM_PIECE_AUDIO_BYTES, /* text = bytes, name = format */
     VLLM_PIECE_VIDEO,       /* text = url */
     VLLM_PIECE_VIDEO_BYTES, /* text = bytes, name = mime */
-    VLLM_PIECE_JSON         /* text = a checked JSON object: a wire part passed on as it is */
+    VLLM_PIECE_JSON,        /* text = a checked JSON object: a wire part passed on as it is; not in a notification */
+    /* Members that nobody here knows: name, text = checked JSON. Before all other pieces they are of the message; behind a call, those of
+     * its function first, of the call. Each run sorted by bytes, without names that are written anyway. */
+    VLLM_PIECE_FUNCTION_MEMBER,
+    VLLM_PIECE_MEMBER
 };
 
 struct vllm_piece {

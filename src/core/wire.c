@@ -90,6 +90,40 @@ void vllm_wire_key(struct vllm_wire *w, const char *literal) {
     vllm_wire_put(w, literal);
 }
 
+static bool comes_before(struct vllm_slice a, struct vllm_slice b) {
+    size_t len = a.len < b.len ? a.len : b.len;
+    int order = len > 0 ? memcmp(a.ptr, b.ptr, len) : 0;
+    return order < 0 || (order == 0 && a.len < b.len);
+}
+
+static void put_member(struct vllm_wire *w, const struct vllm_piece *member) {
+    vllm_wire_separate(w);
+    vllm_wire_string(w, member->name);
+    vllm_wire_put(w, ":");
+    if (w->status == VLLM_OK) {
+        w->status = vllm_buf_append(w->out, member->text.ptr, member->text.len);
+    }
+}
+
+void vllm_wire_members(struct vllm_wire *w, struct vllm_slice before) {
+    while (w->member < w->members_end && comes_before(w->member->name, before)) {
+        put_member(w, w->member++);
+    }
+}
+
+void vllm_wire_rest(struct vllm_wire *w) {
+    while (w->member < w->members_end) {
+        put_member(w, w->member++);
+    }
+}
+
+void vllm_wire_sorted_key(struct vllm_wire *w, const char *literal) {
+    if (w->member < w->members_end) {
+        vllm_wire_members(w, (struct vllm_slice){literal + 1, strcspn(literal + 1, "\"")});
+    }
+    vllm_wire_key(w, literal);
+}
+
 /* The member "url", given or made of bytes. */
 static void put_url(struct vllm_wire *w, const struct vllm_piece *piece, bool bytes) {
     vllm_wire_put(w, "\"url\":");
