@@ -1,12 +1,18 @@
 /* A whole turn: any bytes give events or one sticky error, the same ones however the reads fall; the message that is left equals the sum
- * of its deltas; every part that begins ends once, before the turn does; texts are UTF-8 and JSON is JSON; the memory held is bounded by the
- * limits and all of it comes back. The first byte of the input chooses the reads, the second the bounds; bit 2 of it takes the rest as a completion. */
+ * of its deltas; every part that begins ends once, before the turn does; texts are UTF-8 and JSON is JSON; the calls of a choice have ids of
+ * their own, and none that may be run has no arguments while some came for a call without a name; the memory held is bounded by the limits and
+ * all of it comes back. The first byte of the input chooses the reads, the second the bounds; bit 2 of it takes the rest as a completion, which
+ * must give what it gives as the one event of a stream; bit 3 has a transcript and a limit of tokens before it. */
 #include "../src/core/turn.h"
 #include "../src/core/utf8.h"
 #include "fuzz.h"
 
+#define WATCHED_CALLS 16
+#define TAKEN         "a\0call_0"
+
 struct sums {
-    struct vllm_buf text, reasoning; /* of choice 0 */
+    struct vllm_buf text, reasoning;    /* of choice 0 */
+    size_t call_bytes[WATCHED_CALLS]; /* of its first calls */
     long open_parts;
     bool started, ended;
 };
@@ -57,6 +63,31 @@ static void check_event(struct sums *sums, const struct vllm_event *event) {
     }
 }
 
+static bool is_blank(struct vllm_slice text) {
+    for (size_t i = 0; i < text.len; i++) {
+        if (!strchr(" \t\r\n", text.ptr[i]) || text.ptr[i] == '\0') return false;
+    }
+    return true;
+}
+
+/* A call of choice 0 is handed out: if it never had arguments, nobody beside it has any to give away. */
+static void check_empty_call(const struct vllm_turn *turn, const struct sums *sums, const struct vllm_event *event) {
+    struct vllm_turn_choice choice;
+    struct vllm_turn_call call;
+    if (event->invalid || event->index >= WATCHED_CALLS || sums->call_bytes[event->index] > 0) return;
+    vllm_turn_choice(turn, 0, &choice);
+    for (size_t i = 0; choice.choice == 0 && i < choice.call_count; i++) {
+        vllm_turn_call(turn, 0, i, &call);
+        CLAIM(call.name.len > 0 || is_blank(call.arguments));
+    }
+}
+
+static void watch_calls(const struct vllm_turn *turn, struct sums *sums, const struct vllm_event *event) {
+    if (event->choice != 0) return;
+    if (event->type == VLLM_EVENT_TOOL_CALL_DELTA && event->index < WATCHED_CALLS) sums->call_bytes[event->index] += event->text.len;
+    if (event->type == VLLM_EVENT_TOOL_CALL) check_empty_call(turn, sums, event);
+}
+
 static void note_event(struct vllm_buf *notes, const struct vllm_event *event) {
     const struct vllm_slice slices[] = {event->part, event->id,  event->name,     event->model,
                                         event->text, event->raw, event->token_ids};
@@ -72,6 +103,7 @@ static enum vllm_status drain(struct vllm_turn *turn, struct vllm_buf *notes, st
     memset(&event, 0, sizeof event);
     while ((status = vllm_turn_next(turn, &event)) == VLLM_OK) {
         check_event(sums, &event);
+        watch_calls(turn, sums, &event);
         note_event(notes, &event);
         if (event.type == VLLM_EVENT_TEXT_DELTA) add(&sums->text, &event);
         if (event.type == VLLM_EVENT_REASONING_DELTA) add(&sums->reasoning, &event);
@@ -84,7 +116,23 @@ static void check_sum(const struct vllm_buf *sum, struct vllm_slice value) {
     CLAIM(sum->len == value.len && (sum->len == 0 || memcmp(sum->data, value.ptr, sum->len) == 0));
 }
 
-static void check_message(const struct vllm_turn *turn, const struct sums *sums) {
+static bool same(struct vllm_slice a, struct vllm_slice b) {
+    return a.ptr && b.ptr && a.len == b.len && memcmp(a.ptr, b.ptr, a.len) == 0;
+}
+
+static void check_ids(const struct vllm_turn *turn, size_t choice, size_t count, bool taken) {
+    struct vllm_turn_call call, other;
+    for (size_t i = 0; i < count; i++) {
+        vllm_turn_call(turn, choice, i, &call);
+        CLAIM(!taken || !call.id.ptr || (!same(call.id, (struct vllm_slice){"a", 1}) && !same(call.id, (struct vllm_slice){"call_0", 6})));
+        for (size_t k = 0; k < i; k++) {
+            vllm_turn_call(turn, choice, k, &other);
+            CLAIM(!same(call.id, other.id));
+        }
+    }
+}
+
+static void check_message(const struct vllm_turn *turn, const struct sums *sums, bool taken) {
     struct vllm_turn_state state;
     vllm_turn_state(turn, &state);
     for (size_t i = 0; i < state.choice_count; i++) {
@@ -97,6 +145,7 @@ static void check_message(const struct vllm_turn *turn, const struct sums *sums)
             check_sum(&sums->text, choice.text);
             check_sum(&sums->reasoning, choice.reasoning);
         }
+        check_ids(turn, i, choice.call_count, taken);
         for (size_t k = 0; k < choice.call_count; k++) {
             struct vllm_turn_call call;
             vllm_turn_call(turn, i, k, &call);
@@ -119,6 +168,16 @@ static enum vllm_status feed_all(struct vllm_turn *turn, const char *bytes, size
     return status;
 }
 
+/* A completion as the one event of a stream; false: it cannot be one. */
+static bool as_event(struct vllm_buf *out, const char *json, size_t size) {
+    size_t at = 0;
+    while (at < size && (json[at] == ' ' || json[at] == '\t')) at++;
+    if (at == size || json[at] != '{' || memchr(json, '\r', size) || memchr(json, '\n', size)) return false;
+    CLAIM(vllm_buf_text(out, "data: ") == VLLM_OK && vllm_buf_append(out, json, size) == VLLM_OK);
+    CLAIM(vllm_buf_text(out, "\n\ndata: [DONE]\n\n") == VLLM_OK);
+    return true;
+}
+
 static void run(const uint8_t *data, size_t size, unsigned seed, struct vllm_buf *notes) {
     struct vllm_turn_options options;
     struct sums sums = {.open_parts = 0};
@@ -133,12 +192,20 @@ static void run(const uint8_t *data, size_t size, unsigned seed, struct vllm_buf
         options.max_depth = 8;
     }
     options.want_chunks = data[1] & 2;
+    if (data[1] & 8) {
+        options.max_completion_tokens = 9;
+        options.taken_ids = (struct vllm_slice){TAKEN, sizeof TAKEN - 1};
+    }
     vllm_buf_init(&sums.text, &fuzz_alloc, SIZE_MAX / 4);
     vllm_buf_init(&sums.reasoning, &fuzz_alloc, SIZE_MAX / 4);
     struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
     CLAIM(turn != NULL);
     enum vllm_status status = VLLM_MORE;
-    if (data[1] & 4) {
+    struct vllm_buf event_bytes;
+    vllm_buf_init(&event_bytes, &fuzz_alloc, SIZE_MAX / 4);
+    if ((data[1] & 5) == 4 && seed > 0 && as_event(&event_bytes, (const char *)data + 2, size - 2)) {
+        status = feed_all(turn, event_bytes.data, event_bytes.len, seed, notes, &sums);
+    } else if (data[1] & 4) {
         (void)!vllm_turn_body(turn, (const char *)data + 2, size - 2);
         status = drain(turn, notes, &sums);
     } else {
@@ -153,7 +220,8 @@ static void run(const uint8_t *data, size_t size, unsigned seed, struct vllm_buf
     CLAIM(vllm_turn_next(turn, &event) == status);
     CLAIM(vllm_turn_why(turn) != NULL);
     note_number(notes, status);
-    check_message(turn, &sums);
+    check_message(turn, &sums, data[1] & 8);
+    vllm_buf_free(&event_bytes);
     vllm_turn_free(turn);
     CLAIM(meter.live == 0);
     CLAIM(!(data[1] & 1) || meter.peak < 65536 + 256 * size);

@@ -19,6 +19,9 @@ describe("hints", function()
     { "raw thinking", { text = "<think>hm</think> Paris", finish_reason = "stop" }, {}, { "--reasoning-parser" } },
     { "a call demanded, none came", { text = "Paris", finish_reason = "stop" }, { tools = true, call_demanded = true }, { "tool_choice demanded a call" } },
     { "tool_calls without a call", { text = "x", finish_reason = "tool_calls" }, { tools = true }, { "speaks of tool calls" } },
+    { "all tokens spent on a call", { tool_calls = { {} }, finish_reason = "tool_calls" }, { tools = true, max_completion_tokens = 9 },
+      { "as many tokens as were allowed" }, 9 },
+    { "a call with a token to spare", { tool_calls = { {} }, finish_reason = "tool_calls" }, { tools = true, max_completion_tokens = 10 }, {}, 9 },
     { "length in a call", { tool_calls = { {} }, finish_reason = "length" }, { tools = true }, { "must not be run" } },
   }
   for _, case in ipairs(cases) do

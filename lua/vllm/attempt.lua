@@ -34,6 +34,7 @@ function attempt.open(client, built, turn)
   local decoder = core.decoder {
     max_event_bytes = limits.max_event_bytes, max_message_bytes = limits.max_message_bytes, max_tool_calls = limits.max_tool_calls,
     max_choices = limits.max_choices, max_depth = limits.max_depth, chunks = built.chunks,
+    max_completion_tokens = built.asked.max_completion_tokens, taken_ids = built.asked.taken_ids,
   }
   return setmetatable({ decoder = decoder, _client = client, _built = built, _stream = stream, _turn = turn, _limits = limits,
     _phase = "head", _body = {}, _body_bytes = 0 }, Attempt)

@@ -120,6 +120,20 @@ function calls.answered(message)
   return id, where
 end
 
+--- Appends the ids of the calls in a list of wire messages, which may be anything.
+---@param messages any
+---@param ids string[]
+---@return string[] ids
+function calls.ids_of(messages, ids)
+  for _, message in ipairs(type(messages) == "table" and messages or {}) do
+    local list = type(message) == "table" and message.tool_calls
+    for _, call in ipairs(type(list) == "table" and list or {}) do
+      if type(call) == "table" and type(call.id) == "string" then ids[#ids + 1] = call.id end
+    end
+  end
+  return ids
+end
+
 --- Would this raw text go out as it is? Blank arguments mean `{}`.
 ---@param text string
 ---@return boolean

@@ -312,17 +312,19 @@ local DECODER_DETAIL = {
 ---@param context table as for from_status
 ---@return vllm.Error
 function errors.from_decoder(failure, context)
-  if failure.kind ~= "stream" then
+  local is_of_answer = failure.kind == "server"
+  if failure.kind ~= "stream" and not (is_of_answer and failure.body) then
     return errors.new(failure.kind, (DECODER_DETAIL[failure.kind] or "") .. failure.detail, { body = failure.body })
   end
   local parts = error_body.parse(failure.body)
   local kind = classify(200, parts, failure.body)
+  if kind == "stream" and is_of_answer then kind = "server" end
   local fields = { status = 200, code = parts.code, type = parts.type, param = parts.param, body = failure.body }
   fields.retryable = is_retryable(kind, tonumber(parts.code), parts.code)
   if kind == "context_length" then fields.context = context_numbers(parts.message, failure.body) end
   local hint = hint_of(kind, nil, parts, context)
   return errors.new(kind, errors.shown(parts.message or "the server reported an error without a message")
-    .. " (in the stream)" .. (hint and ("; " .. hint) or ""), fields)
+    .. (is_of_answer and " (in the answer)" or " (in the stream)") .. (hint and ("; " .. hint) or ""), fields)
 end
 
 --- The error of a transport's failure.

@@ -39,7 +39,13 @@ local function about_markers(list, text, asked)
   end
 end
 
-local function about_calls(list, choice, asked)
+-- Did the server spend all tokens that were allowed, and say something else about the end? (vLLM does, where calls are parsed.)
+local function is_at_limit(result, asked)
+  local tokens, max = result.usage and result.usage.completion_tokens, asked.max_completion_tokens
+  return tokens ~= nil and max ~= nil and tokens >= max and #result.choices == 1
+end
+
+local function about_calls(list, choice, asked, at_limit)
   local count = #(choice.tool_calls or {})
   if asked.call_demanded and count == 0 and choice.finish_reason ~= "length" then
     add(list, "tool_choice demanded a call and none came: this server ignores tool_choice, or has no tool parser")
@@ -55,12 +61,14 @@ local function about_calls(list, choice, asked)
   end
   if choice.finish_reason == "length" and count > 0 then
     add(list, "the answer ended by length within its tool calls: they must not be run; raise max_completion_tokens")
+  elseif at_limit and count > 0 then
+    add(list, "the answer has as many tokens as were allowed: its tool calls must not be run; raise max_completion_tokens")
   end
 end
 
 --- The hints for a result.
 ---@param result table as core.decoder:result() gives it
----@param asked { tools: boolean?, call_demanded: boolean? } what the request wanted
+---@param asked { tools: boolean?, call_demanded: boolean?, max_completion_tokens: integer? } what the request wanted
 ---@return string[] empty when there is nothing to say
 function hints.of(result, asked)
   local list = setmetatable({}, core.array_mt)
@@ -70,7 +78,7 @@ function hints.of(result, asked)
       about_nothing_shown(list, choice, tokens)
     end
     about_markers(list, choice.text or "", asked)
-    about_calls(list, choice, asked)
+    about_calls(list, choice, asked, is_at_limit(result, asked))
   end
   return list
 end

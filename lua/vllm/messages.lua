@@ -81,7 +81,8 @@ local RESULT_KEYS = {
 }
 
 -- The state of one encode: `list` and `n` (what core.messages reads), `i` (the message at hand), `calls` (places of its calls in `list`),
--- `open` (call id → how many still lack a result), `open_count`, `open_at` (the message that made them), `open_calls` (their places).
+-- `open` (call id → how many still lack a result), `open_count`, `open_at` (the message that made them), `open_calls` (their places),
+-- `ids` (of all calls).
 
 local function begin(s, kind, name, own)
   local list, n = s.list, s.n
@@ -264,6 +265,7 @@ local function open_calls(s)
   for _, at in ipairs(s.calls) do
     local id = s.list[at + 3]
     s.open[id] = (s.open[id] or 0) + 1
+    s.ids[#s.ids + 1] = id
   end
 end
 
@@ -537,6 +539,7 @@ end
 ---@field tool_media "parts"|"text"|nil media in tool results; default `parts`
 ---@field max_body_bytes integer? default 256 MiB
 ---@field json { encode: (fun(value: any): string)? }? for results of tools and structured parts
+---@field ids string[]? takes the ids of the calls in the messages
 ---@field system string|table|nil content of a system message before the list
 
 --- The wire messages of a request.
@@ -555,7 +558,8 @@ function messages.encode(list, options)
   local fault, at = list_fault(list)
   if fault then return nil, ("messages%s: %s"):format(at, fault), "messages" .. at end
   local s = { list = {}, n = 0, i = 0, open = {}, open_count = 0, messages = list, replay = why, json = options.json,
-    reasoning_field = flags.reasoning_field or "reasoning", media_as_text = given(options.tool_media) == "text" }
+    reasoning_field = flags.reasoning_field or "reasoning", media_as_text = given(options.tool_media) == "text",
+    ids = options.ids or {} }
   if options.system then s.system = { role = "system", content = options.system } end
   local ok, index
   ok, why, where, index = add_all(s)

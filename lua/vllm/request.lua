@@ -1,6 +1,7 @@
 --- From a request table to the exact bytes of a body: the client's defaults under the call's values, each wire field checked, tools and
 -- messages in the wire's shape, one JSON object with its keys in byte order. The request is read, never changed.
 
+local calls = require "vllm.calls"
 local configuration = require "vllm.config"
 local continuation = require "vllm.continuation"
 local core = require "vllm.core"
@@ -223,13 +224,14 @@ local function raw_messages(call)
   return type(extra) == "table" and extra.messages or nil
 end
 
-local function messages_text(config, call)
+local function messages_text(config, call, ids)
   local list, text = option(call, "messages"), option(call, "text")
   local raw = raw_messages(call)
   if raw ~= nil then
     for _, name in ipairs { "text", "system" } do
       if option(call, name) then return nil, ("extra_body.messages: `%s` is given, too"):format(name), "extra_body.messages" end
     end
+    calls.ids_of(raw, ids)
     return member_text("messages", raw, "extra_body.")
   end
   if text ~= nil then
@@ -246,7 +248,7 @@ local function messages_text(config, call)
   if message then return nil, message, param end
   if fields.is_raw(list) then return core.raw_text(list) end
   local options = message_options(config, call)
-  options.system = system
+  options.system, options.ids = system, ids
   return messages.encode(list, options)
 end
 
@@ -272,20 +274,30 @@ local function within_limit(config, body)
   return nil, ("the body has %d bytes, more than limits.max_body_bytes (%d)"):format(#body, max), "body"
 end
 
+local MOST_TOKENS = 2 ^ 40
+
+-- As vLLM does it, the newer name counts.
+local function max_tokens_of(members)
+  local max = members.max_completion_tokens
+  if type(max) ~= "number" then max = members.max_tokens end
+  return type(max) == "number" and max >= 1 and max <= MOST_TOKENS and math.floor(max) or nil
+end
+
 -- What the answer is measured against.
-local function asked(members)
+local function asked(members, ids)
   local choice = members.tool_choice
   local has_tools = type(members.tools) == "table" and next(members.tools) ~= nil and choice ~= "none"
   local n = members.n
   return {
     tools = has_tools, call_demanded = has_tools and (choice == "required" or (type(choice) == "table" and choice.type == "function")),
-    choices = type(n) == "number" and n or 1,
+    choices = type(n) == "number" and n or 1, max_completion_tokens = max_tokens_of(members),
+    taken_ids = ids[1] and table.concat(ids, "\0"),
   }
 end
 
 -- The address and the headers hold secrets: they are read like any field and yet are not in the table, so that a dump of a turn does
 -- not show them.
-local function finish(config, call, members, body, stream)
+local function finish(config, call, members, ids, body, stream)
   local list, message, param = request.headers(config, call, stream)
   if not list then return nil, message, param end
   body, message, param = within_limit(config, body)
@@ -295,7 +307,7 @@ local function finish(config, call, members, body, stream)
   local hidden = { url = config.url, headers = list,
     redactor = #secrets > 0 and redact.new(config.secret_texts, secrets) or config.redactor }
   local built = {
-    body = body, stream = stream, asked = asked(members), chunks = option(call, "chunks", config.chunks) or false,
+    body = body, stream = stream, asked = asked(members, ids), chunks = option(call, "chunks", config.chunks) or false,
     timeout = configuration.timeout_of(config, option(call, "timeout")),
   }
   return setmetatable(built, { __index = function(_, name) return hidden[name] end })
@@ -352,7 +364,7 @@ local function build_ready_made(config, call)
   local members
   members, message = core.json_decode(text, { drop_nulls = true })
   if not members then return nil, "body: " .. message, "body" end
-  return finish(config, call, members, text, members.stream == true)
+  return finish(config, call, members, calls.ids_of(members.messages, {}), text, members.stream == true)
 end
 
 -- Public --------------------------------------------------------------------------------------------------------------------
@@ -386,7 +398,8 @@ end
 ---@field chunks boolean are `chunk` events wanted?
 ---@field timeout table<"connect_s"|"first_event_s"|"idle_s"|"total_s", number?> seconds; absent: no limit
 ---@field continued table? what the answer goes on with
----@field asked { tools: boolean, call_demanded: boolean, choices: integer }
+---@field asked { tools: boolean, call_demanded: boolean, choices: integer, max_completion_tokens: integer?, taken_ids: string? } taken_ids:
+---  those of the calls in the transcript, a NUL between two
 
 --- The exact request that a call means.
 ---@param config table a checked configuration (vllm.config)
@@ -407,14 +420,15 @@ function request.build(config, call)
   if option(call, "set") ~= nil and option(call, "body") == nil then return nil, "set is given without body", "set" end
   if option(call, "body") ~= nil then return build_ready_made(config, call) end
   local members, text, body
+  local ids = {}
   members, message, param = members_of(config, call)
   if not members then return nil, message, param end
-  text, message, param = messages_text(config, call)
+  text, message, param = messages_text(config, call, ids)
   if not text then return nil, message, param end
   body, message, param = object_text(members, text)
   if not body then return nil, message, param end
   local built
-  built, message, param = finish(config, call, members, body, members.stream)
+  built, message, param = finish(config, call, members, ids, body, members.stream)
   if built then built.continued = continued end
   return built, message, param
 end

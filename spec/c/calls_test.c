@@ -16,6 +16,8 @@ struct call_case {
     const char *expected;                     /* id name arguments; … */
 };
 
+static const struct vllm_buf NONE_TAKEN;
+
 static const struct call_case CASES[] = {
     {"one call in pieces", {{0, "a", "f", NULL}, {0, NULL, NULL, "{\"x\""}, {0, NULL, NULL, ":1}"}}, "a f {\"x\":1};"},
     {"interleaved", {{0, "a", "f", "{"}, {1, "b", "g", "{"}, {0, NULL, NULL, "}"}, {1, NULL, NULL, "}"}}, "a f {};b g {};"},
@@ -41,6 +43,21 @@ static const struct call_case CASES[] = {
      "a f {1};b g {};"},
     {"a brace in a string ends nothing", {{0, NULL, "f", "{\"a\":\"\\\"}"}, {0, NULL, "g", "\"}"}}, "- f {\"a\":\"\\\"}\"};"},
     {"two fragments of one index at once", {{0, "a", "f", "{"}, {0, NULL, NULL, "}"}, {0, "b", "g", "{}"}}, "a f {};b g {};"},
+    {"an id of its own in every fragment", {{0, "a", "f", ""}, {0, "b", NULL, "{\"x\""}, {0, "c", NULL, ":1}"}}, "a f {\"x\":1};"},
+    {"an id of its own in every fragment, no index", {{-1, "a", "f", ""}, {-1, "b", NULL, "{"}, {-1, "c", NULL, "}"}}, "a f {};"},
+    {"an id and the name in every fragment", {{0, "a", "f", "{\"x\""}, {0, "b", "f", ":1}"}}, "a f {\"x\":1};"},
+    {"an index and another id that come late", {{-1, "a", "f", NULL}, {0, "b", NULL, "{}"}}, "a f {};"},
+    {"a new id behind complete arguments", {{0, "a", "f", "{}"}, {0, "b", NULL, "{1}"}, {0, "b", "g", NULL}}, "a f {};b g {1};"},
+    {"no index, and a new id before its name", {{-1, "a", "f", "{}"}, {-1, "b", NULL, NULL}, {-1, NULL, "g", "{}"}}, "a f {};b g {};"},
+    {"one id under two indexes with names of their own", {{0, "x", "f", ""}, {1, "x", "g", ""}, {0, "x", NULL, "{}"}, {1, "x", NULL, "[]"}},
+     "x f {};x g [];"},
+    {"one id and one index for two names", {{0, "x", "f", ""}, {0, "x", "g", "{}"}}, "x f ;x g {};"},
+    {"one id for every call, whole arguments", {{0, "x", "f", "{1}"}, {0, "x", "f", "{2}"}, {1, "x", "f", "{3}"}}, "x f {1};x f {2};x f {3};"},
+    {"a late id with another name", {{0, NULL, "f", NULL}, {0, "a", "g", "{}"}}, "- f ;a g {};"},
+    {"whole arguments twice", {{0, "a", "f", "{}"}, {0, "a", "f", "{}"}, {1, "a", "f", "{}"}, {1, NULL, NULL, "{}"}}, "a f {};"},
+    {"whole arguments twice, in pieces", {{0, "a", "f", "{\"x\":"}, {0, NULL, NULL, "1}"}, {0, NULL, NULL, "{\"x"}, {0, NULL, NULL, "\":1}"}},
+     "a f {\"x\":1};"},
+    {"whole arguments twice, the second time under another id", {{0, "a", "f", "{}"}, {0, "b", NULL, "{}"}}, "a f {};"},
     {"an empty id and name are nothing", {{0, "a", "f", "{"}, {0, "", "", "}"}}, "a f {};"},
 };
 
@@ -66,8 +83,9 @@ static enum vllm_status take(struct vllm_calls *calls, const struct fragment *fr
     }
     CHECK(place < calls->count);
     CHECK(is_new == (calls->count == before + 1));
-    status = vllm_call_name(&calls->items[place], &delta, &news);
-    return status == VLLM_OK ? vllm_buf_append(&calls->items[place].arguments, delta.text.ptr, delta.text.len) : status;
+    status = vllm_call_name(calls, &calls->items[place], &delta, &news);
+    bool again = delta.text.len > 0 && vllm_call_repeats(&calls->items[place], delta.text);
+    return status == VLLM_OK && !again ? vllm_buf_append(&calls->items[place].arguments, delta.text.ptr, delta.text.len) : status;
 }
 
 static void render(const struct vllm_calls *calls, char *out, size_t size) {
@@ -100,7 +118,7 @@ static void test_case(const struct call_case *c) {
         struct vllm_calls calls;
         char got[512];
         memory.left = left;
-        vllm_calls_init(&calls, &alloc, 16, 4096);
+        vllm_calls_init(&calls, &alloc, 16, 4096, &NONE_TAKEN);
         enum vllm_status status = take_all(&calls, c);
         render(&calls, got, sizeof got);
         vllm_calls_free(&calls);
@@ -121,7 +139,7 @@ static void test_bound(void) {
     struct vllm_alloc alloc = check_alloc(&memory);
     struct vllm_calls calls;
     struct fragment fragment = {0, NULL, "f", "{}"};
-    vllm_calls_init(&calls, &alloc, 3, 4096);
+    vllm_calls_init(&calls, &alloc, 3, 4096, &NONE_TAKEN);
     for (int i = 0; i < 3; i++) {
         fragment.index = i;
         CHECK(take(&calls, &fragment) == VLLM_OK);
@@ -142,7 +160,7 @@ static void test_whole(void) {
     struct vllm_delta delta;
     size_t place;
     bool is_new;
-    vllm_calls_init(&calls, &alloc, 4, 4096);
+    vllm_calls_init(&calls, &alloc, 4, 4096, &NONE_TAKEN);
     memset(&delta, 0, sizeof delta);
     delta.whole = true;
     delta.id = slice("same");

@@ -132,7 +132,14 @@ static const struct chunk_case CASES[] = {
     {"{\"error\":\"boom\"}", "error {\"error\":\"boom\"};"},
     {"{\"error\":[{\"message\":\"boom\"}]}", "error {\"error\":[{\"message\":\"boom\"}]};"},
     {"{\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"error\":{\"code\":\"500\"}}",
-     "error {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"error\":{\"code\":\"500\"}};"},
+     "0 text a;error {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"error\":{\"code\":\"500\"}};"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":\"error\"}],\"error\":1}",
+     "error {\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":\"error\"}],\"error\":1};"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\",\"error\":\"e\"},{\"index\":1,\"delta\":{\"content\":\"b\"}}]}",
+     "0 text a;1 text b;error {\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\",\"error\":\"e\"};"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\"},\"error\":null}]}", "0 text a;"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"null\"}]}", "0 text a;"},
+    {"{\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"None\"}]}", "0 text a;"},
     {"{\"object\":\"error\",\"message\":\"boom\",\"code\":400}", "error {\"object\":\"error\",\"message\":\"boom\",\"code\":400};"},
     {"{\"object\":\"chat.completion.chunk\"}", ""},
     /* not a chunk */
@@ -343,7 +350,7 @@ static void test_event_type(void) {
     struct vllm_chunk *chunk = new_chunk(&memory, &alloc);
     char out[MAX_OUT];
     CHECK(read_copy(chunk, "{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "error", out) == VLLM_OK);
-    CHECK(strncmp(out, "error {", 7) == 0);
+    CHECK(strncmp(out, "0 text a;error {", 16) == 0);
     CHECK(read_copy(chunk, "upstream died", "error", out) == VLLM_OK);
     CHECK(strcmp(out, "error upstream died;") == 0);
     CHECK(read_copy(chunk, "{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "message", out) == VLLM_OK);

@@ -256,7 +256,9 @@ static void test_calls(void) {
     STREAM(CALL(WEATHER "}") FINISH("length") DONE, ONE_CALL("", "", " ! the answer was cut off at its length limit", "length"));
     STREAM(CALL(WEATHER "}") ARGS("0", "{}") FINISH("content_filter") DONE,
            ONE_CALL(PIECE("{}"), "{}", " ! the answer was stopped by a content filter", "content_filter"));
-    STREAM(CALL(WEATHER "}") ARGS("0", "{}") FINISH("abort") DONE, ONE_CALL(PIECE("{}"), "{}", " ! the server aborted the answer", "abort"));
+    STREAM(CALL(WEATHER "}") ARGS("0", "{}") FINISH("model_length") DONE,
+           ONE_CALL(PIECE("{}"), "{}", " ! the answer's finish reason is not one of a whole answer", "model_length"));
+    STREAM(CALL(WEATHER "}") ARGS("0", "{}") FINISH("TOOL_CALL") DONE, ONE_CALL(PIECE("{}"), "{}", "", "TOOL_CALL"));
     STREAM(CALL(WEATHER "}") ARGS("0", "{}") DONE, ONE_CALL(PIECE("{}"), "{}", " ! the answer ended without a finish reason", "-"));
     STREAM(CALL(WEATHER "}") ARGS("0", "{\\\"a\\\":") FINISH("tool_calls") DONE,
            ONE_CALL(PIECE("{\"a\":"), "{\"a\":", " ! the arguments are not valid JSON", "tool_calls"));
@@ -272,7 +274,7 @@ static void test_calls(void) {
     STREAM(CALL("\"index\":0,\"id\":\"a\",\"function\":{\"arguments\":\"{}\"}") FINISH("stop") DONE,
            START "+ part-0-tool-0\npart-0-tool-0 #0 a -: {}\ncall 0 #0 a -: {} ! the call names no tool\n- part-0-tool-0: {}\n" CLOSE("stop"));
     STREAM(DELTA("\"function_call\":{\"name\":\"f\"}") DELTA("\"function_call\":{\"arguments\":\"{}\"}") FINISH("function_call") DONE,
-           START "+ part-0-tool-0\npart-0-tool-0 #0 - f: \npart-0-tool-0 #0 - f: {}\ncall 0 #0 tDciY0HJC f: {}\n- part-0-tool-0: {}\n" CLOSE(
+           START "+ part-0-tool-0\npart-0-tool-0 #0 - f: \npart-0-tool-0 #0 - f: {}\ncall 0 #0 zumBKgekW f: {}\n- part-0-tool-0: {}\n" CLOSE(
                "function_call"));
 }
 
@@ -325,6 +327,12 @@ static void test_errors(void) {
     STREAM(SAY("hi") EVENT("{\"error\":{\"code\":500}}") DONE,
            START "+ part-0-text-0\npart-0-text-0: hi\n! the server reported an error: {\"error\":{\"code\":500}}\n");
     STREAM(EVENT("{\"error\":\"boom\"}") DONE, "! the server reported an error: {\"error\":\"boom\"}\n");
+    STREAM(SAY("h") CHUNK("{\"index\":0,\"delta\":{\"content\":\"i\"},\"finish_reason\":\"error\",\"error\":{\"code\":502}}") DONE,
+           START "+ part-0-text-0\npart-0-text-0: h\npart-0-text-0: i\n! the server reported an error: "
+                 "{\"index\":0,\"delta\":{\"content\":\"i\"},\"finish_reason\":\"error\",\"error\":{\"code\":502}}\n");
+    STREAM(CALL(WEATHER "}") FINISH("abort") SAY("late") DONE,
+           START "+ part-0-tool-0\npart-0-tool-0 #0 a f: \n+ part-0-text-0\npart-0-text-0: late\n! the server aborted the answer\n");
+    STREAM(SAY("hi") FINISH("Error"), START "+ part-0-text-0\npart-0-text-0: hi\n! the server failed during the answer\n");
     STREAM("event: error\n" EVENT("overloaded"), "! the server reported an error: overloaded\n");
     STREAM(SAY("hi") EVENT("nonsense") SAY("x"), START "+ part-0-text-0\npart-0-text-0: hi\n! a chunk is not a JSON object\n");
     STREAM(EVENT("\"hi\""), "! a chunk is not a JSON object\n");
@@ -360,8 +368,8 @@ static void test_bodies(void) {
              "\"arguments\":\"\"}},{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},\"finish_reason\":\"tool_calls\"}],"
              "\"usage\":{\"prompt_tokens\":1}}",
              START HI "end 0 stop -\n+ part-1-reasoning-0\npart-1-reasoning-0: r\n- part-1-reasoning-0: r\n+ part-1-tool-0\n"
-                      "part-1-tool-0 #0 a f: \n+ part-1-tool-1\npart-1-tool-1 #1 a f: {}\ncall 1 #0 a f: {}\n- part-1-tool-0: {}\n"
-                      "call 1 #1 a f: {}\n- part-1-tool-1: {}\nend 1 tool_calls -\nusage 1 -1 -1 -1 -1\nturn end\n",
+                      "part-1-tool-0 #0 a f: \n+ part-1-tool-1\npart-1-tool-1 #1 jllshJSH1 f: {}\ncall 1 #0 a f: {}\n- part-1-tool-0: {}\n"
+                      "call 1 #1 jllshJSH1 f: {}\n- part-1-tool-1: {}\nend 1 tool_calls -\nusage 1 -1 -1 -1 -1\nturn end\n",
              __LINE__);
     run_body("{\"choices\":[{\"message\":{\"content\":\"hi\"}}]}", "start - -\n" HI CLOSE("-"), __LINE__);
     run_body(" [{\"id\":\"r\",\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"h\"}}]},{\"choices\":[{\"delta\":{\"content\":\"i\"},"

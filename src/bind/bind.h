@@ -147,6 +147,22 @@ static inline bool bind_option_bool(lua_State *L, int index, const char *name, b
     return value;
 }
 
+/* A string, which the options keep alive; absent where there is none. */
+static inline struct vllm_slice bind_option_text(lua_State *L, int index, const char *name) {
+    struct vllm_slice text = {NULL, 0};
+    if (lua_isnoneornil(L, index)) {
+        return text;
+    }
+    lua_getfield(L, index, name);
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        text.ptr = lua_tolstring(L, -1, &text.len);
+    } else if (!lua_isnil(L, -1)) {
+        luaL_error(L, "%s: expected a string", name);
+    }
+    lua_pop(L, 1);
+    return text;
+}
+
 /* A vllm_buf that hangs on a userdata, pushed on the stack: whatever raises, its memory is freed. vllm_buf_free frees
  * it early. */
 struct vllm_buf *bind_new_buf(lua_State *L, size_t max);

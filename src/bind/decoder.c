@@ -1,9 +1,11 @@
-/* core.decoder{ max_event_bytes, max_message_bytes, max_tool_calls, max_choices, max_depth, chunks }: the turn decoder for Lua.
+/* core.decoder{ max_event_bytes, max_message_bytes, max_tool_calls, max_choices, max_depth, chunks, max_completion_tokens, taken_ids }: the
+ * turn decoder for Lua. taken_ids: one string, a NUL between two ids.
  *   :feed(bytes) :body(json) :finish() → true | nil, failure
  *   :next() → event table · false (feed more) · nil (end) · nil, failure
  *   :next_text() → the next text of choice 0, same other returns
  *   :result() → the result so far     :state() → bytes, events, complete, done, started
- * A failure is { kind = "stream" | "protocol" | "limit" | "truncated", detail, body (the server's error event) }. Calls in an impossible
+ *   :finished() → how many choices, if all that were seen have a finish reason; else 0
+ * A failure is { kind = "stream" | "server" | "protocol" | "limit" | "truncated", detail, body (the server's error event) }. Calls in an impossible
  * order and lack of memory raise. Everything it holds hangs on its userdata, so any raise is safe. */
 #include "../core/turn.h"
 
@@ -51,6 +53,7 @@ static struct decoder *check_decoder(lua_State *L) {
 static const char *kind_of(enum vllm_status status) {
     switch (status) {
     case VLLM_ESERVER: return "stream";
+    case VLLM_EFAILED: return "server";
     case VLLM_ELIMIT: return "limit";
     case VLLM_ETRUNCATED: return "truncated";
     default: return "protocol";
@@ -168,6 +171,13 @@ static int l_decoder_state(lua_State *L) {
     return 5;
 }
 
+static int l_decoder_finished(lua_State *L) {
+    struct vllm_turn_state state;
+    vllm_turn_state(check_decoder(L)->turn, &state);
+    bind_push_integer(L, (int64_t)state.finished_count);
+    return 1;
+}
+
 static int l_decoder(lua_State *L) {
     struct vllm_turn_options options;
     vllm_turn_options_default(&options);
@@ -177,6 +187,8 @@ static int l_decoder(lua_State *L) {
     options.max_choices = bind_option_size(L, 1, "max_choices", options.max_choices, 1, MOST_COUNT);
     options.max_depth = (unsigned)bind_option_size(L, 1, "max_depth", options.max_depth, 1, VLLM_JSON_MAX_DEPTH);
     options.want_chunks = bind_option_bool(L, 1, "chunks", false);
+    options.max_completion_tokens = (int64_t)bind_option_size(L, 1, "max_completion_tokens", 0, 0, MOST_BYTES);
+    options.taken_ids = bind_option_text(L, 1, "taken_ids");
     struct decoder *decoder = bind_new(L, CLASS, sizeof *decoder);
     struct vllm_alloc alloc = bind_alloc(L);
     decoder->turn = vllm_turn_new(&alloc, &options);
@@ -185,13 +197,9 @@ static int l_decoder(lua_State *L) {
 
 void bind_open_decoder(lua_State *L) {
     static const luaL_Reg no_methods[] = {{NULL, NULL}};
-    static const luaL_Reg methods[] = {{"feed", l_decoder_feed},
-                                       {"body", l_decoder_body},
-                                       {"finish", l_decoder_finish},
-                                       {"next_text", l_decoder_next_text},
-                                       {"result", l_decoder_result},
-                                       {"state", l_decoder_state},
-                                       {NULL, NULL}};
+    static const luaL_Reg methods[] = {
+        {"feed", l_decoder_feed},     {"body", l_decoder_body},   {"finish", l_decoder_finish},     {"next_text", l_decoder_next_text},
+        {"result", l_decoder_result}, {"state", l_decoder_state}, {"finished", l_decoder_finished}, {NULL, NULL}};
     bind_class(L, CLASS, no_methods, l_decoder_release);
     luaL_getmetatable(L, CLASS);
     lua_getfield(L, -1, "__index");

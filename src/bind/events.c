@@ -64,18 +64,19 @@ static void set_usage_fields(lua_State *L, const struct vllm_usage *usage) {
     set_json(L, "raw", usage->raw);
 }
 
+#define NO_NAME "(no name)" /* no tool can be called so: names have neither blanks nor brackets */
+
+static void set_name(lua_State *L, struct vllm_slice name) {
+    static const struct vllm_slice none = {NO_NAME, sizeof NO_NAME - 1};
+    set_slice(L, "name", name.ptr ? name : none);
+}
+
 /* Events ------------------------------------------------------------------------------------------------------------- */
 
 static void set_part_fields(lua_State *L, const struct vllm_event *event) {
     set_slice(L, "part", event->part);
     lua_pushstring(L, KINDS[event->kind]);
     lua_setfield(L, -2, "kind");
-}
-
-static void set_call_fields(lua_State *L, const struct vllm_event *event) {
-    set_integer(L, "index", event->index);
-    set_slice(L, "id", event->id);
-    set_slice(L, "name", event->name);
 }
 
 /* The events that belong to a choice. */
@@ -92,7 +93,9 @@ static void set_choice_fields(lua_State *L, const struct vllm_event *event) {
         }
         break;
     case VLLM_EVENT_TOOL_CALL:
-        set_call_fields(L, event);
+        set_integer(L, "index", event->index);
+        set_slice(L, "id", event->id);
+        set_name(L, event->name);
         set_slice(L, "arguments", event->text);
         set_input(L, event->text, event->invalid);
         break;
@@ -217,7 +220,7 @@ static void push_list(lua_State *L, size_t count) {
 static void push_call(lua_State *L, const struct vllm_turn_call *call, int64_t choice, size_t index) {
     lua_createtable(L, 0, 6);
     set_slice(L, "id", call->id);
-    set_slice(L, "name", call->name);
+    set_name(L, call->name);
     set_slice(L, "arguments", call->arguments);
     set_input(L, call->arguments, call->invalid);
     set_integer(L, "choice", choice);

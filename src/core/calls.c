@@ -1,25 +1,34 @@
 /* Fragments of tool calls → calls. What servers send is not what the API describes, so identity is a matter of rules:
- *  1. A fragment with an id that is known belongs to that call, whatever its index (LocalAI sends one call under several).
- *  2. A fragment with a new id begins a call, even under an index that is taken (Ollama, Dynamo and old vLLM give 0 to every call), unless
- *     the call at its index still lacks an id.
- *  3. Without an id the index decides: the newest call under it, or a new one. Indexes may be sparse and in any order; they
+ *  1. A fragment with an id that is known belongs to that call, whatever its index (LocalAI sends one call under several); where several calls
+ *     have that id, to the one under its index, else to the newest.
+ *  2. A fragment without a name, under an index that is taken, goes on with the newest call there, whatever its id (there are servers that
+ *     make an id for every fragment), as long as the arguments of that call are not complete.
+ *  3. A new id with a name begins a call, even under an index that is taken (Ollama, Dynamo and old vLLM give 0 to every call), unless the call
+ *     there still lacks an id, or is of the same name in the middle of its arguments.
+ *  4. Without an id the index decides: the newest call under it, or a new one. Indexes may be sparse and in any order; they
  *     name calls, they do not sort them.
- *  4. With neither, it belongs to the latest call.
- *  5. Under rules 2 to 4, a name begins another call if the call found has a name already and its arguments are a complete object or array;
- *     the same name without further arguments is a repetition.
- *  6. A call that came without an index takes the first index that is sent for it without id and name.
- *  7. Names come whole. A second, different one is appended only while there are no arguments (old servers cut names); else it is
+ *  5. With neither id nor index, or with arguments and an id that is new but no index, it belongs to the latest call. A call that came without an
+ *     index takes the first index that is sent for it without a name.
+ *  6. Under all of these, a name begins another call if the call found has a name already and its arguments are complete; or if it is another
+ *     name, sent with an id, and stands under another index or before any arguments. The same name without further arguments is a repetition.
+ *  7. Complete arguments that come again, for a call with the same id or for no other call, are a repetition (vLLM's xlam parser sent all twice).
+ *  8. Names come whole. A second, different one is appended only while there are no arguments (old servers cut names); else it is
  *     passed over. The first id stays.
- *  8. In a whole message the calls are counted: the fragment's index is the place.
+ *  9. An id that another call has, here or in the transcript, is no name for this one: it finds its fragments, and another id is made.
+ * 10. In a whole message the calls are counted: the fragment's index is the place. One that says again what another of its id says is that one.
+ * 11. A call without arguments is trusted to have none, unless arguments stand beside it that may be its own: those of a call without a name,
+ *     or, in a stream, of one that shares two of id, index and name with it.
  * Observed: vLLM with speculative decoding puts two fragments of one index in one chunk; LiteLLM continues with an empty name.
  * Bounds: the number of calls and the bytes of each text. Argument text is never judged here. */
 #include "calls.h"
 
 #include <string.h>
 
-void vllm_calls_init(struct vllm_calls *calls, const struct vllm_alloc *alloc, size_t max_calls, size_t max_bytes) {
+void vllm_calls_init(struct vllm_calls *calls, const struct vllm_alloc *alloc, size_t max_calls, size_t max_bytes,
+                     const struct vllm_buf *taken_ids) {
     memset(calls, 0, sizeof *calls);
     calls->alloc = alloc;
+    calls->taken_ids = taken_ids;
     calls->max = max_calls;
     calls->max_bytes = max_bytes;
 }
@@ -70,57 +79,104 @@ static bool arguments_complete(struct vllm_call *call) {
     return scan->complete;
 }
 
-/* Rule 5. */
+bool vllm_call_has_arguments(const struct vllm_call *call) {
+    return !is_blank(vllm_buf_view(&call->arguments));
+}
+
+static bool under_index(const struct vllm_call *call, const struct vllm_delta *fragment) {
+    return fragment->index >= 0 && call->wire_index == fragment->index;
+}
+
+/* Rule 6. */
 static bool begins_another(struct vllm_call *call, const struct vllm_delta *fragment) {
-    if (fragment->name.len == 0 || call->name.len == 0 || !arguments_complete(call)) {
+    if (fragment->name.len == 0 || call->name.len == 0) {
         return false;
     }
-    return !equals(&call->name, fragment->name) || !is_blank(fragment->text);
+    bool is_same = equals(&call->name, fragment->name), is_known = fragment->id.len > 0 && equals(&call->id, fragment->id);
+    if (!arguments_complete(call)) {
+        bool elsewhere = fragment->index >= 0 && call->wire_index >= 0 && !under_index(call, fragment);
+        return !is_same && fragment->id.len > 0 && (elsewhere || !vllm_call_has_arguments(call));
+    }
+    return !is_same || !(is_blank(fragment->text) || (is_known && equals(&call->arguments, fragment->text)));
 }
 
-static struct vllm_call *with_id(struct vllm_calls *calls, struct vllm_slice id) {
-    if (calls->count > 0 && equals(&calls->items[calls->latest].id, id)) {
-        return &calls->items[calls->latest];
+/* Rules 2, 3 and 5: does a fragment with another id go on with the call? */
+static bool goes_on(struct vllm_call *call, const struct vllm_delta *fragment) {
+    if (arguments_complete(call)) {
+        return fragment->name.len == 0 && (is_blank(fragment->text) || equals(&call->arguments, fragment->text));
+    }
+    return fragment->name.len == 0 || (equals(&call->name, fragment->name) && vllm_call_has_arguments(call));
+}
+
+/* Rule 1. */
+static struct vllm_call *with_id(struct vllm_calls *calls, const struct vllm_delta *fragment) {
+    struct vllm_call *latest = calls->count > 0 ? &calls->items[calls->latest] : NULL, *found = NULL;
+    if (latest && equals(&latest->id, fragment->id) && under_index(latest, fragment)) {
+        return latest;
     }
     for (size_t i = calls->count; i > 0; i--) {
-        if (equals(&calls->items[i - 1].id, id)) {
+        struct vllm_call *call = &calls->items[i - 1];
+        if (equals(&call->id, fragment->id)) {
+            if (under_index(call, fragment)) {
+                return call;
+            }
+            found = found ? found : call;
+        }
+    }
+    return found;
+}
+
+static struct vllm_call *at_index(struct vllm_calls *calls, const struct vllm_delta *fragment) {
+    for (size_t i = calls->count; i > 0; i--) {
+        if (under_index(&calls->items[i - 1], fragment)) {
             return &calls->items[i - 1];
         }
     }
     return NULL;
 }
 
-static struct vllm_call *at_index(struct vllm_calls *calls, int64_t index) {
-    for (size_t i = calls->count; i > 0; i--) {
-        if (calls->items[i - 1].wire_index == index) {
-            return &calls->items[i - 1];
-        }
-    }
-    return NULL;
-}
-
-/* Rules 2 to 6, as far as an existing call goes. */
+/* Where a fragment may belong that has no id, or a new one. */
 static struct vllm_call *candidate(struct vllm_calls *calls, const struct vllm_delta *fragment) {
     struct vllm_call *latest = calls->count > 0 ? &calls->items[calls->latest] : NULL;
+    bool announces = fragment->id.len > 0 && (fragment->name.len > 0 || is_blank(fragment->text));
     if (fragment->index < 0) {
-        return fragment->id.len > 0 ? NULL : latest;
+        return announces ? NULL : latest;
     }
-    struct vllm_call *call = at_index(calls, fragment->index);
-    bool bare = fragment->id.len == 0 && fragment->name.len == 0;
+    struct vllm_call *call = at_index(calls, fragment);
+    bool bare = fragment->name.len == 0 && !announces;
     return !call && bare && latest && latest->wire_index < 0 ? latest : call;
+}
+
+static bool says_the_same(const struct vllm_call *call, const struct vllm_delta *fragment) {
+    return fragment->id.len > 0 && equals(&call->id, fragment->id) && equals(&call->name, fragment->name) &&
+           equals(&call->arguments, fragment->text);
+}
+
+/* Rule 10. */
+static struct vllm_call *at_place(struct vllm_calls *calls, const struct vllm_delta *fragment) {
+    calls->repeated = fragment->index == 0 ? 0 : calls->repeated;
+    size_t place = (size_t)fragment->index - calls->repeated;
+    for (size_t i = 0; i < place && i < calls->count; i++) {
+        if (says_the_same(&calls->items[i], fragment)) {
+            calls->repeated++;
+            return &calls->items[i];
+        }
+    }
+    return place < calls->count ? &calls->items[place] : NULL;
 }
 
 static struct vllm_call *existing(struct vllm_calls *calls, const struct vllm_delta *fragment) {
     if (fragment->whole) {
-        return (uint64_t)fragment->index < calls->count ? &calls->items[fragment->index] : NULL;
+        return at_place(calls, fragment);
     }
-    struct vllm_call *call = fragment->id.len > 0 ? with_id(calls, fragment->id) : NULL;
-    if (call) {
-        return call;
+    struct vllm_call *call = fragment->id.len > 0 ? with_id(calls, fragment) : NULL;
+    bool is_known = call != NULL;
+    call = is_known ? call : candidate(calls, fragment);
+    if (!call || begins_another(call, fragment)) {
+        return NULL;
     }
-    call = candidate(calls, fragment);
-    bool another = call && ((fragment->id.len > 0 && call->id.len > 0) || begins_another(call, fragment));
-    return another ? NULL : call;
+    bool is_foreign = !is_known && fragment->id.len > 0 && call->id.len > 0;
+    return is_foreign && !goes_on(call, fragment) ? NULL : call;
 }
 
 static enum vllm_status grow(struct vllm_calls *calls) {
@@ -163,6 +219,7 @@ enum vllm_status vllm_calls_route(struct vllm_calls *calls, const struct vllm_de
             return status;
         }
         call = &calls->items[calls->count - 1];
+        call->whole = fragment->whole;
     }
     if (fragment->index >= 0) {
         call->wire_index = fragment->index;
@@ -174,20 +231,50 @@ enum vllm_status vllm_calls_route(struct vllm_calls *calls, const struct vllm_de
 
 struct vllm_slice vllm_call_id(const struct vllm_call *call) {
     struct vllm_slice id = {NULL, 0};
-    if (call->id.len > 0) {
-        id = vllm_buf_view(&call->id);
-    } else if (call->made_id[0]) {
+    if (call->made_id[0]) {
         id.ptr = call->made_id;
         id.len = sizeof call->made_id;
+    } else if (call->id.len > 0) {
+        id = vllm_buf_view(&call->id);
     }
     return id;
 }
 
-enum vllm_status vllm_call_name(struct vllm_call *call, const struct vllm_delta *fragment, bool *news) {
+/* Texts with a NUL between them. */
+static bool holds(const struct vllm_buf *list, struct vllm_slice text) {
+    if (list->len == 0) {
+        return false;
+    }
+    const char *at = list->data, *end = list->data + list->len;
+    while (at <= end) {
+        const char *stop = memchr(at, '\0', (size_t)(end - at));
+        stop = stop ? stop : end;
+        if ((size_t)(stop - at) == text.len && memcmp(at, text.ptr, text.len) == 0) {
+            return true;
+        }
+        at = stop + 1;
+    }
+    return false;
+}
+
+bool vllm_calls_have_id(const struct vllm_calls *calls, const struct vllm_call *but, struct vllm_slice id) {
+    for (size_t i = 0; i < calls->count; i++) {
+        const struct vllm_call *call = &calls->items[i];
+        struct vllm_slice shown = vllm_call_id(call);
+        bool is_made = shown.len == id.len && id.len > 0 && memcmp(shown.ptr, id.ptr, id.len) == 0;
+        if (call != but && (is_made || equals(&call->id, id))) {
+            return true;
+        }
+    }
+    return holds(calls->taken_ids, id);
+}
+
+enum vllm_status vllm_call_name(const struct vllm_calls *calls, struct vllm_call *call, const struct vllm_delta *fragment, bool *news) {
     enum vllm_status status = VLLM_OK;
     *news = false;
     if (fragment->id.len > 0 && call->id.len == 0) {
         *news = true;
+        call->id_is_taken = vllm_calls_have_id(calls, call, fragment->id);
         status = vllm_buf_append(&call->id, fragment->id.ptr, fragment->id.len);
     }
     bool fits = call->name.len == 0 || (call->arguments.len == 0 && !fragment->whole);
@@ -196,4 +283,34 @@ enum vllm_status vllm_call_name(struct vllm_call *call, const struct vllm_delta 
         status = vllm_buf_append(&call->name, fragment->name.ptr, fragment->name.len);
     }
     return status;
+}
+
+bool vllm_call_repeats(struct vllm_call *call, struct vllm_slice text) {
+    size_t again = call->again;
+    for (size_t i = 0; i < text.len; i++) {
+        if (again == call->arguments.len || call->arguments.data[again] != text.ptr[i]) {
+            return false;
+        }
+        again++;
+    }
+    if (again == 0 || !arguments_complete(call)) {
+        return false;
+    }
+    call->again = again == call->arguments.len ? 0 : again;
+    return true;
+}
+
+bool vllm_calls_may_lack_arguments(const struct vllm_calls *calls, const struct vllm_call *call) {
+    for (size_t i = 0; i < calls->count; i++) {
+        const struct vllm_call *other = &calls->items[i];
+        if (other == call || !vllm_call_has_arguments(other)) {
+            continue;
+        }
+        int shared = (call->id.len > 0 && equals(&other->id, vllm_buf_view(&call->id))) +
+                     (call->wire_index >= 0 && other->wire_index == call->wire_index) + equals(&other->name, vllm_buf_view(&call->name));
+        if (other->name.len == 0 || (shared >= 2 && !call->whole)) {
+            return true;
+        }
+    }
+    return false;
 }

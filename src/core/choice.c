@@ -18,7 +18,7 @@ struct body {
 
 struct entry {
     struct body delta, message;
-    struct vllm_value index, text, finish_reason, stop_reason, logprobs, token_ids;
+    struct vllm_value index, text, finish_reason, stop_reason, logprobs, token_ids, error;
     struct vllm_value tokens; /* the list in logprobs */
 };
 
@@ -225,6 +225,7 @@ static struct vllm_value *entry_slot(struct entry *entry, enum vllm_key key, str
     case VLLM_KEY_FINISH_REASON: return &entry->finish_reason;
     case VLLM_KEY_STOP_REASON: return &entry->stop_reason;
     case VLLM_KEY_TOKEN_IDS: return &entry->token_ids;
+    case VLLM_KEY_ERROR: return &entry->error;
     default: return other;
     }
 }
@@ -327,9 +328,14 @@ static void add_tokens(const struct target *target, const struct entry *entry) {
     }
 }
 
+static bool is_text(struct vllm_slice text, const char *terminated) {
+    return text.len == strlen(terminated) && memcmp(text.ptr, terminated, text.len) == 0;
+}
+
 static void add_finish(const struct target *target, const struct entry *entry) {
     struct vllm_slice reason = vllm_gather_text(target->gather, &entry->finish_reason);
-    struct vllm_delta *delta = reason.ptr ? add(target, VLLM_DELTA_FINISH) : NULL;
+    bool is_reason = reason.ptr && !is_text(reason, "null") && !is_text(reason, "None");
+    struct vllm_delta *delta = is_reason ? add(target, VLLM_DELTA_FINISH) : NULL;
     if (delta) {
         delta->text = reason;
         if (entry->stop_reason.type != VLLM_JSON_INVALID && entry->stop_reason.type != VLLM_JSON_NULL) {
@@ -366,6 +372,7 @@ void vllm_choice_read(struct vllm_gather *gather, struct vllm_json *j) {
         return;
     }
     memset(&entry, 0, sizeof entry);
+    const char *begin = j->at;
     bool more = vllm_json_enter(j);
     while (more && gather->status == VLLM_OK && vllm_json_member(j, &key)) {
         enum vllm_key known = vllm_key_of(&key);
@@ -379,6 +386,10 @@ void vllm_choice_read(struct vllm_gather *gather, struct vllm_json *j) {
     }
     if (j->status == VLLM_OK) {
         add_entry(gather, &entry);
+        if (vllm_value_is_given(&entry.error)) {
+            gather->error.ptr = begin;
+            gather->error.len = (size_t)(j->at - begin);
+        }
     }
     gather->waiting.count = 0;
 }

@@ -3,7 +3,8 @@
  * The rules, and who made them necessary:
  *  1. An error is looked for before choices: a key `error` with something in it (a string, an object, a list; null, false and empty values
  *     are no error), `object` = "error" (older vLLM, SGLang), or an event of type "error" (LM Studio), whatever it holds. It comes out raw:
- *     codes are numbers in vLLM and strings in LiteLLM.
+ *     codes are numbers in vLLM and strings in LiteLLM. An `error` in a choice is one, too (OpenRouter). What such a chunk brings of the
+ *     answer comes before its error; a finish reason beside an error is none.
  *  2. `choices` may be missing, null or empty (usage chunks); a choice without `index` is choice 0.
  *  3. `delta` may be missing, null or `{}`; `message` takes its place in whole completions and in some last chunks.
  *  4. Content is a string, null, or a list of parts: parts with text join, a refusal part is a refusal, any other part is media.
@@ -11,7 +12,7 @@
  *     never both. Either may be null.
  *  6. `tool_calls` may be null, a list, or one object (old TGI); `function` may be null; an empty id or name is absent; arguments
  *     are a string, or any other value, which then counts as its own JSON text (TGI). `function_call` is a call without id and index.
- *  7. The finish reason is a string that is not empty. stop_reason, logprobs, token_ids and usage count when they are not null.
+ *  7. The finish reason is a string that is not empty, nor "null" (DashScope) or "None". stop_reason, logprobs, token_ids and usage count when they are not null.
  *  8. `choices[].text` of the older completions endpoint is text.
  *  9. Of duplicate keys the last one wins, as in every JSON library of the servers; unknown keys, and known keys with a value of
  *     a wrong type, are passed over.
@@ -143,6 +144,7 @@ static bool repeat(struct vllm_chunk *chunk, struct vllm_slice json) {
 static void read_choices(struct vllm_chunk *chunk, struct vllm_json *j) {
     struct vllm_value other;
     chunk->gather.deltas.count = 1; /* a second list of choices replaces the first */
+    chunk->gather.error.ptr = NULL;
     if (vllm_json_peek(j) != VLLM_JSON_ARRAY) {
         vllm_value_read(j, &other);
         return;
@@ -205,13 +207,29 @@ static void read_members(struct vllm_chunk *chunk, struct vllm_json *j, struct e
     }
 }
 
-static void set_error(struct vllm_chunk *chunk, struct vllm_slice json) {
-    chunk->first = 0;
-    chunk->gather.deltas.count = 0;
+static void add_error(struct vllm_chunk *chunk, struct vllm_slice json, bool of_answer) {
     struct vllm_delta *delta = vllm_gather_add(&chunk->gather, &chunk->gather.deltas, VLLM_DELTA_ERROR);
     if (delta) {
         delta->raw = json;
+        delta->of_answer = of_answer;
     }
+}
+
+static void set_error_alone(struct vllm_chunk *chunk, struct vllm_slice json) {
+    chunk->first = 0;
+    chunk->gather.deltas.count = 0;
+    add_error(chunk, json, false);
+}
+
+/* What a chunk with an error has of the answer: everything but ends. */
+static void drop_ends(struct vllm_deltas *deltas) {
+    size_t kept = 1;
+    for (size_t i = 1; i < deltas->count; i++) {
+        if (deltas->items[i].kind != VLLM_DELTA_FINISH && deltas->items[i].kind != VLLM_DELTA_CHOICE) {
+            deltas->items[kept++] = deltas->items[i];
+        }
+    }
+    deltas->count = kept;
 }
 
 static void set_envelope(struct vllm_chunk *chunk, const struct envelope *envelope) {
@@ -241,7 +259,30 @@ static void set_extras(struct vllm_chunk *chunk) {
     }
 }
 
-static void read_object(struct vllm_chunk *chunk, struct vllm_slice json) {
+static void set_all(struct vllm_chunk *chunk, struct vllm_slice json, const struct envelope *envelope, bool is_error) {
+    struct vllm_gather *gather = &chunk->gather;
+    bool of_answer = gather->deltas.count > 1;
+    is_error = is_error || (envelope->object.type == VLLM_JSON_STRING && vllm_json_string_is(&envelope->object.string, "error")) ||
+               vllm_value_is_given(&envelope->error);
+    if (is_error && !of_answer) {
+        set_error_alone(chunk, json);
+        return;
+    }
+    is_error = is_error || gather->error.ptr;
+    if (is_error) {
+        drop_ends(&gather->deltas);
+    }
+    set_envelope(chunk, envelope);
+    set_usage(chunk, &envelope->usage);
+    if (is_error) {
+        add_error(chunk, gather->error.ptr ? gather->error : json, true);
+        return;
+    }
+    learn(chunk, json); /* before the extras: a chunk that repeats them has nothing new to say */
+    set_extras(chunk);
+}
+
+static void read_object(struct vllm_chunk *chunk, struct vllm_slice json, bool is_error) {
     struct vllm_json j;
     struct envelope envelope;
     memset(&envelope, 0, sizeof envelope);
@@ -255,18 +296,18 @@ static void read_object(struct vllm_chunk *chunk, struct vllm_slice json) {
         return;
     }
     read_members(chunk, &j, &envelope);
-    if (chunk->gather.status != VLLM_OK) {
-        return;
+    if (chunk->gather.status == VLLM_OK) {
+        set_all(chunk, json, &envelope, is_error);
     }
-    bool flat = envelope.object.type == VLLM_JSON_STRING && vllm_json_string_is(&envelope.object.string, "error");
-    if (flat || vllm_value_is_given(&envelope.error)) {
-        set_error(chunk, json);
-        return;
+}
+
+/* The data of an event of type "error", which may be anything. */
+static void read_error(struct vllm_chunk *chunk, struct vllm_slice json) {
+    read_object(chunk, json, true);
+    if (chunk->gather.status != VLLM_OK && chunk->gather.status != VLLM_ENOMEM) {
+        vllm_gather_begin(&chunk->gather, json.len);
+        set_error_alone(chunk, json);
     }
-    set_envelope(chunk, &envelope);
-    set_usage(chunk, &envelope.usage);
-    learn(chunk, json); /* before the extras: a chunk that repeats them has nothing new to say */
-    set_extras(chunk);
 }
 
 enum vllm_status vllm_chunk_read(struct vllm_chunk *chunk, struct vllm_slice json, struct vllm_slice event_type, const char **why) {
@@ -274,9 +315,9 @@ enum vllm_status vllm_chunk_read(struct vllm_chunk *chunk, struct vllm_slice jso
     bool is_error = event_type.len == sizeof error - 1 && memcmp(event_type.ptr, error, event_type.len) == 0;
     vllm_gather_begin(&chunk->gather, json.len);
     if (is_error) {
-        set_error(chunk, json);
+        read_error(chunk, json);
     } else if (!repeat(chunk, json)) {
-        read_object(chunk, json);
+        read_object(chunk, json, false);
     }
     if (chunk->gather.status != VLLM_OK) {
         chunk->first = 0;

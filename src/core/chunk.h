@@ -20,7 +20,7 @@ enum vllm_delta_kind {
     VLLM_DELTA_FINISH,    /* text = finish reason; raw = stop_reason (JSON; absent when null) */
     VLLM_DELTA_USAGE,     /* raw = the usage object */
     VLLM_DELTA_EXTRA,     /* name, raw = a top-level member nobody here knows; perhaps left out where the last chunk had the same */
-    VLLM_DELTA_ERROR      /* raw = the whole event's JSON; the only delta of its chunk */
+    VLLM_DELTA_ERROR      /* raw = the whole event's JSON, or that of the choice; the last delta of its chunk */
 };
 
 struct vllm_delta {
@@ -28,6 +28,7 @@ struct vllm_delta {
     int64_t choice; /* 0-based; where the chunk does not say, 0 */
     int64_t index;  /* the wire's index of a tool fragment, -1 when absent */
     bool whole;     /* came from a `message`, not a `delta`: the value is complete; `index` counts its tool calls from 0 */
+    bool of_answer; /* an error that stood beside a choice or in it */
     struct vllm_slice text, id, name, model, raw, token_ids;
 };
 

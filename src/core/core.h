@@ -22,6 +22,7 @@ enum vllm_status {
     VLLM_ESYNTAX,    /* the bytes break the format */
     VLLM_EUTF8,      /* text to be written is not UTF-8 */
     VLLM_ESERVER,    /* the server reported an error in its stream */
+    VLLM_EFAILED,    /* the server broke the answer off, and says so in the answer */
     VLLM_ETRUNCATED, /* the stream ended before the answer did */
     VLLM_EINVALID    /* the caller broke the contract (wrong order of calls, unacceptable value) */
 };

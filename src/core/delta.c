@@ -101,6 +101,7 @@ void vllm_gather_begin(struct vllm_gather *gather, size_t json_len) {
     gather->waiting.count = 0;
     gather->extras.count = 0;
     gather->json_len = json_len;
+    gather->error.ptr = NULL;
     gather->status = VLLM_OK;
     gather->why = NULL;
 }

@@ -59,6 +59,7 @@ struct vllm_gather {
     struct vllm_deltas deltas;
     struct vllm_deltas waiting; /* parts and fragments of calls, until the rest of their choice is known */
     struct vllm_deltas extras;  /* unknown members that wait until the rest of the chunk is known */
+    struct vllm_slice error;    /* the entry of `choices` that has an error */
     struct vllm_buf scratch;    /* decoded strings; never moves while a chunk is read */
     size_t json_len;            /* of the chunk */
     enum vllm_status status;

@@ -22,7 +22,7 @@ static void init_choice(struct vllm_message *message, struct vllm_choice *choice
     vllm_buf_init(&choice->token_ids, &message->alloc, SIZE_MAX / 2);
     vllm_buf_init(&choice->finish_reason, &message->alloc, max);
     vllm_buf_init(&choice->stop_reason, &message->alloc, max);
-    vllm_calls_init(&choice->calls, &message->alloc, message->limits.max_tool_calls, SIZE_MAX / 2);
+    vllm_calls_init(&choice->calls, &message->alloc, message->limits.max_tool_calls, SIZE_MAX / 2, &message->taken_ids);
 }
 
 static void free_choice(struct vllm_message *message, struct vllm_choice *choice) {
@@ -48,13 +48,15 @@ static void free_extras(struct vllm_message *message) {
     }
 }
 
-void vllm_message_init(struct vllm_message *message, const struct vllm_alloc *alloc, const struct vllm_turn_options *limits) {
+enum vllm_status vllm_message_init(struct vllm_message *message, const struct vllm_alloc *alloc, const struct vllm_turn_options *limits) {
     memset(message, 0, sizeof *message);
     message->alloc = *alloc;
     message->limits = *limits;
     vllm_buf_init(&message->id, &message->alloc, SIZE_MAX / 2);
     vllm_buf_init(&message->model, &message->alloc, SIZE_MAX / 2);
     vllm_buf_init(&message->usage, &message->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&message->taken_ids, &message->alloc, SIZE_MAX / 2);
+    return vllm_buf_append(&message->taken_ids, limits->taken_ids.ptr, limits->taken_ids.len);
 }
 
 void vllm_message_free(struct vllm_message *message) {
@@ -67,6 +69,7 @@ void vllm_message_free(struct vllm_message *message) {
     vllm_buf_free(&message->id);
     vllm_buf_free(&message->model);
     vllm_buf_free(&message->usage);
+    vllm_buf_free(&message->taken_ids);
     free_extras(message);
 }
 
@@ -262,6 +265,64 @@ struct vllm_slice vllm_message_news(const struct vllm_buf *text, struct vllm_sli
     return whole;
 }
 
+static uint64_t hash(uint64_t value, const struct vllm_buf *text) {
+    for (size_t i = 0; i < text->len; i++) {
+        value = (value ^ (unsigned char)text->data[i]) * UINT64_C(0x100000001B3); /* FNV-1a */
+    }
+    return value;
+}
+
+static void write_id(char out[VLLM_MADE_ID], uint64_t value) {
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    for (size_t i = 0; i < VLLM_MADE_ID; i++) {
+        out[i] = digits[value % 62];
+        value /= 62;
+    }
+}
+
+/* Nine letters and digits, the one form that every server accepts. The same answer after the same transcript gives the same ids: what tells
+ * them apart is what the call says, where the id of the answer is absent or always the same, and then the number of the try. Within 2^53
+ * the steps can be undone, so no two tries give the same, and one of them is free. (A call whose id is taken gets its own at once.) */
+static void make_id(const struct vllm_message *message, const struct vllm_choice *choice, size_t place) {
+    const uint64_t mask = (UINT64_C(1) << 53) - 1;
+    struct vllm_call *call = &choice->calls.items[place];
+    uint64_t seed = hash(hash(UINT64_C(0xCBF29CE484222325), &message->id), &call->id);
+    if (!call->id_is_taken) {
+        seed = hash(hash(seed, &call->name), &call->arguments);
+    }
+    char id[VLLM_MADE_ID];
+    struct vllm_slice made = {id, sizeof id};
+    uint64_t next = ((uint64_t)choice->number << 26 ^ (uint64_t)place) & mask;
+    do {
+        uint64_t value = next++ & mask;
+        for (int i = 0; i < 3; i++) {
+            value = (value * UINT64_C(0x9E3779B97F4A7C15) + (seed >> 11)) & mask;
+            value ^= value >> 27;
+        }
+        write_id(id, value);
+    } while (vllm_calls_have_id(&choice->calls, call, made));
+    memcpy(call->made_id, id, sizeof id);
+}
+
+/* What looked like a repetition of the arguments and was none. */
+static enum vllm_status take_back(struct vllm_message *message, struct vllm_call *call) {
+    size_t len = call->again;
+    call->again = 0;
+    enum vllm_status status = spend(message, len);
+    if (status == VLLM_OK) {
+        status = fail(message, vllm_buf_reserve(&call->arguments, len), NO_MEMORY); /* so that appending moves nothing */
+    }
+    return status == VLLM_OK ? fail(message, vllm_buf_append(&call->arguments, call->arguments.data, len), NO_MEMORY) : status;
+}
+
+static enum vllm_status add_arguments(struct vllm_message *message, struct vllm_call *call, struct vllm_slice text) {
+    enum vllm_status status = take_back(message, call);
+    if (status == VLLM_OK) {
+        status = spend(message, text.len);
+    }
+    return status == VLLM_OK ? fail(message, vllm_pieces_append(&call->arguments, &call->half, text), NO_MEMORY) : status;
+}
+
 enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_choice *choice, const struct vllm_delta *fragment,
                                    struct vllm_call_change *change) {
     enum vllm_status status = vllm_calls_route(&choice->calls, fragment, &change->place, &change->is_new);
@@ -274,63 +335,84 @@ enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_cho
     change->news = false;
     if (fragment->whole && text.ptr) {
         text = vllm_message_news(&call->arguments, text);
+    } else if (text.len > 0 && vllm_call_repeats(call, text)) {
+        text.len = 0;
     }
     if (call->ended) {
         return fail(message, text.len > 0 ? VLLM_ESYNTAX : VLLM_OK, "arguments came for a tool call that had ended");
     }
     size_t named = call->id.len + call->name.len;
-    status = fail(message, vllm_call_name(call, fragment, &change->news), NO_MEMORY);
+    status = fail(message, vllm_call_name(&choice->calls, call, fragment, &change->news), NO_MEMORY);
+    if (status == VLLM_OK && call->id_is_taken && !call->made_id[0]) {
+        make_id(message, choice, change->place);
+    }
     if (status == VLLM_OK) {
         status = spend(message, call->id.len + call->name.len - named);
     }
     if (status == VLLM_OK && text.len > 0) {
-        status = spend(message, text.len);
-        status = status == VLLM_OK ? fail(message, vllm_pieces_append(&call->arguments, &call->half, text), NO_MEMORY) : status;
+        status = add_arguments(message, call, text);
     }
     change->news = change->news || call->arguments.len > change->from;
     return status;
 }
 
-static bool is_blank(const struct vllm_buf *buf) {
-    for (size_t i = 0; i < buf->len; i++) {
-        char c = buf->data[i];
-        if (c != ' ' && c != '\t' && c != '\r' && c != '\n') {
+/* Finish reasons are compared in any case: gateways write them as their own upstream does. */
+static bool is_reason(const struct vllm_choice *choice, const char *word) {
+    const struct vllm_buf *reason = &choice->finish_reason;
+    size_t i = 0;
+    for (; i < reason->len && word[i]; i++) {
+        char c = reason->data[i];
+        if ((c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c) != word[i]) {
             return false;
         }
     }
-    return true;
+    return i == reason->len && !word[i];
 }
 
-static uint64_t hash(uint64_t value, const struct vllm_buf *text) {
-    for (size_t i = 0; i < text->len; i++) {
-        value = (value ^ (unsigned char)text->data[i]) * UINT64_C(0x100000001B3); /* FNV-1a */
+const char *vllm_message_failure(const struct vllm_message *message) {
+    static const struct {
+        const char *finish, *why;
+    } failures[] = {
+        {"abort", "the server aborted the answer"},
+        {"aborted", "the server aborted the answer"},
+        {"error", "the server failed during the answer"},
+        {"network_error", "the server failed during the answer"}, /* Zhipu */
+    };
+    for (size_t i = 0; i < message->count; i++) {
+        for (size_t k = 0; k < sizeof failures / sizeof failures[0]; k++) {
+            if (is_reason(message->choices[i], failures[k].finish)) {
+                return failures[k].why;
+            }
+        }
     }
-    return value;
+    return NULL;
 }
 
-/* Nine letters and digits, the one form that every server accepts. Within 2^53 the steps can be undone, so that two calls of a response
- * never get the same. */
-static void make_id(const struct vllm_message *message, const struct vllm_choice *choice, size_t place) {
-    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    const uint64_t mask = (UINT64_C(1) << 53) - 1;
-    struct vllm_call *call = &choice->calls.items[place];
-    uint64_t seed = hash(UINT64_C(0xCBF29CE484222325), &message->id);
-    if (message->id.len == 0) { /* two turns without response ids should differ, too */
-        seed = hash(hash(seed, &call->name), &call->arguments);
+/* The finish reasons that servers are known to give to whole answers. What is not among them may be a limit, a breakdown or a policy of
+ * a server nobody here has met (model_length, max_tokens, insufficient_system_resource, sensitive, …): then no call is trusted. */
+static bool is_whole(const struct vllm_choice *choice) {
+    static const char *const reasons[] = {
+        "stop",     "tool_calls",    "function_call", "tool_call", "tool_use", /* the last two: Anthropic's */
+        "end_turn", "stop_sequence", "eos_token",     "eos",       "complete", /* and TGI's, Together's, Cohere's */
+        "normal"};                                                             /* Qianfan's */
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+        if (is_reason(choice, reasons[i])) {
+            return true;
+        }
     }
-    uint64_t value = ((uint64_t)choice->number << 26 ^ (uint64_t)place) & mask;
-    for (int i = 0; i < 3; i++) {
-        value = (value * UINT64_C(0x9E3779B97F4A7C15) + (seed >> 11)) & mask;
-        value ^= value >> 27;
-    }
-    for (size_t i = 0; i < sizeof call->made_id; i++) {
-        call->made_id[i] = digits[value % 62];
-        value /= 62;
-    }
+    return false;
+}
+
+/* vLLM says "tool_calls" of answers that its limit cut. Usage is of all choices together. */
+static bool is_at_limit(const struct vllm_message *message) {
+    struct vllm_usage usage;
+    int64_t max = message->limits.max_completion_tokens;
+    vllm_message_read_usage(message, &usage);
+    return max > 0 && message->count == 1 && usage.completion_tokens >= max;
 }
 
 /* Why nobody may trust that the choice's calls are all there, or NULL. */
-static const char *cut_reason(const struct vllm_choice *choice) {
+static const char *cut_reason(const struct vllm_message *message, const struct vllm_choice *choice) {
     static const struct {
         const char *finish, *why;
     } cuts[] = {
@@ -345,12 +427,14 @@ static const char *cut_reason(const struct vllm_choice *choice) {
         return "the answer ended without a finish reason";
     }
     for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
-        if (choice->finish_reason.len == strlen(cuts[i].finish) &&
-            memcmp(choice->finish_reason.data, cuts[i].finish, choice->finish_reason.len) == 0) {
+        if (is_reason(choice, cuts[i].finish)) {
             return cuts[i].why;
         }
     }
-    return NULL;
+    if (!is_whole(choice)) {
+        return "the answer's finish reason is not one of a whole answer";
+    }
+    return is_at_limit(message) ? "the answer has as many tokens as were allowed: it was cut off" : NULL;
 }
 
 static const char *call_fault(const struct vllm_message *message, const struct vllm_call *call) {
@@ -365,18 +449,28 @@ static const char *call_fault(const struct vllm_message *message, const struct v
     return vllm_json_peek(&j) == VLLM_JSON_OBJECT ? NULL : "the arguments are not a JSON object";
 }
 
+/* Absent arguments are those of a tool that takes none, unless the call may have lost its own. */
+static const char *fill_arguments(struct vllm_message *message, const struct vllm_choice *choice, struct vllm_call *call,
+                                  enum vllm_status *status) {
+    if (vllm_calls_may_lack_arguments(&choice->calls, call)) {
+        return "the call came without arguments, beside arguments that may be its own";
+    }
+    vllm_buf_clear(&call->arguments);
+    *status = fail(message, vllm_buf_text(&call->arguments, "{}"), NO_MEMORY);
+    return NULL;
+}
+
 enum vllm_status vllm_message_judge(struct vllm_message *message, const struct vllm_choice *choice, size_t place) {
     struct vllm_call *call = &choice->calls.items[place];
-    const char *cut = cut_reason(choice);
-    enum vllm_status status = VLLM_OK;
+    const char *why = cut_reason(message, choice);
+    enum vllm_status status = take_back(message, call);
     if (call->id.len == 0) {
         make_id(message, choice, place);
     }
-    if (!cut && is_blank(&call->arguments)) {
-        vllm_buf_clear(&call->arguments);
-        status = fail(message, vllm_buf_text(&call->arguments, "{}"), NO_MEMORY);
+    if (status == VLLM_OK && !why && !vllm_call_has_arguments(call)) {
+        why = fill_arguments(message, choice, call, &status);
     }
-    call->invalid = cut ? cut : call_fault(message, call);
+    call->invalid = why ? why : call_fault(message, call);
     return status;
 }
 
@@ -387,13 +481,13 @@ struct vllm_slice vllm_message_view(const struct vllm_buf *buf) {
     return view;
 }
 
-bool vllm_message_complete(const struct vllm_message *message) {
+size_t vllm_message_finished(const struct vllm_message *message) {
     for (size_t i = 0; i < message->count; i++) {
         if (!message->choices[i]->finished) {
-            return false;
+            return 0;
         }
     }
-    return message->count > 0;
+    return message->count;
 }
 
 static void read_counter(struct vllm_slice raw, int64_t *out) {

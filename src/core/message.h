@@ -49,12 +49,15 @@ struct vllm_message {
     size_t count, cap;
     size_t used; /* of max_message_bytes */
     struct vllm_buf id, model, usage;
+    struct vllm_buf taken_ids; /* of the options */
     struct vllm_extra *extras; /* NULL, or VLLM_MAX_EXTRAS of them */
     size_t extra_count;
     const char *why; /* after a failure: which bound */
 };
 
-void vllm_message_init(struct vllm_message *message, const struct vllm_alloc *alloc, const struct vllm_turn_options *limits);
+/* After VLLM_ENOMEM it can be freed like any other. */
+VLLM_NODISCARD enum vllm_status vllm_message_init(struct vllm_message *message, const struct vllm_alloc *alloc,
+                                                  const struct vllm_turn_options *limits);
 void vllm_message_free(struct vllm_message *message);
 
 /* Every one of these: VLLM_OK, VLLM_ENOMEM or VLLM_ELIMIT, and then `why` is set. */
@@ -80,7 +83,8 @@ VLLM_NODISCARD enum vllm_status vllm_message_judge(struct vllm_message *message,
 /* What of a whole value is news after `text`: a server may send the deltas and then the message, or the message again and again. */
 struct vllm_slice vllm_message_news(const struct vllm_buf *text, struct vllm_slice whole);
 void vllm_message_read_usage(const struct vllm_message *message, struct vllm_usage *usage);
-bool vllm_message_complete(const struct vllm_message *message);
-struct vllm_slice vllm_message_view(const struct vllm_buf *buf); /* absent when empty */
+size_t vllm_message_finished(const struct vllm_message *message);     /* how many choices, if all have a finish reason; else 0 */
+const char *vllm_message_failure(const struct vllm_message *message); /* what a finish reason says that is no end of an answer, or NULL */
+struct vllm_slice vllm_message_view(const struct vllm_buf *buf);      /* absent when empty */
 
 #endif

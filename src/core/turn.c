@@ -8,7 +8,8 @@
  *  - What comes for a choice that has ended is delivered in new parts, which end with the turn; arguments for a call that has ended
  *    are an error, since the call may be running.
  *  - The turn ends at `[DONE]`, whose event must be exactly that but for white space, or where the bytes end, if every choice seen
- *    has a finish reason. Everything behind `[DONE]` is ignored. An answer without any choice is no answer.
+ *    has a finish reason. Everything behind `[DONE]` is ignored. An answer without any choice is no answer, and one that the server says
+ *    it broke off is an error, once everything that was to come of it has come.
  *  - An event cut off by the end of the bytes is passed over if it cannot be read: that is truncation, not bad syntax.
  *  - Events of a type other than "message" and "error" count only when their data is an object (LiteLLM and others send "ping").
  * Bounds: those of the options. After an error nothing but that error comes out. */
@@ -50,12 +51,12 @@ struct vllm_turn {
 };
 
 void vllm_turn_options_default(struct vllm_turn_options *options) {
+    memset(options, 0, sizeof *options);
     options->max_event_bytes = (size_t)16 << 20;
     options->max_message_bytes = (size_t)64 << 20;
     options->max_tool_calls = 128;
     options->max_choices = 128;
     options->max_depth = VLLM_JSON_MAX_DEPTH;
-    options->want_chunks = false;
 }
 
 struct vllm_turn *vllm_turn_new(const struct vllm_alloc *alloc, const struct vllm_turn_options *options) {
@@ -66,14 +67,14 @@ struct vllm_turn *vllm_turn_new(const struct vllm_alloc *alloc, const struct vll
     memset(turn, 0, sizeof *turn);
     turn->alloc = *alloc;
     turn->options = *options;
-    vllm_message_init(&turn->message, &turn->alloc, options);
+    enum vllm_status status = vllm_message_init(&turn->message, &turn->alloc, options);
     vllm_buf_init(&turn->body, &turn->alloc, options->max_event_bytes);
     vllm_buf_init(&turn->server_error, &turn->alloc, SIZE_MAX / 2);
     size_t event = options->max_event_bytes;
     struct vllm_chunk_limits limits = {options->max_depth, MAX_CHUNK_DELTAS, event > SIZE_MAX / 3 ? SIZE_MAX : event * 3};
     turn->sse = vllm_sse_new(&turn->alloc, event, true);
     turn->chunk = vllm_chunk_new(&turn->alloc, &limits);
-    if (!turn->sse || !turn->chunk) {
+    if (!turn->sse || !turn->chunk || status != VLLM_OK) {
         vllm_turn_free(turn);
         return NULL;
     }
@@ -269,7 +270,10 @@ static enum step step_finish(struct vllm_turn *turn, struct vllm_choice *choice,
 
 static enum step step_error(struct vllm_turn *turn, const struct vllm_delta *delta) {
     enum vllm_status status = vllm_buf_append(&turn->server_error, delta->raw.ptr, delta->raw.len);
-    return status == VLLM_OK ? fail(turn, VLLM_ESERVER, "the server reported an error") : fail(turn, status, NO_MEMORY);
+    if (status != VLLM_OK) {
+        return fail(turn, status, NO_MEMORY);
+    }
+    return fail(turn, delta->of_answer ? VLLM_EFAILED : VLLM_ESERVER, "the server reported an error");
 }
 
 /* A delta that belongs to a choice. */
@@ -347,7 +351,7 @@ static enum vllm_status read_chunk(struct vllm_turn *turn, struct vllm_slice jso
     if (status == VLLM_OK) {
         turn->deltas = vllm_chunk_deltas(turn->chunk, &turn->delta_count);
         turn->delta_at = 0;
-        bool is_error = turn->delta_count > 0 && turn->deltas[0].kind == VLLM_DELTA_ERROR;
+        bool is_error = turn->delta_count > 0 && turn->deltas[turn->delta_count - 1].kind == VLLM_DELTA_ERROR;
         turn->raw_chunk.ptr = turn->options.want_chunks && !is_error ? json.ptr : NULL;
         turn->raw_chunk.len = json.len;
     }
@@ -355,7 +359,11 @@ static enum vllm_status read_chunk(struct vllm_turn *turn, struct vllm_slice jso
 }
 
 static enum step close_stream(struct vllm_turn *turn) {
-    if (!turn->done && !vllm_message_complete(&turn->message)) {
+    const char *failure = vllm_message_failure(&turn->message);
+    if (failure) {
+        return fail(turn, VLLM_EFAILED, failure);
+    }
+    if (!turn->done && vllm_message_finished(&turn->message) == 0) {
         return fail(turn, VLLM_ETRUNCATED, "the stream ended before the answer did");
     }
     if (turn->message.count == 0) {
@@ -510,7 +518,8 @@ void vllm_turn_state(const struct vllm_turn *turn, struct vllm_turn_state *out) 
     vllm_message_read_usage(&turn->message, &out->usage);
     out->choice_count = turn->message.count;
     out->extra_count = turn->message.extra_count;
-    out->complete = vllm_message_complete(&turn->message);
+    out->finished_count = vllm_message_finished(&turn->message);
+    out->complete = out->finished_count > 0 && !vllm_message_failure(&turn->message);
     out->done = turn->done;
     out->started = turn->started;
     out->bytes = turn->bytes;

@@ -45,9 +45,11 @@ struct vllm_turn_options {
     size_t max_tool_calls;    /* of one choice */
     size_t max_choices;
     unsigned max_depth;
-    bool want_chunks; /* VLLM_EVENT_CHUNK */
+    bool want_chunks;              /* VLLM_EVENT_CHUNK */
+    int64_t max_completion_tokens; /* what the request allows; an answer of so many was cut. 0: not known */
+    struct vllm_slice taken_ids;   /* ids of calls that the transcript has, a NUL between two; copied */
 };
-void vllm_turn_options_default(struct vllm_turn_options *options); /* 16 MiB, 64 MiB, 128, 128, 128, false */
+void vllm_turn_options_default(struct vllm_turn_options *options); /* 16 MiB, 64 MiB, 128, 128, 128, nothing */
 
 struct vllm_turn; /* opaque */
 
@@ -62,10 +64,11 @@ VLLM_NODISCARD enum vllm_status vllm_turn_body(struct vllm_turn *turn, const cha
 VLLM_NODISCARD enum vllm_status vllm_turn_finish(struct vllm_turn *turn);
 
 /* VLLM_OK with `event` (slices valid until the next call on `turn`), VLLM_MORE, VLLM_END (after TURN_END), or the sticky error: VLLM_ESERVER,
- * VLLM_ESYNTAX, VLLM_ELIMIT, VLLM_ETRUNCATED, VLLM_ENOMEM. Events that came before the error are delivered first. */
+ * VLLM_EFAILED, VLLM_ESYNTAX, VLLM_ELIMIT, VLLM_ETRUNCATED, VLLM_ENOMEM. Events that came before the error are delivered first. */
 VLLM_NODISCARD enum vllm_status vllm_turn_next(struct vllm_turn *turn, struct vllm_event *event);
 
-/* After an error: which bound or what fault (constant; never NULL), and for VLLM_ESERVER the error event's JSON. */
+/* After an error: which bound or what fault (constant; never NULL), and for VLLM_ESERVER the error event's JSON; for VLLM_EFAILED that of
+ * the chunk or the choice, if it had an error. */
 const char *vllm_turn_why(const struct vllm_turn *turn);
 struct vllm_slice vllm_turn_server_error(const struct vllm_turn *turn);
 
@@ -88,7 +91,8 @@ struct vllm_turn_state {
     struct vllm_usage usage; /* raw.ptr NULL: none */
     size_t choice_count;     /* ascending by choice */
     size_t extra_count;      /* in the order of arrival */
-    bool complete;           /* a finish reason for every choice seen, and at least one choice */
+    size_t finished_count;   /* of the choices, if every one seen has a finish reason; else 0 */
+    bool complete;           /* finished_count > 0, and none of these reasons is a failure */
     bool done;               /* `[DONE]` was seen, or a whole completion was read */
     bool started;            /* TURN_START was handed out */
     uint64_t bytes, events;  /* fed so far */
