@@ -424,11 +424,19 @@ describe("docs/recipes.md", function()
     { "clock", { { fail = "timeout" } }, "timeout: as the script says\n" },
     { "cancel", { "one two three four" }, "one two three" },
     { "map", { "1", { status = 400 }, "3" }, "One?\t1\nTwo?\tfailed: invalid_request: no explanation (status 400)\nThree?\t3\n" },
+    { "progress", { "1", "2", "3", "Roses are red." }, "\r1 of 3\r2 of 3\r3 of 3\n1\n\r[#       ]\r[##      ]\r[###     ]", function(sent)
+      assert.equal(8, sent.max_completion_tokens)
+    end },
+    { "stop", {}, "cancelled\n", stalls = 'data: {"choices":[{"index":0,"delta":{"content":"one"}}]}\n\n' },
     { "continue", { { text = "Once", finish_reason = "length" }, { text = " upon", cut = true }, " a time." }, "Once upon a time.\n" },
     { "session", { "Hello, Ada.", "Ada." }, "Ada.\n", function(sent)
       assert.equal("Hello, Ada.", sent.messages[2].content)
     end },
     { "log", { { fail = "connect", detail = "no" }, "Hi" }, "again, since connect: no\nstop: 1 + 1 tokens\n" },
+    { "debug", { "So.", { status = 422, body = { detail = "no" }, headers = { ["x-request-id"] = "r1" } } },
+      '{"messages":[{"content":"Why?","role":"user"}],"model":"test-model","stream":true,"temperature":0}\n' .. ("true\n"):rep(4)
+      .. 'invalid_request: no (status 422)\tinvalid_request\t422\tr1\t{"detail":"no"}\n' },
+    { "models", {}, "one\t4096\ntwo\tnil\n", models = '{"data":[{"id":"one","max_model_len":4096},{"id":"two"}]}' },
     { "hosted", {}, "vllm.client (some-model at https://api.example.com/v1/chat/completions)\n" },
     { "other endpoint", { { status = 200, body = { data = { {}, {} } } } }, "2\n", function(sent) assert.same({ "a", "b" }, sent.input) end },
     { "bad UTF-8", { "A caf\195\169." }, "invalid_request: messages[1].content: not valid UTF-8 at byte 14 (vllm.text(bytes) repairs it)\nA caf\195\169.\n",
@@ -444,6 +452,18 @@ describe("docs/recipes.md", function()
     it("its recipe runs: " .. recipe[1], function()
       local written, hidden = {}, nil
       local client, transport = testing.client(recipe[2], { retry = { base_s = 0.001 } })
+      if recipe.models then
+        function transport.open()
+          local bodies = { recipe.models }
+          return { head = function() return 200, { ["content-type"] = "application/json" } end, read = function() return table.remove(bodies) end,
+            info = function() return {} end, close = function() end }
+        end
+      end
+      local running = recipe.stalls and server.start {}
+      if running then
+        local path = running:script { { "send", "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" .. recipe.stalls }, "stall" }
+        client = vllm.new { model = "m", base_url = running.url .. path, retry = false }
+      end
       local environment = { client = client, vllm = setmetatable({}, { __index = vllm }) }
       environment.io = { write = function(...) for _, text in ipairs { ... } do written[#written + 1] = text end end }
       function environment.print(...)
@@ -457,6 +477,7 @@ describe("docs/recipes.md", function()
         return vllm.image { bytes = "\137PNG\r\n\26\n", detail = spec.detail }
       end
       run(list[i], environment)
+      if running then running:stop() end
       local text = table.concat(written)
       if hidden then text = text:gsub(hidden:gsub("%p", "%%%0"), "FILE") end
       assert.equal(recipe[3], text)

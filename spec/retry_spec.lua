@@ -146,7 +146,7 @@ describe("a turn that is tried again", function()
   it("fails with the last error after so many attempts", function()
     local client, transport = testing.client({ BUSY, BUSY, BUSY, "never" }, { retry = QUICK })
     local _, message, err = client:ask "Hi"
-    assert.equal("overloaded: busy (status 503)", message)
+    assert.equal("overloaded: busy (status 503) (after 3 attempts)", message)
     assert.equal(3, #err.attempts)
     assert.equal(3, #transport.requests)
   end)
@@ -299,4 +299,24 @@ describe("over a real socket", function()
     assert.equal("connect", err.kind)
     assert.equal(3, #err.attempts)
   end)
+end)
+
+describe("an error's message", function()
+  -- How often each of these is tried, and what is told.
+  local CASES = {
+    { "one", { { status = 503, body = "busy" } }, false, 1, "" },
+    { "three answers", { { status = 503, body = "busy" }, { status = 503, body = "busy" }, { status = 503, body = "busy" } }, nil, 3, " (after 3 attempts)" },
+    { "two that could not begin", { { fail = "connect" }, { fail = "connect" } }, { max = 1, base_s = 0.001 }, 2, " (after 2 attempts)" },
+    { "one that was no use trying again, behind another", { { status = 503, body = "busy" }, { status = 400, body = "no" } }, nil, 2, " (after 2 attempts)" },
+    { "one of many that were allowed", { { status = 400, body = "no" } }, nil, 1, "" },
+  }
+  for _, case in ipairs(CASES) do
+    it("counts the attempts where there was more than one: " .. case[1], function()
+      local client = testing.client(case[2], { retry = case[3] == nil and { base_s = 0.001 } or case[3] })
+      local _, message, err = client:ask "hi"
+      assert.equal(case[4], #err.attempts)
+      assert.equal(case[5], message:match " %(after.*$" or "")
+      for _, attempt in ipairs(err.attempts) do assert.is_nil(attempt.message:find("attempts", 1, true)) end
+    end)
+  end
 end)

@@ -212,6 +212,44 @@ describe("a session", function()
     assert.equal(1, #transport.requests[5].body.messages)
   end)
 
+  it("mends itself where the loop stopped between a call and its result", function()
+    local CALLS = { tool_calls = { { id = "c1", name = "now" }, { id = "c2", name = "now" } } }
+    local client, transport = testing.client { CALLS, "Noon, I think." }
+    local session = client:session { tools = { { name = "now" } } }
+    assert(session:turn("Time?"):result())
+    session:append { role = "tool", tool_call_id = "c2", content = "12:00" }
+    local _, message = session:turn("Well?"):result()
+    assert.truthy(message:find("session:repair", 1, true), message)
+    assert.equal(session, session:repair())
+    assert.equal("Noon, I think.", assert(session:turn("Well?"):text()))
+    local sent = transport.requests[2].body.messages
+    assert.same({ "user", "assistant", "tool", "tool", "user" }, { sent[1].role, sent[2].role, sent[3].role, sent[4].role, sent[5].role })
+    assert.same({ "c2", "12:00", "c1", "Error: this call was interrupted and has no result" },
+      { sent[3].tool_call_id, sent[3].content, sent[4].tool_call_id, sent[4].content })
+    assert.equal(6, #session:messages())
+  end)
+
+  it("mends itself where a result has lost its call, and keeps what is sound", function()
+    local client = testing.client { "Hello." }
+    local sound = { role = "user", content = "Hi" }
+    local session = client:session { messages = { { role = "tool", tool_call_id = "gone", content = "x" }, sound } }
+    assert.equal("invalid_request", select(3, session:turn():result()).kind)
+    assert.equal("Hello.", session:repair():turn():text())
+    assert.equal(sound, session:messages()[1])
+  end)
+
+  it("does not mend itself under a turn", function()
+    local session = testing.client({ "one two" }):session()
+    local turn = session:turn "a"
+    turn:next()
+    local mended, _, err = session:repair()
+    assert.is_nil(mended)
+    assert.equal("busy", err.kind)
+    assert(turn:result())
+    assert.equal(session, session:repair())
+    assert.equal(2, #session:messages())
+  end)
+
   it("keeps a user of its own beside its id", function()
     local client, transport = testing.client { "a", "b" }
     assert(client:session({ id = "s1", user = "ada" }):turn("Hi"):result())

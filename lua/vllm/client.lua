@@ -194,6 +194,22 @@ local function request_timeout(checked, options)
   return config.timeout_of(checked, options.timeout)
 end
 
+local BODILESS = { GET = true, HEAD = true }
+
+-- What is wrong with the body of a request, or nil. Options in its place would be sent to the server, which ignores them.
+local function body_fault(method, body, options)
+  if body == nil then return nil end
+  if type(body) ~= "table" and type(body) ~= "string" then return "body must be a table, a string or nil, got " .. type(body) end
+  local is_options = type(body) == "table" and options == nil and next(body) ~= nil and not spelling.unknown_key(body, REQUEST_OPTIONS)
+  if BODILESS[method] then
+    local what = is_options and 'options are the fourth argument: client:request("%s", path, nil, { timeout = … })'
+      or "what it asks for stands in the path, as /path?name=value"
+    return ("%s carries no body; " .. what):format(method, method)
+  end
+  if not is_options then return nil end
+  return ('the third argument is the body; options are the fourth: client:request("%s", path, body, { timeout = … })'):format(method)
+end
+
 --- Any other endpoint of the same server. Sent once: there is no retry.
 ---@param method string "GET", "POST", …
 ---@param path string from the server's root, such as "/v1/models", "/health", "/tokenize"
@@ -209,6 +225,8 @@ function Client:request(method, path, body, options)
     error("client:request: method must be a word in capitals, got " .. fields.shown(method), 2)
   end
   if type(path) ~= "string" or not path:find("^/") then error("client:request: path must begin with /, got " .. fields.shown(path), 2) end
+  local fault = body_fault(method, body, options)
+  if fault then error("client:request: " .. fault, 2) end
   if type(body) == "table" then
     local text, message, where = core.json_encode(body, { request = true })
     if not text then
@@ -216,8 +234,6 @@ function Client:request(method, path, body, options)
       return errors.give(errors.new("invalid_request", where .. ": " .. message, { param = where }))
     end
     body = text
-  elseif body ~= nil and type(body) ~= "string" then
-    error("client:request: body must be a table, a string or nil, got " .. type(body), 2)
   end
   local checked = self.config
   local timeout = request_timeout(checked, options)
@@ -250,7 +266,10 @@ end
 
 -- `client.temperature = 0` would change nothing. Other names are the program's own business.
 function Client:__newindex(name, value)
-  if config.client_only[name] or fields.wire[name] or fields.own[name] then
+  if config.call_only[name] then
+    error(("client.%s: a client does not change; messages go into a call or a session: client:session { messages = … }"):format(name), 2)
+  end
+  if config.is_option(name) then
     error(("client.%s: a client does not change; client:with { %s = … } derives another one"):format(name, name), 2)
   end
   rawset(self, name, value)

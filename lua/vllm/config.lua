@@ -136,6 +136,13 @@ config.client_only = {
 --- What only a call has.
 config.call_only = { messages = true, text = true, body = true, set = true, continue = true }
 
+--- Is this the name of an option of a client or a call?
+---@param name any
+---@return boolean
+function config.is_option(name)
+  return (config.client_only[name] or fields.wire[name] or fields.own[name] or config.call_only[name]) ~= nil
+end
+
 -- One option at a time -------------------------------------------------------------------------------------------------
 
 local SECRET = { api_key = true, proxy = true, base_url = true, ["tls.key_password"] = true }
@@ -177,7 +184,12 @@ function FURTHER.proxy(value)
 end
 
 function FURTHER.api_key(value)
-  if value:find("[%z\1-\31\127]") then return "api_key holds a line break or another control character" end
+  if value:find("[%z\1-\8\10-\31\127]") then
+    return 'api_key holds a line break or another control character: give the key alone (of a file: file:read "*l")'
+  end
+  if value:lower():find("^bearer%s") then return "api_key begins with `Bearer`, which is put before it anyway: give the key alone" end
+  if value:find("%s") then return "api_key holds a blank: give the key alone" end
+  if value:find("^[\"'].*[\"']$") then return "api_key stands in quotation marks: give the key alone" end
 end
 
 function FURTHER.headers(value)
@@ -186,6 +198,7 @@ function FURTHER.headers(value)
 end
 
 function FURTHER.host(value)
+  if type(value) == "string" and value:find("://", 1, true) then return "host is who waits; the server's address is base_url" end
   if type(value) == "table" then
     local why = hosts.fault(value)
     return why and "host: " .. why

@@ -74,20 +74,22 @@ end
 ---@param turn vllm.Turn
 ---@param err vllm.Error
 ---@param problems string[]? on the way to it
+---@param is_attempt boolean? an attempt has failed so, even if it could not begin
 ---@return nil, string, vllm.Error
-function ending.fail(turn, err, problems)
+function ending.fail(turn, err, problems, is_attempt)
   problems = problems or {}
   turn._err = err
   err.partial = err.partial or try(problems, "reading what had come", partial_of, turn)
   if err.partial then
     err.resumable = try(problems, "looking whether it can be gone on with", continuation.is_possible, err.partial) or false
   end
-  local was_under_way = turn._attempt ~= nil
+  is_attempt = is_attempt or turn._attempt ~= nil
   release(turn, false, problems)
   leave(turn, problems)
   show(turn, err, problems)
-  if was_under_way then log_attempt(turn, err) end
+  if is_attempt then log_attempt(turn, err) end
   err.attempts = turn._attempts
+  if #err.attempts > 1 then err.message = ("%s (after %d attempts)"):format(err.message, #err.attempts) end
   return errors.give(err)
 end
 

@@ -217,6 +217,14 @@ local function is_stream_options(value)
   return true
 end
 
+local function tools_advice(value)
+  if is_table(value) and (value.name ~= nil or value["function"] ~= nil) then return "put one tool in braces: tools = { { name = … } }" end
+end
+
+local function logprobs_advice(value)
+  return type(value) == "number" and "their number is top_logprobs" or nil
+end
+
 --- Wire field → check. Valid in vllm.new (a default for each request) and in a call. `messages` and `stream` are not among them.
 fields.wire = {
   model = TEXT, user = STRING,
@@ -230,7 +238,8 @@ fields.wire = {
   max_completion_tokens = at_least(1), max_tokens = at_least(1), min_tokens = at_least(0),
   n = at_least(1), seed = integer(""),
   logit_bias = { "a table of token id = number", is_biases },
-  logprobs = BOOLEAN, top_logprobs = at_least(-1), prompt_logprobs = at_least(-1), logprob_token_ids = INTEGERS,
+  logprobs = { BOOLEAN[1], BOOLEAN[2], advice = logprobs_advice },
+  top_logprobs = at_least(-1), prompt_logprobs = at_least(-1), logprob_token_ids = INTEGERS,
   stop = { "a non-empty string or a list of non-empty strings", is_stop },
   stop_token_ids = INTEGERS, allowed_token_ids = INTEGERS, bad_words = TEXTS,
   include_stop_str_in_output = BOOLEAN, ignore_eos = BOOLEAN,
@@ -239,10 +248,12 @@ fields.wire = {
   truncation_side = { '"left" or "right"', function(value) return value == "left" or value == "right" end },
   stream_options = { "a table whose include_usage and continuous_usage_stats are true or false", is_stream_options },
   stream_interval = at_least(1),
-  tools = { "a list of tools", function(value) return fields.is_raw(value) or fields.list_length(value) ~= nil end },
+  tools = { "a list of tools", function(value) return fields.is_raw(value) or fields.list_length(value) ~= nil end,
+    advice = tools_advice },
   tool_choice = { '"none", "auto", "required", the name of a tool, or a table', is_tool_choice },
   parallel_tool_calls = BOOLEAN,
-  response_format = { "a table with a `type`", is_typed, formats.response_format },
+  response_format = { "a table with a `type`", is_typed, formats.response_format,
+    advice = formats.response_format_advice },
   structured_outputs = { OBJECT[1], is_object, formats.structured_outputs },
   reasoning_effort = { TEXT[1], is_text, effort_fault }, include_reasoning = BOOLEAN, thinking_token_budget = at_least(-1),
   echo = BOOLEAN, add_generation_prompt = BOOLEAN, continue_final_message = BOOLEAN, add_special_tokens = BOOLEAN,

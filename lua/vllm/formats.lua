@@ -74,6 +74,12 @@ function formats.response_format(value)
   if name ~= nil and (type(name) ~= "string" or name == "") then return ".json_schema.name must be a non-empty string" end
 end
 
+--- What to write instead of a `response_format` that is none.
+---@return string
+function formats.response_format_advice()
+  return 'write { type = "json_object" }, or for a schema ' .. SCHEMA_FORM:sub(7)
+end
+
 local function with(map, key, value)
   local out = {}
   for name, item in pairs(map) do out[name] = item end

@@ -9,6 +9,13 @@ local headers = {}
 -- What says where a body ends belongs to whoever sends it.
 local FRAMING = { ["content-length"] = true, ["transfer-encoding"] = true }
 
+-- A slip in a key is told by the server in words that point elsewhere.
+local function fault_of_authorization(value)
+  if value:lower():find("^bearer%s+bearer%s") then return "has `Bearer` twice" end
+  if value:find("^%s") or value:find("%s$") then return "begins or ends with a blank" end
+  if value:lower():find("^bearer%s") and not value:find("^%a+ %S+$") then return "must be one word and the key, with one blank between" end
+end
+
 --- Why a header cannot be sent, or nil; a predicate that shows no value.
 ---@param name any
 ---@param value any
@@ -20,6 +27,7 @@ function headers.fault(name, value)
   if FRAMING[name:lower()] then return "is written by the client itself" end
   if type(value) ~= "string" then return "must be a string, got a " .. type(value) end
   if value:find("[%z\1-\8\10-\31\127]") then return "holds a line break, a NUL or another control character" end
+  if name:lower() == "authorization" and value ~= "" then return fault_of_authorization(value) end
 end
 
 --- A checked list from a user's table, sorted by name. Null or false: leave that header out.

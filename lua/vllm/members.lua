@@ -11,11 +11,12 @@ local members = {}
 -- A transcript may be a stranger's (a gateway's caller): the search for near misses is for people, who do not write more new names.
 local MAX_SEARCHED = 64
 
---- nil for everything that stands for null (core.null, cjson.null, vim.NIL, ngx.null are all userdata).
+--- nil for everything that stands for null (core.null, cjson.null, vim.NIL, ngx.null are all userdata), or for lua-cjson's []. Any other
+-- userdata, such as an open file, is a mistake that somebody else finds.
 ---@param value any
 ---@return any
 function members.value(value)
-  if type(value) == "userdata" then return nil end
+  if type(value) == "userdata" and (fields.is_null(value) or fields.list_length(value)) then return nil end
   return value
 end
 local given = members.value
@@ -46,7 +47,7 @@ end
 ---@return string? where the key as a path
 function members.check_keys(object, known)
   for key, value in pairs(object) do
-    if not known[key] and type(value) ~= "userdata" then
+    if not known[key] and given(value) ~= nil then
       if type(key) ~= "string" then return nil, "unknown key", "[" .. tostring(key) .. "]" end
       if key:byte() ~= 95 then return nil, near_miss(key, known) or "unknown key", "." .. key end
     end
@@ -86,7 +87,7 @@ local function add_own(list, object, known)
   local searched = 0
   for _, key in ipairs(fields.sorted_keys(object)) do
     local value = object[key]
-    if not known.keys[key] and type(value) ~= "userdata" then
+    if not known.keys[key] and given(value) ~= nil then
       if type(key) ~= "string" then return nil, "unknown key", "[" .. tostring(key) .. "]" end
       if key:byte() ~= 95 then
         searched = searched + 1

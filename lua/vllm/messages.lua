@@ -91,6 +91,8 @@ local function begin(s, kind, name, own)
   if own then parts.members(s, own) end
 end
 
+local MEND = "(vllm.repair or session:repair "
+
 -- The calls still open, if any, as a failure.
 local function answered(s)
   if s.open_count == 0 then return true end
@@ -103,10 +105,10 @@ local function answered(s)
       local where = some and (".%s[%d]"):format(key, j) or ".content"
       if not calls.is_object(raw) then
         local wire = some and type(some[j]) == "table" and given(some[j]["function"]) ~= nil
-        return nil, "not a JSON object, and no result follows (vllm.repair adds one)",
+        return nil, "not a JSON object, and no result follows " .. MEND .. "adds one)",
           where .. (wire and ".function.arguments" or ".arguments"), s.open_at
       end
-      return nil, ("no result follows call `%s` (vllm.repair adds one)"):format(id), where, s.open_at
+      return nil, ("no result follows call `%s` " .. MEND .. "adds one)"):format(id), where, s.open_at
     end
   end
 end
@@ -339,9 +341,9 @@ local function add_result(s, name, from, result, where, own)
   local id, id_where = calls.answered(from)
   if not id then return nil, "expected the call's id (a string), or the call", id_where end
   if not s.open[id] then
-    return nil, ("no call with id `%s` in the assistant message before it (vllm.repair drops such results)"):format(id), id_where
+    return nil, ("no call with id `%s` in the assistant message before it " .. MEND .. "drops such results)"):format(id), id_where
   end
-  if s.open[id] == 0 then return nil, ("call `%s` already has a result (vllm.repair drops such results)"):format(id), id_where end
+  if s.open[id] == 0 then return nil, ("call `%s` already has a result " .. MEND .. "drops such results)"):format(id), id_where end
   local is_error = given(from.is_error)
   if is_error ~= nil and type(is_error) ~= "boolean" then return nil, "expected a boolean, got " .. type(is_error), ".is_error" end
   s.open[id], s.open_count = s.open[id] - 1, s.open_count - 1
@@ -353,6 +355,9 @@ local function add_result(s, name, from, result, where, own)
   if result == nil then return true end
   if type(result) == "string" then return parts.text(s, TOOL, result) end
   if type(result) == "table" and is_content(result) then return add_content(s, TOOL, result, where) end
+  if io.type(result) then
+    return nil, 'expected a value that JSON can hold, got an open file: read it first, result = file:read "*a"', where
+  end
   local text, why, inner = values.encode(s.json, result)
   if not text then return nil, why, where .. inner end
   return parts.text(s, TOOL, text)

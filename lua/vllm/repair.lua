@@ -3,6 +3,7 @@
 -- without a call are dropped, and so are second results of one call. Nothing else moves, and nothing of the input is changed.
 
 local calls = require "vllm.calls"
+local fields = require "vllm.fields"
 
 local repair = {}
 
@@ -83,12 +84,23 @@ local function has_calls(message)
   return role_of(message) == "assistant" and type(message) == "table" and #ids_of(message) > 0
 end
 
+-- Why this is no list of messages, or nil.
+local function fault_of(messages)
+  if type(messages) ~= "table" then return type(messages) end
+  if messages.role ~= nil then return "one message: put it in braces" end
+  if rawget(messages, "_messages") then return "a session: write session:repair()" end
+  if messages.messages ~= nil then return "a table with `messages`: give those" end
+  if fields.list_length(messages) then return nil end
+  local key = fields.sorted_keys(messages)[1]
+  return type(key) == "number" and "one with holes" or ("a table with the key `%s`"):format(tostring(key))
+end
+
 --- A transcript in which every call has exactly one result and every result its call.
 ---@param messages table[] any forms that requests take; not changed
 ---@return table[] a new list; the messages in it are the same tables, but for the synthetic ones
 function repair.repair(messages)
-  if type(messages) ~= "table" then error("vllm.repair: expected a list of messages, got " .. type(messages), 3) end
-  if messages.role ~= nil then error("vllm.repair: expected a list of messages, got one message: put it in braces", 3) end
+  local fault = fault_of(messages)
+  if fault then error("vllm.repair: expected a list of messages, got " .. fault, 3) end
   local out, count = {}, #messages
   local next_round = {} -- of each message with calls: where the next such message stands
   local last_seen = count + 1

@@ -4,6 +4,7 @@ local config = require "vllm.config"
 local continuation = require "vllm.continuation"
 local errors = require "vllm.errors"
 local fields = require "vllm.fields"
+local repair = require "vllm.repair"
 local Turn = require "vllm.turn"
 
 ---@class vllm.Session
@@ -28,6 +29,9 @@ local function messages_of(list, name, level)
   for i = 1, length do
     local message = list[i]
     if type(message) == "string" then message = { role = "user", content = message } end
+    if type(message) == "table" and message[1] ~= nil and message.role == nil and message.kind == nil then
+      error(("%s: message %d is a list: give its messages one by one"):format(name, i), level)
+    end
     if type(message) ~= "table" then
       error(("%s: message %d must be a table or a string, got %s"):format(name, i, fields.shown(message)), level)
     end
@@ -157,6 +161,12 @@ local function request_fields(request)
   return out
 end
 
+local function busy_error(self)
+  local running = self._last.turn
+  if not running or running:error() then return nil end
+  return errors.new("busy", "this session's last turn has not ended: finish or cancel it")
+end
+
 --- One model call over the transcript. The input joins the transcript at once and stays there if the turn fails, so that `session:turn()`
 -- tries again; only an input that was refused before anything was sent is taken back. The assistant's message joins the transcript when
 -- the turn is complete. One turn at a time: one that is left early must be cancelled (session:cancel) before the next.
@@ -166,10 +176,8 @@ end
 function Session:turn(input, request)
   check_self("turn", self)
   local messages, all = messages_of(list_of(input), "session:turn", 3), request_fields(request)
-  local running = self._last.turn
-  if running and not running:error() then
-    return Turn._new(self._client, nil, errors.new("busy", "this session's last turn has not ended: finish or cancel it"))
-  end
+  local busy = busy_error(self)
+  if busy then return Turn._new(self._client, nil, busy) end
   all.messages = add(copy(self._messages), messages)
   name_session(all, self._defaults, self.id)
   local turn = self._client:turn(all)
@@ -190,7 +198,38 @@ function Session:cancel()
   if running then running:cancel() end
 end
 
+--- Mends a transcript whose loop stopped early, so that the next turn is accepted: a call without a result gets one that says so, results
+-- without a call go, late ones move up to their calls; as vllm.repair does. Nothing else changes.
+---@return vllm.Session? self
+---@return string? message
+---@return vllm.Error? err kind `busy`: a turn is under way
+function Session:repair()
+  check_self("repair", self)
+  local busy = busy_error(self)
+  if busy then return errors.give(busy) end
+  self._messages = repair.repair(self._messages)
+  return self
+end
+
 Session.__close = Session.cancel
+
+-- What is wrong with an assignment, or nil: it would change nothing, or take a function away.
+local function assignment_fault(name, value)
+  if name == "messages" then
+    return "is a function; client:session { messages = … } begins another session, session:append(…) adds"
+  end
+  if type(Session[name]) == "function" then return "is a function of the session" end
+  if name == "id" and value ~= nil and type(value) ~= "string" then return "must be a string, got " .. fields.shown(value) end
+  if config.client_only[name] then return ("belongs to the client: client:with { %s = … }:session()"):format(name) end
+  if not config.is_option(name) then return nil end
+  return (": set when the session is made, client:session { %s = … }, or for one turn, session:turn(input, { %s = … })"):format(name, name)
+end
+
+function Session:__newindex(name, value)
+  local fault = assignment_fault(name, value)
+  if fault then error(("session.%s%s%s"):format(name, fault:find "^%a" and " " or "", fault), 2) end
+  rawset(self, name, value)
+end
 
 function Session:__tostring()
   return ("vllm.session (%s, %d messages)"):format(self.id or "no id", #self._messages)

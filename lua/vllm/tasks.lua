@@ -361,6 +361,10 @@ local MAP_OPTIONS = { concurrency = true, each = true }
 
 local function check_map(list, options, fn)
   if type(list) ~= "table" then error("vllm.map: a list is needed, got " .. type(list), 3) end
+  local key = next(list)
+  if key ~= nil and #list == 0 and type(key) ~= "number" then
+    error(("vllm.map: a list is needed, got a table with the key `%s`"):format(tostring(key)), 3)
+  end
   if has_holes(list) then error("vllm.map: a list is needed, got one with holes", 3) end
   if type(options) ~= "table" then error("vllm.map: a table of options is needed, got " .. type(options), 3) end
   if type(fn) ~= "function" then error("vllm.map: a function is needed, got " .. type(fn), 3) end

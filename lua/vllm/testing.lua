@@ -153,6 +153,10 @@ end
 -- Misuse throws at the caller of the public function.
 local function check_script(replies, split)
   if type(replies) ~= "table" then error("vllm.testing: replies must be a list, got " .. fields.shown(replies), 3) end
+  local key = next(replies)
+  if key ~= nil and #replies == 0 then
+    error(("vllm.testing: replies must be a list, got a table with the key `%s`: put braces around one reply"):format(tostring(key)), 3)
+  end
   if split ~= nil and (type(split) ~= "number" or split < 1 or split % 1 ~= 0) then
     error("vllm.testing: split must be a number of bytes of at least 1, got " .. fields.shown(split), 3)
   end

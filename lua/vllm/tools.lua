@@ -2,6 +2,7 @@
 -- `{ type = "function", function = { … } }`. Names are what every server accepts, and no name is given twice.
 
 local core = require "vllm.core"
+local excerpt = require "vllm.excerpt"
 local fields = require "vllm.fields"
 local foreign = require "vllm.foreign"
 local spelling = require "vllm.spelling"
@@ -36,6 +37,21 @@ local function check_extra_keys(tool, where)
   return true
 end
 
+local COMBINED = { "$ref", "anyOf", "oneOf", "allOf" }
+
+-- Why these parameters are no schema of an object, or nil. A schema put together from others is left to the server.
+local function parameters_fault(parameters)
+  local kind = parameters.type
+  if next(parameters) == nil or fields.is_raw(parameters) or kind == "object" then return nil end
+  if #parameters > 0 then return "this is a list" end
+  if type(kind) == "string" then return "arguments are always an object" end
+  for _, name in ipairs(COMBINED) do
+    if parameters[name] ~= nil then return nil end
+  end
+  if parameters.properties ~= nil then return "it is missing" end
+  return ("write { type = \"object\", properties = { %s = … } }"):format(excerpt.of(tostring(fields.sorted_keys(parameters)[1]), 40))
+end
+
 local function check_definition(definition, where)
   if not tools.is_name(definition.name) then
     return fault(where, "name", "1 to 64 of a-z A-Z 0-9 _ -", definition.name)
@@ -43,6 +59,11 @@ local function check_definition(definition, where)
   local description, parameters, strict = definition.description, definition.parameters, definition.strict
   if description ~= nil and type(description) ~= "string" then return fault(where, "description", "a string", description) end
   if parameters ~= nil and type(parameters) ~= "table" then return fault(where, "parameters", "a JSON Schema (a table)", parameters) end
+  local why = parameters ~= nil and parameters_fault(parameters)
+  if why then
+    local param = where .. ".parameters"
+    return nil, ('%s must be a JSON Schema with type = "object": %s'):format(param, why), param
+  end
   if strict ~= nil and type(strict) ~= "boolean" then return fault(where, "strict", "true or false", strict) end
   local deferred = definition.defer_loading
   if deferred ~= nil and type(deferred) ~= "boolean" then return fault(where, "defer_loading", "true or false", deferred) end

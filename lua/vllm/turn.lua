@@ -6,6 +6,7 @@
 
 local attempt = require "vllm.attempt"
 local clocks = require "vllm.clocks"
+local configuration = require "vllm.config"
 local core = require "vllm.core"
 local ending = require "vllm.ending"
 local errors = require "vllm.errors"
@@ -124,7 +125,7 @@ function Turn:_on_failure(err)
   if self._err then return errors.give(self._err) end
   local problems, made, on_retry = {}, #self._attempts + 1, self._client.config.retry.on_retry
   local wait_s = guard.try(problems, "deciding about another attempt", wait_after, self, err, made)
-  if not wait_s then return self:_fail(err, problems) end
+  if not wait_s then return self:_fail(err, problems, true) end
   ending.fail_attempt(self, err, problems).after_s = wait_s
   self._phase, self._retry_at = "waiting", core.now() + wait_s
   self._peeked = { type = "retry", attempt = made + 1, after_s = wait_s, kind = err.kind, message = err.message }
@@ -488,6 +489,16 @@ function Turn:error()
 end
 
 Turn.__close = Turn.cancel
+
+-- `turn.temperature = 0` would change nothing. Other names are the program's own business.
+function Turn:__newindex(name, value)
+  if type(Turn[name]) == "function" then error(("turn.%s is a function of the turn"):format(name), 2) end
+  if name ~= "headers" and configuration.is_option(name) then
+    local how = configuration.client_only[name] and "client:with { %s = … }:turn(…)" or "client:turn { %s = … }"
+    error(("turn.%s: a turn does not change; " .. how .. " makes one with it"):format(name, name), 2)
+  end
+  rawset(self, name, value)
+end
 
 function Turn.__call()
   error("a turn is no iterator: write turn:events() or turn:text_deltas()", 2)
