@@ -168,6 +168,20 @@ describe("a key that comes back", function()
     assert.equal("***", result.extra.debug)
   end)
 
+  -- The words of these parts go through a transport's failure.
+  it("where the parts below cut it", function()
+    local curl_errors = require "vllm.transports.curl_errors"
+    for pad = 0, 60 do
+      local http1 = core.http1 {}
+      local _, failure = http1:feed("HTTP/9.9 " .. ("."):rep(pad) .. KEY .. "\r\n\r\n")
+      failure = failure or select(2, http1:head())
+      check("http1 at " .. pad, { { fail = failure.kind, detail = "the answer breaks HTTP: " .. failure.detail } })
+      local text = (("."):rep(200 + pad) .. KEY .. ("."):rep(100)):sub(1, 255)
+      failure = curl_errors.of({ code = 8, text = text, verify = 0, bytes = 0 }, { url = "http://h/" })
+      check("libcurl at " .. pad, { { fail = failure.kind, detail = failure.detail .. " (and so on)" } })
+    end
+  end)
+
   it("of a call's own headers is out, too, with or without a scheme, and as credentials", function()
     local basic = "Basic " .. core.base64_encode("you:" .. KEY)
     for _, value in ipairs { KEY, "Bearer " .. KEY, basic } do

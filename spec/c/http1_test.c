@@ -163,7 +163,7 @@ static void test_status_line(void) {
     CASE("HTTP/1.1 099 x\r\n" EMPTY, "!syntax the status line is not one of HTTP/1.0 or HTTP/1.1 `HTTP/1.1 099 x`");
     CASE("HTTP/1.1 +20 x\r\n" EMPTY, "!syntax the status line is not one of HTTP/1.0 or HTTP/1.1 `HTTP/1.1 +20 x`");
     CASE("HTTP/1.1 2\x1B[1m0123456789012345678901234567890123456789\r\n",
-         "!syntax the status line is not one of HTTP/1.0 or HTTP/1.1 `HTTP/1.1 2?[1m01234567890123456789012345`");
+         "!syntax the status line is not one of HTTP/1.0 or HTTP/1.1 `HTTP/1.1 2?[1m01234567890123456789012345…`");
     CASE("HTTP/1.1", "!closed the connection was closed in the middle of the answer's head");
 
     CASE("HTTP/2 200\r\n", "!syntax the answer is in another version of HTTP than 1.0 and 1.1");
@@ -235,7 +235,7 @@ static void test_length(void) {
     CASE(OK_LINE "Content-Length: 18446744073709551616\r\n\r\n",
          "!syntax Content-Length is too large a number `18446744073709551616`");
     CASE(OK_LINE "Content-Length: 99999999999999999999999999999999999999999999\r\n\r\n",
-         "!syntax Content-Length is too large a number `9999999999999999999999999999999999999999`");
+         "!syntax Content-Length is too large a number `9999999999999999999999999999999999999999…`");
     CASE(OK_LINE "Content-Length: +5\r\n\r\n", "!syntax Content-Length is not one decimal number `+5`");
     CASE(OK_LINE "Content-Length: -5\r\n\r\n", "!syntax Content-Length is not one decimal number `-5`");
     CASE(OK_LINE "Content-Length: 5 5\r\n\r\n", "!syntax Content-Length is not one decimal number `5 5`");

@@ -31,6 +31,7 @@
 #define SHORT_SIZE_DIGITS   7 /* below 2^28: fits in any size_t */
 #define MAX_EXTENSION_BYTES 1024
 #define MAX_GIVEN_BYTES     40
+#define CUT_MARK            "\xE2\x80\xA6" /* an ellipsis: who redacts secrets looks before it for the beginning of one */
 
 static const char BEGINNING[] = "HTTP/1.";
 
@@ -70,7 +71,7 @@ struct vllm_http1 {
     bool has_head, has_left_over, finished, fresh;
     enum vllm_status status;
     const char *why;
-    char given[MAX_GIVEN_BYTES + 1];
+    char given[MAX_GIVEN_BYTES + sizeof CUT_MARK];
 };
 
 void vllm_http1_options_default(struct vllm_http1_options *options) {
@@ -122,7 +123,7 @@ static enum vllm_status refuse_given(struct vllm_http1 *http1, const char *why, 
     for (size_t i = 0; i < shown; i++) {
         http1->given[i] = bytes[i] >= 0x20 && bytes[i] < 0x7F ? bytes[i] : '?';
     }
-    http1->given[shown] = '\0';
+    memcpy(http1->given + shown, shown < len ? CUT_MARK : "", shown < len ? sizeof CUT_MARK : 1);
     return refuse(http1, why);
 }
 

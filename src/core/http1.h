@@ -41,7 +41,8 @@ VLLM_NODISCARD enum vllm_status vllm_http1_finish(struct vllm_http1 *http1);
 bool vllm_http1_reusable(const struct vllm_http1 *http1);
 bool vllm_http1_fresh(const struct vllm_http1 *http1); /* not a byte was fed */
 uint64_t vllm_http1_body_bytes(const struct vllm_http1 *http1);
-/* A sentence about the sticky error; what was found in its place, printable and short, or "". */
+/* A sentence about the sticky error; what was found in its place, printable, short (cut: behind an
+ * ellipsis), or "". */
 const char *vllm_http1_why(const struct vllm_http1 *http1);
 const char *vllm_http1_given(const struct vllm_http1 *http1);
 

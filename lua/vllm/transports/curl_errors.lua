@@ -4,6 +4,8 @@
 
 local curl_errors = {}
 
+local MAX_TEXT_BYTES = 255 -- of libcurl's own words, which it cuts there (CURL_ERROR_SIZE)
+
 local KIND_OF_CODE = {
   [1] = "config", [3] = "config", [4] = "config", [43] = "config", [48] = "config", -- the URL, an option
   [5] = "connect", [6] = "connect", [7] = "connect", [97] = "connect",
@@ -151,6 +153,7 @@ end
 ---  what was asked of the transport; the proxy without its user
 ---@return { kind: string, detail: string, retryable: boolean?, curl_code: integer } err
 function curl_errors.of(failure, request)
+  if #failure.text >= MAX_TEXT_BYTES then failure.text = failure.text .. "…" end
   local kind = kind_of(failure)
   local err = { kind = kind, detail = detail_of(kind, failure, request), curl_code = failure.code }
   if HOPELESS[failure.code] then err.retryable = false end
