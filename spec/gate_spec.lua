@@ -2,6 +2,7 @@
 require "spec.support.env"
 local core = require "vllm.core"
 local server = require "spec.support.server"
+local testing = require "vllm.testing"
 local vllm = require "vllm"
 
 local LONG_S = 60
@@ -229,6 +230,135 @@ describe("max_concurrent", function()
     local err = select(3, one:ask "queued")
     assert.equal("busy", err.kind)
     first:cancel()
+  end)
+
+  describe("where every task waits for a place that none of them gives", function()
+    local one
+
+    before_each(function() one = stalling() end)
+
+    local function told(message, err)
+      assert.equal("busy", err.kind)
+      assert.truthy(message:find("max_concurrent: 1 turns of this client are open, and every task waits for a place", 1, true), message)
+    end
+
+    it("one that holds it and asks again is told", function()
+      vllm.run(function()
+        local turn = open(one:turn "x")
+        told(select(2, one:ask "y"))
+        turn:cancel()
+        turn = open(one:turn "z")
+        turn:cancel()
+      end)
+    end)
+
+    it("one that it spawned and waits for is told", function()
+      vllm.run(function()
+        local turn = open(one:turn "x")
+        local nothing, message, err = vllm.spawn(function() return one:ask "y" end):join()
+        assert.is_nil(nothing)
+        told(message, err)
+        turn:cancel()
+      end)
+    end)
+
+    it("who only waits, and waited before, is served", function()
+      vllm.run(function()
+        local turn = open(one:turn "x")
+        local other = vllm.spawn(function()
+          local queued = one:turn "queued"
+          assert(queued:open())
+          queued:cancel()
+          return "served"
+        end)
+        vllm.sleep(0)
+        told(select(2, one:ask "y"))
+        turn:cancel()
+        assert.equal("served", other:join())
+      end)
+    end)
+
+    it("two clients that wait for each other are told, too", function()
+      local other, errs = stalling(), {}
+      vllm.run(function()
+        for i, clients in ipairs { { one, other }, { other, one } } do
+          vllm.spawn(function()
+            local turn = open(clients[1]:turn "x")
+            vllm.sleep(0)
+            local inner = clients[2]:turn "y"
+            inner:open()
+            errs[i] = inner:error() and inner:error().kind or "served"
+            inner:cancel()
+            turn:cancel()
+          end)
+        end
+      end)
+      table.sort(errs)
+      assert.same({ "busy", "served" }, errs)
+    end)
+
+    it("all of vllm.map come to their ends", function()
+      local kinds = vllm.map({ 1, 2, 3, 4 }, function()
+        local turn = open(one:turn "x")
+        local err = select(3, one:ask "y")
+        turn:cancel()
+        return err.kind
+      end)
+      assert.same({ "busy", "busy", "busy", "busy" }, kinds)
+    end)
+
+    it("a forgotten turn gives way instead", function()
+      vllm.run(function()
+        do open(one:turn "forgotten") end
+        local turn = one:turn "y"
+        assert.is_true(turn:open())
+        turn:cancel()
+      end)
+    end)
+
+    it("who waits for a limited time gets it", function()
+      vllm.run(function()
+        local turn = open(one:turn "x")
+        local queued = one:turn "y"
+        assert.is_false(queued:next(0.01))
+        assert.is_nil(queued:error())
+        queued:cancel()
+        turn:cancel()
+      end)
+    end)
+  end)
+
+  it("timeout.queue_s ends a wait in which nothing moves", function()
+    local one = stalling { timeout = { queue_s = 0.05 } }
+    vllm.run(function()
+      local turn = open(one:turn "x")
+      local net = vllm.spawn(function() vllm.sleep(LONG_S / 2) turn:cancel() end) -- so that it is no deadlock
+      local _, message, err = one:ask "queued"
+      assert.same({ "timeout", "queue_s", 0.05 }, { err.kind, err.clock, err.limit_s })
+      assert.truthy(message:find("timeout.queue_s: 0.05 s passed in the queue of max_concurrent, and none of the 1 turns before it went on", 1, true),
+        message)
+      net:cancel()
+      turn:cancel()
+    end)
+  end)
+
+  it("timeout.queue_s begins again whenever a turn before it goes on", function()
+    local real_now, ahead = core.now, 0
+    core.now = function() return real_now() + ahead end -- luacheck: ignore 122
+    finally(function() core.now = real_now end) -- luacheck: ignore 122
+    local one = testing.client({ "a b c", "d" }, { split = 40, max_concurrent = 1, timeout = { queue_s = 100, first_event_s = false, idle_s = false } })
+    local first, second, third = one:turn "x", one:turn "y", one:turn "z"
+    assert(first:next())
+    for _, turn in ipairs { second, third } do assert.is_false(turn:poll()) end
+    ahead = 101
+    for _ = 1, 4 do assert(first:next()) end -- something comes
+    assert.is_false(second:poll())
+    ahead = 202
+    first:cancel() -- and a place becomes free
+    assert.is_false(third:poll())
+    ahead = 303
+    assert.equal("queue_s", select(3, third:poll()).clock)
+    assert.equal("d", second:text())
   end)
 
   it("a turn that is over waits for nobody and takes no place", function()

@@ -27,6 +27,17 @@ function clocks.heard(turn)
   turn._events_seen = events
 end
 
+--- A queue is as slow as the turns before one: its clock begins again whenever one of them goes on.
+---@param turn vllm.Turn
+---@param gate vllm.Gate
+---@param now number
+function clocks.look_at_queue(turn, gate, now)
+  if not turn._queue_s or turn._queue_deadline and now < turn._queue_deadline then return end
+  local progress = gate:progress()
+  if progress == turn._queue_progress then return end
+  turn._queue_progress, turn._queue_deadline = progress, now + turn._queue_s
+end
+
 --- The clock that has run out.
 ---@param turn vllm.Turn
 ---@param now number
@@ -34,6 +45,10 @@ end
 ---@return number? limit_s
 function clocks.fired(turn, now)
   if turn._total_deadline and now >= turn._total_deadline then return "total_s", turn._total_s end
+  if turn._phase == "queued" then
+    if turn._queue_deadline and now >= turn._queue_deadline then return "queue_s", turn._queue_s end
+    return nil
+  end
   if not turn._silence_left_s or turn._silence_left_s > 0 then return nil end
   if turn._first_delta_at then return "idle_s", turn._idle_s end
   return "first_event_s", turn._first_event_s

@@ -34,7 +34,7 @@ function Turn._new(client, built, err)
   local timeout = built and built.timeout or config.timeout
   local self = setmetatable({
     _client = client, _built = built, _phase = "new", _err = err,
-    _first_event_s = timeout.first_event_s, _idle_s = timeout.idle_s, _total_s = timeout.total_s,
+    _queue_s = timeout.queue_s, _first_event_s = timeout.first_event_s, _idle_s = timeout.idle_s, _total_s = timeout.total_s,
     _events_seen = 0, _settles = values.concern(config), _attempts = {},
     -- What each event asks for is a member from the beginning: an absent one costs more.
     _on_event = config.on_event or false, _host = config.host or false, _peeked = false, _interrupt = false, _tap = false, _waiter = false,
@@ -68,14 +68,16 @@ end
 function Turn:_enter(limit)
   local gate = self._client._gate
   if not gate then return self:_send() end
-  local entered, failure = gate:enter(self, self._host or nil, limit, self._total_deadline)
+  clocks.look_at_queue(self, gate, core.now())
+  local entered, failure = gate:enter(self, self._host or nil, limit, earlier(self._total_deadline, self._queue_deadline))
   if self._err then return errors.give(self._err) end
   if entered then return self:_send() end
   if failure then return self:_fail(guard.transport(failure)) end
   local ok, message, err = self:_check_interrupt()
   if not ok then return nil, message, err end
   local now = core.now()
-  if earlier(earlier(limit, self._total_deadline), now) < now then return self:_on_silence(0, now) end
+  clocks.look_at_queue(self, gate, now)
+  if clocks.fired(self, now) or limit and limit < now then return self:_on_silence(0, now) end
   return true
 end
 
@@ -154,9 +156,15 @@ function Turn:_on_silence(waited_s, now)
   if not which then return false end
   local known = self._attempt and self._attempt:known_error()
   if known then return self:_on_failure(known) end
-  local bytes, events = 0, 0
-  if self._attempt then bytes, events = self._attempt.decoder:state() end
-  local detail = ("timeout.%s: %g s passed; %d bytes and %d events had come"):format(which, limit_s, bytes, events)
+  local detail = ("timeout.%s: %g s passed"):format(which, limit_s)
+  if which == "queue_s" then
+    detail = ("%s in the queue of max_concurrent, and none of the %d turns before it went on")
+      :format(detail, self._client.config.max_concurrent)
+  else
+    local bytes, events = 0, 0
+    if self._attempt then bytes, events = self._attempt.decoder:state() end
+    detail = ("%s; %d bytes and %d events had come"):format(detail, bytes, events)
+  end
   return self:_fail(errors.new("timeout", detail, { clock = which, limit_s = limit_s, status = self.status }))
 end
 

@@ -5,8 +5,8 @@
 ---@field name string?
 ---@field running fun(): boolean is this host in charge here? Cheap, and loads nothing
 ---@field current fun(): any token of the running coroutine, the same as long as it lives; nil: it cannot be suspended here
----@field park fun(token: any, seconds: number?): boolean suspends the running coroutine; true: woken, perhaps for no reason;
----  false: the time is over
+---@field park fun(token: any, seconds: number?, is_look: boolean?): boolean suspends the running coroutine; true: woken, perhaps for no
+---  reason; false: the time is over. `is_look`: nothing is due then, the caller looks whether it waits in vain
 ---@field wake fun(token: any) lets a parked coroutine go on soon, never within this call; nothing if it is not parked
 ---@field spawn fun(fn: fun(), failed: (fun(value: any, traceback: string))?) runs fn in a coroutine of its own, now or soon; what it
 ---  raises goes to `failed`, else to `report`
@@ -15,6 +15,7 @@
 ---@field active (fun(): any)? the token in whose name code runs, perhaps in a coroutine of its own that current() does not know
 ---@field block (fun(is_ready: (fun(): boolean), seconds: number?): boolean, string?)? waits where `current` gives nil, or raises with
 ---  what to do instead; the string: "interrupted", by Ctrl-C
+---@field is_stuck (fun(): boolean)? is everything but the running coroutine parked, with no time but looks to end it?
 ---@field preload (fun(name: string))? begins to load a C module without holding up the loop
 
 ---@class vllm.HostSource
@@ -165,13 +166,14 @@ local MAX_SLEEP_S = 1 -- between two looks: a signal that comes just before a sl
 ---@param wanted string|vllm.Host|nil the configured host
 ---@param seconds number?
 ---@param is_over fun(): boolean for a host that runs its loop meanwhile
+---@param is_look boolean? nothing is due then: a host that knows may end the wait when nobody else could
 ---@return string? why "interrupted"
-function hosts.wait(place, wanted, seconds, is_over)
+function hosts.wait(place, wanted, seconds, is_over, is_look)
   local host, token = hosts.here(wanted)
   if place._interrupt then seconds = math.min(seconds or hosts.INTERRUPT_LOOK_S, hosts.INTERRUPT_LOOK_S) end
   if token ~= nil then
     place._wait_host, place._wait_token = host, token
-    host.park(token, seconds)
+    host.park(token, seconds, is_look)
     place._wait_token = nil
   elseif host and host.block then
     local _, why = hosts.block(host, is_over, seconds)

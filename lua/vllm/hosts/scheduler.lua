@@ -45,8 +45,8 @@ local function sift_down(timer, i)
   timers[i] = timer
 end
 
-local function add_timer(at, task)
-  local timer, i = { at = at, task = task }, #timers + 1
+local function add_timer(at, task, is_look)
+  local timer, i = { at = at, task = task, is_look = is_look }, #timers + 1
   while i > 1 do
     local parent = (i - i % 2) / 2
     if timers[parent].at <= at then break end
@@ -109,8 +109,9 @@ local function forget(task)
   if timer ~= true then empty_timer(timer) end
 end
 
-function scheduler.park(task, seconds)
-  parked[task] = seconds and add_timer(core.now() + seconds, task) or true
+-- `is_look`: nothing happens at that time, but whoever waits looks whether he waits in vain.
+function scheduler.park(task, seconds, is_look)
+  parked[task] = seconds and add_timer(core.now() + seconds, task, is_look) or true
   yield()
   if parked[task] then forget(task) end -- somebody else resumed it
   if not is_late[task] then return true end
@@ -212,8 +213,19 @@ local function is_anything_awaited()
   end
 end
 
+--- Asked by a task that runs: does everything else wait for what only another task could do? Such tasks wait for ever, but for looks.
+---@return boolean
+function scheduler.is_stuck()
+  if first <= last or is_anything_awaited() then return false end
+  for _, timer in ipairs(timers) do
+    if timer.task and not timer.is_look then return false end
+  end
+  return true
+end
+
 local function seconds_to_wait(now)
   if first <= last then return 0 end
+  if timers[1] and scheduler.is_stuck() then timers[1].at = now end -- the first look comes at once
   if timers[1] then return math.max(timers[1].at - now, 0) end
   if not is_anything_awaited() then error("vllm.run: every task waits for another one", 0) end
 end
