@@ -16,10 +16,12 @@ static enum vllm_status drain(struct vllm_sse *sse, size_t max_event_bytes, stru
     return status;
 }
 
-static void run(const char *bytes, size_t size, unsigned seed, size_t max_event_bytes, bool lenient_end, struct vllm_buf *notes) {
-    struct vllm_sse *sse = vllm_sse_new(&fuzz_alloc, max_event_bytes, lenient_end);
+static void run(const char *bytes, size_t size, unsigned seed, uint8_t flags, struct vllm_buf *notes) {
+    size_t max_event_bytes = flags & 1 ? 65536 : 64;
+    struct vllm_sse *sse = vllm_sse_new(&fuzz_alloc, max_event_bytes, flags & 2);
     enum vllm_status status = VLLM_MORE;
     CLAIM(sse != NULL);
+    if (flags & 4) vllm_sse_keep_strays(sse);
     while (size > 0 && status == VLLM_MORE) {
         size_t len = next_read(&seed, size);
         enum vllm_status fed = vllm_sse_feed(sse, bytes, len);
@@ -38,18 +40,19 @@ static void run(const char *bytes, size_t size, unsigned seed, size_t max_event_
     CLAIM(vllm_sse_next(sse, &event) == status); /* the end and the first error stick */
     note_number(notes, status);
     note_number(notes, vllm_sse_retry_ms(sse));
+    struct vllm_slice strays = vllm_sse_strays(sse);
+    CLAIM(strays.len <= max_event_bytes || strays.len <= VLLM_SSE_LATE_STRAYS);
+    note_bytes(notes, strays);
     vllm_sse_free(sse);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2) return 0;
     struct vllm_buf whole, cut;
-    size_t max_event_bytes = data[1] & 1 ? 65536 : 64;
-    bool lenient_end = data[1] & 2;
     vllm_buf_init(&whole, &fuzz_alloc, SIZE_MAX / 4);
     vllm_buf_init(&cut, &fuzz_alloc, SIZE_MAX / 4);
-    run((const char *)data + 2, size - 2, 0, max_event_bytes, lenient_end, &whole);
-    run((const char *)data + 2, size - 2, data[0] % 2 ? 1u + data[0] : 1, max_event_bytes, lenient_end, &cut);
+    run((const char *)data + 2, size - 2, 0, data[1], &whole);
+    run((const char *)data + 2, size - 2, data[0] % 2 ? 1u + data[0] : 1, data[1], &cut);
     CLAIM(same_notes(&whole, &cut));
     vllm_buf_free(&whole);
     vllm_buf_free(&cut);

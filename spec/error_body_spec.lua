@@ -63,6 +63,108 @@ describe("the words of an error body:", function()
   end)
 end)
 
+local COMPLETION = '{"id":"1","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}'
+local HI = 'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+local DONE = "data: [DONE]\n\n"
+
+-- The same, in any cut.
+local function each_split(bytes, check)
+  for _, split in ipairs { #bytes, 1, 7 } do
+    local result, message, err = testing.client({ { bytes = bytes } }, { split = split }):turn("x"):result()
+    check(result, message, err)
+  end
+end
+
+describe("what comes as an event stream with status 200 and is none:", function()
+  local answers = {
+    { "a whole completion", COMPLETION }, { "a completion and [DONE]", COMPLETION .. "\n\n" .. DONE },
+    { "a completion in lines", (COMPLETION:gsub(",", ",\n\n  ")) }, { "a list of it", "[" .. COMPLETION .. "]" },
+  }
+  for _, case in ipairs(answers) do
+    it(case[1] .. ", which is the answer", function()
+      each_split(case[2], function(result, message)
+        assert(result, message)
+        assert.equal("hi", result.text)
+        assert.is_true(result.complete)
+      end)
+    end)
+  end
+
+  -- kind, words of the message, body
+  local failures = {
+    { "an error", '{"error":{"message":"busy","code":503}}', "overloaded", "busy (in the stream)" },
+    { "an error and [DONE]", '{"error":{"message":"busy","code":503}}\n\n' .. DONE, "overloaded", "busy" },
+    { "an error in lines", '{\r\n"error":\r\n{"message":"busy",\r\n"code":503}}', "overloaded", "busy" },
+    { "a list with an error", '[{"error":{"message":"busy","code":429}}]', "rate_limited", "busy" },
+    { "FastAPI's words", '{"detail":"no such model"}', "stream", "no such model" },
+    { "code and msg", '{"code":50001,"msg":"no quota"}', "stream", "no quota" },
+    { "a page", "<html>\n<title>Login</title>\n</html>", "protocol", "not a completion (text/event-stream; charset=utf-8): an HTML page came back (Login)" },
+    { "plain text", "upstream connect error\nreset", "protocol", "not a completion (text/event-stream; charset=utf-8): upstream connect error reset" },
+    { "JSON of another kind", '{"object":"list","data":[]}', "protocol", '{"object":"list","data":[]}' },
+    { "a field named error", "error: no slot\n\n", "stream", "no slot", "no slot" },
+    { "a field named error, with JSON", 'error: {"code":503,"message":"busy"}\n\n' .. DONE, "overloaded", "busy" },
+    { "an event with FastAPI's words", 'data: {"detail":"no such model"}\n\n' .. DONE, "stream", "no such model" },
+    { "an event with error_msg", 'data: {"error_code":503,"error_msg":"busy"}\n\n', "overloaded", "busy", '{"error_code":503,"error_msg":"busy"}' },
+    { "an event with code and msg beside an id", 'data: {"id":"","code":50001,"msg":"no quota"}\n\n', "stream", "no quota" },
+    { "an event with a list", 'data: [{"error":{"message":"busy","code":503}}]\n\n', "overloaded", "busy" },
+    { "an event with a page", "data: <html><title>Login</title>\n\n", "protocol", "an HTML page came back (Login)" },
+    { "an event with plain text", "data: Internal Server Error\n\n", "protocol", "Internal Server Error", "Internal Server Error" },
+    { "an event with a broken chunk", 'data: {"id":"1","choices":[{"delta":{"con\n\n', "protocol", '{"id":"1","choices":[{"delta":{"con' },
+    { "a broken chunk behind a text", HI .. "data: {oops}\n\n", "protocol", "the server's answer breaks the protocol", "{oops}", "hi" },
+    { "an error's JSON behind a text", HI .. '{"error":{"message":"busy","code":503}}\n\n' .. DONE, "overloaded", "busy", nil, "hi" },
+    { "a field named error behind a text", HI .. "error: died\n\n" .. DONE, "stream", "died", "died", "hi" },
+    { "FastAPI's words behind a text", HI .. 'data: {"detail":"engine died"}\n\n', "truncated", "engine died", '{"detail":"engine died"}', "hi" },
+    { "plain text behind a text", HI .. "upstream reset\n", "truncated", "upstream reset", "upstream reset\n", "hi" },
+  }
+  for _, case in ipairs(failures) do
+    it(case[1] .. ", which is told", function()
+      each_split(case[2], function(result, message, err)
+        assert.is_nil(result)
+        assert.equal(case[3], err.kind, message)
+        assert.truthy(message:find(case[4], 1, true), message)
+        if case[5] then assert.equal(case[5], err.body) end
+        assert.equal(case[6], err.partial and err.partial.text)
+        assert.equal(200, err.status)
+      end)
+    end)
+  end
+
+  it("is kept up to limits.max_error_bytes", function()
+    for _, bytes in ipairs { ("x"):rep(5000), "data: " .. ("x"):rep(5000) .. "\n\n", 'data: {"error":"' .. ("x"):rep(5000) .. '"}\n\n' } do
+      local _, _, err = testing.client({ { bytes = bytes } }, { limits = { max_error_bytes = 1000 } }):turn("x"):result()
+      assert.equal(1000, #err.body)
+      assert.is_true(err.body_cut)
+    end
+  end)
+
+  it("does no harm beside a whole answer: pings, unknown fields, and what a proxy adds", function()
+    local finish = 'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    local stream = 'x-trace: 1\ndata: {"type":"ping","message":"wait"}\n\n' .. HI .. "junk\n" .. finish .. '{"error":"late"}\n\n' .. DONE
+    each_split(stream, function(result, message) assert.equal("hi", assert(result, message).text) end)
+  end)
+end)
+
+describe("the same body, not as a stream:", function()
+  local cases = {
+    { '{"error":{"message":"busy","code":503}}', "overloaded", "busy (status 200)" },
+    { '{"detail":"no such model"}', "stream", "no such model (status 200)" },
+    { '{"code":50001,"msg":"no quota"}', "stream", "no quota" },
+    { '[{"error":{"message":"busy","code":503}}]', "overloaded", "busy", '{"error":{"message":"busy","code":503}}' },
+    { '{"message":"Welcome"}', "protocol", "not a completion (application/json): Welcome" },
+    { '{"code":0,"msg":"success","data":{}}', "protocol", "success" },
+    { '{"id":"1","choices":[]}', "protocol", '{"id":"1","choices":[]}' },
+    { '{"id":"1","choi', "protocol", '{"id":"1","choi' },
+  }
+  for _, case in ipairs(cases) do
+    it(case[1], function()
+      local _, message, err = testing.client({ { status = 200, body = case[1] } }):turn("x"):result()
+      assert.equal(case[2], err.kind, message)
+      assert.truthy(message:find(case[3], 1, true), message)
+      assert.equal(case[4] or case[1], err.body)
+    end)
+  end
+end)
+
 -- The same numbers on every Lua.
 local function generator(seed)
   local state = seed

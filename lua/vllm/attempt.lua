@@ -4,7 +4,6 @@
 -- follows a failure: turn.lua does. Failures are error values.
 
 local core = require "vllm.core"
-local error_body = require "vllm.error_body"
 local errors = require "vllm.errors"
 local guard = require "vllm.guard"
 local served = require "vllm.served"
@@ -184,10 +183,10 @@ end
 -- A body that is not a stream: `sniffed` bytes were not passed on yet.
 function Attempt:_on_whole_body(body, sniffed)
   if not body:find("%S") then
-    return nil, errors.new("protocol", "the server answered with status " .. self.status .. " and an empty body")
+    return nil, errors.new("protocol", "the server answered with status " .. self.status .. " and an empty body", { status = self.status })
   end
+  self._is_whole = true
   local ok, failure = self.decoder:body(body)
-  self._whole_body = body
   local err = sniffed and self._turn._tap and self._turn:_pass_on(body)
   if err then return nil, err end
   if not ok then return nil, self:decoder_error(failure) end
@@ -216,20 +215,17 @@ function Attempt:_on_end()
 end
 
 local function explain_decoder(self, failure)
-  local kind = self.headers and self.headers["content-type"] or "no content type"
-  if failure.kind == "protocol" and self._whole_body then
-    local body = self:_shown(self._whole_body)
-    local parts = error_body.parse(body)
-    local words = errors.shown(parts.message or failure.detail)
-    return errors.new("protocol", "the server's answer is not a completion (" .. errors.shown(kind) .. "): " .. words,
-      { status = self.status, body = body })
-  end
-  local err = errors.from_decoder(failure, self._client:_error_context(self._built.url))
-  err.status = err.status or self.status
+  local bytes, events = self.decoder:state()
+  local broken = self._broken
+  if broken and events == 0 and failure.kind == "truncated" then return guard.transport(broken) end
+  local context = self._client:_error_context(self._built.url)
+  context.is_whole = self._is_whole
+  if #self.decoder:result().choices == 0 then context.content_type = self.headers["content-type"] or "no content type" end
+  local err = errors.from_decoder(failure, context)
+  err.status = self.status
   if failure.kind == "truncated" then
-    local bytes, events = self.decoder:state()
-    err.clean = self._broken == nil
-    err.message = err.message .. (self._broken and ("; the connection broke: " .. self._broken.detail) or "; the connection ended cleanly")
+    err.clean = broken == nil
+    err.message = err.message .. (broken and ("; the connection broke: " .. broken.detail) or "; the connection ended cleanly")
         .. (" (%d bytes and %d events had come)"):format(bytes, events)
   end
   return err
@@ -239,20 +235,26 @@ end
 ---@param failure table of core.decoder
 ---@return vllm.Error
 function Attempt:decoder_error(failure)
-  failure.body = failure.body and self:_shown(failure.body)
-  return guard.explained(failure, { status = self.status, body = failure.body }, explain_decoder, self, failure)
+  local body = failure.body
+  failure.body = body and self:_shown(body)
+  local err = guard.explained(failure, { status = self.status, body = failure.body }, explain_decoder, self, failure)
+  err.body_cut = body and #body > self._limits.max_error_bytes or nil
+  return err
 end
 
--- A connection that breaks after the answer's finish has cost nothing; before its start it is a failed connection.
+-- What had come may be an answer, or say why there is none: a connection that breaks behind the answer's finish has cost nothing, and an
+-- error keeps its status. Before that it is a failed connection.
 function Attempt:_on_broken(failure)
-  if self._phase == "stream" and type(failure) == "table" and failure.kind == "closed" then
-    local _, events = self.decoder:state()
-    if events > 0 then
-      self._broken = failure
-      return self:_on_end()
-    end
+  local kind = type(failure) == "table" and failure.kind
+  if kind ~= "cancelled" and self._phase == "error_body" then return self:_on_error_body(true) end
+  if kind == "closed" and self._phase == "stream" and self:has_body() then
+    self._broken = failure
+    return self:_on_end()
   end
-  return nil, guard.transport(failure)
+  local err = guard.transport(failure)
+  err.status = self.status
+  if self._body_bytes > 0 then err.body, err.body_cut = self:_shown(table.concat(self._body)), true end
+  return nil, err
 end
 
 -- What does not wait must not raise either: nobody but the turn knows that it has to end.

@@ -10,9 +10,11 @@ local Decoder = {}
 Decoder.__index = Decoder
 Decoder.__name = "vllm.decoder"
 
+local MAX_BODY_BYTES = 65536
 local CONTEXT = { url = "", has_key = true, now_unix = 0 }
 
 local function give(self, failure)
+  if failure.body then failure.body = failure.body:sub(1, MAX_BODY_BYTES) end
   self._err = self._err or errors.from_decoder(failure, CONTEXT)
   return errors.give(self._err)
 end

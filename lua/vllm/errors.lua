@@ -20,7 +20,8 @@ local MAX_BODY_SEARCHED = 4096
 ---@field code string|integer? the body's own code
 ---@field type string? the body's own type
 ---@field param string? the field at fault, as a path into the request
----@field body string? the server's answer, cut at limits.max_error_bytes
+---@field body string? the server's answer, or what was not understood of it, cut at limits.max_error_bytes
+---@field body_cut boolean? there was more
 ---@field retry_after_s number? what the server asked for
 ---@field should_retry boolean? what the server said in x-should-retry
 ---@field attempts table[]? of a turn: one { status, request_id, kind, message, after_s } for each attempt
@@ -307,24 +308,46 @@ local DECODER_DETAIL = {
   limit = "a bound was reached: ",
 }
 
---- The error of the decoder, or of an error event inside a stream that began with status 200.
----@param failure { kind: string, detail: string, body: string? } from core.decoder
----@param context table as for from_status
----@return vllm.Error
-function errors.from_decoder(failure, context)
-  local is_of_answer = failure.kind == "server"
-  if failure.kind ~= "stream" and not (is_of_answer and failure.body) then
-    return errors.new(failure.kind, (DECODER_DETAIL[failure.kind] or "") .. failure.detail, { body = failure.body })
+-- What the decoder refuses, with the beginning of the bytes that it did not understand.
+local function of_refused(failure, parts, context)
+  local detail = (DECODER_DETAIL[failure.kind] or "") .. failure.detail
+  if failure.kind == "protocol" and context.content_type and failure.body then
+    detail = "the server's answer is not a completion (" .. errors.shown(context.content_type) .. ")"
   end
-  local parts = error_body.parse(failure.body)
+  return errors.new(failure.kind, detail .. (parts.message and ": " .. errors.shown(parts.message) or ""))
+end
+
+local function place_of(failure, context)
+  if failure.kind == "server" then return " (in the answer)" end
+  return context.is_whole and " (status 200)" or " (in the stream)"
+end
+
+local function of_event(failure, parts, context)
   local kind = classify(200, parts, failure.body)
-  if kind == "stream" and is_of_answer then kind = "server" end
-  local fields = { status = 200, code = parts.code, type = parts.type, param = parts.param, body = failure.body }
+  if kind == "stream" and failure.kind == "server" then kind = "server" end
+  local fields = { status = 200, code = parts.code, type = parts.type, param = parts.param }
   fields.retryable = is_retryable(kind, tonumber(parts.code), parts.code)
   if kind == "context_length" then fields.context = context_numbers(parts.message, failure.body) end
   local hint = hint_of(kind, nil, parts, context)
   return errors.new(kind, errors.shown(parts.message or "the server reported an error without a message")
-    .. (is_of_answer and " (in the answer)" or " (in the stream)") .. (hint and ("; " .. hint) or ""), fields)
+    .. place_of(failure, context) .. (hint and ("; " .. hint) or ""), fields)
+end
+
+-- The decoder says that the server reported an error, or an answer of another kind calls itself one.
+local function is_reported(failure, parts)
+  return failure.kind == "stream" or failure.kind == "server" and failure.body ~= nil or failure.kind == "protocol" and parts.is_error
+end
+
+--- The error of the decoder, or of an error event inside a stream that began with status 200.
+---@param failure { kind: string, detail: string, body: string? } from core.decoder
+---@param context table as for from_status, with content_type: of an answer of which nothing was understood; is_whole: it was no stream
+---@return vllm.Error
+function errors.from_decoder(failure, context)
+  if failure.kind == "limit" then failure.body = nil end -- what was not understood before it has nothing to do with it
+  local parts = error_body.parse(failure.body)
+  local err = is_reported(failure, parts) and of_event(failure, parts, context) or of_refused(failure, parts, context)
+  err.body = failure.body
+  return err
 end
 
 --- The error of a transport's failure.

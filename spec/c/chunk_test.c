@@ -12,9 +12,9 @@ struct chunk_case {
 
 static const struct chunk_case CASES[] = {
     /* the envelope, and choices that say nothing */
-    {"{}", ""},
+    {"{}", "foreign;"},
     {"{\"id\":\"r\",\"model\":\"m\",\"choices\":[]}", "envelope r m;"},
-    {"{\"id\":\"r\",\"model\":null}", "envelope r -;"},
+    {"{\"id\":\"r\",\"model\":null}", "envelope r -;foreign;"},
     {"{\"id\":\"\",\"choices\":null}", ""},
     {"{\"choices\":\"none\"}", ""},
     {"{\"choices\":{\"index\":0}}", ""},
@@ -117,7 +117,7 @@ static const struct chunk_case CASES[] = {
     {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"a\"}],\"tool_calls\":[{\"id\":\"b\"}]}}]}", "0 tool -1 b - -;"},
     {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\"},\"function\":{\"arguments\":\"{}\"}}]}}]}",
      "0 tool -1 a - {};"},
-    {"{\"id\":\"a\",\"id\":\"b\"}", "envelope b -;"},
+    {"{\"id\":\"a\",\"id\":\"b\"}", "envelope b -;foreign;"},
     {"{\"created\":1,\"choices\":[{\"delta\":{\"content\":\"a\",\"y\":{\"content\":\"z\"}},\"z\":1}]}", "0 text a;"},
     {"{\"x\":[{\"choices\":[1]}],\"text\":\"t\",\"choices\":[]}", "extra x [{\"choices\":[1]}];extra text \"t\";"},
     {"{\"x\":null,\"\":1,\"\\u0079\":2,\"z\":false,\"choices\":null}", "extra z false;"},
@@ -128,7 +128,7 @@ static const struct chunk_case CASES[] = {
     /* errors */
     {"{\"error\":null,\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "0 text a;"},
     {"{\"error\":\"\",\"choices\":[]}", ""},
-    {"{\"error\":false}", ""},
+    {"{\"error\":false}", "foreign;"},
     {"{\"error\":\"boom\"}", "error {\"error\":\"boom\"};"},
     {"{\"error\":[{\"message\":\"boom\"}]}", "error {\"error\":[{\"message\":\"boom\"}]};"},
     {"{\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"error\":{\"code\":\"500\"}}",
@@ -141,7 +141,7 @@ static const struct chunk_case CASES[] = {
     {"{\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"null\"}]}", "0 text a;"},
     {"{\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"None\"}]}", "0 text a;"},
     {"{\"object\":\"error\",\"message\":\"boom\",\"code\":400}", "error {\"object\":\"error\",\"message\":\"boom\",\"code\":400};"},
-    {"{\"object\":\"chat.completion.chunk\"}", ""},
+    {"{\"object\":\"chat.completion.chunk\"}", "foreign;"},
     /* not a chunk */
     {"", "! the text ends where a value should be"},
     {"\"error\"", "! a chunk is not a JSON object"},
@@ -160,7 +160,7 @@ static const struct chunk_case CASES[] = {
     {"{\"choices\":[{\"logprobs\":{\"content\" 1}}]}", "! ':' expected"},
 };
 
-static const char *const NAMES[] = {"envelope", "choice", "text", "reasoning", "refusal", "media", "tool", "tokens", "finish", "usage", "extra", "error"};
+static const char *const NAMES[] = {"envelope", "choice", "text", "reasoning", "refusal", "media", "tool", "tokens", "finish", "usage", "extra", "foreign", "error"};
 
 static void put(char *out, const char *before, struct vllm_slice text) {
     size_t used = strlen(out);
@@ -202,6 +202,7 @@ static void render_delta(const struct vllm_delta *delta, char *out) {
         put(out, " ", delta->name);
         put(out, " ", delta->raw);
         break;
+    case VLLM_DELTA_FOREIGN: break;
     case VLLM_DELTA_MEDIA:
     case VLLM_DELTA_USAGE:
     case VLLM_DELTA_ERROR:

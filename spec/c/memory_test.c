@@ -80,7 +80,7 @@ static void note_result(const struct vllm_turn *turn, struct notes *notes) {
     vllm_turn_state(turn, &state);
     note(notes, state.id);
     note(notes, state.usage.raw);
-    note(notes, vllm_turn_server_error(turn));
+    note(notes, vllm_turn_evidence(turn));
     for (size_t i = 0; i < state.choice_count; i++) {
         note_choice(turn, i, notes);
     }

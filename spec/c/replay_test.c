@@ -103,7 +103,7 @@ static void run(const char *body, size_t len, size_t cut, struct trace *trace) {
         status = drain(turn, trace);
     }
     put_number(trace, (int64_t)status);
-    put_slice(trace, vllm_turn_server_error(turn));
+    put_slice(trace, vllm_turn_evidence(turn));
     put_state(trace, turn);
     vllm_turn_free(turn);
     CHECK(memory.live == 0);

@@ -76,7 +76,7 @@ static enum vllm_status drain(struct vllm_turn *turn, struct trace *trace) {
         render(trace, &event);
     }
     if (status != VLLM_MORE && status != VLLM_END && status != VLLM_ENOMEM) {
-        struct vllm_slice error = vllm_turn_server_error(turn);
+        struct vllm_slice error = vllm_turn_evidence(turn);
         put(trace, "! %s%s%.*s\n", vllm_turn_why(turn), error.ptr ? ": " : "", error.ptr ? (int)error.len : 0, error.ptr ? error.ptr : "");
     }
     return status;
@@ -334,8 +334,8 @@ static void test_errors(void) {
            START "+ part-0-tool-0\npart-0-tool-0 #0 a f: \n+ part-0-text-0\npart-0-text-0: late\n! the server aborted the answer\n");
     STREAM(SAY("hi") FINISH("Error"), START "+ part-0-text-0\npart-0-text-0: hi\n! the server failed during the answer\n");
     STREAM("event: error\n" EVENT("overloaded"), "! the server reported an error: overloaded\n");
-    STREAM(SAY("hi") EVENT("nonsense") SAY("x"), START "+ part-0-text-0\npart-0-text-0: hi\n! a chunk is not a JSON object\n");
-    STREAM(EVENT("\"hi\""), "! a chunk is not a JSON object\n");
+    STREAM(SAY("hi") EVENT("nonsense") SAY("x"), START "+ part-0-text-0\npart-0-text-0: hi\n! a chunk is not a JSON object: nonsense\n");
+    STREAM(EVENT("\"hi\""), "! a chunk is not a JSON object: \"hi\"\n");
     STREAM(CALL("\"index\":0,\"id\":\"a\"") CALL("\"index\":1,\"id\":\"b\"") CALL("\"index\":2,\"id\":\"c\"") CALL("\"index\":3,\"id\":\"d\"")
                CALL("\"index\":4,\"id\":\"e\""),
            START "+ part-0-tool-0\npart-0-tool-0 #0 a -: \n+ part-0-tool-1\npart-0-tool-1 #1 b -: \n+ part-0-tool-2\npart-0-tool-2 #2 c -: \n"
@@ -362,6 +362,32 @@ static void run_body(const char *json, const char *expected, int line) {
     CHECK(memory.live == 0);
 }
 
+/* What is no event stream, though it is called one; and lines between the events. */
+static void test_strays(void) {
+#define WHOLE "{\"id\":\"r\",\"model\":\"m\",\n\n \"choices\": [{\r\n\"message\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}"
+    STREAM(WHOLE, START HI CLOSE("stop"));
+    STREAM(WHOLE "\n\n" DONE, START HI CLOSE("stop"));
+    STREAM("[" WHOLE "]", START HI CLOSE("stop"));
+    STREAM("{\"error\":\n{\"code\":500}}", "! the server reported an error: {\"error\":\n{\"code\":500}}\n\n");
+    STREAM("[{\"error\":1}]\n" DONE, "! the server reported an error: {\"error\":1}\n");
+    STREAM("{\"detail\":\"no\"}", "! the answer has no choices: {\"detail\":\"no\"}\n\n");
+    STREAM("<html>\n</html>", "! no JSON value begins here: <html>\n</html>\n\n");
+    STREAM("Bad Gateway", "! no JSON value begins here: Bad Gateway\n\n");
+    STREAM("error: boom\n\n", "! the server reported an error: boom\n");
+    STREAM(SAY("hi") "error: {\"code\":500}\n\n" DONE, START "+ part-0-text-0\npart-0-text-0: hi\n! the server reported an error: {\"code\":500}\n");
+    STREAM(SAY("hi") "{\"error\":{\"code\":500}}\n" DONE,
+           START "+ part-0-text-0\npart-0-text-0: hi\n! the server reported an error: {\"error\":{\"code\":500}}\n\n");
+    STREAM(SAY("hi") "upstream died\n", START "+ part-0-text-0\npart-0-text-0: hi\n! the stream ended before the answer did: upstream died\n\n");
+    STREAM(SAY("hi") "upstream died\n" DONE SAY("late"), START HI CLOSE("-"));
+    STREAM("x-trace: 1\n" SAY("hi") "x-trace: 2\n" FINISH("stop") DONE, START HI CLOSE("stop"));
+    STREAM(EVENT("{\"detail\":\"no\"}") DONE, "! the answer has no choices: {\"detail\":\"no\"}\n");
+    STREAM(EVENT("[{\"error\":1}]"), "! a chunk is not a JSON object: [{\"error\":1}]\n");
+    STREAM(SAY("hi") EVENT("{\"detail\":\"no\"}"), START "+ part-0-text-0\npart-0-text-0: hi\n! the stream ended before the answer did: {\"detail\":\"no\"}\n");
+    STREAM(SAY("hi") EVENT("{\"type\":\"ping\"}") FINISH("stop"), START HI CLOSE("stop"));
+    STREAM("dat", "! the stream ended before the answer did\n");
+    STREAM("data: Bad Gate", "! the answer has no choices: Bad Gate\n");
+}
+
 static void test_bodies(void) {
     run_body("{\"id\":\"r\",\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"hi\"},\"finish_reason\":"
              "\"stop\"},{\"index\":1,\"message\":{\"content\":null,\"reasoning\":\"r\",\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\","
@@ -376,11 +402,11 @@ static void test_bodies(void) {
              "\"finish_reason\":\"stop\"}]}] ",
              START "+ part-0-text-0\npart-0-text-0: h\npart-0-text-0: i\n- part-0-text-0: hi\n" CLOSE("stop"), __LINE__);
     run_body("{\"error\":{\"code\":400}}", "! the server reported an error: {\"error\":{\"code\":400}}\n", __LINE__);
-    run_body("{\"detail\":\"Not Found\"}", "! the answer has no choices\n", __LINE__);
-    run_body("[]", "! the answer has no choices\n", __LINE__);
-    run_body("[{\"choices\":[{\"text\":\"hi\"}]}", "start - -\n+ part-0-text-0\npart-0-text-0: hi\n! the text ends inside an object or array\n",
+    run_body("{\"detail\":\"Not Found\"}", "! the answer has no choices: {\"detail\":\"Not Found\"}\n", __LINE__);
+    run_body("[]", "! the answer has no choices: []\n", __LINE__);
+    run_body("[{\"choices\":[{\"text\":\"hi\"}]}", "start - -\n+ part-0-text-0\npart-0-text-0: hi\n! the text ends inside an object or array: [{\"choices\":[{\"text\":\"hi\"}]}\n",
              __LINE__);
-    run_body("<html>", "! no JSON value begins here\n", __LINE__);
+    run_body("<html>", "! no JSON value begins here: <html>\n", __LINE__);
     run_body("", "! the text ends where a value should be\n", __LINE__);
 }
 
@@ -488,7 +514,7 @@ static void test_extras(void) {
         size_t used = strlen(many);
         snprintf(many + used, sizeof many - used, "data: {\"k%d\":%d,\"k0\":%d}\n\n", i, i, i);
     }
-    CHECK(read_extras(many, 4096, out) == VLLM_ETRUNCATED);
+    CHECK(read_extras(many, 4096, out) == VLLM_ESYNTAX);
     CHECK(strncmp(out, "k0=39;k1=1;k2=2;", 16) == 0);
     CHECK(strstr(out, "k31=31;") != NULL && strstr(out, "k32=") == NULL);
 }
@@ -541,6 +567,7 @@ int main(void) {
     test_ends();
     test_choices();
     test_errors();
+    test_strays();
     test_bodies();
     test_whole_after_deltas();
     test_limits();

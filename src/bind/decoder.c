@@ -5,8 +5,8 @@
  *   :next_text() → the next text of choice 0, same other returns
  *   :result() → the result so far     :state() → bytes, events, complete, done, started
  *   :finished() → how many choices, if all that were seen have a finish reason; else 0
- * A failure is { kind = "stream" | "server" | "protocol" | "limit" | "truncated", detail, body (the server's error event) }. Calls in an impossible
- * order and lack of memory raise. Everything it holds hangs on its userdata, so any raise is safe. */
+ * A failure is { kind = "stream" | "server" | "protocol" | "limit" | "truncated", detail, body (the server's error, or the bytes that were
+ * not understood) }. Calls in an impossible order and lack of memory raise. Everything it holds hangs on its userdata, so any raise is safe. */
 #include "../core/turn.h"
 
 #include "bind.h"
@@ -75,7 +75,7 @@ static int push_failure(lua_State *L, struct decoder *decoder, enum vllm_status 
     lua_setfield(L, -2, "kind");
     lua_pushstring(L, vllm_turn_why(turn));
     lua_setfield(L, -2, "detail");
-    bind_push_slice(L, vllm_turn_server_error(turn));
+    bind_push_slice(L, vllm_turn_evidence(turn));
     lua_setfield(L, -2, "body");
     decoder->lending = false;
     return 2;

@@ -18,6 +18,7 @@
  *     a wrong type, are passed over.
  * 10. What is not known at the top level is an extra (system_fingerprint, service_tier, timings of llama.cpp, prompt_token_ids, …), unless
  *     it is null, or its name is empty or written with escapes, which no server does.
+ * 11. An object with neither choices nor usage is foreign: a ping, or the words of a server or a proxy ({"detail":…}, {"code":…,"msg":…}).
  * Bounds: depth, deltas and decoded bytes of one chunk. Memory is kept from chunk to chunk, so a stream in steady state allocates nothing. */
 #include <string.h>
 
@@ -39,6 +40,7 @@ struct vllm_chunk {
     struct vllm_gather gather;
     struct template template;
     size_t first; /* 0 when the chunk has an envelope, else 1 */
+    bool has_choices;
 };
 
 struct envelope {
@@ -190,6 +192,7 @@ static void read_members(struct vllm_chunk *chunk, struct vllm_json *j, struct e
         enum vllm_key known = vllm_key_of(&key);
         struct vllm_value *slot = envelope_slot(envelope, known);
         if (known == VLLM_KEY_CHOICES) {
+            chunk->has_choices = true;
             read_choices(chunk, j);
         } else if (slot) {
             vllm_value_read(j, slot);
@@ -259,6 +262,13 @@ static void set_extras(struct vllm_chunk *chunk) {
     }
 }
 
+static void set_foreign(struct vllm_chunk *chunk, struct vllm_slice json) {
+    struct vllm_delta *delta = vllm_gather_add(&chunk->gather, &chunk->gather.deltas, VLLM_DELTA_FOREIGN);
+    if (delta) {
+        delta->raw = json;
+    }
+}
+
 static void set_all(struct vllm_chunk *chunk, struct vllm_slice json, const struct envelope *envelope, bool is_error) {
     struct vllm_gather *gather = &chunk->gather;
     bool of_answer = gather->deltas.count > 1;
@@ -280,12 +290,16 @@ static void set_all(struct vllm_chunk *chunk, struct vllm_slice json, const stru
     }
     learn(chunk, json); /* before the extras: a chunk that repeats them has nothing new to say */
     set_extras(chunk);
+    if (!chunk->has_choices && envelope->usage.type != VLLM_JSON_OBJECT) {
+        set_foreign(chunk, json);
+    }
 }
 
 static void read_object(struct vllm_chunk *chunk, struct vllm_slice json, bool is_error) {
     struct vllm_json j;
     struct envelope envelope;
     memset(&envelope, 0, sizeof envelope);
+    chunk->has_choices = false;
     vllm_json_init(&j, json.ptr, json.len, chunk->gather.limits.max_depth);
     enum vllm_json_type type = vllm_json_peek(&j);
     if (type != VLLM_JSON_OBJECT && type != VLLM_JSON_INVALID) {

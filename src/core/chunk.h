@@ -20,6 +20,7 @@ enum vllm_delta_kind {
     VLLM_DELTA_FINISH,    /* text = finish reason; raw = stop_reason (JSON; absent when null) */
     VLLM_DELTA_USAGE,     /* raw = the usage object */
     VLLM_DELTA_EXTRA,     /* name, raw = a top-level member nobody here knows; perhaps left out where the last chunk had the same */
+    VLLM_DELTA_FOREIGN,   /* raw = the whole JSON: it has neither choices nor usage, and other deltas tell little of it; the last one */
     VLLM_DELTA_ERROR      /* raw = the whole event's JSON, or that of the choice; the last delta of its chunk */
 };
 

@@ -3,14 +3,16 @@
  * Input is copied once into `input` (by way of `late` while the caller still reads an event that lies there); a line is found there by memchr, once for LF and once for CR, and never searched again.
  * The data of an event with one data line stays where it lies; further lines are joined in `joined`.
  * Bounds: the data of one event, and one line (the data and its field name), by max_event_bytes. What was passed over is
- * dropped when it is more than what is left, so each byte is moved a bounded number of times.
+ * dropped when it is more than what is left, so each byte is moved a bounded number of times. Lines that are no field are copied to `strays`,
+ * where they are wanted, up to the bounds of the header.
  * It never judges the bytes: malformed UTF-8 and NUL pass through in data. */
 #include "sse.h"
 
 #include <limits.h>
 #include <string.h>
 
-#define DATA_FIELD "data: "
+#define DATA_FIELD  "data: "
+#define ERROR_FIELD "error"
 
 static const char BYTE_ORDER_MARK[] = "\xEF\xBB\xBF";
 
@@ -25,6 +27,7 @@ struct vllm_sse {
     struct vllm_buf joined;
     size_t data_at, data_len; /* while in_place: the only data line, in `input` */
     struct vllm_buf type, id;
+    struct vllm_buf strays;
     size_t max_event_bytes, max_line_bytes;
     long retry_ms;
     enum vllm_status status;
@@ -33,6 +36,8 @@ struct vllm_sse {
     bool begun;     /* the question of a byte order mark is settled */
     bool skip_lf;   /* the last line ended in CR: an LF right behind belongs to it */
     bool finished, lenient_end;
+    bool keeps_strays;
+    bool had_event;
 };
 
 struct vllm_sse *vllm_sse_new(const struct vllm_alloc *alloc, size_t max_event_bytes, bool lenient_end) {
@@ -52,6 +57,7 @@ struct vllm_sse *vllm_sse_new(const struct vllm_alloc *alloc, size_t max_event_b
     vllm_buf_init(&sse->joined, &sse->alloc, max_event_bytes);
     vllm_buf_init(&sse->type, &sse->alloc, SIZE_MAX / 2);
     vllm_buf_init(&sse->id, &sse->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&sse->strays, &sse->alloc, max_event_bytes);
     return sse;
 }
 
@@ -65,7 +71,12 @@ void vllm_sse_free(struct vllm_sse *sse) {
     vllm_buf_free(&sse->joined);
     vllm_buf_free(&sse->type);
     vllm_buf_free(&sse->id);
+    vllm_buf_free(&sse->strays);
     alloc.fn(alloc.ud, sse, sizeof *sse, 0);
+}
+
+void vllm_sse_keep_strays(struct vllm_sse *sse) {
+    sse->keeps_strays = true;
 }
 
 static enum vllm_status fail(struct vllm_sse *sse, enum vllm_status status) {
@@ -222,6 +233,21 @@ static bool name_is(const char *name, size_t len, const char *known) {
     return strlen(known) == len && memcmp(name, known, len) == 0;
 }
 
+/* A line whose field nobody knows. What finds no room is passed over, as the standard passes over all of it. */
+static enum vllm_status read_stray(struct vllm_sse *sse, const char *line, size_t len) {
+    size_t room = sse->had_event ? VLLM_SSE_LATE_STRAYS : sse->max_event_bytes;
+    if (sse->strays.len >= room || room - sse->strays.len <= len) {
+        return VLLM_OK;
+    }
+    enum vllm_status status = vllm_buf_append(&sse->strays, line, len);
+    return status == VLLM_OK ? vllm_buf_byte(&sse->strays, '\n') : status;
+}
+
+static enum vllm_status read_error(struct vllm_sse *sse, size_t at, size_t len) {
+    enum vllm_status status = set_text(&sse->type, ERROR_FIELD, sizeof ERROR_FIELD - 1);
+    return status == VLLM_OK ? add_data(sse, at, len) : status;
+}
+
 /* A line that is not empty. */
 static enum vllm_status read_field(struct vllm_sse *sse, size_t at, size_t len) {
     const char *line = sse->input.data + at;
@@ -239,13 +265,17 @@ static enum vllm_status read_field(struct vllm_sse *sse, size_t at, size_t len) 
     if (name_is(line, name_len, "event")) {
         return set_text(&sse->type, value, value_len);
     }
-    if (name_is(line, name_len, "id") && !memchr(value, '\0', value_len)) {
-        return set_text(&sse->id, value, value_len);
+    if (name_is(line, name_len, "id")) {
+        return memchr(value, '\0', value_len) ? VLLM_OK : set_text(&sse->id, value, value_len);
     }
     if (name_is(line, name_len, "retry")) {
         set_retry(sse, value, value_len);
+        return VLLM_OK;
     }
-    return VLLM_OK; /* a comment, or a field nobody knows */
+    if (name_len == 0 || !sse->keeps_strays) {
+        return VLLM_OK; /* a comment, or a field nobody knows */
+    }
+    return name_is(line, name_len, ERROR_FIELD) ? read_error(sse, at + skip, value_len) : read_stray(sse, line, len);
 }
 
 static enum vllm_status deliver(struct vllm_sse *sse, struct vllm_sse_event *event, bool cut) {
@@ -255,7 +285,19 @@ static enum vllm_status deliver(struct vllm_sse *sse, struct vllm_sse_event *eve
     event->id = vllm_buf_view(&sse->id);
     event->cut = cut;
     sse->delivered = true;
+    sse->had_event = true;
     return VLLM_OK;
+}
+
+/* Are these the first letters of a field's name? */
+static bool is_begun_name(const char *line, size_t len) {
+    static const char *const names[] = {"data", "event", "id", "retry", ERROR_FIELD};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (len < strlen(names[i]) && memcmp(line, names[i], len) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* The bytes have ended: what stands behind the last blank line is no event, unless we were asked to be lenient. */
@@ -265,7 +307,7 @@ static enum vllm_status last_event(struct vllm_sse *sse, struct vllm_sse_event *
         return VLLM_END;
     }
     begin_line(sse, sse->input.len);
-    if (len > 0 && fail(sse, read_field(sse, at, len)) != VLLM_OK) {
+    if (len > 0 && !is_begun_name(sse->input.data + at, len) && fail(sse, read_field(sse, at, len)) != VLLM_OK) {
         return sse->status;
     }
     return sse->has_data ? deliver(sse, event, true) : VLLM_END;
@@ -317,6 +359,10 @@ enum vllm_status vllm_sse_next(struct vllm_sse *sse, struct vllm_sse_event *even
             vllm_buf_clear(&sse->type);
         }
     }
+}
+
+struct vllm_slice vllm_sse_strays(const struct vllm_sse *sse) {
+    return vllm_buf_view(&sse->strays);
 }
 
 long vllm_sse_retry_ms(const struct vllm_sse *sse) {

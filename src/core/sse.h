@@ -3,7 +3,8 @@
  * One leading BOM is dropped; lines end at CRLF, LF or CR; comments and unknown fields are passed over; several data lines join
  * with LF; an event without data is not an event; a NUL in `id` voids it. The bytes themselves are not judged: malformed
  * UTF-8, U+2028 and NUL pass through in data. Where the standard drops an unterminated last block, `lenient_end` keeps it (servers are cut
- * off right after `[DONE]`). Each byte is looked at once, however the reads fall; memory is bounded by
+ * off right after `[DONE]`), and where it passes over lines that are no field, `vllm_sse_keep_strays` keeps them for who wants to say what came
+ * instead of events. Each byte is looked at once, however the reads fall; memory is bounded by
  * max_event_bytes plus one read. */
 #ifndef VLLM_SSE_H
 #define VLLM_SSE_H
@@ -21,6 +22,10 @@ struct vllm_sse; /* opaque */
 
 struct vllm_sse *vllm_sse_new(const struct vllm_alloc *alloc, size_t max_event_bytes, bool lenient_end); /* NULL: no memory */
 void vllm_sse_free(struct vllm_sse *sse);                                                                /* NULL is fine */
+/* Of lines with a field that nobody knows, `error` (of old llama.cpp) becomes the data of an event of that type; the others are kept: as many as
+ * max_event_bytes hold before the first event, VLLM_SSE_LATE_STRAYS bytes behind it. Call it before the first feed. */
+void vllm_sse_keep_strays(struct vllm_sse *sse);
+#define VLLM_SSE_LATE_STRAYS 4096
 
 /* Copies `bytes`. Drain with next before feeding again, so that memory stays bounded. VLLM_OK, VLLM_ENOMEM, or the sticky error. */
 VLLM_NODISCARD enum vllm_status vllm_sse_feed(struct vllm_sse *sse, const char *bytes, size_t len);
@@ -29,6 +34,8 @@ VLLM_NODISCARD enum vllm_status vllm_sse_finish(struct vllm_sse *sse);
 /* VLLM_OK: `event` is set; its slices stay valid until the next call of this function, whatever is fed before it. VLLM_MORE,
  * VLLM_END (after finish), VLLM_ELIMIT (an event larger than max_event_bytes; nothing is delivered any more), VLLM_ENOMEM. */
 VLLM_NODISCARD enum vllm_status vllm_sse_next(struct vllm_sse *sse, struct vllm_sse_event *event);
+/* What was kept, each line with an LF behind it. Valid until the next call of vllm_sse_next. */
+struct vllm_slice vllm_sse_strays(const struct vllm_sse *sse);
 /* The reconnection time of the last valid `retry` field in milliseconds, or -1. */
 long vllm_sse_retry_ms(const struct vllm_sse *sse);
 

@@ -10,6 +10,8 @@
  *  - The turn ends at `[DONE]`, whose event must be exactly that but for white space, or where the bytes end, if every choice seen
  *    has a finish reason. Everything behind `[DONE]` is ignored. An answer without any choice is no answer, and one that the server says
  *    it broke off is an error, once everything that was to come of it has come.
+ *  - Lines that are no field, and objects that are no chunk, are evidence: where no answer came, the lines may be one (servers send a whole
+ *    completion, or the JSON of an error, as an event stream), else they say why there is none.
  *  - An event cut off by the end of the bytes is passed over if it cannot be read: that is truncation, not bad syntax.
  *  - Events of a type other than "message" and "error" count only when their data is an object (LiteLLM and others send "ping").
  * Bounds: those of the options. After an error nothing but that error comes out. */
@@ -18,10 +20,12 @@
 #include <string.h>
 
 #include "parts.h"
+#include "slice.h"
 #include "sse.h"
 
 #define MAX_CHUNK_DELTAS 65536
 #define NO_MEMORY        "no memory"
+#define NO_CHOICES       "the answer has no choices"
 
 enum step { STEP_EVENT, STEP_AGAIN, STEP_STOP }; /* an event is set; something was done; `status` says why not */
 
@@ -31,9 +35,9 @@ struct vllm_turn {
     struct vllm_sse *sse;
     struct vllm_chunk *chunk;
     struct vllm_message message;
-    struct vllm_buf body;  /* a whole completion */
-    struct vllm_json list; /* over `body`, when it is a list of chunks */
-    struct vllm_buf server_error;
+    struct vllm_buf body;            /* a whole completion */
+    struct vllm_json list;           /* over `body`, when it is a list of chunks */
+    struct vllm_buf evidence;        /* of the error; until there is one, what was not understood last */
     const struct vllm_delta *deltas; /* of the chunk at hand */
     size_t delta_at, delta_count;
     bool half_done;                    /* the first of two events of this delta is out (media, new calls) */
@@ -44,7 +48,7 @@ struct vllm_turn {
     size_t end_at;               /* choices before this one were ended */
     struct vllm_slice raw_chunk; /* to be handed out */
     enum { READING, CLOSING, CLOSED } phase;
-    bool started, done, has_body, is_list, body_read, finished, usage_sent;
+    bool started, done, has_body, is_list, body_read, strays_read, finished, usage_sent;
     uint64_t bytes, events;
     enum vllm_status status;
     const char *why;
@@ -69,7 +73,7 @@ struct vllm_turn *vllm_turn_new(const struct vllm_alloc *alloc, const struct vll
     turn->options = *options;
     enum vllm_status status = vllm_message_init(&turn->message, &turn->alloc, options);
     vllm_buf_init(&turn->body, &turn->alloc, options->max_event_bytes);
-    vllm_buf_init(&turn->server_error, &turn->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&turn->evidence, &turn->alloc, SIZE_MAX / 2);
     size_t event = options->max_event_bytes;
     struct vllm_chunk_limits limits = {options->max_depth, MAX_CHUNK_DELTAS, event > SIZE_MAX / 3 ? SIZE_MAX : event * 3};
     turn->sse = vllm_sse_new(&turn->alloc, event, true);
@@ -78,6 +82,7 @@ struct vllm_turn *vllm_turn_new(const struct vllm_alloc *alloc, const struct vll
         vllm_turn_free(turn);
         return NULL;
     }
+    vllm_sse_keep_strays(turn->sse);
     return turn;
 }
 
@@ -90,7 +95,7 @@ void vllm_turn_free(struct vllm_turn *turn) {
     vllm_chunk_free(turn->chunk);
     vllm_message_free(&turn->message);
     vllm_buf_free(&turn->body);
-    vllm_buf_free(&turn->server_error);
+    vllm_buf_free(&turn->evidence);
     alloc.fn(alloc.ud, turn, sizeof *turn, 0);
 }
 
@@ -102,6 +107,16 @@ static enum step fail(struct vllm_turn *turn, enum vllm_status status, const cha
 
 static enum step fail_by_message(struct vllm_turn *turn, enum vllm_status status) {
     return fail(turn, status, turn->message.why);
+}
+
+static enum vllm_status keep_evidence(struct vllm_turn *turn, struct vllm_slice bytes) {
+    vllm_buf_clear(&turn->evidence);
+    return vllm_buf_append(&turn->evidence, bytes.ptr, bytes.len);
+}
+
+static enum step fail_with(struct vllm_turn *turn, enum vllm_status status, const char *why, struct vllm_slice bytes) {
+    enum vllm_status kept = keep_evidence(turn, bytes);
+    return kept == VLLM_OK ? fail(turn, status, why) : fail(turn, kept, NO_MEMORY);
 }
 
 static enum vllm_status fail_input(struct vllm_turn *turn, enum vllm_status status, const char *limit) {
@@ -269,11 +284,12 @@ static enum step step_finish(struct vllm_turn *turn, struct vllm_choice *choice,
 }
 
 static enum step step_error(struct vllm_turn *turn, const struct vllm_delta *delta) {
-    enum vllm_status status = vllm_buf_append(&turn->server_error, delta->raw.ptr, delta->raw.len);
-    if (status != VLLM_OK) {
-        return fail(turn, status, NO_MEMORY);
-    }
-    return fail(turn, delta->of_answer ? VLLM_EFAILED : VLLM_ESERVER, "the server reported an error");
+    return fail_with(turn, delta->of_answer ? VLLM_EFAILED : VLLM_ESERVER, "the server reported an error", delta->raw);
+}
+
+static enum step step_foreign(struct vllm_turn *turn, const struct vllm_delta *delta) {
+    enum vllm_status status = keep_evidence(turn, delta->raw);
+    return status == VLLM_OK ? advance(turn) : fail(turn, status, NO_MEMORY);
 }
 
 /* A delta that belongs to a choice. */
@@ -312,6 +328,7 @@ static enum step step_delta(struct vllm_turn *turn, struct vllm_event *event, co
     enum vllm_status status;
     switch (delta->kind) {
     case VLLM_DELTA_ERROR: return step_error(turn, delta);
+    case VLLM_DELTA_FOREIGN: return step_foreign(turn, delta);
     case VLLM_DELTA_ENVELOPE:
         status = vllm_message_envelope(&turn->message, delta);
         return status == VLLM_OK ? advance(turn) : fail_by_message(turn, status);
@@ -327,25 +344,6 @@ static enum step step_delta(struct vllm_turn *turn, struct vllm_event *event, co
 
 /* Chunks ------------------------------------------------------------------------------------------------------------- */
 
-static bool is_blank(char c) {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-static struct vllm_slice trim(struct vllm_slice text) {
-    while (text.len > 0 && is_blank(text.ptr[0])) {
-        text.ptr++;
-        text.len--;
-    }
-    while (text.len > 0 && is_blank(text.ptr[text.len - 1])) {
-        text.len--;
-    }
-    return text;
-}
-
-static bool is(struct vllm_slice text, const char *terminated) {
-    return text.len == strlen(terminated) && memcmp(text.ptr, terminated, text.len) == 0;
-}
-
 static enum vllm_status read_chunk(struct vllm_turn *turn, struct vllm_slice json, struct vllm_slice type, const char **why) {
     enum vllm_status status = vllm_chunk_read(turn->chunk, json, type, why);
     if (status == VLLM_OK) {
@@ -358,16 +356,62 @@ static enum vllm_status read_chunk(struct vllm_turn *turn, struct vllm_slice jso
     return status;
 }
 
+static void begin_body(struct vllm_turn *turn) {
+    turn->has_body = true;
+    vllm_json_init(&turn->list, turn->body.data, turn->body.len, turn->options.max_depth);
+    turn->is_list = vllm_json_peek(&turn->list) == VLLM_JSON_ARRAY && vllm_json_enter(&turn->list);
+}
+
+/* Is this the JSON of an error? Then it is the chunk at hand. */
+static bool read_error(struct vllm_turn *turn, struct vllm_slice json) {
+    static const struct vllm_slice no_type = {"", 0};
+    const char *why = NULL;
+    if (vllm_chunk_read(turn->chunk, json, no_type, &why) != VLLM_OK) {
+        return false;
+    }
+    turn->deltas = vllm_chunk_deltas(turn->chunk, &turn->delta_count);
+    bool is_error = turn->delta_count > 0 && turn->deltas[turn->delta_count - 1].kind == VLLM_DELTA_ERROR;
+    turn->delta_count = is_error ? turn->delta_count : 0;
+    turn->delta_at = 0;
+    return is_error;
+}
+
+/* The stream is over without a whole answer, and had lines that are no field. True: they are an answer of their own or an error, which is to be
+ * read now; or that failed. */
+static bool read_strays(struct vllm_turn *turn, struct vllm_slice strays) {
+    turn->strays_read = true;
+    if (turn->message.count > 0 && read_error(turn, strays)) {
+        return true;
+    }
+    bool is_body = turn->message.count == 0;
+    enum vllm_status status = is_body ? vllm_buf_append(&turn->body, strays.ptr, strays.len) : keep_evidence(turn, strays);
+    if (status != VLLM_OK) {
+        fail(turn, status, NO_MEMORY);
+    } else if (is_body) {
+        begin_body(turn);
+    }
+    return is_body || status != VLLM_OK;
+}
+
 static enum step close_stream(struct vllm_turn *turn) {
     const char *failure = vllm_message_failure(&turn->message);
+    bool complete = vllm_message_finished(&turn->message) > 0, empty = turn->message.count == 0;
+    struct vllm_slice strays = vllm_sse_strays(turn->sse);
+    if (!complete && strays.len > 0 && !turn->strays_read && read_strays(turn, strays)) {
+        return turn->status == VLLM_OK ? STEP_AGAIN : STEP_STOP;
+    }
     if (failure) {
+        vllm_buf_clear(&turn->evidence);
         return fail(turn, VLLM_EFAILED, failure);
     }
-    if (!turn->done && vllm_message_finished(&turn->message) == 0) {
-        return fail(turn, VLLM_ETRUNCATED, "the stream ended before the answer did");
+    if (empty && turn->evidence.len == 0 && turn->has_body) {
+        return fail_with(turn, VLLM_ESYNTAX, NO_CHOICES, vllm_buf_view(&turn->body));
     }
-    if (turn->message.count == 0) {
-        return fail(turn, VLLM_ESYNTAX, "the answer has no choices");
+    if (empty && (turn->done || turn->evidence.len > 0)) {
+        return fail(turn, VLLM_ESYNTAX, NO_CHOICES);
+    }
+    if (!turn->done && !complete) {
+        return fail(turn, VLLM_ETRUNCATED, "the stream ended before the answer did");
     }
     turn->phase = CLOSING;
     return STEP_AGAIN;
@@ -375,25 +419,27 @@ static enum step close_stream(struct vllm_turn *turn) {
 
 /* One event of the stream. */
 static enum step step_sse(struct vllm_turn *turn, const struct vllm_sse_event *sse) {
-    struct vllm_slice data = trim(sse->data);
+    struct vllm_slice data = vllm_slice_trim(sse->data);
     const char *why = NULL;
     if (data.len == 0) {
         return STEP_AGAIN;
     }
     turn->events++;
-    if (is(data, "[DONE]")) {
+    if (vllm_slice_is(data, "[DONE]")) {
         turn->done = true;
         return close_stream(turn);
     }
-    bool known = sse->type.len == 0 || is(sse->type, "message") || is(sse->type, "error");
+    bool known = sse->type.len == 0 || vllm_slice_is(sse->type, "message") || vllm_slice_is(sse->type, "error");
     if (!known && data.ptr[0] != '{') {
         return STEP_AGAIN;
     }
     enum vllm_status status = read_chunk(turn, data, sse->type, &why);
-    if (status == VLLM_OK || (status == VLLM_ESYNTAX && sse->cut)) {
-        return STEP_AGAIN;
+    if (status == VLLM_ESYNTAX && sse->cut) {
+        bool is_begun = data.ptr[0] == '{' || data.ptr[0] == '['; /* a chunk or `[DONE]`, of which a part says nothing */
+        status = is_begun ? VLLM_OK : keep_evidence(turn, data);
+        why = NO_MEMORY;
     }
-    return fail(turn, status, why);
+    return status == VLLM_OK ? STEP_AGAIN : fail_with(turn, status, why, data);
 }
 
 static enum step step_stream(struct vllm_turn *turn) {
@@ -421,7 +467,7 @@ static enum step step_body(struct vllm_turn *turn) {
         struct vllm_json *list = &turn->list;
         if (!vllm_json_element(list) || !vllm_json_skip(list, &json)) {
             bool whole = list->status == VLLM_OK && vllm_json_end(list);
-            return whole ? close_body(turn) : fail(turn, list->status, list->why);
+            return whole ? close_body(turn) : fail_with(turn, list->status, list->why, json);
         }
     } else if (turn->body_read) {
         return close_body(turn);
@@ -429,14 +475,14 @@ static enum step step_body(struct vllm_turn *turn) {
     turn->body_read = true;
     turn->events++;
     enum vllm_status status = read_chunk(turn, json, no_type, &why);
-    return status == VLLM_OK ? STEP_AGAIN : fail(turn, status, why);
+    return status == VLLM_OK ? STEP_AGAIN : fail_with(turn, status, why, json);
 }
 
 enum vllm_status vllm_turn_feed(struct vllm_turn *turn, const char *bytes, size_t len) {
     if (turn->status != VLLM_OK) {
         return turn->status;
     }
-    if (turn->has_body || turn->finished) {
+    if ((turn->has_body && !turn->strays_read) || turn->finished) {
         return VLLM_EINVALID;
     }
     turn->bytes += len;
@@ -454,8 +500,7 @@ enum vllm_status vllm_turn_body(struct vllm_turn *turn, const char *json, size_t
     turn->bytes = len;
     enum vllm_status status = vllm_buf_append(&turn->body, json, len);
     if (status == VLLM_OK) {
-        vllm_json_init(&turn->list, turn->body.data, turn->body.len, turn->options.max_depth);
-        turn->is_list = vllm_json_peek(&turn->list) == VLLM_JSON_ARRAY && vllm_json_enter(&turn->list);
+        begin_body(turn);
     }
     return fail_input(turn, status, "the answer is larger than max_event_bytes");
 }
@@ -507,8 +552,8 @@ const char *vllm_turn_why(const struct vllm_turn *turn) {
     return turn->why ? turn->why : "";
 }
 
-struct vllm_slice vllm_turn_server_error(const struct vllm_turn *turn) {
-    return vllm_message_view(&turn->server_error);
+struct vllm_slice vllm_turn_evidence(const struct vllm_turn *turn) {
+    return vllm_message_view(&turn->evidence);
 }
 
 void vllm_turn_state(const struct vllm_turn *turn, struct vllm_turn_state *out) {

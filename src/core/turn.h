@@ -67,10 +67,10 @@ VLLM_NODISCARD enum vllm_status vllm_turn_finish(struct vllm_turn *turn);
  * VLLM_EFAILED, VLLM_ESYNTAX, VLLM_ELIMIT, VLLM_ETRUNCATED, VLLM_ENOMEM. Events that came before the error are delivered first. */
 VLLM_NODISCARD enum vllm_status vllm_turn_next(struct vllm_turn *turn, struct vllm_event *event);
 
-/* After an error: which bound or what fault (constant; never NULL), and for VLLM_ESERVER the error event's JSON; for VLLM_EFAILED that of
- * the chunk or the choice, if it had an error. */
+/* After an error: which bound or what fault (constant; never NULL), and its evidence: for VLLM_ESERVER the error event's data; for VLLM_EFAILED that
+ * of the chunk or the choice, if it had an error; for VLLM_ESYNTAX and VLLM_ETRUNCATED the bytes that were not understood, if there were any. */
 const char *vllm_turn_why(const struct vllm_turn *turn);
-struct vllm_slice vllm_turn_server_error(const struct vllm_turn *turn);
+struct vllm_slice vllm_turn_evidence(const struct vllm_turn *turn);
 
 /* The message so far, at any time (after an error too). Slices are valid until the next call that changes `turn`. */
 struct vllm_turn_call {
