@@ -4,55 +4,9 @@
 -- never bytes of memory that is gone: memory_test.c fills that with rubbish meanwhile, and `make asan` sees each read of it.
 
 local core = require "vllm.core"
+local meddle_at = require "spec.support.meddle"
 
-local newproxy = rawget(_G, "newproxy")
 local MAX_CHANCES = 3000
-
-local function at_collection(fn)
-  if newproxy then getmetatable(newproxy(true)).__gc = fn else setmetatable({}, { __gc = fn }) end
-end
-
--- A whole collection at every chance.
-local function collect_always()
-  collectgarbage("setpause", 0)
-  collectgarbage("setstepmul", 10000000)
-  if _VERSION == "Lua 5.4" then
-    collectgarbage("incremental", 1, 1000, 63)
-    collectgarbage("setpause", 0)
-  end
-  collectgarbage("restart")
-end
-
-local function collect_usually()
-  collectgarbage("setpause", 200)
-  collectgarbage("setstepmul", 200)
-  if _VERSION == "Lua 5.4" then collectgarbage("incremental", 200, 100, 13) end
-end
-
--- Calls f(a, b), and meddle() in a finalizer at chance number `at`. Returns whether there was such a chance, and what pcall returned.
-local function call_meddled(at, meddle, f, a, b)
-  local chances, armed = 0, true
-  local function chance()
-    if not armed then return end
-    chances = chances + 1
-    if chances < at then return at_collection(chance) end
-    armed = false
-    meddle()
-    collectgarbage()
-  end
-  collectgarbage()
-  collectgarbage "stop"
-  at_collection(chance)
-  collect_always()
-  local ok, first, second, third, fourth = pcall(f, a, b)
-  local came = not armed
-  armed = false
-  collect_usually()
-  return came, ok, first, second, third, fourth
-end
-
--- What calls left on the stack beyond its top would be held by the frames that come there next.
-local clear_stack = assert((rawget(_G, "loadstring") or load)("local " .. ("unset, "):rep(150) .. "unset"))
 
 local jobs = {}
 
@@ -61,8 +15,7 @@ local function job(name, prepare, judge)
   jobs[#jobs + 1] = { name, function()
     for at = 1, MAX_CHANCES do
       local f, a, b, meddle = prepare()
-      clear_stack()
-      local came, ok, first, second, third, fourth = call_meddled(at, meddle, f, a, b)
+      local came, ok, first, second, third, fourth = meddle_at(at, meddle, f, a, b)
       local why = judge(ok, first, second, third, fourth)
       if why then error(("%s, at chance %d: %s"):format(name, at, why), 0) end
       if not came then
