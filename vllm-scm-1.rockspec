@@ -66,6 +66,7 @@ build = {
         "src/bind/curl_options.c",
         "src/net/driver.c",
         "src/net/engine.c",
+        "src/net/fork.c",
         "src/net/notifier.c",
         "src/net/options.c",
         "src/net/poller.c",

@@ -267,6 +267,83 @@ static void test_fork(struct server *server) {
     close(fd);
 }
 
+/* Descriptors of ours from 3 on: every one is open. */
+static bool all_are_open(const bool *opened, int count) {
+    for (int i = 3; i < count; i++) {
+        if (opened[i] && fcntl(i, F_GETFD) < 0) return false;
+    }
+    return true;
+}
+
+/* What a daemon does: everything is closed, and its own files and another engine take the numbers. */
+static int be_a_daemon(struct server *server, struct vllm_request *live) {
+    enum { COUNT = 64 };
+    bool opened[COUNT] = {false};
+    for (int i = 3; i < COUNT; i++) {
+        close(i);
+    }
+    struct vllm_engine *own = vllm_engine_new(&(struct vllm_engine_options){server->mode, 4, 0});
+    if (!own) return 1;
+    for (int fd = 0, kind = 0; fd < COUNT - 8; kind++) {
+        int ends[2] = {-1, -1};
+        fd = kind % 3 == 0 ? open("/dev/null", O_RDONLY) : kind % 3 == 1 ? dup(2) : pipe(ends) == 0 ? ends[1] : -1;
+        if (fd < 0) return 2;
+        opened[fd] = true;
+        if (ends[0] >= 0) opened[ends[0]] = true;
+    }
+    vllm_request_close(live, false);
+    vllm_engine_release(server->engine);
+    if (!all_are_open(opened, COUNT)) return 3;
+    vllm_engine_alarm(own, 0);
+    if (vllm_engine_step(own, 10000) != VLLM_NET_OK || fcntl(vllm_engine_fd(own), F_GETFD) < 0) return 4;
+    vllm_engine_release(own);
+    return all_are_open(opened, COUNT) ? 0 : 5;
+}
+
+static void test_a_daemon_keeps_its_own(struct server *server) {
+    int status = -1;
+    struct vllm_request *live = get(server);
+    int fd = server_accept(server);
+    CHECK(read_request(server, fd, 0));
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        leave(be_a_daemon(server, live));
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    vllm_request_close(live, false);
+    close(fd);
+}
+
+/* Connections, epoll sets and timers: libcurl has pairs of sockets of its own. */
+static int count_of_engines(int but) {
+    int count = 0;
+    for (int i = 3; i < 256; i++) {
+        struct sockaddr_in peer;
+        socklen_t len = sizeof peer;
+        char path[64], name[64] = "";
+        snprintf(path, sizeof path, "/proc/self/fd/%d", i);
+        bool found = readlink(path, name, sizeof name - 1) > 0 && i != but;
+        count += found && (strcmp(name, "anon_inode:[eventpoll]") == 0 || strcmp(name, "anon_inode:[timerfd]") == 0 ||
+                           (getpeername(i, (struct sockaddr *)&peer, &len) == 0 && peer.sin_family == AF_INET));
+    }
+    return count;
+}
+
+static void test_a_child_holds_no_copies(struct server *server) {
+    int status = -1;
+    struct vllm_request *live = get(server);
+    int fd = server_accept(server), bell = vllm_engine_fd(server->engine);
+    CHECK(read_request(server, fd, 0) && count_of_engines(fd) > 0);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) leave(count_of_engines(fd) + (fcntl(bell, F_GETFD) >= 0));
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    vllm_request_close(live, false);
+    close(fd);
+}
+
 /* Nothing that the engine opens survives an exec. */
 static void test_descriptors_are_close_on_exec(struct server *server) {
     struct vllm_request *request = get(server);
@@ -294,6 +371,7 @@ int main(void) {
     engine_test *const tests[] = {
         test_unix_socket,        test_proxy,       test_alarm, test_live,
         test_signal_ends_a_wait, test_sigint_trap, test_fork,  test_descriptors_are_close_on_exec,
+        test_a_daemon_keeps_its_own, test_a_child_holds_no_copies,
     };
     run_tests(tests, sizeof tests / sizeof *tests);
     test_sigpipe_guard();

@@ -6,8 +6,8 @@
  *
  * A forked child shares the parent's connections: libcurl would say goodbye on them (TLS close_notify) and wait for
  * threads that a fork does not copy, and memory may be as a thread of the parent's left it in the middle of a change. So
- * the child never calls libcurl with this engine again and takes no lock of it: it closes its copies of the
- * descriptors, and leaves the memory alone, on purpose.
+ * the child never calls libcurl with this engine again and takes no lock of it: it has closed its copies of the
+ * descriptors when fork returns (fork.c), and leaves the memory alone, on purpose.
  *
  * curl_global_init is counted inside libcurl, thread-safe since 7.84, and never undone: other users of libcurl in the
  * host are not ours. */
@@ -32,7 +32,7 @@ static struct vllm_engine *engine_alloc(const struct vllm_engine_options *option
     struct vllm_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return NULL;
     struct vllm_link *rings[] = {&engine->starts, &engine->running, &engine->resumes, &engine->ready,
-                                 &engine->pool,   &engine->orders,  &engine->exits};
+                                 &engine->pool,   &engine->orders,  &engine->exits,   &engine->forks};
     for (size_t i = 0; i < sizeof rings / sizeof *rings; i++) {
         vllm_link_init(rings[i]);
     }
@@ -53,7 +53,10 @@ struct vllm_engine *vllm_engine_new(const struct vllm_engine_options *options) {
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) return NULL;
     struct vllm_engine *engine = engine_alloc(options);
     if (!engine) return NULL;
-    if (vllm_driver_open(engine) && (!engine->threaded || vllm_notifier_open(&engine->bell))) return engine;
+    if (vllm_driver_open(engine) && (!engine->threaded || vllm_notifier_open(&engine->bell))) {
+        vllm_fork_enter(engine);
+        return engine;
+    }
     int saved = errno;
     vllm_engine_destroy(engine);
     errno = saved ? saved : ENOMEM;
@@ -62,6 +65,7 @@ struct vllm_engine *vllm_engine_new(const struct vllm_engine_options *options) {
 
 void vllm_engine_destroy(struct vllm_engine *engine) {
     struct vllm_sigpipe guard;
+    vllm_fork_leave(engine);
     vllm_sigpipe_hold(&guard);
     (void)vllm_driver_take_orders(engine);
     vllm_driver_close(engine);
@@ -73,15 +77,15 @@ void vllm_engine_destroy(struct vllm_engine *engine) {
     free(engine);
 }
 
+void vllm_engine_abandon(struct vllm_engine *engine) {
+    vllm_sockets_abandon(engine);
+    vllm_watch_close(engine);
+    vllm_notifier_close(&engine->bell);
+}
+
 static void drop_hold(struct vllm_engine *engine) {
-    if (--engine->holds > 0) return;
-    if (vllm_engine_forked(engine)) {
-        vllm_sockets_abandon(engine);
-        vllm_watch_close(engine);
-        vllm_notifier_close(&engine->bell);
-    } else if (vllm_thread_stop(engine)) {
-        vllm_engine_destroy(engine);
-    }
+    if (--engine->holds > 0 || vllm_engine_forked(engine)) return;
+    if (vllm_thread_stop(engine)) vllm_engine_destroy(engine);
 }
 
 void vllm_engine_release(struct vllm_engine *engine) {

@@ -8,8 +8,8 @@
  * release, and that for a second at the most. The engine is counted: it lives until its last request is closed.
  *
  * After a fork the child's engine refuses everything: statuses are VLLM_NET_FORKED, or VLLM_NET_WAIT in thread mode where
- * there is none to say so. Its release closes the child's copies of the descriptors, sends nothing on the parent's
- * connections, waits for no thread, and leaves the memory where it is. Not in any call: exit, abort, printing, an
+ * there is none to say so. The child's copies of the descriptors are closed when fork returns; its release sends nothing on
+ * the parent's connections, waits for no thread, and leaves the memory where it is. Not in any call: exit, abort, printing, an
  * unbounded buffer. */
 #ifndef VLLM_ENGINE_H
 #define VLLM_ENGINE_H

@@ -6,6 +6,7 @@
  *   driver.c    the driving side: orders in; starts, resumes, drains and ends of transfers
  *   watch_epoll.c, watch_poll.c   how the driver waits, on Linux (poller.c) and elsewhere
  *   thread.c    a driver of its own: its thread's life
+ *   fork.c      what a forked child does with its copies
  *
  * Two sides share an engine. The CALLER calls the functions of engine.h, in one thread at a time. The DRIVER is the only
  * one that calls libcurl with the multi, or with a handle that it has taken over: inline it is the caller inside a
@@ -147,11 +148,12 @@ struct vllm_engine {
     struct vllm_notifier bell;
     struct vllm_link exits; /* these two: under thread.c's own lock */
     bool joined;
+    struct vllm_link forks; /* under fork.c's own lock */
 };
 
 #define VLLM_REQUEST_OF(link, member) ((struct vllm_request *)(void *)((char *)(link)-offsetof(struct vllm_request, member)))
 
-#define VLLM_ENGINE_OF(link) ((struct vllm_engine *)(void *)((char *)(link)-offsetof(struct vllm_engine, exits)))
+#define VLLM_ENGINE_OF(link, member) ((struct vllm_engine *)(void *)((char *)(link)-offsetof(struct vllm_engine, member)))
 
 static inline void vllm_engine_lock(struct vllm_engine *engine) {
     if (engine->threaded) (void)pthread_mutex_lock(&engine->lock);
@@ -165,6 +167,7 @@ static inline void vllm_engine_unlock(struct vllm_engine *engine) {
 bool vllm_engine_forked(const struct vllm_engine *engine);
 void vllm_engine_order(struct vllm_request *request, unsigned orders); /* the caller's; inline it is obeyed at once */
 void vllm_engine_destroy(struct vllm_engine *engine);                  /* when nobody drives it */
+void vllm_engine_abandon(struct vllm_engine *engine);                  /* in a forked child: closes this process's copies */
 
 /* request.c */
 struct vllm_request *vllm_request_obtain(struct vllm_engine *engine); /* from the pool or new; NULL: no memory */
@@ -201,6 +204,10 @@ void vllm_watch_wake(struct vllm_engine *engine);                    /* ends the
 /* thread.c */
 bool vllm_thread_start(struct vllm_engine *engine); /* unless it runs; false: the system has no thread for us */
 bool vllm_thread_stop(struct vllm_engine *engine);  /* false: it is stuck, and frees the engine when it is not */
+
+/* fork.c: between the two a forked child abandons it */
+void vllm_fork_enter(struct vllm_engine *engine);
+void vllm_fork_leave(struct vllm_engine *engine);
 
 /* sockets.c */
 curl_socket_t vllm_socket_open(void *ud, curlsocktype purpose, struct curl_sockaddr *address);

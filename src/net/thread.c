@@ -120,10 +120,10 @@ static void stop_all(void) {
     int64_t until_ns = vllm_now_ns() + STOP_NS;
     (void)pthread_mutex_lock(&exit_lock);
     for (struct vllm_link *at = exit_ring.next; at != &exit_ring; at = at->next) {
-        ask_to_stop(VLLM_ENGINE_OF(at));
+        ask_to_stop(VLLM_ENGINE_OF(at, exits));
     }
     for (struct vllm_link *at = exit_ring.next; at != &exit_ring; at = at->next) {
-        struct vllm_engine *engine = VLLM_ENGINE_OF(at);
+        struct vllm_engine *engine = VLLM_ENGINE_OF(at, exits);
         if (wait_for_end(engine, until_ns) && !engine->orphaned) join(engine);
     }
     (void)pthread_mutex_unlock(&exit_lock);
