@@ -91,7 +91,7 @@ describe("an __index of an options table", function()
         collectgarbage()
         return (name == "filler" or name == "reasoning_field") and ("field" .. round .. " "):rep(20) or nil
       end })
-      local text = core.messages({ 6, 1, false, 10, "because", 8, "so" }, options)
+      local text = core.messages({ 6, 1, false, 11, "because", 9, "so" }, options)
       assert.equal(('[{"content":"%s","role":"user"},{"content":"so","%s":"because","role":"assistant"}]'):format(field, field), text)
     end
   end)

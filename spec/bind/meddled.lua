@@ -169,9 +169,10 @@ job("base64_decode", function() return core.base64_decode, ("YWJj"):rep(100), ni
 
 -- Messages -------------------------------------------------------------------------------------------------------------
 
--- The flat list of messages.lua: a text of the user (3 its kind, 8 the piece), an assistant's (6), one more.
+-- The flat list of messages.lua: a text of the user (4 its kind, 9 the piece), an assistant's (6), one more, one of a role of its own.
 local function transcript(last)
-  return { 4, 1, long("member", 1), 8, long("value", 1), 6, 2, false, 8, long("value", 2), 4, 3, false, 8, last }
+  return { 4, 1, long("member", 1), 9, long("value", 1), 6, 2, false, 9, long("value", 2), 4, 3, false, 9, last,
+    8, 4, false, long("inner", 1), 9, long("value", 5) }
 end
 
 job("messages", function()
