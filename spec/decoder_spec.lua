@@ -225,6 +225,48 @@ describe("core.decoder", function()
     assert.is_nil(kind(say "hi" .. finish "stop"))
   end)
 
+  local LONG = ("x"):rep(50)
+  local function call(fields) return delta('"tool_calls":[{"index":0,' .. fields .. "}]") end
+  local function choice(fields) return chunk('{"index":0,"delta":{}' .. fields .. "}") end
+  for name, bytes in pairs {
+    ["text"] = say(LONG), ["reasoning"] = delta('"reasoning":"' .. LONG .. '"'), ["a refusal"] = delta('"refusal":"' .. LONG .. '"'),
+    ["a call's id"] = call('"id":"' .. LONG .. '","function":{"name":"f","arguments":""}'),
+    ["ids of calls together"] = call('"id":"1' .. LONG:sub(30) .. '","function":{"name":"f"}')
+      .. call('"id":"2' .. LONG:sub(30) .. '","function":{"name":"g"}'),
+    ["a call's name"] = call('"id":"c","function":{"name":"' .. LONG .. '","arguments":""}'),
+    ["a call's arguments"] = call('"id":"c","function":{"name":"f","arguments":"' .. LONG .. '"}'),
+    ["a finish reason"] = finish(LONG), ["a stop reason"] = choice(',"finish_reason":"stop","stop_reason":"' .. LONG .. '"'),
+    ["log probabilities"] = choice(',"logprobs":{"content":[{"token":"' .. LONG .. '"}]}'),
+    ["token ids"] = choice(',"token_ids":[' .. ("11111,"):rep(8) .. "1]"),
+    ["the answer's id"] = 'data: {"id":"' .. LONG .. '","choices":[]}\n\n', ["the model"] = 'data: {"model":"' .. LONG .. '","choices":[]}\n\n',
+    ["an unknown member's name"] = 'data: {"choices":[],"' .. LONG .. '":1}\n\n',
+  } do
+    it("max_message_bytes counts " .. name, function()
+      local _, failure = run(bytes, { max_message_bytes = 40 })
+      assert.equal("limit", failure and failure.kind)
+      _, failure = run(bytes, { max_message_bytes = 500 })
+      assert.not_equal("limit", failure and failure.kind)
+    end)
+  end
+
+  it("a lone half of a surrogate pair in an id or a name is repaired, so that the message can be sent back", function()
+    local client = require("vllm").new { model = "m" }
+    local stream = [[data: {"id":"r\ud83d","model":"m\ud83d","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c\ud83d","function":]]
+      .. [[{"name":"f\ud83d","arguments":"{}"}}]},"finish_reason":"tool_calls\ud83d"}]}]] .. "\n\n" .. DONE
+    local whole = stream:gsub("^data: ", ""):gsub("\n\ndata.*$", ""):gsub('"delta"', '"message"')
+    local body = core.decoder()
+    assert(body:body(whole))
+    drain(body, {})
+    for _, decoder in ipairs { select(3, run(stream)), body } do
+      local result = decoder:result()
+      local made = result.tool_calls[1]
+      assert.same({ "r\239\191\189", "m\239\191\189", "c\239\191\189", "f\239\191\189", "tool_calls\239\191\189" },
+        { result.id, result.model, made.id, made.name, result.finish_reason })
+      local text = assert(client:body { messages = { "Hi", result.message, { role = "tool", call = made, result = "ok" } } })
+      assert.truthy(text:find("c\239\191\189", 1, true))
+    end
+  end)
+
   it("takes a whole completion instead", function()
     local decoder = core.decoder {}
     assert.is_true(decoder:body '{"id":"r1","model":"m","choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}')

@@ -92,8 +92,8 @@ static void read_tool_call(struct vllm_gather *gather, struct vllm_json *j) {
     memset(&fragment, 0, sizeof fragment);
     fragment.kind = VLLM_DELTA_TOOL;
     fragment.index = vllm_value_index(&index, -1);
-    fragment.id = vllm_gather_text(gather, &id);
-    fragment.name = vllm_gather_text(gather, &name);
+    fragment.id = vllm_gather_name(gather, &id);
+    fragment.name = vllm_gather_name(gather, &name);
     set_arguments(gather, &arguments, &fragment);
     if (fragment.id.ptr || fragment.name.ptr || fragment.text.ptr) {
         struct vllm_delta *delta = vllm_gather_add(gather, &gather->waiting, VLLM_DELTA_TOOL);
@@ -291,7 +291,7 @@ static void add_function_call(const struct target *target, const struct body *bo
     call.choice = target->choice;
     call.whole = target->whole;
     call.index = target->whole ? 0 : -1;
-    call.name = vllm_gather_text(target->gather, &body->name);
+    call.name = vllm_gather_name(target->gather, &body->name);
     set_arguments(target->gather, &body->arguments, &call);
     struct vllm_delta *delta = call.name.ptr || call.text.ptr ? add(target, VLLM_DELTA_TOOL) : NULL;
     if (delta) {
@@ -333,7 +333,7 @@ static bool is_text(struct vllm_slice text, const char *terminated) {
 }
 
 static void add_finish(const struct target *target, const struct entry *entry) {
-    struct vllm_slice reason = vllm_gather_text(target->gather, &entry->finish_reason);
+    struct vllm_slice reason = vllm_gather_name(target->gather, &entry->finish_reason);
     bool is_reason = reason.ptr && !is_text(reason, "null") && !is_text(reason, "None");
     struct vllm_delta *delta = is_reason ? add(target, VLLM_DELTA_FINISH) : NULL;
     if (delta) {

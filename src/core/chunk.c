@@ -236,8 +236,8 @@ static void drop_ends(struct vllm_deltas *deltas) {
 }
 
 static void set_envelope(struct vllm_chunk *chunk, const struct envelope *envelope) {
-    struct vllm_slice id = vllm_gather_text(&chunk->gather, &envelope->id);
-    struct vllm_slice model = vllm_gather_text(&chunk->gather, &envelope->model);
+    struct vllm_slice id = vllm_gather_name(&chunk->gather, &envelope->id);
+    struct vllm_slice model = vllm_gather_name(&chunk->gather, &envelope->model);
     chunk->first = id.ptr || model.ptr ? 0 : 1;
     chunk->gather.deltas.items[0].id = id;
     chunk->gather.deltas.items[0].model = model;

@@ -168,7 +168,7 @@ static struct vllm_slice take_scratch(struct vllm_gather *gather, size_t before,
     return value;
 }
 
-struct vllm_slice vllm_gather_text(struct vllm_gather *gather, const struct vllm_value *value) {
+static struct vllm_slice string_of(struct vllm_gather *gather, const struct vllm_value *value, bool keep_halves) {
     struct vllm_slice absent = {NULL, 0};
     if (value->type != VLLM_JSON_STRING || value->string.raw.len == 0) {
         return absent;
@@ -180,7 +180,15 @@ struct vllm_slice vllm_gather_text(struct vllm_gather *gather, const struct vllm
         return absent;
     }
     size_t before = gather->scratch.len;
-    return take_scratch(gather, before, vllm_json_string_value(&value->string, true, &gather->scratch));
+    return take_scratch(gather, before, vllm_json_string_value(&value->string, keep_halves, &gather->scratch));
+}
+
+struct vllm_slice vllm_gather_text(struct vllm_gather *gather, const struct vllm_value *value) {
+    return string_of(gather, value, true);
+}
+
+struct vllm_slice vllm_gather_name(struct vllm_gather *gather, const struct vllm_value *value) {
+    return string_of(gather, value, false);
 }
 
 struct vllm_slice vllm_gather_json(struct vllm_gather *gather, const struct vllm_value *value) {
