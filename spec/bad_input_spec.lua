@@ -48,14 +48,19 @@ local OPTIONS = {
   { { base_url = "http://h:" }, "base_url has an empty port: http://h:" },
   { { base_url = "http://h:0" }, "base_url has a port outside 1..65535: http://h:0" },
   { { base_url = "http://h:65536" }, "base_url has a port outside 1..65535: http://h:65536" },
-  { { base_url = "http://h:99999999999" }, "base_url has a port outside 1..65535: http://h:99999999999" },
-  { { base_url = "http://h:80a" }, "base_url has a host or port that cannot be read: http://h:80a" },
+  { { base_url = "http://h:99999999999" }, "base_url has a port outside 1..65535: http://h:…" },
+  { { base_url = "http://h:80a" }, "base_url has a host or port that cannot be read: http://h:…" },
   { { base_url = "http://u:secret/x@h" }, "base_url has a host or port that cannot be read: http://h" },
+  { { base_url = "http://h\\@elsewhere/v1" },
+    "base_url has a backslash before its path, where programs differ in what the host is: http://elsewhere/v1" },
+  { { base_url = "http://h\\v1" }, "base_url has a backslash before its path, where programs differ in what the host is: http://…" },
+  { { base_url = "http://h%41/v1" }, "base_url has a host or port that cannot be read: http://…/v1" },
+  { { proxy = "http://p\\@elsewhere" }, "proxy has a backslash before its path, where programs differ in what the host is: http://elsewhere" },
   { { base_url = "http://[::1" }, "base_url has a host or port that cannot be read: http://[::1" },
   { { base_url = "http://h /v1" }, "base_url holds a space: http://h /v1" },
   { { base_url = "http://h/v1\r\nX: 1" }, "base_url holds a line break or another control character: http://h/v1??X: 1" },
   { { base_url = "http://h/\0" }, "base_url holds a line break or another control character: http://h/?" },
-  { { base_url = "http://h/v1#x" }, "base_url has a fragment (#), which no server sees: http://h/v1#x" },
+  { { base_url = "http://h/v1#x" }, "base_url has a fragment (#), which no server sees: http://h/v1#…" },
   { { base_url = "http://h/ v1?key=secret" }, "base_url holds a space: http://h/ v1?…" },
 
   { { api_key = 12345 }, "api_key must be a string, got a number" },
@@ -372,7 +377,7 @@ local ENVIRONMENTS = {
   { { VLLM_MODEL = "m", VLLM_BASE_URL = "h:8000" }, nil,
     "environment variable VLLM_BASE_URL: base_url has no scheme (http:// or https://): h:8000" },
   { { VLLM_MODEL = "m", VLLM_BASE_URL = "http://u:secret@h:x" }, nil,
-    "environment variable VLLM_BASE_URL: base_url has a host or port that cannot be read: http://h:x" },
+    "environment variable VLLM_BASE_URL: base_url has a host or port that cannot be read: http://h:…" },
   { { VLLM_MODEL = "m", VLLM_API_KEY = "secret\n" }, nil,
     "environment variable VLLM_API_KEY: api_key holds a line break or another control character: give the key alone (of a file: file:read \"*l\")" },
 }
@@ -418,7 +423,7 @@ describe("vllm.from_env", function()
     assert.has_error(function() config.from_env(7) end, "vllm.from_env: a table of overrides is needed, got 7")
     assert.has_error(function() config.from_env { tempurature = 1 } end,
       "vllm.from_env: unknown key `tempurature` (did you mean `temperature`? extra_body sends any name)")
-    assert.has_error(function() config.from_env { base_url = "h" } end, "vllm.from_env: base_url has no scheme (http:// or https://): h")
+    assert.has_error(function() config.from_env { base_url = "h" } end, "vllm.from_env: base_url has no scheme (http:// or https://): …")
   end)
 end)
 

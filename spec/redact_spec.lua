@@ -190,6 +190,17 @@ describe("a key that comes back", function()
     end
   end)
 
+  it("of a proxy that the environment names is out, too", function()
+    local getenv = os.getenv
+    for _, address in ipairs { "http://me:" .. PASSWORD .. "@proxy:3128", "me:" .. PASSWORD .. "@proxy:3128" } do
+      os.getenv = function(name) return name == "https_proxy" and address or nil end -- luacheck: ignore 122
+      local ok, why = pcall(check, "the environment's proxy", { { status = 407, body = "you are me:" .. PASSWORD .. "; " .. SPELLINGS.basic } },
+        { base_url = "http://h/v1" })
+      os.getenv = getenv -- luacheck: ignore 122
+      assert(ok, why)
+    end
+  end)
+
   it("at another endpoint is out of the error", function()
     local transport = { name = "echo", options = {}, open = function()
       return { head = function() return 400, { ["x-request-id"] = KEY } end, close = function() end, info = function() return {} end,

@@ -143,6 +143,13 @@ describe("secrets", function()
       { base_url = "user:" .. PASSWORD .. "@h/?token=" .. QUERY }, { proxy = "user:" .. PROXY_PASSWORD .. "@h" },
       { proxy = "gopher://user:" .. PROXY_PASSWORD .. "@h" }, { api_key = { KEY } }, { base_url = { PASSWORD } },
       { api_key = KEY, colour = 1 },
+      -- without the `@` that would tell what is what
+      { base_url = "http://user:" .. PASSWORD .. "/v1" }, { base_url = "user:" .. PASSWORD }, { base_url = "http:/user:" .. PASSWORD .. "/v1" },
+      { base_url = "http://h:8080:user:" .. PASSWORD }, { base_url = "http://user:" .. PASSWORD .. "%40h/v1" },
+      { base_url = "http://user%3A" .. PASSWORD .. "%40h/v1" }, { base_url = "http://user:" .. PASSWORD .. "\\@h/v1" },
+      { base_url = "http://h/v1#" .. QUERY }, { base_url = KEY }, { base_url = "http:user:" .. PASSWORD }, { base_url = "http//user:" .. PASSWORD },
+      { proxy = "http://user:" .. PROXY_PASSWORD }, { proxy = "h:8080:user:" .. PROXY_PASSWORD }, { proxy = "user:" .. PROXY_PASSWORD },
+      { proxy = "socks5://user:" .. PROXY_PASSWORD .. ":1080" }, { proxy = "gopher://user:" .. PROXY_PASSWORD },
     }
     for i, options in ipairs(cases) do
       options.model = "m"

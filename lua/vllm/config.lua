@@ -333,6 +333,8 @@ local function authorization(options, endpoint)
   return endpoint.userinfo and url.basic_authorization(endpoint.userinfo) or nil
 end
 
+local PROXY_VARIABLES = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" } -- as libcurl reads them
+
 -- All that redact.lua takes out of what a server or a proxy sent back.
 local function secret_texts(options, own_headers)
   local list = { options.api_key }
@@ -342,6 +344,7 @@ local function secret_texts(options, own_headers)
   end
   add(url.secrets(options.base_url or ""))
   add(url.secrets(options.proxy or ""))
+  for _, name in ipairs(options.proxy == nil and PROXY_VARIABLES or {}) do add(url.secrets(os.getenv(name) or "")) end
   add(headers.secrets(own_headers))
   return list
 end

@@ -8,22 +8,59 @@ local url = {}
 
 local MAX_SHOWN_BYTES = 200
 local MIN_SECRET_VALUE_BYTES = 8 -- a shorter value of a query is a word such as `true`, which messages need
+local HIDDEN = "…"
 local CHAT = "/chat/completions"
 
---- A URL as it may stand in a message: without user, password and query values. Works on any text.
+local NO_HOST = "[^%w%._\128-\255-]" -- names of every script, but nothing that is encoded or stands between the parts of a URL
+local MAX_LABEL_BYTES = 63 -- RFC 1035 section 2.3.4
+
+local function is_host(text)
+  for label in text:gmatch("[^.]+") do
+    if #label > MAX_LABEL_BYTES then return false end
+  end
+  return text ~= "" and not text:find(NO_HOST)
+end
+
+-- `host:port` as far as it is one: anything else in its place may be a password, or a key.
+local function shown_place(text)
+  local host, port = text:match("^(%[[%x:.]*%]?)(.*)$")
+  local is_literal = host ~= nil
+  if not is_literal then host, port = text:match("^([^:]*)(.*)$") end
+  if not is_literal and host ~= "" and not is_host((host:gsub("%s", ""))) then host = HIDDEN end
+  if port ~= ":" and port ~= "" and not port:find("^:%d%d?%d?%d?%d?$") then port = ":" .. HIDDEN end
+  return host .. port
+end
+
+-- Without a scheme nobody knows which part is what.
+local function shown_words(text)
+  local first = text:match("^[^/]*")
+  local shown = text:gsub("[^/]+", shown_place)
+  local looks_like_one = first:find("[.:]") or first == "localhost" or first == ""
+  return looks_like_one and shown or HIDDEN .. shown:sub(#shown_place(first) + 1)
+end
+
+--- A URL as it may stand in a message: without user, password, query values, and what could be any of them. Works on any text.
 ---@param text string
 ---@return string
 function url.shown(text)
   local scheme, rest = text:match("^([a-zA-Z][a-zA-Z0-9+.-]*://)(.*)$")
-  rest = (rest or text):gsub("^.*@", ""):gsub("%?.*$", "?…"):gsub("\n", "?")
-  return excerpt.of((scheme or "") .. rest, MAX_SHOWN_BYTES)
+  rest = (rest or text):gsub("^.*@", "")
+  local address, tail = rest:match("^([^?#]*)(.?)")
+  local place, path = address:match("^([^/]*)(.*)$")
+  local shown = scheme and scheme .. shown_place(place) .. path or shown_words(address)
+  shown = shown:gsub("\n", "?")
+  return excerpt.of(shown .. (tail ~= "" and tail .. HIDDEN or ""), MAX_SHOWN_BYTES)
 end
 
 local function split_authority(authority)
+  if authority:find("\\", 1, true) then return nil, "has a backslash before its path, where programs differ in what the host is" end
   local userinfo, place = authority:match("^(.*)@(.*)$")
   place = place or authority
   local host, port = place:match("^(%[[%x:.]+%]):?(%d*)$")
-  if not host then host, port = place:match("^([^%[%]:]+):?(%d*)$") end
+  if not host then
+    host, port = place:match("^([^%[%]:]+):?(%d*)$")
+    host = host and is_host(host) and host
+  end
   if not host then return nil, place:find("^:") and "has no host" or "has a host or port that cannot be read" end
   if port == "" and place:sub(-1) == ":" then return nil, "has an empty port" end
   if port ~= "" and (#port > 5 or tonumber(port) < 1 or tonumber(port) > 65535) then return nil, "has a port outside 1..65535" end
@@ -98,13 +135,13 @@ function url.secrets(text)
     list[#list + 1] = secret
     list[#list + 1] = decoded(secret)
   end
-  local authority, rest = text:match("^%a[%w+.-]*://([^/?#]*)(.*)$")
-  local userinfo = authority and authority:match("^(.*)@")
+  local authority, rest = text:gsub("^%a[%w+.-]*://", ""):match("^([^/?#]*)(.*)$")
+  local userinfo = authority:match("^(.*)@")
   if userinfo then
     add(userinfo:match("^[^:]*:(.*)$") or userinfo)
     list[#list + 1] = url.basic_authorization(userinfo):match(" (.+)$")
   end
-  for item in (rest and rest:match("%?(.*)$") or ""):gmatch("[^&]+") do
+  for item in (rest:match("%?(.*)$") or ""):gmatch("[^&]+") do
     local value = item:match("=(.*)$") or item
     if #value >= MIN_SECRET_VALUE_BYTES then add(value) end
   end
