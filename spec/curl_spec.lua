@@ -368,7 +368,11 @@ describe("the libcurl transport, " .. mode, function()
     it("codes that no server here provokes still have a kind and a sentence", function()
       local cases = {
         { { code = 5, text = "Could not resolve proxy: p" }, "connect", "the proxy: Could not resolve proxy: p" },
-        { { code = 56, text = "Received HTTP code 407 from proxy after CONNECT" }, "connect", "the proxy: Received HTTP code 407" },
+        { { code = 56, text = "Received HTTP code 407 from proxy after CONNECT" }, "connect", "the proxy refused the way to h:1 with status 407: it wants a user" },
+        { { code = 56, text = "CONNECT tunnel failed, response 403", proxy = "http://p:2" }, "connect", "the proxy p:2 refused the way to h:1 with status 403" },
+        { { code = 56, text = "Proxy CONNECT aborted" }, "connect", "the proxy: Proxy CONNECT aborted" },
+        { { code = 1, text = "Unsupported HTTP version in response" }, "protocol", "breaks HTTP: Unsupported HTTP version" },
+        { { code = 1, text = "Protocol x not supported or disabled in libcurl" }, "config", "Protocol x" },
         { { code = 7, text = "Failed to connect to h port 1 after 0 ms: X", reason = "refused" }, "connect", "to h:1: nothing listens" },
         { { code = 7, text = "Failed to connect to h port 2 after 0 ms: X" }, "connect", "to h:1: Failed" },
         { { code = 7, text = "Failed to connect to p port 2 after 0 ms: X", proxy = "http://P:2/" }, "connect", "to the proxy p:2, on the way to h:1 (" },

@@ -76,10 +76,11 @@ end)
 describe("a status without a recording", function()
   local cases = {
     { 301, "protocol", false }, { 307, "protocol", false }, { 400, "invalid_request", false }, { 403, "auth", false },
-    { 408, "timeout", true }, { 409, "server", true }, { 413, "invalid_request", false }, { 415, "invalid_request", false },
+    { 407, "auth", false }, { 408, "timeout", true }, { 409, "server", true }, { 413, "invalid_request", false }, { 415, "invalid_request", false },
     { 422, "invalid_request", false }, { 429, "rate_limited", true }, { 500, "server", true }, { 501, "invalid_request", false },
     { 502, "overloaded", true }, { 503, "overloaded", true }, { 504, "overloaded", true }, { 505, "protocol", false },
-    { 507, "server", true }, { 529, "overloaded", true }, { 418, "invalid_request", false },
+    { 507, "server", true }, { 529, "overloaded", true }, { 418, "invalid_request", false }, { 600, "protocol", false },
+    { 999, "protocol", false },
   }
   for _, case in ipairs(cases) do
     it(case[1] .. " is " .. case[2], function()
@@ -101,6 +102,11 @@ describe("a status without a recording", function()
     assert.truthy(err.message:find("elsewhere.example:8443", 1, true), err.message)
     assert.is_nil(err.message:find("secret", 1, true))
     assert.is_nil(err.message:find("abc", 1, true))
+  end)
+
+  it("a proxy that wants a password says so, and blames no key", function()
+    local err = errors.from_status(407, {}, "", context { has_key = false })
+    assert.truthy(err.message:find("a proxy wants a user and a password", 1, true))
   end)
 
   it("a missing key is told apart from a refused one", function()

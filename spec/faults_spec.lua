@@ -207,6 +207,46 @@ for status, kind in pairs { [400] = "invalid_request", [401] = "auth", [403] = "
 end
 rows_of("another attempt, or none:", rows)
 
+-- Refusals -------------------------------------------------------------------------------------------------------------
+
+local BUSY = '{"error":{"message":"busy'
+
+local function begun(status, body) return ("HTTP/1.1 %d X\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n%s"):format(status, body) end
+
+local function kept(status, body) return { status = status, body = body, body_cut = true } end
+
+local function repeated(name, first, ending, more)
+  local row = retried(name, first)
+  table.insert(row, 3, ending)
+  row.options = { retry = TWICE.retry, timeout = more }
+  return row
+end
+
+rows_of("a refusal whose body does not come whole keeps its status, kind and retry rule:", {
+  { "401, closed", begun(401, BUSY), "close", "next", ANSWER, options = TWICE, kind = "auth", requests = 1, words = { BUSY, "(status 401)" }, err = kept(401, BUSY) },
+  { "400, reset", begun(400, BUSY), wait(50), "reset", "next", ANSWER, options = TWICE, kind = "invalid_request", requests = 1, err = { status = 400 } },
+  { "404, before its first byte", begun(404, ""), "close", "next", ANSWER, options = TWICE, kind = "not_found", requests = 1, err = { status = 404 } },
+  { "422, in chunks that break HTTP", "HTTP/1.1 422 X\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbusy\r\nZZ\r\n", "close", options = TWICE,
+    kind = "invalid_request", requests = 1, err = kept(422, "busy") },
+  { "413, which stalls", begun(413, BUSY), "stall", options = { retry = TWICE.retry, timeout = { first_event_s = 0.1 } }, kind = "invalid_request", requests = 1,
+    err = kept(413, BUSY) },
+  { "400, which stalls up to total_s", begun(400, BUSY), "stall", options = { retry = TWICE.retry, timeout = { total_s = 0.1 } }, kind = "invalid_request", requests = 1,
+    err = kept(400, BUSY) },
+  repeated("503, closed", begun(503, BUSY), "close"),
+  repeated("429, reset", begun(429, BUSY), "reset"),
+  repeated("500, which stalls", begun(500, BUSY), "stall", { first_event_s = 0.1 }),
+})
+
+rows_of("what came before a connection broke is told:", {
+  { "an error under text/event-stream", SSE .. "content-length: 999\r\n\r\n" .. '{"error":{"message":"busy","code":400}}', "close", "next", ANSWER,
+    options = TWICE, kind = "invalid_request", words = { "busy" }, requests = 1 },
+  { "plain text there", SSE .. "content-length: 999\r\n\r\nupstream died", "close", kind = "protocol", words = { "upstream died" }, err = { body = "upstream died\n" } },
+  { "text behind a text", CHUNKED .. chunk(HI) .. chunk "upstream died\n", "close", kind = "truncated", partial = "hi", words = { "upstream died", "the connection broke" } },
+  { "half a completion", "HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n" .. '{"id":', "close", kind = "closed",
+    err = { status = 200, body = '{"id":', body_cut = true } },
+  repeated("nothing but comments and the beginning of a field: another attempt", CHUNKED .. chunk(COMMENT .. "dat"), "close"),
+})
+
 -- Truncation -----------------------------------------------------------------------------------------------------------
 
 local BROKE, CLEANLY = "the connection broke: ", "the connection ended cleanly"
@@ -328,15 +368,56 @@ rows_of("an answer of another kind:", {
   { "a proxy's page", "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n" .. PAGE, "close", kind = "protocol", words = { "Blocked by the proxy", "text/html" } },
   { "a proxy's page as an error", "HTTP/1.1 403 X\r\ncontent-type: text/html\r\n\r\n" .. PAGE, "close", kind = "auth", words = { "Blocked by the proxy" } },
   { "no HTTP at all", "SSH-2.0-OpenSSH_9.2\r\n", "close", kind = "protocol" },
-  { "nothing", "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 0\r\n\r\n", kind = "truncated" },
-  { "status 204", "HTTP/1.1 204 No Content\r\n\r\n", kind = "protocol" },
+  { "nothing", "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 0\r\n\r\n", kind = "truncated", err = { status = 200 } },
+  { "status 204", "HTTP/1.1 204 No Content\r\n\r\n", kind = "protocol", err = { status = 204 }, words = { "status 204" } },
+  { "status 200 without a body", head(200, nil, ""), kind = "protocol", err = { status = 200 }, words = { "status 200" } },
+  { "status 200 with blanks", head(200, nil, " \r\n"), kind = "protocol", err = { status = 200 }, words = { "status 200" } },
+  { "a status line without a status", "HTTP/1.1 abc OK\r\n\r\n", "close", kind = "protocol", words = { "breaks HTTP" } },
+  { "a status of two digits", "HTTP/1.1 20 OK\r\n\r\n", "close", kind = "protocol", words = { "breaks HTTP" } },
+  { "a version that nobody knows", "HTTP/7.0 200 OK\r\n\r\n", "close", kind = "protocol", words = { "breaks HTTP" } },
   { "a redirect, which is not followed", "HTTP/1.1 307 X\r\nlocation: https://elsewhere.example/v1?key=secret\r\ncontent-length: 0\r\n\r\n",
     options = { api_key = "sk-very-secret" }, kind = "protocol", words = { "elsewhere.example" }, requests = 1,
     check = function(err) assert.is_nil(tostring(err.message):find "secret") end },
   { "a switch of protocols", "HTTP/1.1 101 X\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", "stall", kind = "protocol" },
 })
 
+describe("a proxy that refuses the way", function()
+  setup(function() running = server.start {} end)
+  teardown(function() running:stop() end)
+
+  local cases = {
+    { 403, "it does not allow this address", 1 }, { 407, "it wants a user and a password", 1 }, { 404, "`proxy` of the client", 1 },
+    { 429, "`proxy` of the client", 2 }, { 502, "it could not reach the server", 2 },
+  }
+  for _, case in ipairs(cases) do
+    it(("with status %d is told as the proxy's"):format(case[1]), function()
+      running:clear_log()
+      local place = ("status-%d.invalid"):format(case[1])
+      local client = vllm.new { model = "m", base_url = "https://" .. place .. "/v1", retry = { max = 1, base_s = 0.001 },
+        proxy = running.url:gsub("//", "//user:secret@") }
+      local _, message, err = client:ask "x"
+      assert.equal("connect", err.kind)
+      assert.equal(case[1], err.proxy_status)
+      assert.is_nil(err.status)
+      local told = ("the proxy %s refused the way to %s with status %d: %s"):format(running.url:match "//(.*)", place, case[1], case[2])
+      assert.truthy(message:find(told, 1, true), message)
+      assert.is_nil(message:find("secret", 1, true))
+      assert.equal(case[3], #err.attempts)
+    end)
+  end
+end)
+
 describe("another endpoint", function()
+  it("whose refusal breaks off keeps its status", function()
+    running = server.start {}
+    local path = running:script { { "send", begun(403, BUSY) }, "close" }
+    local _, message, err = vllm.new { model = "m", base_url = running.url .. "/v1", retry = false }:request("GET", path)
+    running:stop()
+    assert.equal("auth", err.kind)
+    assert.equal(403, err.status)
+    assert.truthy(message:find("busy", 1, true))
+  end)
+
   it("whose answer is compressed is an error, too", function()
     running = server.start {}
     local path = running:script { { "send", head(200, "content-encoding: gzip", "\31\139\8\0") } }

@@ -306,6 +306,51 @@ describe("cancel", function()
   end)
 end)
 
+describe("relay behind an error", function()
+  local HI = 'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
+  local REST = "data: [DONE]\n\n: bye\n\n" .. ("event: x\ndata: y\n\n"):rep(50)
+  local faults = {
+    { "an error event", 'data: {"error":{"message":"busy","code":503}}\n\n', "overloaded" }, { "a malformed chunk", "data: {oops}\n\n", "protocol" },
+    { "a field named error", "error: died\n\n", "stream" },
+  }
+  for _, fault in ipairs(faults) do
+    it("passes on every byte: " .. fault[1], function()
+      for _, split in ipairs { 1, 13, 4096 } do
+        local bytes, passed = HI .. fault[2] .. REST, {}
+        local turn = testing.client({ { bytes = bytes } }, { split = split, retry = { max = 3 } }):turn "x"
+        local result, _, err = turn:relay(function(more) passed[#passed + 1] = more end)
+        assert.is_nil(result)
+        assert.equal(fault[3], err.kind)
+        assert.equal("hi", err.partial.text)
+        assert.equal(bytes, table.concat(passed))
+      end
+    end)
+  end
+
+  it("stops where write wants no more", function()
+    local count = 0
+    local turn = testing.client({ { bytes = faults[1][2] .. REST } }, { split = 10 }):turn "x"
+    local _, _, err = turn:relay(function() count = count + 1 return count < 8 end)
+    assert.equal("cancelled", err.kind)
+    assert.equal(8, count)
+  end)
+
+  it("ends with a server that never does", function()
+    local transport, count = testing.transport { { bytes = faults[1][2] } }, 0
+    local open = transport.open
+    function transport.open(...)
+      local stream = open(...)
+      local read = stream.read
+      function stream.read(...) return read(...) or ("x"):rep(1024) end
+      return stream
+    end
+    local client = require("vllm").new { model = "m", transport = transport, retry = false, limits = { max_event_bytes = 65536 } }
+    local _, _, err = client:turn("x"):relay(function() count = count + 1 end)
+    assert.equal("overloaded", err.kind)
+    assert.equal(1 + 65, count)
+  end)
+end)
+
 describe("relay", function()
   it("passes every byte on while decoding", function()
     for _, split in ipairs { 1, 13, 100000 } do

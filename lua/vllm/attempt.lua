@@ -1,7 +1,7 @@
 --- One attempt of a turn: one request over a transport, until its decoder has the whole answer or it has failed.
 --
--- It goes through the phases head → stream, body, sniff or error_body (→ models) → drained. It knows no clock and does not decide what
--- follows a failure: turn.lua does. Failures are error values.
+-- It goes through the phases head → stream (→ rest), body, sniff or error_body (→ models) → drained. It knows no clock and does not decide
+-- what follows a failure: turn.lua does. Failures are error values.
 
 local core = require "vllm.core"
 local errors = require "vllm.errors"
@@ -174,10 +174,29 @@ function Attempt:_on_models(deadline)
   return nil, self:_error_of_status()
 end
 
---- The error that is known already, where only a help for people is still waited for.
+--- The error that is known already, where only its words, a help for people, or a relay's bytes are still waited for.
 ---@return vllm.Error?
 function Attempt:known_error()
-  return self._phase == "models" and self:_error_of_status() or nil
+  local phase = self._phase
+  if phase == "rest" then return self:decoder_error((select(2, self.decoder:next()))) end
+  if phase == "error_body" then self._error_text, self._is_cut = self:_shown(table.concat(self._body)), true end
+  return (phase == "models" or phase == "error_body") and self:_error_of_status() or nil
+end
+
+--- The decoder gave up, and a relay passes on all the same what still comes.
+---@return boolean true: ask the transport for it
+function Attempt:passes_rest()
+  if not self._turn._tap or not self._stream or self._phase == "drained" then return false end
+  self._phase = "rest"
+  return true
+end
+
+function Attempt:_on_rest(bytes)
+  if bytes then self._body_bytes = self._body_bytes + #bytes end
+  if not bytes or self._body_bytes > self._limits.max_event_bytes then self._phase = "drained" end
+  local err = bytes and self._turn:_pass_on(bytes)
+  if err then return nil, err end
+  return true
 end
 
 -- A body that is not a stream: `sniffed` bytes were not passed on yet.
@@ -276,6 +295,7 @@ function attempt.advance(self, deadline)
   if got and phase == "stream" and self._stream then return on_stream_bytes(self, got) end
   if not self._stream then return true end -- closed meanwhile: who closed it knows why
   if got == false then return false end
+  if phase == "rest" then return self:_on_rest(got) end
   if got == nil and more then return without_raising(self, self._on_broken, more) end
   if self._phase == "head" then return without_raising(self, self._on_head, got, more) end
   if got == nil then return self:_on_end() end

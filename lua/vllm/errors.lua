@@ -22,6 +22,7 @@ local MAX_BODY_SEARCHED = 4096
 ---@field param string? the field at fault, as a path into the request
 ---@field body string? the server's answer, or what was not understood of it, cut at limits.max_error_bytes
 ---@field body_cut boolean? there was more
+---@field proxy_status integer? with which a proxy refused the way to the server
 ---@field retry_after_s number? what the server asked for
 ---@field should_retry boolean? what the server said in x-should-retry
 ---@field attempts table[]? of a turn: one { status, request_id, kind, message, after_s } for each attempt
@@ -45,7 +46,7 @@ errors.kinds = {
 }
 
 local KIND_OF_STATUS = {
-  [401] = "auth", [403] = "auth", [404] = "not_found", [405] = "not_found", [408] = "timeout", [409] = "server",
+  [401] = "auth", [403] = "auth", [404] = "not_found", [405] = "not_found", [407] = "auth", [408] = "timeout", [409] = "server",
   [410] = "not_found", [429] = "rate_limited", [500] = "server", [501] = "invalid_request", [502] = "overloaded",
   [503] = "overloaded", [504] = "overloaded", [505] = "protocol", [529] = "overloaded",
 }
@@ -232,7 +233,8 @@ local function classify(status, parts, body)
   if KIND_OF_STATUS[base] then return KIND_OF_STATUS[base] end
   if base >= 300 and base < 400 then return "protocol" end
   if base >= 400 and base < 500 then return "invalid_request" end
-  return base >= 500 and base < 600 and "server" or "stream"
+  if base >= 500 and base < 600 then return "server" end
+  return status == 200 and "stream" or "protocol"
 end
 
 local function is_retryable(kind, status, code)
@@ -241,6 +243,7 @@ local function is_retryable(kind, status, code)
 end
 
 local function hint_of(kind, status, parts, context)
+  if status == 407 then return 'a proxy wants a user and a password: proxy = "http://user:password@host:port"' end
   if kind == "auth" then
     return context.has_key and "the server refuses the key" or "the server wants a key: set api_key or VLLM_API_KEY"
   end

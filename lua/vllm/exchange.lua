@@ -67,9 +67,10 @@ function Exchange:step(deadline)
   if not self.status then done, failure = self:_head(deadline) end
   if done then done, failure = self:_read(deadline) end
   if done == false then return false end
-  local is_cut = self._size > self._max_bytes
-  self:close(done and not is_cut)
-  if not done then return nil, failure or NO_REASON end
+  local is_refused = self.status and (self.status < 200 or self.status > 299) and not (failure and failure.kind == "cancelled")
+  local is_cut = self._size > self._max_bytes or not done
+  self:close(not is_cut)
+  if not (done or is_refused) then return nil, failure or NO_REASON end -- a refusal stands, whatever becomes of its body
   return { status = self.status, headers = self.headers, body = table.concat(self._parts):sub(1, self._max_bytes), cut = is_cut }
 end
 

@@ -47,7 +47,7 @@ function retry.is_retried(policy, err)
   if err.clock == "connect_s" then return true end
   local status = status_of(err)
   if status then return is_retried_status(policy, status) end
-  return KINDS[err.kind] or false
+  return KINDS[err.kind] == true and err.retryable ~= false
 end
 
 -- A generator of our own: math.random is the program's, which may have seeded it on purpose. Source: Park and Miller, 1988.

@@ -263,10 +263,10 @@ local function step(self, pull, limit)
       if not self._first_delta_at and self._attempt then heard(self) end
       return got
     end
-    if got == nil and failure then
+    if got == nil and failure and not self._attempt:passes_rest() then
       local failed, message, err = self:_on_failure(self._attempt:decoder_error(failure))
       if not failed then return nil, message, err end
-    elseif got == nil then
+    elseif got == nil and not failure then
       if self._phase ~= "ended" then ending.finish(self, self._attempt.decoder:result()) end
       return nil
     end

@@ -63,9 +63,32 @@ local function unreached_proxy(text, request)
   end
 end
 
+-- A proxy's answer to CONNECT, in libcurl's words since 7.70 and before.
+local function tunnel_status(failure)
+  local text = failure.code == 56 and failure.text or ""
+  return tonumber(text:match("^CONNECT tunnel failed, response (%d+)") or text:match("^Received HTTP code (%d+) from proxy"))
+end
+
+local OF_TUNNEL = {
+  [407] = 'it wants a user and a password: proxy = "http://user:password@host:port"',
+  [403] = "it does not allow this address; proxy = false uses none",
+}
+
+local function about_tunnel(status, place, request)
+  local proxy = request.proxy and request.proxy ~= "" and "the proxy " .. request.proxy:gsub("^%a[%w+.-]*://", "") or "the proxy"
+  local hint = OF_TUNNEL[status] or status >= 500 and "it could not reach the server" or "`proxy` of the client or the environment names it"
+  return ("%s refused the way to %s with status %d: %s"):format(proxy, place, status, hint)
+end
+
+-- The same request would be refused again, unless the status says that it is a matter of time (RFC 9110 section 15.5).
+local function is_final(status)
+  return status < 500 and status ~= 408 and status ~= 429
+end
+
 local function about_connect(failure, place, request)
-  local text = failure.text
-  if text:find("after CONNECT", 1, true) or failure.code == 5 or failure.code == 97 then return "the proxy: " .. text end
+  local text, refusal = failure.text, tunnel_status(failure)
+  if refusal then return about_tunnel(refusal, place, request) end
+  if text:find("CONNECT", 1, true) or failure.code == 5 or failure.code == 97 then return "the proxy: " .. text end
   if failure.code == 6 then return "the name of the host in " .. place .. " cannot be resolved (" .. text .. ")" end
   local proxy = unreached_proxy(text, request)
   if proxy then
@@ -123,9 +146,9 @@ end
 -- Codes that libcurl uses for several things are told apart by its words; other words leave the code's kind.
 local function kind_of(failure)
   local code, text = failure.code, failure.text
-  if code == 1 and text:find("HTTP/0.9", 1, true) then return "protocol" end
+  if code == 1 and (text:find("HTTP/0.9", 1, true) or text:find("response", 1, true)) then return "protocol" end
   if code == 56 then
-    if text:find("after CONNECT", 1, true) then return "connect" end
+    if text:find("CONNECT", 1, true) then return "connect" end
     if text:find("Too large response headers", 1, true) then return "limit" end
     if text:find("chunk", 1, true) or text:find("hexadecimal", 1, true) then return "protocol" end
     if text:find("alert", 1, true) or text:find("certificate", 1, true) then return "tls" end
@@ -140,7 +163,7 @@ local function detail_of(kind, failure, request)
   if kind == "closed" then return about_closed(failure, place, request) end
   if kind == "timeout" then return ("no connection to %s within timeout.connect_s (%g s)"):format(place, request.connect_s or 0) end
   if kind == "limit" then return "a bound was reached: " .. text end
-  if failure.code == 1 and kind == "protocol" then
+  if failure.code == 1 and text:find("HTTP/0.9", 1, true) then
     return place .. " answered with something that is not HTTP; if it speaks TLS, https:// in base_url is meant"
   end
   if kind == "protocol" then return "the answer of " .. place .. " breaks HTTP: " .. text end
@@ -151,12 +174,13 @@ end
 ---@param failure { code: integer, text: string, reason: string?, verify: integer, bytes: integer } of vllm.curl
 ---@param request { url: string?, unix_socket: string?, proxy: string?, connect_s: number?, has_cert: boolean?, has_password: boolean? }
 ---  what was asked of the transport; the proxy without its user
----@return { kind: string, detail: string, retryable: boolean?, curl_code: integer } err
+---@return { kind: string, detail: string, retryable: boolean?, curl_code: integer, proxy_status: integer? } err
 function curl_errors.of(failure, request)
   if #failure.text >= MAX_TEXT_BYTES then failure.text = failure.text .. "…" end
   local kind = kind_of(failure)
   local err = { kind = kind, detail = detail_of(kind, failure, request), curl_code = failure.code }
-  if HOPELESS[failure.code] then err.retryable = false end
+  err.proxy_status = tunnel_status(failure)
+  if HOPELESS[failure.code] or err.proxy_status and is_final(err.proxy_status) then err.retryable = false end
   if kind == "timeout" then err.clock, err.limit_s = "connect_s", request.connect_s end
   return err
 end

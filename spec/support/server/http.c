@@ -5,6 +5,7 @@
 #include "http.h"
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -31,6 +32,16 @@ void request_aim(struct request *r, const char *method, const char *target) {
     r->query = r->path + path + 1;
 }
 
+/* A proxy's, whose every tunnel is refused: "status-403.invalid:443" is answered as /fault/status/403 is. */
+static bool take_tunnel(struct request *r, const char *method, const char *host) {
+    static const char first[] = "status-";
+    char path[32];
+    if (strcmp(method, "CONNECT") != 0 || strncmp(host, first, sizeof first - 1) != 0) return false;
+    snprintf(path, sizeof path, "/fault/status/%.3s", host + sizeof first - 1);
+    request_aim(r, "CONNECT", path);
+    return true;
+}
+
 /* "POST /path?query HTTP/1.1" */
 static int take_request_line(struct request *r, char *line) {
     char *target = strchr(line, ' ');
@@ -38,10 +49,12 @@ static int take_request_line(struct request *r, char *line) {
     *target++ = '\0';
     if (strncmp(target, "http://", 7) == 0) target += 7 + strcspn(target + 7, "/ "); /* as to a proxy; we are the host, too */
     char *version = strchr(target, ' ');
-    if (version == NULL || *target != '/') return 400;
+    if (version == NULL) return 400;
     *version++ = '\0';
     if (strncmp(version, "HTTP/1.", 7) != 0) return 505;
     r->keep_alive = strcmp(version, "HTTP/1.1") == 0;
+    if (take_tunnel(r, line, target)) return 0;
+    if (*target != '/') return 400;
     request_aim(r, line, target);
     return 0;
 }

@@ -6,6 +6,7 @@
  *   /load                   a long stream for benchmarks (load.c)
  *   /script, /run/ID        steps chosen by the client (script.c)
  *   /log, /log/last, /log/clear   what the server saw, as JSON (/log?as=lua: as Lua); the last body that was sent
+ *   CONNECT status-NNN.…    a proxy that refuses a tunnel with that status (http.c)
  * On all of them: delay_ms=N before the first byte; early=1: answered before the body is read, then closed.
  */
 #include "server.h"
