@@ -1,6 +1,7 @@
 -- Every wrong value with the exact sentence that a user reads. Misuse of vllm.new throws; a bad call and a bad environment return nil.
 local config = require "vllm.config"
 local core = require "vllm.core"
+local fields = require "vllm.fields"
 local request = require "vllm.request"
 
 local NAN = 0 / 0
@@ -458,5 +459,45 @@ describe("a call returns the fault of", function()
   it("nothing: misuse throws", function()
     assert.has_error(function() request.build(checked, 7) end, "a request must be a table or a string, got 7")
     assert.has_error(function() request.build(checked) end, "a request must be a table or a string, got nil")
+  end)
+end)
+
+-- Userdata is not null: an open file, a socket or another program's object is a mistake wherever a value is meant.
+describe("an open file where a value is meant is refused", function()
+  local function refused(call)
+    local built, message, param = request.build(config.check { model = "m" }, call)
+    assert.is_nil(built, param)
+    assert.is_string(message)
+  end
+
+  it("as a field or an option of a call", function()
+    for _, names in ipairs { fields.wire, fields.own } do
+      for name in pairs(names) do refused { text = "a", [name] = io.stdout } end
+    end
+    for name in pairs(config.call_only) do refused { text = name ~= "messages" and "a" or nil, [name] = io.stdout } end
+  end)
+
+  it("as an option of a client", function()
+    for name in pairs(config.client_only) do assert.is_false(pcall(config.check, { model = "m", [name] = io.stdout }), name) end
+  end)
+
+  it("in a message, a call and a tool", function()
+    for _, key in ipairs { "role", "kind", "content", "text", "name", "calls", "tool_calls", "reasoning", "refusal", "new" } do
+      local message = { role = "assistant", [key] = io.stdout }
+      if key == "kind" then message.role = nil end
+      refused { messages = { message } }
+    end
+    for _, key in ipairs { "id", "name", "arguments", "function", "new" } do
+      local call = { id = "1", name = "f", arguments = "{}" }
+      call[key] = io.stdout
+      refused { messages = { { role = "assistant", calls = { call } }, { role = "tool", call = "1", result = "x" } } }
+    end
+    for _, key in ipairs { "call", "result", "is_error", "content", "new" } do
+      local result = { role = "tool", call = "1", [key] = io.stdout }
+      refused { messages = { { role = "assistant", calls = { { id = "1", name = "f" } } }, result } }
+    end
+    for _, key in ipairs { "name", "description", "parameters", "strict", "function" } do
+      refused { text = "a", tools = { { name = key ~= "name" and "f" or io.stdout, [key] = io.stdout } } }
+    end
   end)
 end)

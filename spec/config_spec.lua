@@ -142,7 +142,7 @@ describe("base_url", function()
     { "http://h/a/v1/b/v1/chat/completions", "http://h/a/v1/b/v1/chat/completions", "http://h/a/v1/b" },
     { "http://h/proxy/chat/completions", "http://h/proxy/chat/completions", "http://h/proxy" },
     { "http://h/api/v3/chat/completions/", "http://h/api/v3/chat/completions/", "http://h/api/v3" },
-    { "http://h/custom/path", "http://h/custom/path", "http://h/custom" },
+    { "http://h/custom/path", "http://h/custom/path", "http://h" },
     { "http://h/xv1", "http://h/xv1", "http://h" },
     { "http://h/v1?a=b&c=/v1", "http://h/v1/chat/completions?a=b&c=/v1", "http://h" },
     { "http://h?a=b", "http://h/v1/chat/completions?a=b", "http://h" },

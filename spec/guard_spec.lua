@@ -82,7 +82,7 @@ local function run(way, step)
   local fault_in, name, original
   local transport = scripted(way, function() fault_in[name] = boom end, function() fault_in[name] = original end)
   local client = vllm.new { model = "m", transport = transport, max_concurrent = 1, retry = { max = way.retries or 0, base_s = 0.001 },
-    json = { decode = vllm.json.decode }, api_key = "a key of ours" }
+    json = { decode = vllm.json.decode }, api_key = "a-key-of-ours" }
   fault_in, name = table_of(step[1], client, transport), step[2]
   original = fault_in[name]
   local other_ended, seen = false, nil

@@ -280,7 +280,7 @@ describe("a session", function()
     { function(c) c:session { messages = HOLE } end, "client:session: messages must be a list, got a table" },
     { function(c) c:session { messages = { "a", 7 } } end, "client:session: message 2 must be a table or a string, got 7" },
     { function(c) c:session { name = "x" } end, "client:session: unknown key `name`; extra_body = { … } sends what only the server knows" },
-    { function(c) c:session { 7 } end, "client:session: unknown key 1: options have names" },
+    { function(c) c:session { 7 } end, "client:session: options have names (a list of messages goes into `messages`)" },
     { function(c) c:session { history = {} } end,
       "client:session: unknown key `history`: write messages = { … } in a call, or keep a session: client:session { messages = { … } }" },
     { function(c) c:session { temperature = "warm" } end, 'client:session: temperature must be a number of at least 0, got "warm"' },

@@ -33,10 +33,10 @@ local REQUEST = {
   { "write model = \"…\"", "model_name model_id model_path deployment deployment_id deployment_name azure_deployment engine" },
   { "write model = the adapter's name", "lora lora_path lora_name lora_request adapter" },
   { "write base_url = \"http://…\"", "api_base openai_api_base endpoint server_url api_url url uri server address api_endpoint "
-    .. "azure_endpoint request_url port" },
+    .. "azure_endpoint request_url port api_host openai_api_endpoint openai_api_host" },
   { "write it into the query of base_url", "api_version default_query extra_query query query_params" },
   { "write api_key = \"…\"", "key token auth_token access_token api_token openai_api_key bearer bearer_token authorization auth secret "
-    .. "api_key_name" },
+    .. "api_key_name api_key_cmd" },
   { HEADERS, "default_headers extra_headers http_headers request_headers custom_headers organization openai_organization org "
     .. "project user_agent idempotency_key http_options" },
   { "write retry = { max = … } for a client (attempts after the first)", "max_retries retries num_retries max_retry retry_count "
@@ -82,10 +82,17 @@ local REQUEST = {
   { THINKING, "thinking think enable_thinking thinking_config thinking_budget reasoning budget_tokens reasoning_budget" },
   { "write include_reasoning = false", "exclude_reasoning hide_reasoning separate_reasoning" },
   { MEMBERS, "options model_kwargs additional_kwargs extra_request_body request_body extra_params model_settings generation_config "
-    .. "generation_kwargs sampling_params provider_options config configuration params parameters kwargs completion_args default_params" },
+    .. "generation_kwargs sampling_params provider_options config configuration params parameters kwargs completion_args "
+    .. "default_params openai_params opts" },
   { "write vllm_xargs = { … }", "extra_args" },
   { "write chat_template_kwargs = { … }", "template_kwargs template_args" },
   { "write chat_template = \"…\"", "template" },
+  { "it belongs to the server: vllm serve …", "tensor_parallel_size pipeline_parallel_size gpu_memory_utilization dtype quantization "
+    .. "trust_remote_code max_num_seqs tokenizer enforce_eager swap_space download_dir" },
+  { "the loop over calls is the program's: docs/recipes.md", "max_steps max_turns max_iterations max_tool_rounds stop_when "
+    .. "recursion_limit chain_limit automatic_function_calling" },
+  { "write user = \"…\"", "user_id end_user end_user_id safety_identifier" },
+  { "write logprobs = true, top_logprobs = …", "n_probs top_n_tokens response_logprobs" },
   { "ask side by side: vllm.map(list, fn)", "batch requests prompts batch_size" },
 }
 

@@ -45,7 +45,7 @@ local OWN = { id = true, messages = true }
 -- What is wrong with the name of an option, or nil.
 local function fault_of_name(key)
   if OWN[key] or fields.wire[key] or fields.own[key] then return nil end
-  if type(key) ~= "string" then return ("unknown key %s: options have names"):format(fields.shown(key)) end
+  if type(key) ~= "string" then return "options have names (a list of messages goes into `messages`)" end
   if config.call_only[key] then return ("`%s` belongs to a turn: session:turn(input, { … })"):format(key) end
   if config.client_only[key] then return ("`%s` belongs to the client: vllm.new{…} or client:with{…}"):format(key) end
   return config.why_unknown("key", key)

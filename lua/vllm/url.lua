@@ -93,9 +93,9 @@ local function complete(path)
   return base and base .. CHAT or path
 end
 
--- What the other addresses of a server stand behind: all before /v1/, else the folder that the chat endpoint is in.
+-- What the other addresses of a server stand behind: all before /v1/, else all before /chat/completions. Any other path tells nothing.
 local function prefix_of(path)
-  return path:match("^(.*)/v1/") or path:match("^(.*)" .. CHAT .. "/?$") or path:match("^(.*)/[^/]*$") or ""
+  return path:match("^(.*)/v1/") or path:match("^(.*)" .. CHAT .. "/?$") or ""
 end
 
 local SERVER_SCHEMES = { http = true, https = true }
