@@ -93,7 +93,7 @@ local MISUSE = {
   { function() testing.client() end, "vllm.testing: replies must be a list, got nil" },
   { function() testing.client({}, { split = 0.5 }) end, "vllm.testing: split must be a number of bytes of at least 1, got 0.5" },
   { function() a_client():request("GET", "/", nil, { timeout = 5 }) end,
-    "client:request: timeout must be a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, total_s), got 5" },
+    "client:request: timeout must be a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s), got 5" },
   { function() a_client():request("GET", "/", nil, { timeout = { totl_s = 5 } }) end,
     "client:request: unknown key `timeout.totl_s` (did you mean `total_s`?)" },
   { function() a_client():request("GET", "/", nil, { retry = false }) end, "client:request: unknown key `retry`; known are timeout" },

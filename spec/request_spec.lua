@@ -112,12 +112,12 @@ end)
 
 describe("timeout", function()
   local CLIENT = { timeout = { connect_s = 1, total_s = 5 } }
-  local CLOCKS = { connect_s = 1, queue_s = 600, first_event_s = 600, idle_s = 300, total_s = 5 }
+  local CLOCKS = { connect_s = 1, queue_s = 600, first_event_s = 600, idle_s = 300, finish_s = 2, total_s = 5 }
 
   it("of a call is over the client's, by its keys, and is not sent", function()
     assert.same(CLOCKS, build({ text = "hi" }, CLIENT).timeout)
     local call = { text = "hi", timeout = { total_s = false, idle_s = 7, first_event_s = core.null } }
-    assert.same({ connect_s = 1, queue_s = 600, first_event_s = 600, idle_s = 7 }, build(call, CLIENT).timeout)
+    assert.same({ connect_s = 1, queue_s = 600, first_event_s = 600, idle_s = 7, finish_s = 2 }, build(call, CLIENT).timeout)
     assert.same(rest({}, CLIENT), rest({ timeout = { idle_s = 7 } }, CLIENT))
     assert.same({ text = "hi", timeout = { total_s = false, idle_s = 7, first_event_s = core.null } }, call)
     assert.same(CLOCKS, build({ text = "hi", timeout = core.null }, CLIENT).timeout)

@@ -12,6 +12,7 @@ local served = require "vllm.served"
 ---@field decoder userdata of core.decoder
 ---@field status integer? once the head is in
 ---@field headers table? lower-case name → value
+---@field was_left_open boolean? the answer was taken as whole, though the connection did not end
 ---@field problem string? of the closing
 local Attempt = {}
 Attempt.__index = Attempt
@@ -49,7 +50,7 @@ function Attempt:close(drain)
   self._stream, self._body = nil, nil
   local problems = {}
   self._info = guard.try(problems, "asking about the connection", stream.info, stream)
-  guard.try(problems, "closing the connection", stream.close, stream, drain)
+  guard.try(problems, "closing the connection", stream.close, stream, drain and not self.was_left_open)
   self.problem = problems[1]
 end
 
@@ -231,6 +232,25 @@ function Attempt:_on_end()
     return self:_on_stream_end()
   end
   return self:_on_whole_body(body, phase == "sniff")
+end
+
+--- Is there nothing left to come but usage and a mark of the end? Of a body that is no stream this is a guess.
+---@return boolean
+function Attempt:seems_whole()
+  local phase = self._phase
+  if phase == "stream" then return self.decoder:finished() >= self._built.asked.choices end
+  local last = (phase == "body" or phase == "sniff" or phase == "error_body") and self._body[#self._body]
+  return last and last:find("[}%]]%s*$") ~= nil or false
+end
+
+--- The server has been silent behind an answer that seemed to be whole.
+---@return boolean? is_whole false: it is not
+---@return vllm.Error? err
+function Attempt:take_as_whole()
+  if not self:seems_whole() then return false end
+  if self._phase ~= "stream" and not core.json_check(table.concat(self._body)) then return false end
+  self.was_left_open = true
+  return self:_on_end()
 end
 
 local function explain_decoder(self, failure)

@@ -1,5 +1,7 @@
 --- The clocks of a turn: which of them has run out. They are members of the turn, in absolute seconds of core.now() or in seconds left;
--- the silence is only counted down while the turn's consumer waits.
+-- the silence is only counted down while the turn's consumer waits. Behind an answer that seems to be whole another clock runs, from the
+-- first time that the consumer asks for more: usage and [DONE] follow at once where they come at all, and a server that sends neither and
+-- keeps the connection (proxies do) has nothing to add. When it has run out, or any other clock has, the answer is taken as whole.
 
 local core = require "vllm.core"
 
@@ -17,14 +19,37 @@ end
 --- What came resets the silence: before the answer's start only that start does; afterwards any event, but no comment.
 ---@param turn vllm.Turn
 function clocks.heard(turn)
-  local _, events, _, _, started = turn._attempt.decoder:state()
+  local current = turn._attempt
+  local _, events, _, _, started = current.decoder:state()
+  local seen = events + current._body_bytes
   if started and not turn._first_delta_at then
     turn._first_delta_at = core.now()
     turn._silence_left_s = turn._idle_s
-  elseif started and events > turn._events_seen then
+  elseif started and seen > turn._seen then
     turn._silence_left_s = turn._idle_s
   end
-  turn._events_seen = events
+  turn._seen = seen
+end
+
+--- Until when the turn listens for more, where its answer seems to be whole. For when the decoder has nothing more to give.
+---@param turn vllm.Turn
+---@param now number
+---@return number? deadline
+function clocks.finish_deadline(turn, now)
+  if turn._weighed ~= turn._seen then
+    turn._weighed, turn._quiet_from = turn._seen, now
+    turn._seems_whole = turn._finish_s and turn._attempt:seems_whole()
+  end
+  return turn._seems_whole and turn._quiet_from + turn._finish_s or nil
+end
+
+--- Has the turn listened long enough behind an answer that seems to be whole?
+---@param turn vllm.Turn
+---@param now number
+---@return boolean
+function clocks.is_finished(turn, now)
+  if not turn._seems_whole then return false end
+  return now >= turn._quiet_from + turn._finish_s or clocks.fired(turn, now) ~= nil
 end
 
 --- A queue is as slow as the turns before one: its clock begins again whenever one of them goes on.

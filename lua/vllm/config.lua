@@ -28,7 +28,7 @@ local values = require "vllm.values"
 ---@field chunks boolean? default false: `chunk` events with the raw text
 ---@field extra_body table? members of the body, sent as they are
 ---@field headers table<string, string|false>? false (or null) takes a header of ours away
----@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"total_s", number|false>? seconds; false: no limit
+---@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number|false>? seconds; false: no limit
 ---@field tls { ca_file: string?, ca_path: string?, verify: boolean?, cert: string?, key: string?, key_password: string? }?
 ---@field proxy string|false|nil URL; false: none, not even the environment's
 ---@field no_proxy string? hosts that are reached directly, separated by commas
@@ -53,7 +53,7 @@ local MAX_SECONDS = 2147483
 
 local MIB = 1024 * 1024
 local MAX_PASSWORD_BYTES = 1023 -- of OpenSSL
-local DEFAULT_TIMEOUT = { connect_s = 10, queue_s = 600, first_event_s = 600, idle_s = 300, total_s = false }
+local DEFAULT_TIMEOUT = { connect_s = 10, queue_s = 600, first_event_s = 600, idle_s = 300, finish_s = 2, total_s = false }
 local DEFAULT_RETRY = { max = 2, base_s = 0.5, cap_s = 60 }
 local MAX_RETRIES = 100
 local DEFAULT_LIMITS = {
@@ -110,7 +110,7 @@ local LABEL = { "a non-empty string without control characters", is_clean }
 
 -- Tables with known keys of their own: name → key → check.
 local GROUPS = {
-  timeout = { connect_s = SECONDS, queue_s = SECONDS, first_event_s = SECONDS, idle_s = SECONDS, total_s = SECONDS },
+  timeout = { connect_s = SECONDS, queue_s = SECONDS, first_event_s = SECONDS, idle_s = SECONDS, finish_s = SECONDS, total_s = SECONDS },
   tls = { ca_file = PATH, ca_path = PATH, cert = PATH, key = PATH, key_password = PASSWORD, verify = BOOLEAN },
   retry = { max = RETRIES, base_s = WAIT, cap_s = WAIT, statuses = STATUSES, on_retry = FUNCTION },
   limits = {},
@@ -445,7 +445,7 @@ end
 --- The clocks of one call: its own over the client's.
 ---@param built table a checked configuration
 ---@param timeout table? without a fault
----@return table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"total_s", number?> seconds; absent: no limit
+---@return table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number?> seconds; absent: no limit
 function config.timeout_of(built, timeout)
   return timeout and filled(without_nulls(timeout), built.timeout) or built.timeout
 end

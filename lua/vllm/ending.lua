@@ -13,6 +13,8 @@ local try = guard.try
 
 local ending = {}
 
+local LEFT_OPEN = "the server neither said that its answer was over nor closed the connection: timeout.finish_s (%g s) passed"
+
 local function log_attempt(turn, err)
   local entry = { status = turn.status, request_id = turn.headers and turn.headers["x-request-id"] }
   if err then entry.kind, entry.message = err.kind, err.message end
@@ -144,10 +146,12 @@ function ending.finish(turn, result)
   try(problems, "completing the answer", complete, turn, result)
   try(problems, "redacting the answer's extras", redact_extras, turn, result)
   log_attempt(turn)
+  local was_left_open = turn._attempt and turn._attempt.was_left_open
   release(turn, true, problems)
   result.status, result.headers = turn.status, turn.headers
   result.timing, result.attempts = timing(turn, result), turn._attempts
   result.hints = try(problems, "looking for hints", hints.of, result, turn._built.asked) or setmetatable({}, core.array_mt)
+  if was_left_open then result.hints[#result.hints + 1] = LEFT_OPEN:format(turn._finish_s) end
   turn._result, turn._phase = result, "ended"
   leave(turn, problems)
   for _, problem in ipairs(problems) do

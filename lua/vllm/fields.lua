@@ -313,7 +313,7 @@ fields.own = {
   reasoning_field = { "a name of letters, digits and _ that messages do not have yet", is_reasoning_field },
   tool_media = { '"parts" or "text"', function(value) return value == "parts" or value == "text" end },
   headers = { "a table of name = value", is_table },
-  timeout = { "a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, total_s)", is_table },
+  timeout = { "a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s)", is_table },
   extra_body = { "a table with names as keys", function(value) return is_object(value) and not fields.is_raw(value) end },
 }
 

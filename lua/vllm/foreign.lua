@@ -41,8 +41,8 @@ local REQUEST = {
     .. "project user_agent idempotency_key http_options" },
   { "write retry = { max = … } for a client (attempts after the first)", "max_retries retries num_retries max_retry retry_count "
     .. "max_attempts attempts retry_attempts retry_config retry_policy retry_options backoff output_retries tool_retries" },
-  { "write timeout = { total_s = … } (of connect_s, queue_s, first_event_s, idle_s, total_s, in seconds)", "request_timeout stream_timeout "
-    .. "timeout_s timeout_ms timeout_seconds connect_timeout read_timeout total_timeout max_time deadline" },
+  { "write timeout = { total_s = … } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s, in seconds)", "request_timeout "
+    .. "stream_timeout timeout_s timeout_ms timeout_seconds connect_timeout read_timeout total_timeout max_time deadline" },
   { "write tls = { ca_file = \"…\", verify = true } for a client", "verify verify_ssl ssl_verify ssl insecure allow_insecure ca_bundle "
     .. "ca_file cacert cafile cert client_cert ssl_context" },
   { "write proxy = \"http://…\" for a client", "proxies http_proxy https_proxy openai_proxy proxy_url" },

@@ -382,7 +382,7 @@ end
 ---@field reasoning_field string?
 ---@field tool_media "parts"|"text"|nil
 ---@field headers table<string, string|false>?
----@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"total_s", number|false>? over the client's, by its keys
+---@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number|false>? over the client's, by its keys
 ---@field extra_body table? flattened into the body
 ---@field body string? a ready-made JSON object instead of all of this, sent byte for byte
 ---@field continue table? err.partial, or a result cut by length: the server writes on behind its text (vLLM's continue_final_message)
@@ -396,7 +396,7 @@ end
 ---@field headers { [1]: string, [2]: string }[]
 ---@field redactor vllm.Redactor of the client's secrets and the call's own
 ---@field chunks boolean are `chunk` events wanted?
----@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"total_s", number?> seconds; absent: no limit
+---@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number?> seconds; absent: no limit
 ---@field continued table? what the answer goes on with
 ---@field asked { tools: boolean, call_demanded: boolean, choices: integer, max_completion_tokens: integer?, taken_ids: string? } taken_ids:
 ---  those of the calls in the transcript, a NUL between two

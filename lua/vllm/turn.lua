@@ -34,8 +34,8 @@ function Turn._new(client, built, err)
   local timeout = built and built.timeout or config.timeout
   local self = setmetatable({
     _client = client, _built = built, _phase = "new", _err = err,
-    _queue_s = timeout.queue_s, _first_event_s = timeout.first_event_s, _idle_s = timeout.idle_s, _total_s = timeout.total_s,
-    _events_seen = 0, _settles = values.concern(config), _attempts = {},
+    _queue_s = timeout.queue_s, _first_event_s = timeout.first_event_s, _idle_s = timeout.idle_s, _finish_s = timeout.finish_s,
+    _total_s = timeout.total_s, _seen = 0, _weighed = 0, _seems_whole = false, _settles = values.concern(config), _attempts = {},
     -- What each event asks for is a member from the beginning: an absent one costs more.
     _on_event = config.on_event or false, _host = config.host or false, _peeked = false, _interrupt = false, _tap = false, _waiter = false,
     _late_from = false,
@@ -82,7 +82,7 @@ function Turn:_enter(limit)
 end
 
 function Turn:_send()
-  self._silence_left_s, self._events_seen = self._first_event_s, 0
+  self._silence_left_s, self._seen, self._weighed, self._seems_whole = self._first_event_s, 0, 0, false
   self.status, self.headers = nil, nil
   local made, err = attempt.open(self._client, self._built, self)
   self._phase = "asking" -- had the transport raised, the turn would stand where it stood
@@ -152,6 +152,16 @@ end
 
 function Turn:_on_silence(waited_s, now)
   if self._silence_left_s then self._silence_left_s = self._silence_left_s - waited_s end
+  if clocks.is_finished(self, now) then
+    self._seems_whole = false
+    local is_whole, err = self._attempt:take_as_whole()
+    if is_whole then return true end
+    if err then return self:_on_failure(err) end
+  end
+  return self:_on_clock(now)
+end
+
+function Turn:_on_clock(now)
   local which, limit_s = clocks.fired(self, now)
   if not which then return false end
   local known = self._attempt and self._attempt:known_error()
@@ -194,7 +204,7 @@ local function ask(self, limit)
   heard(self)
   local current, asked_at, silence_left_s = self._attempt, core.now(), self._silence_left_s
   local deadline = silence_left_s and asked_at + silence_left_s
-  local total = self._total_deadline
+  local total = earlier(self._total_deadline, clocks.finish_deadline(self, asked_at))
   if limit or total then deadline = earlier(deadline, earlier(limit, total)) end
   local is_late = silence_left_s and silence_left_s <= 0 or total and total <= asked_at
   if not is_late then

@@ -132,6 +132,8 @@ local rows = {
     fails = "truncated", has = { clean = true }, partial = "Hello", tries = "truncated", asked = 1 },
   { name = "cut_after_finish", steps = { CHUNKED, chunk(HELLO), chunk(STOP), CLOSE }, options = { retry = ONCE },
     answers = "Hello", has = { complete = true, finish_reason = "stop" }, tries = "ok", asked = 1 },
+  { name = "silent_after_finish", steps = { CHUNKED, chunk(HELLO .. STOP), STALL }, options = { timeout = { finish_s = 0.2, idle_s = 5 } },
+    at_least_s = 0.2, answers = "Hello", has = { finish_reason = "stop", complete = true }, tries = "ok", asked = 1 },
   { name = "done_without_finish", steps = { CHUNKED, chunk(HELLO), chunk(DONE), LAST_CHUNK }, options = { retry = ONCE },
     answers = "Hello", has = { complete = false }, tries = "ok", asked = 1 },
   { name = "length_in_call", tool = true, steps = { CHUNKED, chunk(CALL), chunk(event("{}", '"length"')), chunk(DONE), LAST_CHUNK }, options = { retry = ONCE },
