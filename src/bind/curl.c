@@ -356,8 +356,10 @@ static int l_engine(lua_State *L) {
     struct engine_box *box = bind_new(L, ENGINE, sizeof *box);
     push_weak_table(L);
     lua_setuservalue(L, -2);
+    errno = 0;
     box->engine = vllm_engine_new(&options);
-    return box->engine ? 1 : bind_fail(L, "no engine: out of memory or of file descriptors");
+    bool lacks_descriptors = errno == EMFILE || errno == ENFILE;
+    return box->engine ? 1 : bind_fail(L, lacks_descriptors ? "descriptors" : "memory");
 }
 
 /* Signals and the module ------------------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "internal.h"
 
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 
@@ -25,12 +26,27 @@ int64_t vllm_now_ns(void) {
 
 /* Ends of transfers ------------------------------------------------------------------------------------------------ */
 
+/* Whether a request failed since this process may open no more. A lookup needs several descriptors, and the files of TLS
+ * are opened one after the other; libcurl's code does not tell. */
+static bool lacked_descriptors(const struct vllm_request *request, CURLcode result) {
+    switch (result) {
+    case CURLE_COULDNT_CONNECT: return request->lacked_descriptor;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_FAILED_INIT: return !vllm_descriptors_left(VLLM_MAX_PROBED);
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM: return !vllm_descriptors_left(1);
+    default: return false;
+    }
+}
+
 static void publish_end(struct vllm_request *request, CURLcode result) {
     struct vllm_engine *engine = request->engine;
     struct vllm_request_info info;
     if (result != CURLE_OK) {
         (void)curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &request->os_errno);
         (void)curl_easy_getinfo(request->easy, CURLINFO_SSL_VERIFYRESULT, &request->verify_result);
+        if (lacked_descriptors(request, result)) request->os_errno = EMFILE;
     }
     if (engine->threaded) vllm_request_measure(request, &info);
     request->result = result;

@@ -91,6 +91,7 @@ struct vllm_request {
     enum vllm_broken broken;
     CURLcode result;
     long os_errno, verify_result;
+    bool lacked_descriptor;           /* for a socket */
     char error_text[CURL_ERROR_SIZE]; /* libcurl writes it */
 
     /* Under the lock. */
@@ -209,7 +210,9 @@ bool vllm_thread_stop(struct vllm_engine *engine);  /* false: it is stuck, and f
 void vllm_fork_enter(struct vllm_engine *engine);
 void vllm_fork_leave(struct vllm_engine *engine);
 
-/* sockets.c */
+/* sockets.c; `ud` of the first is the request, of the second, which may outlive it, the engine */
+#define VLLM_MAX_PROBED 4
+bool vllm_descriptors_left(size_t count); /* could this process open so many more, VLLM_MAX_PROBED at the most? */
 curl_socket_t vllm_socket_open(void *ud, curlsocktype purpose, struct curl_sockaddr *address);
 int vllm_socket_close(void *ud, curl_socket_t fd);
 void vllm_sockets_abandon(struct vllm_engine *engine); /* in a forked child: closes this process's copies */

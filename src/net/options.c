@@ -133,7 +133,7 @@ static CURLcode set_callbacks(struct vllm_request *request) {
     TRY(curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, vllm_request_on_body));
     TRY(curl_easy_setopt(easy, CURLOPT_WRITEDATA, request));
     TRY(curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, vllm_socket_open));
-    TRY(curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, request->engine));
+    TRY(curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, request));
     TRY(curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, vllm_socket_close));
     return curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, request->engine);
 }

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "internal.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,12 +51,37 @@ static int open_socket(const struct curl_sockaddr *address) {
 #endif
 }
 
+static bool is_for_lack_of_descriptors(int error) {
+    return error == EMFILE || error == ENFILE;
+}
+
+bool vllm_descriptors_left(size_t count) {
+    int fds[VLLM_MAX_PROBED], error = 0;
+    size_t opened = 0;
+    while (opened < count && opened < VLLM_MAX_PROBED && error == 0) {
+        fds[opened] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (fds[opened] >= 0) {
+            opened++;
+        } else {
+            error = errno;
+        }
+    }
+    while (opened > 0) {
+        opened--;
+        close(fds[opened]);
+    }
+    return !is_for_lack_of_descriptors(error);
+}
+
 curl_socket_t vllm_socket_open(void *ud, curlsocktype purpose, struct curl_sockaddr *address) {
-    struct vllm_engine *engine = ud;
+    struct vllm_request *request = ud;
     (void)purpose;
     int fd = open_socket(address);
-    if (fd < 0) return CURL_SOCKET_BAD;
-    if (!remember(engine, fd)) {
+    if (fd < 0) {
+        request->lacked_descriptor = request->lacked_descriptor || is_for_lack_of_descriptors(errno);
+        return CURL_SOCKET_BAD;
+    }
+    if (!remember(request->engine, fd)) {
         close(fd);
         return CURL_SOCKET_BAD;
     }

@@ -103,6 +103,8 @@ local transports_curl = {
   default_mode = nil,
 }
 
+local NO_DESCRIPTOR = { [23] = true, [24] = true } -- ENFILE, EMFILE: the same numbers wherever there is a libcurl
+
 local function default_mode()
   local vim = rawget(_G, "vim")
   return transports_curl.default_mode or (type(vim) == "table" and (vim.loop or vim.uv)) and "thread" or "inline"
@@ -125,12 +127,25 @@ local function new_reactor(curl, settings)
   return made, why
 end
 
+-- Where none is left, a module's file cannot be found either.
+local function has_descriptor()
+  local file, _, errno = io.open "/dev/null"
+  if file then file:close() end
+  return file ~= nil or not NO_DESCRIPTOR[errno]
+end
+
+local function no_engine(why)
+  if why ~= "descriptors" then return { kind = "limit", detail = "out of memory" } end
+  return { kind = "connect", detail = curl_errors.NO_DESCRIPTOR }
+end
+
 local function reactor_of(transport)
   if not transport._reactor then
     local found, curl = pcall(require, "vllm.curl")
+    if not found and not has_descriptor() then return nil, no_engine "descriptors" end
     if not found then return nil, { kind = "config", detail = "libcurl cannot be loaded: " .. tostring(curl) } end
     local made, why = new_reactor(curl, transport._settings)
-    if not made then return nil, { kind = "limit", detail = why } end
+    if not made then return nil, no_engine(why) end
     transport._curl, transport._reactor = curl, made
   end
   return transport._reactor

@@ -35,8 +35,11 @@ local OF_REASON = {
   noroute = "there is no route to it",
   absent = "there is no such socket",
   denied = "this process may not connect to it",
-  descriptors = "this process has no file descriptor left",
 }
+
+--- What to do where none can be opened.
+curl_errors.NO_DESCRIPTOR = "this process has no file descriptor left (`ulimit -n` says how many it may have): close some, or hold fewer "
+  .. "turns open at once (max_concurrent)"
 
 local function place_of(request)
   if request.unix_socket then return "the unix socket " .. request.unix_socket end
@@ -146,6 +149,7 @@ end
 -- Codes that libcurl uses for several things are told apart by its words; other words leave the code's kind.
 local function kind_of(failure)
   local code, text = failure.code, failure.text
+  if failure.reason == "descriptors" then return "connect" end
   if code == 1 and (text:find("HTTP/0.9", 1, true) or text:find("response", 1, true)) then return "protocol" end
   if code == 56 then
     if text:find("CONNECT", 1, true) then return "connect" end
@@ -158,6 +162,7 @@ end
 
 local function detail_of(kind, failure, request)
   local place, text = place_of(request), failure.text
+  if failure.reason == "descriptors" then return "cannot connect to " .. place .. ": " .. curl_errors.NO_DESCRIPTOR end
   if kind == "connect" then return about_connect(failure, place, request) end
   if kind == "tls" then return about_tls(failure, place, request) end
   if kind == "closed" then return about_closed(failure, place, request) end
@@ -180,7 +185,8 @@ function curl_errors.of(failure, request)
   local kind = kind_of(failure)
   local err = { kind = kind, detail = detail_of(kind, failure, request), curl_code = failure.code }
   err.proxy_status = tunnel_status(failure)
-  if HOPELESS[failure.code] or err.proxy_status and is_final(err.proxy_status) then err.retryable = false end
+  local is_hopeless = HOPELESS[failure.code] and failure.reason ~= "descriptors"
+  if is_hopeless or err.proxy_status and is_final(err.proxy_status) then err.retryable = false end
   if kind == "timeout" then err.clock, err.limit_s = "connect_s", request.connect_s end
   return err
 end

@@ -8,6 +8,7 @@ local OF_CONNECT = {
   { "no route", "there is no route to it" },
   { "unreachable", "there is no route to it" },
   { "no such file", "there is no such socket" },
+  { "too many open files", "this worker has no file descriptor left: `worker_rlimit_nofile` in nginx.conf, above `worker_connections`" },
   { "permission denied", "the user of nginx's workers may not connect to it" },
 }
 
