@@ -3,6 +3,7 @@ local config = require "vllm.config"
 local fields = require "vllm.fields"
 local foreign = require "vllm.foreign"
 local request = require "vllm.request"
+local spelling = require "vllm.spelling"
 local testing = require "vllm.testing"
 local vllm = require "vllm"
 
@@ -70,6 +71,52 @@ describe("a word of another client", function()
       end
     end
   end)
+end)
+
+-- The parameters of each client, as its documentation names them.
+local CLIENTS = {
+  ["openai-python"] = "api_key organization project base_url timeout max_retries default_headers default_query http_client messages model "
+    .. "audio! frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens metadata! modalities! n "
+    .. "parallel_tool_calls prediction! presence_penalty prompt_cache_key! reasoning_effort response_format safety_identifier seed "
+    .. "service_tier! stop store! stream stream_options temperature tool_choice tools top_logprobs top_p user verbosity! "
+    .. "web_search_options! extra_headers extra_query extra_body input instructions max_output_tokens previous_response_id conversation "
+    .. "reasoning",
+  ["openai-node"] = "apiKey baseURL maxRetries defaultHeaders defaultQuery fetch fetchOptions signal idempotencyKey logLevel",
+  anthropic = "api_key auth_token system max_tokens messages stop_sequences thinking top_k tool_choice disable_parallel_tool_use",
+  LangChain = "model_name openai_api_key openai_api_base openai_organization openai_proxy request_timeout max_retries model_kwargs "
+    .. "streaming stream_usage callbacks verbose rate_limiter! maxConcurrency recursion_limit",
+  LlamaIndex = "api_base context_window additional_kwargs max_retries default_headers reuse_client! system_prompt chat_history "
+    .. "callback_manager",
+  LiteLLM = "api_base api_version num_retries fallbacks! request_timeout drop_params! extra_headers custom_llm_provider! mock_response!",
+  instructor = "response_model max_retries validation_context! strict!",
+  ["pydantic-ai"] = "system_prompt instructions output_type result_type retries model_settings message_history user_prompt toolsets "
+    .. "output_retries deps! usage_limits!",
+  ["Vercel's AI SDK"] = "model system prompt messages tools toolChoice activeTools maxOutputTokens temperature topP topK presencePenalty "
+    .. "frequencyPenalty stopSequences seed maxRetries abortSignal headers providerOptions stopWhen maxSteps onFinish onChunk onError schema",
+  ollama = "host options format think keep_alive! images template raw! system prompt num_ctx num_predict repeat_penalty",
+  ["google-genai"] = "systemInstruction contents generation_config maxOutputTokens stopSequences responseSchema response_json_schema "
+    .. "responseMimeType candidateCount safety_settings! thinkingConfig tool_config http_options automatic_function_calling",
+  mistral = "random_seed safe_prompt! server_url timeout_ms retry_config prompt_mode!",
+  cohere = "message preamble chat_history conversation_id p k tool_results connectors! documents stop_sequences",
+  ["the llm CLI"] = "prompt system system_fragments attachments fragments schema tools options conversation key chain_limit hide_reasoning",
+  transformers = "inputs parameters token max_new_tokens do_sample num_beams num_return_sequences return_full_text! top_n_tokens",
+  ["vllm.LLM"] = "tensor_parallel_size gpu_memory_utilization dtype quantization max_model_len sampling_params guided_decoding lora_request "
+    .. "extra_args best_of",
+  ["llama.cpp and SGLang"] = "n_predict n_probs cache_prompt! mirostat! grammar json_schema regex ebnf lora_path separate_reasoning",
+  ["Neovim plugins"] = "endpoint api_key_name api_key_cmd extra_request_body openai_params openai_api_endpoint system_prompt request_body url",
+}
+
+describe("the parameters of", function()
+  local function is_known(name)
+    return config.is_option(name) or spelling.nearest(name, fields.wire, fields.own, config.client_only, config.call_only) ~= nil
+  end
+  for client_name, parameters in pairs(CLIENTS) do
+    it(client_name .. " are known here, or told what to write; only those with ! have no counterpart", function()
+      for name, mark in parameters:gmatch "([%w_]+)(!?)" do
+        assert.equal(mark == "", is_known(name) or foreign.advice("request", name) ~= nil or fields.why_removed(name) ~= nil, name)
+      end
+    end)
+  end
 end)
 
 -- { a call with the word, the sentence }

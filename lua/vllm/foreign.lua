@@ -15,7 +15,7 @@ local HEADERS = "write headers = { [\"…\"] = \"…\" }"
 local CALLBACK = "write on_event = function(event) … end for a client, turn:each(fn) or turn:start(fn, on_done) for one turn"
 local MEMBERS = "write its members one by one, as they are; extra_body = { … } takes those that are unknown here"
 local THINKING = "write chat_template_kwargs = { enable_thinking = true } (as the model's template has it), reasoning_effort or "
-  .. "thinking_token_budget"
+  .. "thinking_token_budget; extra_body sends it to a server that has a field of this name"
 
 -- { what to write, the words }
 local REQUEST = {
@@ -51,8 +51,8 @@ local REQUEST = {
     "http_client http_agent http_async_client fetch fetch_options" },
   { "write max_concurrent = … for a client, or vllm.map(list, { concurrency = … }, fn)", "max_concurrency concurrency max_parallel "
     .. "max_connections num_workers parallel_requests" },
-  { CALLBACK, "callback callbacks on_chunk on_token on_text on_data on_delta on_finish on_complete on_error on_done stream_callback "
-    .. "handler hooks logger log_level logging debug verbose set_verbose" },
+  { CALLBACK, "callback callbacks callback_manager on_chunk on_token on_text on_data on_delta on_finish on_complete on_error "
+    .. "on_done stream_callback handler hooks logger log_level logging debug verbose set_verbose" },
   { "write json = { decode = … } for a client", "decode decoder json_decode json_library" },
   { "call turn:cancel()", "signal abort_signal abort_controller cancellation_token" },
   { "write stream = true or false", "streaming_mode is_stream disable_streaming stream_mode" },
@@ -74,7 +74,8 @@ local REQUEST = {
   { 'write response_format = { type = "json_object" }, or a schema: ' .. SCHEMA:sub(7), "format json_mode json_object "
     .. "response_mime_type force_json" },
   { "write structured_outputs = { regex = …, choice = …, grammar = … } (one)", "regex ebnf grammar choices choice guided_decoding" },
-  { "write tools = { { name = \"…\", parameters = { … } } }", "functions tool_list toolset toolsets builtin_tools available_tools" },
+  { "write tools = { { name = \"…\", parameters = { … } } }", "functions tool_list toolset toolsets builtin_tools "
+    .. "available_tools active_tools" },
   { "write tool_choice = \"none\", \"auto\", \"required\" or the name of a tool", "function_call tool_config force_tool function_choice "
     .. "function_calling_config" },
   { "write parallel_tool_calls = false", "disable_parallel_tool_use" },
