@@ -15,19 +15,17 @@ end
 
 local function check_modules(to)
   to.start "vllm: modules"
-  local found, core = pcall(require, "vllm.core")
-  if not found then
-    to.error("vllm.core cannot be loaded: " .. tostring(core), { "run `make nvim` in the plugin's directory; see :help vllm-install" })
-    return false
+  local native, versions = require "vllm.native", {}
+  for _, name in ipairs { "vllm.core", "vllm.curl" } do
+    local module, message = native.load(name)
+    if not module then
+      to.error(message, { "see :help vllm-install" })
+      return false
+    end
+    versions[name] = module.version
   end
-  to.ok("vllm.core " .. core.version .. " on " .. (rawget(_G, "jit") and rawget(_G, "jit").version or _VERSION))
-  local curl
-  found, curl = pcall(require, "vllm.curl")
-  if not found then
-    to.error("vllm.curl cannot be loaded: " .. tostring(curl), { "is libcurl installed? then run `make nvim` again" })
-    return false
-  end
-  to.ok("libcurl " .. curl.version)
+  to.ok("vllm.core " .. versions["vllm.core"] .. " on " .. (rawget(_G, "jit") and rawget(_G, "jit").version or _VERSION))
+  to.ok("libcurl " .. versions["vllm.curl"])
   return true
 end
 

@@ -1,7 +1,12 @@
 --- `require "vllm"`: connects an agent loop in Lua to a vLLM server, or to anything that speaks OpenAI-compatible chat completions.
 -- Loading this does no I/O, reads no environment, and loads no libcurl (that happens at the first request).
 
-local core = require "vllm.core"
+local core, why_not = require("vllm.native").load "vllm.core"
+if not core then error(why_not, 0) end
+
+-- Loaded again, as by a plugin that reloads itself: the engines of before, with their threads and descriptors, end with their last turn.
+for reactor in pairs(debug.getregistry()["vllm.reactors"] or {}) do reactor:retire() end
+
 local json = require "vllm.json"
 
 local vllm = { version = core.version, json = json, null = core.null, array = json.array, raw = json.raw }

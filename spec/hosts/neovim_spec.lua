@@ -358,6 +358,7 @@ for _, editor in ipairs(neovim.editors()) do
 
       it("a thousand turns that were started and cancelled leave nothing", function()
         prints("descriptors 0\nthreads 0\ncoroutines 0\nLua memory true\nmemory true", [[
+          kept = client -- and with it the engine, to the end
           local function entries(path) local n = 0 for _ in uv.fs_scandir_next, uv.fs_scandir(path) do n = n + 1 end return n end
           local alive = setmetatable({}, { __mode = "k" })
           local function round(count, on_done)

@@ -1,8 +1,20 @@
 -- :Ask {question}, with a range: about these lines. :AskStop ends the answer.
+
+-- What is missing is one sentence; require's own errors come with the way to here.
+local function ask()
+  local found, module = pcall(require, "ask")
+  if found then return module end
+  vim.notify("Ask: " .. module, vim.log.levels.ERROR)
+end
+
 vim.api.nvim_create_user_command("Ask", function(command)
   local lines
   if command.range > 0 then lines = vim.api.nvim_buf_get_lines(0, command.line1 - 1, command.line2, false) end
-  require("ask").ask(command.args, lines)
+  local module = ask()
+  if module then module.ask(command.args, lines) end
 end, { nargs = "+", range = true, desc = "Ask the model" })
 
-vim.api.nvim_create_user_command("AskStop", function() require("ask").stop() end, { desc = "Stop the answer" })
+vim.api.nvim_create_user_command("AskStop", function()
+  local module = ask()
+  if module then module.stop() end
+end, { desc = "Stop the answer" })

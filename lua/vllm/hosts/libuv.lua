@@ -27,7 +27,7 @@ Watcher.__index = Watcher
 function Watcher:close()
   if not self._poll then return end
   self._poll:stop()
-  self._spare[self._fd], self._poll = self._poll, nil
+  self._spare[self._fd], self._poll, self._source = self._poll, nil, nil
 end
 
 function Watcher:hold(yes)
@@ -35,15 +35,19 @@ function Watcher:hold(yes)
   if yes then self._poll:ref() else self._poll:unref() end
 end
 
--- `spare`: descriptor → a handle that is stopped. A stopped one knows no more of its descriptor than the number.
+-- `spare`: descriptor → a handle that is stopped. A stopped one knows no more of its descriptor than the number. (luv holds the last
+-- callback of a handle for ever, so that it must not hold an engine.)
 local function watch(uv, spare, source)
   local fd = source.fd
   local poll = spare[fd]
   spare[fd] = nil
   if not poll or poll:is_closing() then poll = assert(uv.new_poll(fd)) end
   poll:ref()
-  poll:start("r", source.on_readable)
-  return setmetatable({ _poll = poll, _fd = fd, _spare = spare }, Watcher)
+  local watcher = setmetatable({ _poll = poll, _fd = fd, _spare = spare, _source = source }, Watcher)
+  poll:start("r", function()
+    if watcher._source then watcher._source.on_readable() end
+  end)
+  return watcher
 end
 
 -- The coroutines of one host ------------------------------------------------------------------------------------------
@@ -81,8 +85,9 @@ function Queue:_add(co, reason)
 end
 
 function Queue:_release(timer)
-  if timer == true or timer:is_closing() then return end
-  timer:stop()
+  if timer == true or timer.handle:is_closing() then return end
+  timer.handle:stop()
+  timer.queue, timer.co = nil, nil -- luv holds its callback for ever
   self._timers[#self._timers + 1] = timer
 end
 
@@ -117,15 +122,24 @@ function Queue:_serve()
   if problem then error(problem, 0) end
 end
 
+local function new_timer(uv)
+  local timer = { handle = uv.new_timer() }
+  function timer.on_time()
+    local queue, co = timer.queue, timer.co
+    if not queue then return end
+    queue._parked[co] = nil
+    queue:_release(timer)
+    queue:_add(co, false)
+  end
+  return timer
+end
+
 function Queue:_start_timer(co, seconds)
   local timer = table.remove(self._timers)
-  if not timer or timer:is_closing() then timer = self._uv.new_timer() end
+  if not timer or timer.handle:is_closing() then timer = new_timer(self._uv) end
+  timer.queue, timer.co = self, co
   self._uv.update_time() -- timers count from the loop's time, which stands still while Lua runs
-  timer:start(math.ceil(math.min(math.max(seconds, 0), LONGEST_S) * 1000), 0, function()
-    self._parked[co] = nil
-    self:_release(timer)
-    self:_add(co, false)
-  end)
+  timer.handle:start(math.ceil(math.min(math.max(seconds, 0), LONGEST_S) * 1000), 0, timer.on_time)
   return timer
 end
 

@@ -87,10 +87,13 @@ end
 
 --- Loads a C module in a thread, since libcurl and what it needs take 7 to 15 ms, which one sees while typing. What is spawned
 --- meanwhile starts after that. Without success nothing is lost: require does it all.
+--- Once in a program, also when this module is loaded again: libuv may take another thread each time, and give it descriptors for good.
 ---@param name string
 function neovim.preload(name)
-  if preload or package.loaded[name] or vim.in_fast_event() or not neovim.running() then return end
+  local registry, mark = debug.getregistry(), "vllm.preload " .. name
+  if preload or registry[mark] or package.loaded[name] or vim.in_fast_event() or not neovim.running() then return end
   local path = path_of(name)
+  registry[mark] = true
   if path then start_preload(path, "luaopen_" .. name:gsub("%.", "_")) end
 end
 

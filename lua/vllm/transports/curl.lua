@@ -3,6 +3,7 @@
 local core = require "vllm.core"
 local curl_errors = require "vllm.transports.curl_errors"
 local hosts = require "vllm.hosts"
+local native = require "vllm.native"
 local reactor = require "vllm.transports.reactor"
 
 ---@class vllm.transports.curl
@@ -121,7 +122,7 @@ local function new_reactor(curl, settings)
     return reactor.new(curl, own)
   end
   local found = shared[mode]
-  if found and not found:is_forked() then return found end
+  if found and found:is_usable() then return found end
   local made, why = reactor.new(curl, { mode = mode })
   shared[mode] = made
   return made, why
@@ -140,10 +141,11 @@ local function no_engine(why)
 end
 
 local function reactor_of(transport)
-  if not transport._reactor then
-    local found, curl = pcall(require, "vllm.curl")
-    if not found and not has_descriptor() then return nil, no_engine "descriptors" end
-    if not found then return nil, { kind = "config", detail = "libcurl cannot be loaded: " .. tostring(curl) } end
+  local own = transport._reactor
+  if not own or own:is_retired() then
+    local curl, problem = native.load "vllm.curl"
+    if not curl and not has_descriptor() then return nil, no_engine "descriptors" end
+    if not curl then return nil, { kind = "config", detail = problem } end
     local made, why = new_reactor(curl, transport._settings)
     if not made then return nil, no_engine(why) end
     transport._curl, transport._reactor = curl, made

@@ -56,7 +56,7 @@ function Reactor:_dispatch()
     local now = core.now()
     if now >= self._alarm_at then self:_on_alarm(now) end
   end
-  if engine:live() == 0 then self:_unwatch() end
+  if engine:live() == 0 then self:_on_idle() end
 end
 
 -- Ctrl-C -----------------------------------------------------------------------------------------------------------
@@ -66,7 +66,10 @@ local Trap = {}
 Trap.__index = Trap
 
 local traps = setmetatable({}, { __mode = "k" })
-local reactors = setmetatable({}, { __mode = "k" })
+
+-- All that there are in this Lua state: clearing package.loaded does not reach them here. init.lua knows the name.
+local reactors = debug.getregistry()["vllm.reactors"] or setmetatable({}, { __mode = "k" })
+debug.getregistry()["vllm.reactors"] = reactors
 
 -- In a host it ends whatever is under way and asked for that: all of it, at its current or next wait. Taken here, since no step waits
 -- before it is.
@@ -245,13 +248,32 @@ end
 function Reactor:on_closed(stream, request)
   self._streams[request] = nil
   wake(stream)
-  if self._engine:live() == 0 then self:_unwatch() end
+  if self._engine:live() == 0 then self:_on_idle() end
 end
 
---- Is this engine another process's, after a fork?
+--- Can it take another request? Not after a fork, nor when it was retired.
 ---@return boolean
-function Reactor:is_forked()
-  return self._engine:fd() == nil
+function Reactor:is_usable()
+  return not self._is_retired and self._engine:fd() ~= nil
+end
+
+---@return boolean
+function Reactor:is_retired()
+  return self._is_retired
+end
+
+-- The last turn of a retired one is over.
+function Reactor:_on_idle()
+  self:_unwatch()
+  if not self._is_retired then return end
+  reactors[self] = nil
+  self._engine:close()
+end
+
+--- Takes no more requests; its thread and descriptors go when none is left.
+function Reactor:retire()
+  self._is_retired = true
+  if self._engine:live() == 0 then self:_on_idle() end
 end
 
 local reactor = { FORKED = FORKED }
@@ -278,7 +300,7 @@ function reactor.new(curl, settings)
   local engine, why = curl.engine(settings)
   if not engine then return nil, why end
   local made = setmetatable({
-    _curl = curl, _engine = engine, _streams = setmetatable({}, { __mode = "kv" }), _watches = {}, _is_forked = false,
+    _curl = curl, _engine = engine, _streams = setmetatable({}, { __mode = "kv" }), _watches = {}, _is_forked = false, _is_retired = false,
   }, Reactor)
   reactors[made] = true
   return made

@@ -9,8 +9,12 @@ local chats = {} -- buffer → { session, turn, mark, tick }
 local client
 
 --- Options as for vllm.new; what is not given comes from VLLM_MODEL, VLLM_BASE_URL and VLLM_API_KEY.
+---@return boolean is_ready
 function M.setup(options)
-  client = assert(vllm.from_env(options))
+  local made, message = vllm.from_env(options)
+  if not made then vim.notify("Ask: " .. message .. '; or call require("ask").setup { model = "…" }', vim.log.levels.ERROR) end
+  client = made
+  return made ~= nil
 end
 
 -- Writing into the buffer ----------------------------------------------------------------------------------------------
@@ -68,15 +72,21 @@ local function question_text(question, lines)
   return ("%s\n\n```%s\n%s\n```"):format(question, vim.bo.filetype, table.concat(lines, "\n"))
 end
 
+-- What was said stays said: a partial answer belongs to the conversation. A question without one does not: it will be asked again.
+local function keep_what_was_said(chat, partial)
+  if partial and partial.text and partial.text ~= "" then return chat.session:append { role = "assistant", content = partial.text } end
+  local messages = chat.session:messages()
+  while #messages > chat.count do table.remove(messages) end
+  chat.session = client:session { messages = messages }
+end
+
 local function finish(buffer, chat, message, err)
   chat.turn = nil
+  if err then keep_what_was_said(chat, err.partial) end
   if not vim.api.nvim_buf_is_loaded(buffer) then return end
   vim.api.nvim_buf_del_extmark(buffer, namespace, chat.mark)
   chat.mark = nil
-  if not err then return end
-  -- What was said stays said: the partial answer belongs to the conversation.
-  if err.partial and err.partial.text then chat.session:append { role = "assistant", content = err.partial.text } end
-  if err.kind ~= "cancelled" then vim.notify("Ask: " .. message, vim.log.levels.ERROR) end
+  if err and err.kind ~= "cancelled" then vim.notify("Ask: " .. message, vim.log.levels.ERROR) end
 end
 
 local function begin_answer(buffer, chat, question)
@@ -95,7 +105,7 @@ end
 ---@param question string
 ---@param lines string[]? what it is about
 function M.ask(question, lines)
-  if not client then M.setup() end
+  if not client and not M.setup() then return end
   local text = question_text(question, lines)
   local buffer = vim.api.nvim_get_current_buf()
   local chat = chats[buffer]
@@ -106,6 +116,7 @@ function M.ask(question, lines)
     chats[buffer] = chat
   end
   begin_answer(buffer, chat, question)
+  chat.count = #chat.session:messages()
   chat.turn = chat.session:turn(text)
   chat.turn:start(function(event)
     if not vim.api.nvim_buf_is_loaded(buffer) then return false end -- :bdelete; ends the answer
