@@ -163,7 +163,6 @@ describe("the gateway", function()
         "This model's maximum context length is 10 tokens. However, your request has 20 input tokens. " .. WORDS } }), 400, "context_length" },
       { "the operator's key", answer("401 Unauthorized", JSON), 502, "server" },
       { "a firewall", answer("403 Forbidden", "<html>" .. WORDS .. "</html>", "text/html"), 502, "server" },
-      { "an unknown model", answer("404 Not Found", JSON), 502, "server" },
       { "too many requests", answer("429 Too Many Requests", JSON), 429, "rate_limited" },
       { "a crash", answer("500 Internal Server Error", WORDS, "text/plain"), 502, "server" },
       { "an overload", answer("503 Service Unavailable", JSON), 503, "overloaded" },
@@ -172,6 +171,7 @@ describe("the gateway", function()
       { "a page with status 200", answer("200 OK", "<html>" .. WORDS .. "</html>", "text/html"), 502, "server" },
       { "an error as the first event", answer("200 OK", event(JSON) .. event "[DONE]", EVENTS), 400, "invalid_request" },
       { "an error in the middle", answer("200 OK", event(CHUNK) .. event(JSON) .. event "[DONE]", EVENTS), 200, "invalid_request" },
+      { "an unknown model", answer("404 Not Found", JSON), 502, "server" }, -- the last: the list of models is asked for behind it
     }
 
     it("strangers learn nothing of it; the operator's error log has the words", function()
