@@ -417,27 +417,27 @@ describe("headers", function()
     end
     return out
   end
-  local AGENT = "User-Agent: lua-vllm/" .. core.version
+  local AGENT, PLAIN = "User-Agent: lua-vllm/" .. core.version, "Accept-Encoding: identity"
 
   it("are ours alone by default", function()
-    assert.same({ "Content-Type: application/json", "Accept: application/json", AGENT }, list {})
-    assert.same({ "Content-Type: application/json", "Accept: text/event-stream", AGENT }, list({}, {}, true))
+    assert.same({ "Content-Type: application/json", "Accept: application/json", AGENT, PLAIN }, list {})
+    assert.same({ "Content-Type: application/json", "Accept: text/event-stream", AGENT, PLAIN }, list({}, {}, true))
   end)
 
   it("bring the key", function()
-    assert.equal("Authorization: Bearer k", list({ api_key = "k" })[4])
-    assert.is_nil(list({ api_key = "" })[4])
+    assert.equal("Authorization: Bearer k", list({ api_key = "k" })[5])
+    assert.is_nil(list({ api_key = "" })[5])
   end)
 
   it("of the client and then of the call replace ours, in any case of letters", function()
     local got = list({ api_key = "k", headers = { authorization = "Token t", ["X-B"] = "1" } },
       { headers = { ["USER-AGENT"] = "mine", ["X-B"] = "2", ["X-Request-Id"] = "r" } })
-    assert.same({ "Content-Type: application/json", "Accept: application/json", "USER-AGENT: mine", "authorization: Token t", "X-B: 2",
+    assert.same({ "Content-Type: application/json", "Accept: application/json", "USER-AGENT: mine", PLAIN, "authorization: Token t", "X-B: 2",
       "X-Request-Id: r" }, got)
   end)
 
   it("are taken away by null and by false", function()
-    assert.same({ "Content-Type: application/json", "Accept: application/json", AGENT },
+    assert.same({ "Content-Type: application/json", "Accept: application/json", AGENT, PLAIN },
       list({ api_key = "k", headers = { ["X-A"] = "1" } }, { headers = { Authorization = core.null, ["x-a"] = false } }))
   end)
 

@@ -40,7 +40,7 @@ describe("over a real socket", function()
     assert.equal("Bearer sk-test-key", request.headers.authorization)
     assert.equal("lua-vllm/" .. vllm.version, request.headers["user-agent"])
     assert.is_nil(request.headers.expect)
-    assert.is_nil(request.headers["accept-encoding"])
+    assert.equal("identity", request.headers["accept-encoding"])
     assert.is_nil(request.headers.cookie)
   end)
 

@@ -90,6 +90,7 @@ function Attempt:_on_head(status, headers)
   local kind = (headers["content-type"] or ""):lower()
   if status < 200 or status > 299 then
     self._phase = "error_body"
+    if errors.is_compressed(headers) then return self:_on_error_body(true) end
   elseif errors.is_compressed(headers) then
     return nil, errors.new("protocol", errors.COMPRESSED, { status = status })
   elseif kind:find("text/event-stream", 1, true) then

@@ -270,9 +270,10 @@ end
 
 local SHOULD_RETRY = { ["true"] = true, ["false"] = false }
 
-errors.COMPRESSED = "the answer is compressed, though nobody asked for that; is a proxy in between?"
+errors.COMPRESSED = "the answer is compressed, though `identity` was asked for, and in a way that cannot be undone here; is a proxy in "
+  .. "between?"
 
---- Is a body more than the bytes that it stands for? No coding is ever asked for (RFC 9110 section 8.4).
+--- Is a body less than what it stands for? No coding is ever asked for (RFC 9110 section 8.4); the transport over libcurl undoes gzip.
 ---@param headers table lower-case name → value
 ---@return boolean
 function errors.is_compressed(headers)

@@ -49,11 +49,11 @@ end
 function Exchange:_head(deadline)
   local status, headers = self._stream:head(deadline)
   if not status then return status, headers end
+  self.status, self.headers = status, headers
   local known, is_compressed = pcall(errors.is_compressed, headers)
   if not known or is_compressed then
     return nil, { kind = "protocol", detail = known and errors.COMPRESSED or guard.words(is_compressed) }
   end
-  self.status, self.headers = status, headers
   return true
 end
 

@@ -70,7 +70,7 @@ function headers.join(...)
 end
 
 local MIN_SECRET_BYTES = 8 -- a shorter value is a word such as `prod`, which messages need
-local PUBLIC = { ["accept"] = true, ["content-type"] = true, ["user-agent"] = true }
+local PUBLIC = { ["accept"] = true, ["accept-encoding"] = true, ["content-type"] = true, ["user-agent"] = true }
 local SCHEMES = { basic = true, bearer = true, token = true, apikey = true, key = true } -- words that are no part of a secret
 
 -- What is secret in a value: without its scheme; of Basic credentials the password alone, too, as who checks it sees it.

@@ -443,7 +443,7 @@ end
 function request.headers(config, call, stream)
   local ours = {
     { "Content-Type", "application/json" }, { "Accept", stream and "text/event-stream" or "application/json" },
-    { "User-Agent", "lua-vllm/" .. core.version },
+    { "User-Agent", "lua-vllm/" .. core.version }, { "Accept-Encoding", "identity" },
   }
   if config.authorization then ours[#ours + 1] = { "Authorization", config.authorization } end
   local own, message, param = headers.check(option(call, "headers") or {})

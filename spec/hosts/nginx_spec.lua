@@ -166,7 +166,7 @@ describe("in nginx", function()
       assert.matches("^protocol: the answer of PLACE breaks HTTP: .*https://", kind_of "/fault/garbage")
       assert.matches("^limit: a bound was reached: ", kind_of "/fault/endless-head")
       local gzip = server:script { { "send", "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}" } }
-      assert.equal("protocol: the answer is compressed, though nobody asked for that; is a proxy in between?", kind_of(gzip))
+      assert.equal("protocol: the answer is compressed, though `identity` was asked for, and in a way that cannot be undone here; is a proxy in between?", kind_of(gzip))
     end)
 
     it("in silence comes at the turn's own clock, without a line in the log", function()
@@ -347,8 +347,9 @@ describe("in nginx", function()
       local request = server:log("request")[1]
       assert.equal("127.0.0.1:" .. server.port, request.headers.host)
       assert.equal("1", request.headers["x-own"])
+      assert.equal("identity", request.headers["accept-encoding"])
       assert.equal(tostring(#request.body), request.headers["content-length"])
-      for _, name in ipairs { "accept-encoding", "expect", "connection", "transfer-encoding" } do assert.is_nil(request.headers[name]) end
+      for _, name in ipairs { "expect", "connection", "transfer-encoding" } do assert.is_nil(request.headers[name]) end
     end)
   end)
 

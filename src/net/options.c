@@ -2,7 +2,8 @@
  * option.
  *
  * Fixed for everybody: HTTP/1.1, http and https only, TLS ≥ 1.2, no redirects (they would carry the key away), no
- * cookies, netrc, HSTS or Alt-Svc, no Expect, no compression, no signals. Proxies come from the environment as curl
+ * cookies, netrc, HSTS or Alt-Svc, no Expect, no signals. No compression is asked for; gzip and deflate are undone all the same, since
+ * some proxies do not ask (request.c refuses the others). Proxies come from the environment as curl
  * does it, unless one is named. Nothing here does I/O but one access(2) on the CA bundle. Sources: libcurl's option
  * pages; RFC 9110 sections 5.1, 5.5, 9.1. */
 #define _GNU_SOURCE
@@ -107,6 +108,7 @@ static CURLcode set_protocol(CURL *easy) {
     TRY(curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L));
     TRY(curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L));
     TRY(curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED));
+    TRY(curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "identity")); /* the name of any coding: undo what comes */
     return curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 }
 
@@ -162,6 +164,7 @@ static CURLcode set_headers(struct vllm_request *request, const struct vllm_requ
     bool has_type = false;
     TRY(append_header(request, "Expect:")); /* "Name:" takes one of libcurl's own headers away, and leaves ours */
     TRY(append_header(request, "Accept:"));
+    TRY(append_header(request, "Accept-Encoding:"));
     for (const char *const *line = options->headers; line && *line; line++) {
         has_type = has_type || name_is(*line, token_len(*line), "Content-Type");
         TRY(append_header(request, *line));

@@ -4,7 +4,7 @@
  * Two buffers take turns: libcurl fills one, the caller holds the other; read swaps them, so nothing is copied twice
  * and the memory is used again, by this request and by later ones. Bounds: `max_buffer` for each of the two (a single
  * piece of libcurl's, at most CURL_MAX_WRITE_SIZE, is always taken by an empty one), `max_header_bytes` for the header
- * block, POOL_MAX requests kept for their next use with at most KEPT_BYTES in each buffer. The callbacks run on the
+ * block, BURST_BYTES more for what a compressed body's last reads stood for, POOL_MAX requests kept for their next use with at most KEPT_BYTES in each buffer. The callbacks run on the
  * driver; of libcurl they call getinfo at the most, which may be called there. Sources: RFC 9112 sections 4 and 5, RFC 9110 section 15.2 (1xx); CURLOPT_WRITEFUNCTION,
  * CURLOPT_HEADERFUNCTION. */
 #define _GNU_SOURCE
@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POOL_MAX   8
-#define KEPT_BYTES ((size_t)256 * 1024)
-#define FIRST_CAP  ((size_t)512)
+#define POOL_MAX    8
+#define KEPT_BYTES  ((size_t)256 * 1024)
+#define FIRST_CAP   ((size_t)512)
+#define MAX_CODINGS 1U
+#define BURST_BYTES ((size_t)4 * 1024 * 1024)
 
 /* Bytes ------------------------------------------------------------------------------------------------------------ */
 
@@ -157,6 +159,45 @@ static void publish_head(struct vllm_request *request) {
     vllm_engine_unlock(request->engine);
 }
 
+/* The value of a header line if it has this name (lower case, with its colon), without blanks around it; else NULL. */
+static const char *value_of(const char *line, size_t *len, const char *name) {
+    size_t at = strlen(name);
+    if (*len < at || !curl_strnequal(line, name, at)) return NULL;
+    while (at < *len && (line[at] == ' ' || line[at] == '\t')) at++;
+    while (*len > at && (unsigned char)line[*len - 1] <= ' ') (*len)--;
+    *len -= at;
+    return line + at;
+}
+
+static bool is_one_of(const char *value, size_t len, const char *const *words) {
+    for (; *words; words++) {
+        if (len == strlen(*words) && curl_strnequal(value, *words, len)) return true;
+    }
+    return false;
+}
+
+/* One gzip or deflate is undone: it stands for a thousand times as much at the most. With others, or several, there is no
+ * such bound. RFC 9110, section 8.4.1; RFC 1951. */
+static void note_coding(struct vllm_request *request, const char *line, size_t len) {
+    static const char *const none[] = {"", "identity", NULL}, *const undone[] = {"gzip", "x-gzip", "deflate", NULL};
+    const char *value = value_of(line, &len, "content-encoding:");
+    if (!value || is_one_of(value, len, none)) return;
+    request->codings += is_one_of(value, len, undone) ? 1 : MAX_CODINGS + 1;
+}
+
+/* The end of a head. False: the transfer must not go on. */
+static bool end_head(struct vllm_request *request) {
+    request->in_head = false;
+    if (request->status == 101) {
+        request->broken = VLLM_BROKEN_SWITCH;
+        return false;
+    }
+    if (request->status < 200) return true;
+    if (request->codings > MAX_CODINGS) request->broken = VLLM_BROKEN_CODING;
+    publish_head(request);
+    return request->broken != VLLM_BROKEN_CODING;
+}
+
 /* One line at a time. A response may have several heads (1xx); only the final one is kept. Trailers after it are passed
  * over. */
 size_t vllm_request_on_header(char *line, size_t size, size_t count, void *ud) {
@@ -166,33 +207,43 @@ size_t vllm_request_on_header(char *line, size_t size, size_t count, void *ud) {
     if (!request->in_head) {
         request->in_head = true;
         request->head.len = 0;
+        request->codings = 0;
         request->status = status_of_line(line, len);
         return len;
     }
-    if (len == 0 || line[0] == '\r' || line[0] == '\n') {
-        request->in_head = false;
-        if (request->status == 101) {
-            request->broken = VLLM_BROKEN_SWITCH;
-            return 0;
-        }
-        if (request->status >= 200) publish_head(request);
-        return len;
-    }
+    if (len == 0 || line[0] == '\r' || line[0] == '\n') return end_head(request) ? len : 0;
     if (len > request->max_header_bytes || request->head.len > request->max_header_bytes - len) {
         request->broken = VLLM_BROKEN_HEAD;
         return 0;
     }
+    note_coding(request, line, len);
     if (bytes_append(&request->head, line, len)) return len;
     request->broken = VLLM_BROKEN_MEMORY;
     return 0;
+}
+
+/* What one read of a compressed body stands for comes to its end, pause or not, and libcurl would keep it in memory that nothing of ours
+ * bounds: so it is all taken, within a bound, and the driver pauses afterwards. */
+static bool let_overflow(struct vllm_request *request, size_t len) {
+    if (len > BURST_BYTES || request->filling.len > request->max_buffer + (BURST_BYTES - len)) {
+        request->broken = VLLM_BROKEN_BURST;
+        return false;
+    }
+    if (!request->overflows) request->engine->overflows++;
+    request->overflows = true;
+    return true;
 }
 
 /* Under the lock, since the caller may swap the buffers. */
 static size_t take_body(struct vllm_request *request, const char *bytes, size_t len) {
     struct vllm_bytes *filling = &request->filling;
     if (filling->len > 0 && (len > request->max_buffer || filling->len > request->max_buffer - len)) {
-        request->paused = true;
-        return CURL_WRITEFUNC_PAUSE; /* libcurl keeps the piece and brings it again */
+        if (request->codings > 0) {
+            if (!let_overflow(request, len)) return 0;
+        } else {
+            request->paused = true;
+            return CURL_WRITEFUNC_PAUSE; /* libcurl keeps the piece and brings it again */
+        }
     }
     if (!bytes_append(filling, bytes, len)) {
         request->broken = VLLM_BROKEN_MEMORY;
@@ -305,6 +356,8 @@ enum vllm_net_status vllm_request_read(struct vllm_request *request, const char 
 static CURLcode result_of(const struct vllm_request *request) {
     if (request->broken == VLLM_BROKEN_MEMORY) return CURLE_OUT_OF_MEMORY;
     if (request->broken == VLLM_BROKEN_SWITCH) return CURLE_WEIRD_SERVER_REPLY;
+    if (request->broken == VLLM_BROKEN_CODING) return CURLE_BAD_CONTENT_ENCODING;
+    if (request->broken == VLLM_BROKEN_BURST) return CURLE_FILESIZE_EXCEEDED;
     if (request->result == CURLE_OK && !request->head_done) return CURLE_GOT_NOTHING;
     return request->result;
 }
@@ -323,6 +376,10 @@ static void describe(const struct vllm_request *request, CURLcode result, struct
     }
     if (result == CURLE_OUT_OF_MEMORY && request->in_head) {
         text = "a line of the response's head is longer than libcurl takes, or memory is short";
+    } else if (request->broken == VLLM_BROKEN_CODING) {
+        text = "the answer is compressed in a way that is not undone";
+    } else if (request->broken == VLLM_BROKEN_BURST) {
+        text = "a little of the compressed answer stands for more than max_buffer_bytes and 4 MiB";
     } else if (request->broken == VLLM_BROKEN_SWITCH) {
         text = "the server switched to another protocol, unasked";
     } else if (strncmp(text, "Unsupported proxy", 17) == 0) {

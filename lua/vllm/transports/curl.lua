@@ -60,6 +60,15 @@ local function parse_headers(raw)
   return headers
 end
 
+-- As it would be had the server not compressed: libcurl undoes these.
+local UNDONE = { gzip = true, ["x-gzip"] = true, deflate = true }
+
+local function of_plain_body(headers)
+  local coding = headers["content-encoding"]
+  if coding and UNDONE[coding:lower()] then headers["content-encoding"], headers["content-length"] = nil, nil end
+  return headers
+end
+
 --- Waits for the response's head.
 ---@param deadline number? absolute, seconds of core.now(); nil: none; in the past: does not wait
 ---@return integer|false|nil status false: the deadline passed
@@ -68,7 +77,7 @@ function Stream:head(deadline)
   if self._status then return self._status, self._headers end
   local status, raw = ask(self, "head", deadline)
   if not status then return status, raw end
-  self._status, self._headers = status, parse_headers(raw)
+  self._status, self._headers = status, of_plain_body(parse_headers(raw))
   return status, self._headers
 end
 
