@@ -4,7 +4,6 @@
 
 local excerpt = require "vllm.excerpt"
 local fields = require "vllm.fields"
-local foreign = require "vllm.foreign"
 local headers = require "vllm.headers"
 local hosts = require "vllm.hosts"
 local redact = require "vllm.redact"
@@ -241,7 +240,7 @@ function config.why_unknown(kind, key)
   local removed = fields.why_removed(key)
   if removed then return removed end
   local name = ("unknown %s `%s`"):format(kind, excerpt.of(key, spelling.MAX_NAME))
-  local advice = foreign.advice("request", key)
+  local advice = require("vllm.foreign").advice("request", key)
   if advice then return name .. ": " .. advice end
   local meant = spelling.nearest(key, config.client_only, fields.wire, fields.own, config.call_only)
   return name .. (meant and (" (did you mean `%s`? extra_body sends any name)"):format(meant)

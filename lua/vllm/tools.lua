@@ -4,7 +4,6 @@
 local core = require "vllm.core"
 local excerpt = require "vllm.excerpt"
 local fields = require "vllm.fields"
-local foreign = require "vllm.foreign"
 local spelling = require "vllm.spelling"
 
 local tools = {}
@@ -27,7 +26,7 @@ end
 local function check_extra_keys(tool, where)
   for _, key in ipairs(fields.sorted_keys(tool)) do
     if type(key) == "string" and not SHORT[key] then
-      local meant = foreign.advice("tool", key) and "parameters" or spelling.nearest(key, SHORT)
+      local meant = require("vllm.foreign").advice("tool", key) and "parameters" or spelling.nearest(key, SHORT)
       if meant then
         local param = where .. "." .. key
         return nil, ("%s is not sent (did you mean `%s`?)"):format(param, meant), param
