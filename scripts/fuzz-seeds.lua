@@ -36,12 +36,36 @@ local function write_response(name, response)
   end
   local is_stream = body:sub(1, 1) ~= "{"
   write(name .. ".whole", (is_stream and "\0\2" or "\0\4") .. body)
+  write(name .. ".after", (is_stream and "\3\10" or "\3\12") .. body) -- behind a transcript
   write(name .. ".bounded", (is_stream and "\7\1" or "\7\5") .. body)
   local count = 0
   for data in body:gmatch "data: ({[^\r\n]*)" do
     count = count + 1
     if count > EVENTS_PER_FILE then break end
     write(name .. "." .. count .. ".json", data)
+  end
+end
+
+-- Fragments of calls with few ids, indexes, names and texts, so that they meet; the same as a stream and as a completion.
+local function write_calls()
+  local texts = { "", "{", "}", "{}", '{\\"a\\":1}', '{\\"a\\"', ":1}", " " }
+  local state = 1
+  local function one_of(...)
+    state = state * 16807 % 2147483647
+    return (select(state % select("#", ...) + 1, ...))
+  end
+  for i = 1, 40 do
+    local stream, whole = {}, {}
+    for k = 1, 6 do
+      whole[k] = ('{"index":%s,"id":%s,"function":{"name":%s,"arguments":"%s"}}'):format(one_of("0", "0", "1", "null"),
+        one_of("null", '"a"', '"b"', '"x"'), one_of("null", "null", '"f"', '"g"'), one_of((table.unpack or unpack)(texts)))
+      stream[k] = 'data: {"choices":[{"delta":{"tool_calls":[' .. whole[k] .. "]}}]}\n\n"
+    end
+    local finish = one_of("stop", "stop", "length", "abort")
+    write("calls-" .. i .. ".stream", string.char(i, 8) .. table.concat(stream)
+      .. 'data: {"choices":[{"delta":{},"finish_reason":"' .. finish .. '"}]}\n\ndata: [DONE]\n\n')
+    write("calls-" .. i .. ".whole", string.char(i, 12) .. '{"choices":[{"message":{"tool_calls":[' .. table.concat(whole, ",")
+      .. ']},"finish_reason":"' .. finish .. '"}]}')
   end
 end
 
@@ -77,4 +101,5 @@ for i = 2, #arg do
   write_response(path:match "([^/]+/[^/]+)%.http$":gsub("/", "-"), file:read "*a")
   file:close()
 end
+write_calls()
 write_transcripts()

@@ -115,6 +115,13 @@ describe("one id for several calls, streamed and whole:", function()
     end)
   end
 
+  it("one name, arguments of their own in pieces, as in the whole message", function()
+    local result = streamed { { 0, "x", "f", "" }, { 0, false, false, '{"a"' }, { 0, false, false, ":1}" },
+      { 1, "x", "f", "" }, { 1, false, false, '{"a"' }, { 1, false, false, ":2}" } }
+    assert.equal('f {"a":1}; f {"a":2}', shown(result))
+    assert.same(result.tool_calls, buffered({ { 0, "x", "f", '{"a":1}' }, { 1, "x", "f", '{"a":2}' } }).tool_calls)
+  end)
+
   it("fragments find their call by index", function()
     assert.equal('f {"a":1}; g {"b":2}', shown(streamed { { 0, "x", "f", "" }, { 1, "x", "g", "" }, { 0, "x", false, '{"a"' },
       { 1, "x", false, '{"b"' }, { 0, false, false, ":1}" }, { 1, false, false, ":2}" } }))

@@ -150,6 +150,11 @@ local made = {
   ["an answer of every kind"] = completion { finish_reason = "tool_calls", message = {
     reasoning = "Hmm — \n\n", content = "naïve 🙂🚀 你好", refusal = "not that one",
     tool_calls = { call("a", "get_weather", '{"city": "Zürich \\ud83d\\ude42"}'), call("b", "now", ""), call("c", "now", "{}") } } },
+  ["calls that share an id"] = completion { finish_reason = "tool_calls", message = {
+    tool_calls = { call("x", "f", '{"a":1}'), call("x", "g", '{"b":2}'), call("x", "h", "{}") } } },
+  ["calls of one tool that share an id"] = completion { finish_reason = "tool_calls", message = {
+    tool_calls = { call("x", "f", '{"a":1}'), call("x", "f", '{"a":2}'), call("x", "f", '{"a":2,"b":[]}') } } },
+  ["an ending that nobody knows"] = completion { finish_reason = "model_length", message = { tool_calls = { call("a", "f", "{}") } } },
   ["an answer cut by length within its second call"] = completion { finish_reason = "length", message = {
     content = "Two things. ", tool_calls = { call("a", "x", '{"a":1}'), call("b", "x", '{"a":') } } },
   ["calls whose arguments are not an object"] = completion { finish_reason = "tool_calls", message = {

@@ -57,6 +57,10 @@ static const struct call_case CASES[] = {
     {"whole arguments twice", {{0, "a", "f", "{}"}, {0, "a", "f", "{}"}, {1, "a", "f", "{}"}, {1, NULL, NULL, "{}"}}, "a f {};"},
     {"whole arguments twice, in pieces", {{0, "a", "f", "{\"x\":"}, {0, NULL, NULL, "1}"}, {0, NULL, NULL, "{\"x"}, {0, NULL, NULL, "\":1}"}},
      "a f {\"x\":1};"},
+    {"the name alone under another index, then other arguments",
+     {{0, "x", "f", "{\"x\":1}"}, {1, "x", "f", ""}, {1, NULL, NULL, "{\"x\""}, {1, NULL, NULL, ":2}"}}, "x f {\"x\":1};x f {\"x\":2};"},
+    {"the name alone under another index, then the same arguments",
+     {{0, "x", "f", "{1}"}, {1, "x", "f", ""}, {1, NULL, NULL, "{"}, {1, NULL, NULL, "1}"}}, "x f {1};"},
     {"whole arguments twice, the second time under another id", {{0, "a", "f", "{}"}, {0, "b", NULL, "{}"}}, "a f {};"},
     {"an empty id and name are nothing", {{0, "a", "f", "{"}, {0, "", "", "}"}}, "a f {};"},
 };

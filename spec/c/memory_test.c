@@ -144,6 +144,9 @@ static enum vllm_status run_turn(const struct job *job, const struct vllm_alloc 
     struct vllm_turn_options options;
     vllm_turn_options_default(&options);
     options.want_chunks = job->step == 64;
+    if (options.want_chunks) {
+        options.taken_ids = (struct vllm_slice){"call_0\0c1", 9};
+    }
     return run_turn_with(job, &options, alloc, notes);
 }
 

@@ -10,7 +10,8 @@
  *  5. With neither id nor index, or with arguments and an id that is new but no index, it belongs to the latest call. A call that came without an
  *     index takes the first index that is sent for it without a name.
  *  6. Under all of these, a name begins another call if the call found has a name already and its arguments are complete; or if it is another
- *     name, sent with an id, and stands under another index or before any arguments. The same name without further arguments is a repetition.
+ *     name, sent with an id, and stands under another index or before any arguments. The same name without further arguments is a
+ *     repetition; under another index it may announce a call with the same id, which begins with arguments that are no repetition.
  *  7. Complete arguments that come again, for a call with the same id or for no other call, are a repetition (vLLM's xlam parser sent all twice).
  *  8. Names come whole. A second, different one is appended only while there are no arguments (old servers cut names); else it is
  *     passed over. The first id stays.
@@ -165,6 +166,29 @@ static struct vllm_call *at_place(struct vllm_calls *calls, const struct vllm_de
     return place < calls->count ? &calls->items[place] : NULL;
 }
 
+/* How far the complete arguments have come again with `text`; 0: it is something else. */
+static size_t comes_again(struct vllm_call *call, struct vllm_slice text) {
+    size_t again = call->again;
+    for (size_t i = 0; i < text.len; i++) {
+        if (again == call->arguments.len || call->arguments.data[again] != text.ptr[i]) {
+            return 0;
+        }
+        again++;
+    }
+    return arguments_complete(call) ? again : 0;
+}
+
+/* Rule 6, the announcement: does the fragment begin the call that the same name announced? */
+static bool begins_announced(struct vllm_call *call, const struct vllm_delta *fragment) {
+    return call->announces && fragment->name.len == 0 && !is_blank(fragment->text) && comes_again(call, fragment->text) == 0;
+}
+
+static void note_announcement(struct vllm_call *call, const struct vllm_delta *fragment) {
+    bool elsewhere = fragment->index >= 0 && !under_index(call, fragment);
+    bool is_known = fragment->id.len > 0 && equals(&call->id, fragment->id) && equals(&call->name, fragment->name);
+    call->announces = call->announces || (is_known && elsewhere && is_blank(fragment->text) && arguments_complete(call));
+}
+
 static struct vllm_call *existing(struct vllm_calls *calls, const struct vllm_delta *fragment) {
     if (fragment->whole) {
         return at_place(calls, fragment);
@@ -210,16 +234,39 @@ static enum vllm_status open_call(struct vllm_calls *calls) {
     return status;
 }
 
+/* The last call takes id and name of the one that announced it, and what was taken for a repetition of its arguments. */
+static enum vllm_status take_over(struct vllm_calls *calls, size_t place) {
+    struct vllm_call *from = &calls->items[place], *call = &calls->items[calls->count - 1];
+    enum vllm_status status = vllm_buf_append(&call->id, from->id.data, from->id.len);
+    if (status == VLLM_OK) {
+        status = vllm_buf_append(&call->name, from->name.data, from->name.len);
+    }
+    if (status == VLLM_OK) {
+        status = vllm_buf_append(&call->arguments, from->arguments.data, from->again);
+    }
+    call->id_is_taken = true;
+    from->again = 0;
+    from->announces = false;
+    return status;
+}
+
 enum vllm_status vllm_calls_route(struct vllm_calls *calls, const struct vllm_delta *fragment, size_t *place, bool *is_new) {
     struct vllm_call *call = existing(calls, fragment);
-    *is_new = call == NULL;
-    if (!call) {
+    bool is_announced = call && !fragment->whole && begins_announced(call, fragment);
+    size_t announcer = is_announced ? (size_t)(call - calls->items) : 0;
+    *is_new = !call || is_announced;
+    if (*is_new) {
         enum vllm_status status = open_call(calls);
+        if (status == VLLM_OK && is_announced) {
+            status = take_over(calls, announcer);
+        }
         if (status != VLLM_OK) {
             return status;
         }
         call = &calls->items[calls->count - 1];
         call->whole = fragment->whole;
+    } else {
+        note_announcement(call, fragment);
     }
     if (fragment->index >= 0) {
         call->wire_index = fragment->index;
@@ -286,18 +333,11 @@ enum vllm_status vllm_call_name(const struct vllm_calls *calls, struct vllm_call
 }
 
 bool vllm_call_repeats(struct vllm_call *call, struct vllm_slice text) {
-    size_t again = call->again;
-    for (size_t i = 0; i < text.len; i++) {
-        if (again == call->arguments.len || call->arguments.data[again] != text.ptr[i]) {
-            return false;
-        }
-        again++;
+    size_t again = comes_again(call, text);
+    if (again > 0) {
+        call->again = again == call->arguments.len ? 0 : again;
     }
-    if (again == 0 || !arguments_complete(call)) {
-        return false;
-    }
-    call->again = again == call->arguments.len ? 0 : again;
-    return true;
+    return again > 0;
 }
 
 bool vllm_calls_may_lack_arguments(const struct vllm_calls *calls, const struct vllm_call *call) {

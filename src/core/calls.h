@@ -21,6 +21,7 @@ struct vllm_call {
     int64_t wire_index;                  /* the last one it was sent under, or -1 */
     uint32_t half;                       /* see pieces.h */
     struct vllm_call_scan scan;
+    bool announces;      /* its name came again, alone and under another index */
     size_t again;        /* so many bytes of its complete arguments have come again */
     const char *invalid; /* why it must not be run, or NULL */
     bool ended;          /* it was handed out */

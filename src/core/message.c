@@ -331,7 +331,8 @@ enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_cho
     }
     struct vllm_call *call = &choice->calls.items[change->place];
     struct vllm_slice text = fragment->text;
-    change->from = call->arguments.len;
+    size_t had = change->is_new ? 0 : call->id.len + call->name.len + call->arguments.len;
+    change->from = change->is_new ? 0 : call->arguments.len;
     change->news = false;
     if (fragment->whole && text.ptr) {
         text = vllm_message_news(&call->arguments, text);
@@ -341,13 +342,12 @@ enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_cho
     if (call->ended) {
         return fail(message, text.len > 0 ? VLLM_ESYNTAX : VLLM_OK, "arguments came for a tool call that had ended");
     }
-    size_t named = call->id.len + call->name.len;
     status = fail(message, vllm_call_name(&choice->calls, call, fragment, &change->news), NO_MEMORY);
     if (status == VLLM_OK && call->id_is_taken && !call->made_id[0]) {
         make_id(message, choice, change->place);
     }
     if (status == VLLM_OK) {
-        status = spend(message, call->id.len + call->name.len - named);
+        status = spend(message, call->id.len + call->name.len + call->arguments.len - had);
     }
     if (status == VLLM_OK && text.len > 0) {
         status = add_arguments(message, call, text);
