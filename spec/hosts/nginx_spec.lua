@@ -174,14 +174,6 @@ describe("in nginx", function()
         local _, _, err = client_of("/fault/stall", { timeout = { idle_s = 0.1 }, retry = false }):ask "hello"
         return err.kind, err.clock]])
     end)
-
-    it("is told before the whole of a large request is sent", function()
-      local answer = nginx:run([[
-        local _, _, err = client_of("/v1?early=1", { retry = false }):ask(("x"):rep(8000000))
-        return err.kind .. " " .. tostring(err.status)]])
-      assert.matches("^%a", answer)
-      expected = ""
-    end)
   end)
 
   describe("turn:cancel() from another light thread", function()

@@ -4,6 +4,7 @@
 -- threads: a reader, which connects, sends and reads, and a keeper, its parent, which kills it when the request is closed or late:
 -- that works in every phase, down to a name lookup. Whoever consumes the stream waits for the reader by a semaphore, and may be any
 -- light thread of the same request of nginx. Light threads keep that request open, so the keeper also ends what nobody waits for any more.
+-- A large request has a third, the sender, so that an answer that comes before its end is read: who refuses it may never take it in.
 -- Source: the manual of the Lua module for nginx.
 
 local core = require "vllm.core"
@@ -21,6 +22,7 @@ local POOL_SIZE = 128 -- idle connections to one place
 local READ_BYTES = 65536
 local LOOK_S = 0.5 -- the keeper's, for streams that were left
 local DRAIN_S, DRAIN_BYTES = 1, 65536
+local LARGE_BYTES = 65536 -- of a request; a socket's buffers hold less
 
 ---@class vllm.transports.nginx
 ---@field name string
@@ -123,6 +125,7 @@ function Link:_fill(sock, http)
   end
   local ok, failure = http:finish()
   if ok then return true end
+  if self.send_failure and failure.fresh then return nil, nginx_errors.of("send", self.send_failure, self), true end
   if failure.kind ~= "closed" then return nil, nginx_errors.of_answer(failure, self) end
   return nil, nginx_errors.of(self.step, why, self), failure.fresh
 end
@@ -165,14 +168,38 @@ function Link:_receive_body(sock, http)
   end
 end
 
+-- The keeper's, as the reader is: it ends both.
+local function send_apart(link)
+  local sent, why = link.sock:send(link.request)
+  if not sent then link.send_failure = why end -- the reader finds out by itself, and what had come before
+  link.is_sending = false
+end
+
+-- true; or nil, why.
+function Link:_send(sock)
+  self.step, self.send_failure = "send", nil
+  if self.upload_bytes < LARGE_BYTES then return sock:send(self.request) end
+  self.is_sending, self.wants_sender = true, true
+  nginx.wake(self.keeper)
+  return true
+end
+
+-- The answer is there, or none will come: what is left of the request is of no use. true: it was sent.
+function Link:_stop_sending()
+  if not self.is_sending then return self.send_failure == nil end
+  self.is_stopping, self.stopper = true, nginx.current()
+  nginx.wake(self.keeper)
+  while self.is_sending do nginx.park(self.stopper) end
+  return false
+end
+
 -- One attempt: true; or nil, failure, whether not a byte had come.
 function Link:_attempt(fresh)
   local http = core.http1 { max_header_bytes = self.max_header_bytes, head_only = self.head_only }
   self.http = http
   local sock, why = self:_connect(fresh)
   if not sock then return nil, nginx_errors.of(self.step, why, self) end
-  self.step = "send"
-  local sent, why_not = sock:send(self.request)
+  local sent, why_not = self:_send(sock)
   if not sent then return nil, nginx_errors.of("send", why_not, self), true end
   self.step = "head"
   local ok, failure, untouched = self:_receive_head(sock, http)
@@ -183,11 +210,13 @@ end
 -- A connection of the pool that turns out to be dead is replaced, once.
 function Link:_exchange()
   local ok, failure, untouched = self:_attempt(false)
+  local is_sent = self:_stop_sending()
   if not ok and untouched and self.is_reused then
     self.sock:close()
     ok, failure = self:_attempt(true)
+    is_sent = self:_stop_sending()
   end
-  if not (ok and self.http:reusable() and self.sock:setkeepalive(IDLE_MS)) then self.sock:close() end
+  if not (ok and is_sent and self.http:reusable() and self.sock:setkeepalive(IDLE_MS)) then self.sock:close() end
   self.has_ended = ok
   self:_finish(failure)
 end
@@ -228,16 +257,30 @@ function Link:_verdict(now)
   if self:_is_left() then return { kind = "cancelled", detail = "the coroutine that waited for this answer has ended" } end
 end
 
+-- Begins or ends the sender, as the reader wants it.
+function Link:_tend_sender()
+  if self.wants_sender then
+    self.wants_sender, self.is_stopping = false, false
+    self.sender = ngx.thread.spawn(send_apart, self)
+  end
+  if not self.is_stopping then return end
+  if self.is_sending then ngx.thread.kill(self.sender) end
+  self.is_stopping, self.is_sending = false, false
+  nginx.wake(self.stopper)
+end
+
 local function keep(link)
   local token = nginx.current()
   link.keeper = token
   local reader = ngx.thread.spawn(read_all, link)
   while not link.is_over do
+    link:_tend_sender()
     -- One that was closed while its reader began could wake nobody.
     if not link.is_closing then nginx.park(token, link:_sleep_s(core.now())) end
     local failure = not link.is_over and link:_verdict(core.now())
     if failure then
       ngx.thread.kill(reader)
+      if link.is_sending and link.sender then ngx.thread.kill(link.sender) end
       link.sock:close() -- the reader may not have been at it
       link:_finish(failure)
     end
