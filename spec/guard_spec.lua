@@ -136,6 +136,59 @@ describe("a fault of ours in the way of a failure", function()
   end)
 end)
 
+describe("a redactor that fails", function()
+  it("leaves out what it cannot redact, and the turn is over", function()
+    for _, way in ipairs(WAYS) do
+      local client = vllm.new { model = "m", transport = scripted(way, function() end, function() end), api_key = "a-key-of-ours",
+        retry = { max = way.retries or 0, base_s = 0.001 } }
+      client.config.redactor._anchors = nil
+      local turn = client:turn "Hi"
+      local result, message, err = turn:result()
+      assert.equal(way.is_success, result ~= nil or nil)
+      if err then
+        assert.equal(err.kind .. ": (left out: it could not be redacted)", (message:gsub(" %(after 2 attempts%)$", "")))
+        for name, value in pairs(err) do
+          assert.is_true(name == "kind" or name == "message" or name == "attempts" or type(value) ~= "string", name)
+        end
+      end
+    end
+  end)
+end)
+
+describe("turn:start, with a fault of ours in the way", function()
+  it("calls on_done, once", function()
+    for _, way in ipairs(WAYS) do
+      for _, step in ipairs { { "errors", "from_status" }, { "errors", "from_decoder" }, { "continuation", "is_possible" }, { "hints", "of" } } do
+        local fault_in, name, done = of_module(step[1]), step[2], {}
+        local original = fault_in[name]
+        local client = vllm.new { model = "m", retry = { max = way.retries or 0, base_s = 0.001 },
+          transport = scripted(way, function() fault_in[name] = boom end, function() fault_in[name] = original end) }
+        local lives, why = pcall(vllm.run, function()
+          client:turn("Hi"):start(nil, function(...) done[#done + 1] = { ... } end)
+        end)
+        fault_in[name] = original
+        assert.is_true(lives, why)
+        assert.equal(1, #done)
+        assert.is_true(done[1][1] ~= nil or errors.is(done[1][3]))
+      end
+    end
+  end)
+end)
+
+describe("vllm.decoder, with a fault of ours in the way", function()
+  it("gives an error", function()
+    local original = errors.from_decoder
+    finally(function() errors.from_decoder = original end)
+    errors.from_decoder = boom
+    local decoder = vllm.decoder()
+    decoder:feed "data: {no\n\n"
+    local event, message, err = decoder:next()
+    assert.is_nil(event)
+    assert.equal("protocol", err.kind)
+    assert.truthy(message:find("explaining it failed: boom", 1, true))
+  end)
+end)
+
 describe("what a program's own transport gives", function()
   for _, case in ipairs {
     { "no failure table", "it broke", "protocol: it broke" }, { "nothing", nil, "protocol: " }, { "an unknown kind", { kind = "odd", detail = "it broke" }, "protocol: it broke" },

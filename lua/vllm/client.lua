@@ -258,7 +258,9 @@ function Client:request(method, path, body, options)
     return errors.give(errors.new("limit", ("a bound was reached: the answer is larger than limits.max_event_bytes (%d)")
       :format(checked.limits.max_event_bytes), { status = answer.status }))
   end
-  if (answer.headers["content-type"] or ""):find("json", 1, true) then
+  local is_json = (answer.headers["content-type"] or ""):find("json", 1, true)
+  answer.headers = self:_redactor():headers(answer.headers)
+  if is_json then
     answer.json, answer.invalid = values.decode(checked.json, answer.body)
   end
   return answer

@@ -113,8 +113,10 @@ local function without_tails(text, mark, secret)
 end
 
 local function redacted(text, secret)
-  if not text:find(secret:sub(1, MIN_BYTES), 1, true) then return text end
+  local anchor = secret:sub(1, MIN_BYTES)
+  if not text:find(anchor, 1, true) then return text end
   text = without(text, secret)
+  if not text:find(anchor, 1, true) then return text end
   for _, mark in ipairs(CUTS) do text = without_tails(text, mark, secret) end
   return text
 end
@@ -172,12 +174,12 @@ function Redactor:value(value, is_content)
   return cleaned(self, value, is_content, {})
 end
 
---- Headers without the secrets, in a table of their own.
+--- Headers without the secrets, in a table of their own. Raises nothing, whatever a transport of the program's own gave.
 ---@param headers table<string, string>
 ---@return table<string, string>
 function Redactor:headers(headers)
   local out = {}
-  for name, value in pairs(headers) do out[name] = self:text(value, true) end
+  for name, value in pairs(type(headers) == "table" and headers or {}) do out[name] = self:text(value, true) end
   return out
 end
 
