@@ -24,6 +24,7 @@ build = {
         "src/bind/buf.c",
         "src/bind/core.c",
         "src/bind/decoder.c",
+        "src/bind/ending.c",
         "src/bind/events.c",
         "src/bind/http1.c",
         "src/bind/json_decode.c",
@@ -64,6 +65,7 @@ build = {
       sources = {
         "src/bind/curl.c",
         "src/bind/curl_options.c",
+        "src/bind/ending.c",
         "src/net/driver.c",
         "src/net/engine.c",
         "src/net/fork.c",

@@ -47,8 +47,8 @@ local function check(of_makefile)
       if module_name(module) ~= name then complain("%s is listed as %s", module, name) end
     else
       for _, path in ipairs(module.sources) do
-        if listed[path] then complain("%s is listed twice", path) end
-        listed[path] = true
+        if listed[path] == name then complain("%s is listed twice", path) end
+        listed[path] = name
         if not ROOMS[name][path:match("^src/(%w+)/")] then complain("%s does not belong in %s", path, name) end
       end
     end

@@ -16,8 +16,9 @@
 #define BIND_EXPORT
 #endif
 
-/* Each adds its functions to the table at the top of the stack and leaves the stack as it was; the first two come first.
+/* Each adds its functions to the table at the top of the stack and leaves the stack as it was; the first three come first.
  */
+void bind_open_ending(lua_State *L); /* for bind_new_object; the first of all, in each module */
 void bind_open_buf(lua_State *L);
 void bind_open_json_values(lua_State *L); /* decides, once, what null is: vim.NIL in Neovim, else light userdata NULL */
 void bind_open_json_encode(lua_State *L);
@@ -55,6 +56,9 @@ static inline void *bind_new(lua_State *L, const char *name, size_t size) {
     luaL_setmetatable(L, name);
     return object;
 }
+
+/* The same for what outlives the call that makes it: released at the end of the state in any case (ending.c). */
+void *bind_new_object(lua_State *L, const char *name, size_t size);
 
 /* The host's allocator in the core's shape. Keep the result inside the userdata that owns the memory. */
 static inline struct vllm_alloc bind_alloc(lua_State *L) {

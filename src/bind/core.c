@@ -12,6 +12,7 @@ BIND_EXPORT int luaopen_vllm_core(lua_State *L) {
     lua_newtable(L);
     lua_pushliteral(L, VLLM_VERSION);
     lua_setfield(L, -2, "version");
+    bind_open_ending(L);
     bind_open_buf(L);
     bind_open_json_values(L);
     bind_open_json_encode(L);

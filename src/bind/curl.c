@@ -274,7 +274,7 @@ static int l_engine_add(lua_State *L) {
     const char *why;
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
-    struct request_box *box = bind_new(L, REQUEST, sizeof *box);
+    struct request_box *box = bind_new_object(L, REQUEST, sizeof *box);
     if (!bind_curl_options(L, 2, &options, &why)) {
         return refuse(L, VLLM_NET_INVALID, why);
     }
@@ -353,7 +353,7 @@ static int l_engine(lua_State *L) {
     options.max_idle_age_s = (long)bind_option_size(L, 1, "max_idle_age_s", IDLE_AGE_S, 1, MAX_IDLE_AGE_S);
     options.max_starts = bind_option_size(L, 1, "max_starts", 0, 1, MAX_STARTS);
     options.mode = read_mode(L);
-    struct engine_box *box = bind_new(L, ENGINE, sizeof *box);
+    struct engine_box *box = bind_new_object(L, ENGINE, sizeof *box);
     push_weak_table(L);
     lua_setuservalue(L, -2);
     errno = 0;
@@ -380,7 +380,7 @@ static int l_sigint_caught(lua_State *L) {
 }
 
 static int l_sigint_trap(lua_State *L) {
-    bool *held = bind_new(L, SIGINT_TRAP, sizeof *held);
+    bool *held = bind_new_object(L, SIGINT_TRAP, sizeof *held);
     *held = vllm_sigint_trap();
     return *held ? 1 : bind_fail(L, "SIGINT cannot be trapped");
 }
@@ -402,6 +402,7 @@ BIND_EXPORT int luaopen_vllm_curl(lua_State *L) {
         {"engine", l_engine}, {"sigint_trap", l_sigint_trap}, {"sigint_pending", l_sigint_pending}, {NULL, NULL}};
     static const luaL_Reg trap_methods[] = {{"caught", l_sigint_caught}, {"release", l_sigint_release}, {NULL, NULL}};
     bind_stay_loaded();
+    bind_open_ending(L);
     bind_class(L, ENGINE, engine_methods, l_engine_release);
     bind_class(L, REQUEST, request_methods, l_request_release);
     bind_class(L, SIGINT_TRAP, trap_methods, l_sigint_release);

@@ -189,7 +189,7 @@ static int l_decoder(lua_State *L) {
     options.want_chunks = bind_option_bool(L, 1, "chunks", false);
     options.max_completion_tokens = (int64_t)bind_option_size(L, 1, "max_completion_tokens", 0, 0, MOST_BYTES);
     options.taken_ids = bind_option_text(L, 1, "taken_ids");
-    struct decoder *decoder = bind_new(L, CLASS, sizeof *decoder);
+    struct decoder *decoder = bind_new_object(L, CLASS, sizeof *decoder);
     struct vllm_alloc alloc = bind_alloc(L);
     decoder->turn = vllm_turn_new(&alloc, &options);
     return decoder->turn ? 1 : bind_no_memory(L);

@@ -169,7 +169,7 @@ static int l_http1(lua_State *L) {
     options.max_header_bytes = bind_option_size(L, 1, "max_header_bytes", options.max_header_bytes, 1, MOST_BYTES);
     options.max_buffer_bytes = bind_option_size(L, 1, "max_buffer_bytes", options.max_buffer_bytes, 1, MOST_BYTES);
     options.head_only = bind_option_bool(L, 1, "head_only", false);
-    struct reader *reader = bind_new(L, CLASS, sizeof *reader);
+    struct reader *reader = bind_new_object(L, CLASS, sizeof *reader);
     struct vllm_alloc alloc = bind_alloc(L);
     reader->http1 = vllm_http1_new(&alloc, &options);
     return reader->http1 ? 1 : bind_no_memory(L);

@@ -85,7 +85,7 @@ static int l_sse_next(lua_State *L) {
 static int l_sse(lua_State *L) {
     size_t max_event_bytes = bind_option_size(L, 1, "max_event_bytes", MAX_EVENT, 1, MOST_EVENT);
     bool lenient_end = bind_option_bool(L, 1, "lenient_end", false);
-    struct reader *reader = bind_new(L, CLASS, sizeof *reader);
+    struct reader *reader = bind_new_object(L, CLASS, sizeof *reader);
     struct vllm_alloc alloc = bind_alloc(L);
     reader->sse = vllm_sse_new(&alloc, max_event_bytes, lenient_end);
     return reader->sse ? 1 : bind_no_memory(L);
