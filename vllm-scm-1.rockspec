@@ -44,6 +44,7 @@ build = {
         "src/core/chunk.c",
         "src/core/decimal.c",
         "src/core/delta.c",
+        "src/core/extras.c",
         "src/core/http1.c",
         "src/core/http1_words.c",
         "src/core/json.c",

@@ -132,15 +132,30 @@ static void check_ids(const struct vllm_turn *turn, size_t choice, size_t count,
     }
 }
 
-static void check_message(const struct vllm_turn *turn, const struct sums *sums, bool taken) {
+static void check_extras(const struct vllm_extras *extras, struct vllm_buf *notes) {
+    CLAIM(extras->count <= VLLM_MAX_EXTRAS);
+    for (size_t i = 0; i < extras->count; i++) {
+        struct vllm_slice name, json;
+        vllm_extras_at(extras, i, &name, &json);
+        CLAIM(name.len > 0);
+        check_json(json);
+        note_bytes(notes, name);
+        note_bytes(notes, json);
+    }
+}
+
+static void check_message(const struct vllm_turn *turn, const struct sums *sums, bool taken, struct vllm_buf *notes) {
     struct vllm_turn_state state;
     vllm_turn_state(turn, &state);
+    check_extras(state.extras, notes);
     for (size_t i = 0; i < state.choice_count; i++) {
         struct vllm_turn_choice choice;
         vllm_turn_choice(turn, i, &choice);
         check_json(choice.media);
         check_json(choice.logprobs);
         check_json(choice.token_ids);
+        check_extras(choice.extras, notes);
+        check_extras(choice.message_extras, notes);
         if (choice.choice == 0) {
             check_sum(&sums->text, choice.text);
             check_sum(&sums->reasoning, choice.reasoning);
@@ -151,6 +166,7 @@ static void check_message(const struct vllm_turn *turn, const struct sums *sums,
             vllm_turn_call(turn, i, k, &call);
             CLAIM(call.arguments.ptr != NULL);
             check_utf8(call.arguments);
+            check_extras(call.extras, notes);
         }
     }
 }
@@ -220,7 +236,7 @@ static void run(const uint8_t *data, size_t size, unsigned seed, struct vllm_buf
     CLAIM(vllm_turn_next(turn, &event) == status);
     CLAIM(vllm_turn_why(turn) != NULL);
     note_number(notes, status);
-    check_message(turn, &sums, data[1] & 8);
+    check_message(turn, &sums, data[1] & 8, notes);
     vllm_buf_free(&event_bytes);
     vllm_turn_free(turn);
     CLAIM(meter.live == 0);

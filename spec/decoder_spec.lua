@@ -149,6 +149,72 @@ describe("core.decoder", function()
     assert.same({ service_tier = "default" }, broken:result().extra)
   end)
 
+  describe("what only the server knows", function()
+    local MESSAGE = '"reasoning_details":[{"text":"a","id":null},{"text":"b"}],"signature":"s\\u00e4t","task":{"n":1}'
+    local TOOL = '{"index":0,"id":"c1","type":"function","extra_content":{"google":{"thought_signature":"x","y":null}},"function":{"name":"f","arguments":"{}"}}'
+    local WHOLE = '{"choices":[{"index":0,"weight_versions":[1],"finish_reason":"tool_calls","message":{"role":"assistant",' .. MESSAGE
+      .. ',"tool_calls":[' .. TOOL .. "]}}]}"
+    local STREAM = delta '"reasoning_details":[{"text":"a","id":null}],"signature":"s"' .. delta '"signature":"\\u00e4t","task":{"n":1}'
+      .. delta('"reasoning_details":[{"text":"b"}],"tool_calls":[' .. TOOL .. "]")
+      .. chunk '{"index":0,"delta":{},"weight_versions":[1],"finish_reason":"tool_calls"}' .. DONE
+
+    local function whole()
+      local decoder = core.decoder {}
+      decoder:body(WHOLE)
+      drain(decoder, {})
+      return decoder:result()
+    end
+
+    it("is kept at its level, streamed as whole", function()
+      local streamed = select(3, run(STREAM)):result()
+      for _, result in ipairs { whole(), streamed } do
+        local choice = result.choices[1]
+        assert.same({ weight_versions = { 1 } }, choice.extra)
+        assert.same({ reasoning_details = { { text = "a", id = core.null }, { text = "b" } }, signature = "s\195\164t", task = { n = 1 } }, choice.message.extra)
+        assert.same({ extra_content = { google = { thought_signature = "x", y = core.null } } }, choice.tool_calls[1].extra)
+        assert.equal(choice.tool_calls[1].extra, choice.message.tool_calls[1].extra)
+        assert.same({}, result.extra)
+      end
+      assert.same(whole().choices, streamed.choices)
+    end)
+
+    it("is in the event of a call", function()
+      for _, event in ipairs((run(STREAM))) do
+        if event.type == "tool_call" then assert.same("x", event.extra.extra_content.google.thought_signature) end
+      end
+    end)
+
+    it("goes back with the message", function()
+      local sent = core.json_decode(assert(require("vllm.messages").encode { "x", whole().message, { role = "tool", call = "c1", result = "ok" } }))
+      assert.same({ role = "assistant", reasoning_details = { { text = "a", id = core.null }, { text = "b" } }, signature = "s\195\164t",
+        task = { n = 1 }, tool_calls = { { id = "c1", type = "function", extra_content = { google = { thought_signature = "x", y = core.null } },
+          ["function"] = { name = "f", arguments = "{}" } } } }, sent[2])
+    end)
+
+    it("is absent when there is nothing but nulls and empty values", function()
+      local decoder = core.decoder {}
+      decoder:body('{"choices":[{"index":0,"logprobs":null,"stop_reason":null,"routed_experts":null,"finish_reason":"stop","message":{"role":"assistant",'
+        .. '"content":"a","annotations":[],"audio":null,"function_call":null,"tool_calls":[],"reasoning":null,"x":{},"y":"","z":false}}]}')
+      drain(decoder, {})
+      assert.same({ role = "assistant", content = "a" }, decoder:result().message)
+      assert.is_nil(decoder:result().choices[1].extra)
+    end)
+  end)
+
+  it("thinking in the content is reasoning, streamed as whole", function()
+    local THOUGHT = '{"type":"thinking","thinking":[{"type":"text","text":"Let me "},{"type":"text","text":"see."}]}'
+    local decoder, list = core.decoder {}, {}
+    decoder:body('{"choices":[{"finish_reason":"stop","message":{"content":[' .. THOUGHT .. ',{"type":"text","text":"Paris."}]}}]}')
+    drain(decoder, list)
+    local _, _, streamed = run(delta '"content":[{"type":"thinking","thinking":[{"text":"Let me "}]}]' .. delta '"content":[{"type":"thinking","thinking":"see."}]'
+      .. say "Paris." .. finish "stop" .. DONE)
+    for _, result in ipairs { decoder:result(), streamed:result() } do
+      assert.equal("Let me see.", result.reasoning)
+      assert.equal("Paris.", result.text)
+      assert.is_nil(result.media)
+    end
+  end)
+
   it("extra counts against max_message_bytes, but a value that is replaced does not", function()
     local bytes = {}
     for i = 1, 100 do bytes[i] = chunk("", (',"timings":{"n":%d}'):format(100 + i)) end

@@ -223,10 +223,11 @@ describe("docs/events.md", function()
       { bytes = 'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"a"},"logprobs":{"content":[{"token":"a","logprob":-1}]},'
         .. '"token_ids":[5],"finish_reason":"stop","stop_reason":"b"}]}\n\ndata: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,'
         .. '"total_tokens":3,"prompt_tokens_details":{"cached_tokens":1},"completion_tokens_details":{"reasoning_tokens":1}}}\n\ndata: [DONE]\n\n' },
+      { bytes = 'data: {"choices":[{"delta":{"tool_calls":[{"id":"c","x":1,"function":{"name":"now"}}]},"finish_reason":"tool_calls"}]}\n\ndata: [DONE]\n\n' },
     }
     table.insert(replies, 1, { fail = "connect" })
     local client, seen = testing.client(replies, { chunks = true, retry = { base_s = 0.001 } }), {}
-    for _ = 1, 2 do
+    for _ = 1, 3 do
       for event in client:turn({ messages = "x", tools = { WEATHER } }):events() do
         seen[event.type] = seen[event.type] or {}
         for key in pairs(event) do if key ~= "type" then seen[event.type][key] = true end end

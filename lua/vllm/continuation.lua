@@ -86,6 +86,7 @@ function continuation.join(partial, result)
   join_into(choice, earlier)
   result.text, result.reasoning = choice.text, choice.reasoning
   local message = choice.message
+  if message then message.extra = message.extra or (earlier.message or {}).extra end
   if message and (message.content == nil or type(message.content) == "string") then
     message.content, message.reasoning = choice.text, choice.reasoning
   end

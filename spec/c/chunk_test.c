@@ -118,7 +118,30 @@ static const struct chunk_case CASES[] = {
     {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\"},\"function\":{\"arguments\":\"{}\"}}]}}]}",
      "0 tool -1 a - {};"},
     {"{\"id\":\"a\",\"id\":\"b\"}", "envelope b -;foreign;"},
-    {"{\"created\":1,\"choices\":[{\"delta\":{\"content\":\"a\",\"y\":{\"content\":\"z\"}},\"z\":1}]}", "0 text a;"},
+    {"{\"created\":1,\"choices\":[{\"delta\":{\"content\":\"a\",\"y\":{\"content\":\"z\"}},\"z\":1}]}",
+     "0 text a;0 members {\"content\":\"a\",\"y\":{\"content\":\"z\"}};"
+     "of choice {\"delta\":{\"content\":\"a\",\"y\":{\"content\":\"z\"}},\"z\":1};"},
+    /* unknown members of choices, messages and calls */
+    {"{\"choices\":[ { \"delta\" : {\"x\":1} , \"index\":1} ]}", "1 members {\"x\":1};"},
+    {"{\"choices\":[{\"delta\":{\"x\":null,\"y\":[],\"z\":\"\",\"role\":\"assistant\",\"name\":\"n\"},\"w\":false}]}", "0 choice;"},
+    {"{\"choices\":[{\"message\":{\"content\":\"a\",\"x\":1},\"finish_reason\":\"stop\"}]}",
+     "0 text a whole;0 members {\"content\":\"a\",\"x\":1} whole;0 finish stop -;"},
+    {"{\"choices\":[{\"delta\":{\"x\":1},\"message\":{\"content\":\"a\"}}]}", "0 text a whole;0 members {\"x\":1};"},
+    {"{\"choices\":[{\"delta\":{\"x\":1},\"delta\":{}}]}", "0 choice;"},
+    {"{\"choices\":[{\"w\":1}],\"choices\":[{}],\"x\":1}", "0 choice;extra x 1;"},
+    {"{\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"a\",\"x\":1},{\"id\":\"b\",\"type\":\"function\"}]}}]}",
+     "0 tool -1 a - - of {\"id\":\"a\",\"x\":1};0 tool -1 b - -;"},
+    /* thinking in the content */
+    {"{\"choices\":[{\"delta\":{\"content\":[{\"type\":\"thinking\",\"thinking\":[{\"type\":\"text\",\"text\":\"r\"},\"s\",7]},{\"text\":\"a\"}]}}]}",
+     "0 reasoning r;0 reasoning s;0 text a;"},
+    {"{\"choices\":[{\"delta\":{\"content\":[{\"text\":\"a\"},{\"type\":\"thinking\",\"thinking\":\"r\",\"signature\":\"x\"}]}}]}",
+     "0 reasoning r;0 text a;"},
+    {"{\"choices\":[{\"delta\":{\"content\":[{\"type\":\"reasoning\",\"text\":\"r\"},{\"type\":\"reasoning\",\"reasoning\":\"s\"},"
+     "{\"type\":\"thinking\",\"thinking\":\"\"},{\"type\":\"reason\",\"text\":\"a\"}]}}]}",
+     "0 reasoning r;0 reasoning s;0 text a;"},
+    {"{\"choices\":[{\"delta\":{\"reasoning_content\":\"q\",\"content\":[{\"type\":\"thinking\",\"thinking\":\"r\"}]}}]}", "0 reasoning q;"},
+    {"{\"choices\":[{\"delta\":{\"content\":[{\"type\":\"redacted_thinking\",\"data\":\"x\"}]}}]}",
+     "0 media {\"type\":\"redacted_thinking\",\"data\":\"x\"};"},
     {"{\"x\":[{\"choices\":[1]}],\"text\":\"t\",\"choices\":[]}", "extra x [{\"choices\":[1]}];extra text \"t\";"},
     {"{\"x\":null,\"\":1,\"\\u0079\":2,\"z\":false,\"choices\":null}", "extra z false;"},
     {"{\"x\":1,\"usage\":{\"n\":1},\"x\":{},\"choices\":[{}]}", "0 choice;usage {\"n\":1};extra x 1;extra x {};"},
@@ -160,7 +183,7 @@ static const struct chunk_case CASES[] = {
     {"{\"choices\":[{\"logprobs\":{\"content\" 1}}]}", "! ':' expected"},
 };
 
-static const char *const NAMES[] = {"envelope", "choice", "text", "reasoning", "refusal", "media", "tool", "tokens", "finish", "usage", "extra", "foreign", "error"};
+static const char *const NAMES[] = {"envelope", "choice", "text", "reasoning", "refusal", "media", "tool", "tokens", "members", "finish", "usage", "of choice", "extra", "foreign", "error"};
 
 static void put(char *out, const char *before, struct vllm_slice text) {
     size_t used = strlen(out);
@@ -186,6 +209,9 @@ static void render_delta(const struct vllm_delta *delta, char *out) {
         put(out, " ", delta->id);
         put(out, " ", delta->name);
         put(out, " ", delta->text);
+        if (delta->object.ptr) {
+            put(out, " of ", delta->object);
+        }
         break;
     case VLLM_DELTA_TOKENS:
         put(out, " ", delta->raw);
@@ -204,6 +230,8 @@ static void render_delta(const struct vllm_delta *delta, char *out) {
         break;
     case VLLM_DELTA_FOREIGN: break;
     case VLLM_DELTA_MEDIA:
+    case VLLM_DELTA_MEMBERS:
+    case VLLM_DELTA_CHOICE_MEMBERS:
     case VLLM_DELTA_USAGE:
     case VLLM_DELTA_ERROR:
         put(out, " ", delta->raw);

@@ -57,6 +57,15 @@ static enum vllm_status note_events(struct vllm_turn *turn, struct notes *notes)
     return status;
 }
 
+static void note_extras(const struct vllm_extras *extras, struct notes *notes) {
+    for (size_t i = 0; i < extras->count; i++) {
+        struct vllm_slice name, json;
+        vllm_extras_at(extras, i, &name, &json);
+        note(notes, name);
+        note(notes, json);
+    }
+}
+
 static void note_choice(const struct vllm_turn *turn, size_t position, struct notes *notes) {
     struct vllm_turn_choice choice;
     vllm_turn_choice(turn, position, &choice);
@@ -72,7 +81,10 @@ static void note_choice(const struct vllm_turn *turn, size_t position, struct no
         note(notes, call.id);
         note(notes, call.name);
         note(notes, call.arguments);
+        note_extras(call.extras, notes);
     }
+    note_extras(choice.extras, notes);
+    note_extras(choice.message_extras, notes);
 }
 
 static void note_result(const struct vllm_turn *turn, struct notes *notes) {
@@ -84,12 +96,7 @@ static void note_result(const struct vllm_turn *turn, struct notes *notes) {
     for (size_t i = 0; i < state.choice_count; i++) {
         note_choice(turn, i, notes);
     }
-    for (size_t i = 0; i < state.extra_count; i++) {
-        struct vllm_slice name, json;
-        vllm_turn_extra(turn, i, &name, &json);
-        note(notes, name);
-        note(notes, json);
-    }
+    note_extras(state.extras, notes);
 }
 
 /* Lack of memory is the end, whatever is asked of the turn then; what it has is there to be read. */

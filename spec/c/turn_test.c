@@ -82,6 +82,14 @@ static enum vllm_status drain(struct vllm_turn *turn, struct trace *trace) {
     return status;
 }
 
+static void check_extras(const struct vllm_extras *extras) {
+    for (size_t i = 0; i < extras->count; i++) {
+        struct vllm_slice name, json;
+        vllm_extras_at(extras, i, &name, &json);
+        CHECK(name.len > 0 && (!json.ptr || vllm_json_check(json.ptr, json.len, 64, NULL)));
+    }
+}
+
 /* What has come is always readable, whatever happened. */
 static void touch_state(const struct vllm_turn *turn) {
     struct vllm_turn_state state;
@@ -93,16 +101,15 @@ static void touch_state(const struct vllm_turn *turn) {
             struct vllm_turn_call call;
             vllm_turn_call(turn, i, k, &call);
             CHECK(call.arguments.ptr != NULL);
+            check_extras(call.extras);
         }
+        check_extras(choice.extras);
+        check_extras(choice.message_extras);
         CHECK(!choice.logprobs.ptr || vllm_json_check(choice.logprobs.ptr, choice.logprobs.len, 64, NULL));
         CHECK(!choice.token_ids.ptr || vllm_json_check(choice.token_ids.ptr, choice.token_ids.len, 64, NULL));
         CHECK(!choice.media.ptr || vllm_json_check(choice.media.ptr, choice.media.len, 64, NULL));
     }
-    for (size_t i = 0; i < state.extra_count; i++) {
-        struct vllm_slice name, json;
-        vllm_turn_extra(turn, i, &name, &json);
-        CHECK(name.len > 0 && (!json.ptr || vllm_json_check(json.ptr, json.len, 64, NULL)));
-    }
+    check_extras(state.extras);
 }
 
 static enum vllm_status run(struct vllm_turn *turn, const char *bytes, size_t len, size_t cut, size_t step, struct trace *trace) {
@@ -467,56 +474,11 @@ static void test_chunks_on_request(void) {
 }
 
 /* In steady state a token costs no allocation but the text's doubling. */
-/* The extras after the stream: "name=json;". */
-static enum vllm_status read_extras(const char *bytes, size_t max_message_bytes, char out[MAX_TRACE]) {
-    struct check_memory memory;
-    struct vllm_alloc alloc = check_alloc(&memory);
-    struct vllm_turn_options options;
-    struct vllm_turn_state state;
-    struct trace trace = {"", 0}, extras = {"", 0};
-    options_of(&options);
-    options.max_message_bytes = max_message_bytes;
-    struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
-    enum vllm_status status = run(turn, bytes, strlen(bytes), strlen(bytes), 0, &trace);
-    vllm_turn_state(turn, &state);
-    for (size_t i = 0; i < state.extra_count; i++) {
-        struct vllm_slice name, json;
-        vllm_turn_extra(turn, i, &name, &json);
-        put(&extras, "%.*s=%.*s;", TEXT(name), TEXT(json));
-    }
-    memcpy(out, extras.text, sizeof extras.text);
-    vllm_turn_free(turn);
-    CHECK(memory.live == 0);
-    return status;
-}
-
-#define EXTRA(fields) EVENT("{" fields ",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}")
-
-static void test_extras(void) {
-    char out[MAX_TRACE], many[MAX_TRACE] = "";
-    STREAM(EXTRA("\"f\":1") EXTRA("\"f\":1") EXTRA("\"g\":[null],\"f\":null") FINISH("stop") DONE,
-           "start - -\n+ part-0-text-0\npart-0-text-0: a\npart-0-text-0: a\npart-0-text-0: a\n- part-0-text-0: aaa\n" CLOSE("stop"));
-    CHECK(read_extras(SAY("a") FINISH("stop") DONE, 4096, out) == VLLM_END);
-    CHECK(strcmp(out, "") == 0);
-    /* the last value that is not null, the first place */
-    CHECK(read_extras(EXTRA("\"f\":\"x\",\"created\":1") EXTRA("\"f\":\"x\"") EXTRA("\"g\":[null]") EXTRA("\"f\":{\"n\":1}") EXTRA("\"f\":null")
-                          EXTRA("\"f\":{\"n\":1}") EXTRA("\"f\":{\"n\":1},\"g\":null") FINISH("stop") DONE,
-                      4096, out) == VLLM_END);
-    CHECK(strcmp(out, "f={\"n\":1};g=[null];") == 0);
-    /* a value that is replaced costs no room: 1 for the name, 2 for the value, the id, the model, the texts and the finish */
-    const char *replaced = EXTRA("\"f\":10") EXTRA("\"f\":11") EXTRA("\"f\":12") FINISH("stop") DONE;
-    CHECK(read_extras(replaced, 12, out) == VLLM_END);
-    CHECK(strcmp(out, "f=12;") == 0);
-    CHECK(read_extras(replaced, 11, out) == VLLM_ELIMIT);
-    CHECK(read_extras(EXTRA("\"f\":1234567890"), 4, out) == VLLM_ELIMIT);
-    /* 32 names and no more, in one chunk or in many */
-    for (int i = 0; i < 40; i++) {
-        size_t used = strlen(many);
-        snprintf(many + used, sizeof many - used, "data: {\"k%d\":%d,\"k0\":%d}\n\n", i, i, i);
-    }
-    CHECK(read_extras(many, 4096, out) == VLLM_ESYNTAX);
-    CHECK(strncmp(out, "k0=39;k1=1;k2=2;", 16) == 0);
-    CHECK(strstr(out, "k31=31;") != NULL && strstr(out, "k32=") == NULL);
+/* The parts of a whole message are one text, also where one begins like the other, and where the message is sent again. */
+static void test_parts_of_a_whole(void) {
+#define IN_PARTS CHUNK("{\"message\":{\"content\":[{\"text\":\"ab\"},{\"text\":\"abc\"}]}}")
+    STREAM(IN_PARTS IN_PARTS FINISH("stop") DONE,
+           "start r m\n+ part-0-text-0\npart-0-text-0: ab\npart-0-text-0: abc\n- part-0-text-0: ababc\n" CLOSE("stop"));
 }
 
 static void test_steady_state(void) {
@@ -572,7 +534,7 @@ int main(void) {
     test_whole_after_deltas();
     test_limits();
     test_chunks_on_request();
-    test_extras();
+    test_parts_of_a_whole();
     test_steady_state();
     test_made_ids();
     return check_report("turn");

@@ -55,6 +55,27 @@ static void set_input(lua_State *L, struct vllm_slice arguments, const char *inv
     }
 }
 
+/* `extra`, if there is any. What goes back with a message keeps its nulls. */
+static void set_extras(lua_State *L, const struct vllm_extras *extras, bool keeps_nulls) {
+    static const struct bind_decode_options exact = {.drop_nulls = false}, without = {.drop_nulls = true};
+    if (extras->count == 0) {
+        return;
+    }
+    lua_createtable(L, 0, (int)extras->count);
+    for (size_t i = 0; i < extras->count; i++) {
+        struct vllm_slice name, json;
+        struct vllm_json j;
+        vllm_extras_at(extras, i, &name, &json);
+        lua_pushlstring(L, name.ptr, name.len);
+        if (json.ptr && bind_json_decode(L, json, keeps_nulls ? &exact : &without, &j)) {
+            lua_rawset(L, -3);
+        } else {
+            lua_pop(L, 1);
+        }
+    }
+    lua_setfield(L, -2, "extra");
+}
+
 static void set_usage_fields(lua_State *L, const struct vllm_usage *usage) {
     set_count(L, "prompt_tokens", usage->prompt_tokens);
     set_count(L, "completion_tokens", usage->completion_tokens);
@@ -98,6 +119,7 @@ static void set_choice_fields(lua_State *L, const struct vllm_event *event) {
         set_name(L, event->name);
         set_slice(L, "arguments", event->text);
         set_input(L, event->text, event->invalid);
+        set_extras(L, event->extras, true);
         break;
     case VLLM_EVENT_TOKENS:
         set_json(L, "logprobs", event->raw);
@@ -218,13 +240,14 @@ static void push_list(lua_State *L, size_t count) {
 }
 
 static void push_call(lua_State *L, const struct vllm_turn_call *call, int64_t choice, size_t index) {
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, 0, 7);
     set_slice(L, "id", call->id);
     set_name(L, call->name);
     set_slice(L, "arguments", call->arguments);
     set_input(L, call->arguments, call->invalid);
     set_integer(L, "choice", choice);
     set_integer(L, "index", (int64_t)index);
+    set_extras(L, call->extras, true);
 }
 
 /* { id, type = "function", function = { name, arguments } } of the call at the top */
@@ -233,6 +256,7 @@ static void push_wire_call(lua_State *L, const struct vllm_turn_call *call) {
     int known = lua_gettop(L);
     lua_createtable(L, 0, 3);
     share(L, known, "id", "id");
+    share(L, known, "extra", "extra");
     lua_pushliteral(L, "function");
     lua_setfield(L, -2, "type");
     lua_createtable(L, 0, 2);
@@ -275,12 +299,14 @@ static void push_choice(lua_State *L, const struct vllm_turn *turn, size_t posit
     set_json(L, "media", choice.media);
     set_json(L, "logprobs", choice.logprobs);
     set_json(L, "token_ids", choice.token_ids);
-    lua_createtable(L, 0, 5);
+    set_extras(L, choice.extras, false);
+    lua_createtable(L, 0, 6);
     lua_pushliteral(L, "assistant");
     lua_setfield(L, -2, "role");
     share(L, known, "text", "content");
     share(L, known, "reasoning", "reasoning");
     share(L, known, "refusal", "refusal");
+    set_extras(L, choice.message_extras, true);
     set_calls(L, turn, position, &choice);
     lua_setfield(L, -2, "message");
 }
@@ -293,22 +319,6 @@ static void mirror_choice(lua_State *L) {
         lua_getfield(L, -1, names[i]);
         lua_setfield(L, -3, names[i]);
     }
-}
-
-/* `extra`: a table, even when it is empty. */
-static void set_extras(lua_State *L, const struct vllm_turn *turn, size_t count) {
-    struct vllm_slice name, json;
-    lua_createtable(L, 0, (int)count);
-    for (size_t i = 0; i < count; i++) {
-        vllm_turn_extra(turn, i, &name, &json);
-        lua_pushlstring(L, name.ptr, name.len);
-        if (push_json(L, json)) {
-            lua_rawset(L, -3);
-        } else {
-            lua_pop(L, 1);
-        }
-    }
-    lua_setfield(L, -2, "extra");
 }
 
 void bind_push_result(lua_State *L, const struct vllm_turn *turn) {
@@ -325,7 +335,11 @@ void bind_push_result(lua_State *L, const struct vllm_turn *turn) {
         set_usage_fields(L, &state.usage);
         lua_setfield(L, -2, "usage");
     }
-    set_extras(L, turn, state.extra_count);
+    set_extras(L, state.extras, false);
+    if (state.extras->count == 0) { /* a table, even when it is empty */
+        lua_newtable(L);
+        lua_setfield(L, -2, "extra");
+    }
     int choices = lua_gettop(L) + 1;
     push_list(L, state.choice_count);
     for (size_t i = 0; i < state.choice_count; i++) {

@@ -39,6 +39,7 @@ void vllm_calls_free(struct vllm_calls *calls) {
         vllm_buf_free(&calls->items[i].id);
         vllm_buf_free(&calls->items[i].name);
         vllm_buf_free(&calls->items[i].arguments);
+        vllm_extras_free(&calls->items[i].extras, calls->alloc);
     }
     if (calls->items) {
         calls->alloc->fn(calls->alloc->ud, calls->items, calls->cap * sizeof *calls->items, 0);

@@ -3,6 +3,7 @@
 #define VLLM_CALLS_H
 
 #include "chunk.h"
+#include "extras.h"
 
 /* How far into its arguments it is known whether they are one complete object or array. */
 struct vllm_call_scan {
@@ -25,6 +26,7 @@ struct vllm_call {
     size_t again;        /* so many bytes of its complete arguments have come again */
     const char *invalid; /* why it must not be run, or NULL */
     bool ended;          /* it was handed out */
+    struct vllm_extras extras;
 };
 
 struct vllm_calls {

@@ -14,12 +14,14 @@ struct body {
     struct vllm_value content, reasoning, reasoning_content, refusal, images, audio;
     struct vllm_value name, arguments; /* of function_call */
     struct range tools, content_parts, image_list;
+    struct vllm_slice object; /* all of it, if it has members that nobody here knows */
 };
 
 struct entry {
     struct body delta, message;
     struct vllm_value index, text, finish_reason, stop_reason, logprobs, token_ids, error;
     struct vllm_value tokens; /* the list in logprobs */
+    struct vllm_slice object; /* as in struct body */
 };
 
 /* What the deltas being added have in common. */
@@ -36,6 +38,20 @@ static struct vllm_delta *add(const struct target *target, enum vllm_delta_kind 
         delta->whole = target->whole;
     }
     return delta;
+}
+
+/* An object's members that nobody here knows are noticed while it is walked; what they are is read again later, since most answers have
+ * none. `begin`: where the object began. */
+static void notice(enum vllm_level level, enum vllm_key key, const struct vllm_value *value, const char *begin, struct vllm_slice *object) {
+    if (!vllm_key_is_known(level, key) && vllm_value_is_given(value)) {
+        object->ptr = begin;
+    }
+}
+
+static void close_object(const struct vllm_json *j, struct vllm_slice *object) {
+    if (object->ptr) {
+        object->len = (size_t)(j->at - object->ptr);
+    }
 }
 
 /* Reading ------------------------------------------------------------------------------------------------------------ */
@@ -75,21 +91,25 @@ static void set_arguments(struct vllm_gather *gather, const struct vllm_value *a
 static void read_tool_call(struct vllm_gather *gather, struct vllm_json *j) {
     struct vllm_json_string key;
     struct vllm_value id, index, name, arguments, other;
+    struct vllm_delta fragment;
+    memset(&fragment, 0, sizeof fragment);
     memset(&id, 0, sizeof id);
     memset(&index, 0, sizeof index);
     memset(&name, 0, sizeof name);
     memset(&arguments, 0, sizeof arguments);
     bool more = enter_object(j);
+    const char *begin = j->at - 1;
     while (more && vllm_json_member(j, &key)) {
         enum vllm_key known = vllm_key_of(&key);
         if (known == VLLM_KEY_FUNCTION) {
             read_function(j, &name, &arguments);
         } else {
-            vllm_value_read(j, known == VLLM_KEY_ID ? &id : known == VLLM_KEY_INDEX ? &index : &other);
+            struct vllm_value *value = known == VLLM_KEY_ID ? &id : known == VLLM_KEY_INDEX ? &index : &other;
+            vllm_value_read(j, value);
+            notice(VLLM_LEVEL_CALL, known, value, begin, &fragment.object);
         }
     }
-    struct vllm_delta fragment;
-    memset(&fragment, 0, sizeof fragment);
+    close_object(j, &fragment.object);
     fragment.kind = VLLM_DELTA_TOOL;
     fragment.index = vllm_value_index(&index, -1);
     fragment.id = vllm_gather_name(gather, &id);
@@ -140,32 +160,100 @@ static void keep_media(struct vllm_gather *gather, const struct vllm_value *valu
     }
 }
 
-/* One content part: a text (or a plain string), a refusal, or else media. */
+/* The members of a content part that may hold what it says. */
+struct part {
+    struct vllm_value whole, type, text, refusal, thinking, reasoning;
+};
+
+static void read_thought(struct vllm_gather *gather, struct vllm_json *j) {
+    struct vllm_json_string key;
+    struct vllm_value text, other;
+    memset(&text, 0, sizeof text);
+    if (vllm_json_peek(j) == VLLM_JSON_STRING) {
+        vllm_value_read(j, &text);
+    } else {
+        bool more = enter_object(j);
+        while (more && vllm_json_member(j, &key)) {
+            vllm_value_read(j, vllm_key_of(&key) == VLLM_KEY_TEXT ? &text : &other);
+        }
+    }
+    keep_text(gather, VLLM_DELTA_REASONING, &text);
+}
+
+static bool is_thought(const struct part *part) {
+    static const char *const types[] = {"thinking", "reasoning", "reasoning_text", "reasoning_content", "thought"};
+    if (part->thinking.type != VLLM_JSON_INVALID) {
+        return true;
+    }
+    for (size_t i = 0; part->type.type == VLLM_JSON_STRING && i < sizeof types / sizeof types[0]; i++) {
+        if (vllm_json_string_is(&part->type.string, types[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A thought in words, or in a list of texts. False: there is none to be read. */
+static bool keep_thought(struct vllm_gather *gather, const struct part *part) {
+    const struct vllm_value *values[] = {&part->thinking, &part->reasoning, &part->text};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        const struct vllm_value *value = values[i];
+        if (value->type == VLLM_JSON_STRING) {
+            keep_text(gather, VLLM_DELTA_REASONING, value);
+            return true;
+        }
+        if (value->type == VLLM_JSON_ARRAY) {
+            struct vllm_json list;
+            vllm_json_init(&list, value->raw.ptr, value->raw.len, gather->limits.max_depth);
+            bool more = vllm_json_enter(&list);
+            while (more && gather->status == VLLM_OK && vllm_json_element(&list)) {
+                read_thought(gather, &list);
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct vllm_value *part_slot(struct part *part, enum vllm_key key, struct vllm_value *other) {
+    switch (key) {
+    case VLLM_KEY_TYPE: return &part->type;
+    case VLLM_KEY_TEXT: return &part->text;
+    case VLLM_KEY_REFUSAL: return &part->refusal;
+    case VLLM_KEY_THINKING: return &part->thinking;
+    case VLLM_KEY_REASONING: return &part->reasoning;
+    default: return other;
+    }
+}
+
+/* One content part: thinking, a text (or a plain string), a refusal, or else media. */
 static void read_part(struct vllm_gather *gather, struct vllm_json *j) {
     struct vllm_json_string key;
-    struct vllm_value part, text, refusal, other;
-    memset(&text, 0, sizeof text);
-    memset(&refusal, 0, sizeof refusal);
-    part.type = vllm_json_peek(j);
-    if (part.type == VLLM_JSON_OBJECT) {
-        part.raw.ptr = j->at;
+    struct vllm_value other;
+    struct part part;
+    memset(&part, 0, sizeof part);
+    part.whole.type = vllm_json_peek(j);
+    if (part.whole.type == VLLM_JSON_OBJECT) {
+        part.whole.raw.ptr = j->at;
         bool more = vllm_json_enter(j);
         while (more && vllm_json_member(j, &key)) {
-            enum vllm_key known = vllm_key_of(&key);
-            vllm_value_read(j, known == VLLM_KEY_TEXT ? &text : known == VLLM_KEY_REFUSAL ? &refusal : &other);
+            vllm_value_read(j, part_slot(&part, vllm_key_of(&key), &other));
         }
-        part.raw.len = (size_t)(j->at - part.raw.ptr);
+        part.whole.raw.len = (size_t)(j->at - part.whole.raw.ptr);
     } else {
-        vllm_value_read(j, &part);
+        vllm_value_read(j, &part.whole);
     }
-    if (part.type == VLLM_JSON_STRING) {
-        keep_text(gather, VLLM_DELTA_TEXT, &part);
-    } else if (text.type == VLLM_JSON_STRING) {
-        keep_text(gather, VLLM_DELTA_TEXT, &text);
-    } else if (refusal.type == VLLM_JSON_STRING) {
-        keep_text(gather, VLLM_DELTA_REFUSAL, &refusal);
+    if (is_thought(&part) && keep_thought(gather, &part)) {
+        return;
+    }
+    if (part.whole.type == VLLM_JSON_STRING) {
+        keep_text(gather, VLLM_DELTA_TEXT, &part.whole);
+    } else if (part.text.type == VLLM_JSON_STRING) {
+        keep_text(gather, VLLM_DELTA_TEXT, &part.text);
+    } else if (part.refusal.type == VLLM_JSON_STRING) {
+        keep_text(gather, VLLM_DELTA_REFUSAL, &part.refusal);
     } else {
-        keep_media(gather, &part);
+        keep_media(gather, &part.whole);
     }
 }
 
@@ -202,6 +290,7 @@ static void read_body(struct vllm_gather *gather, struct vllm_json *j, struct bo
     struct vllm_value other;
     memset(body, 0, sizeof *body);
     bool more = enter_object(j);
+    const char *begin = j->at - 1;
     while (more && gather->status == VLLM_OK && vllm_json_member(j, &key)) {
         enum vllm_key known = vllm_key_of(&key);
         if (known == VLLM_KEY_CONTENT) {
@@ -213,9 +302,12 @@ static void read_body(struct vllm_gather *gather, struct vllm_json *j, struct bo
         } else if (known == VLLM_KEY_FUNCTION_CALL) {
             read_function(j, &body->name, &body->arguments);
         } else {
-            vllm_value_read(j, body_slot(body, known, &other));
+            struct vllm_value *value = body_slot(body, known, &other);
+            vllm_value_read(j, value);
+            notice(VLLM_LEVEL_MESSAGE, known, value, begin, &body->object);
         }
     }
+    close_object(j, &body->object);
 }
 
 static struct vllm_value *entry_slot(struct entry *entry, enum vllm_key key, struct vllm_value *other) {
@@ -267,9 +359,10 @@ static void add_media(const struct target *target, const struct vllm_value *valu
     }
 }
 
-/* What waits of `kind`. In a whole message, calls are counted. */
+/* What waits of `kind`. In a whole message, calls are counted, and of texts the bytes before them. */
 static void add_waiting(const struct target *target, struct range range, enum vllm_delta_kind kind) {
     const struct vllm_deltas *waiting = &target->gather->waiting;
+    size_t before = 0;
     for (size_t i = 0; i < range.count; i++) {
         const struct vllm_delta *item = &waiting->items[range.from + i];
         struct vllm_delta *delta = item->kind == kind ? add(target, kind) : NULL;
@@ -277,7 +370,10 @@ static void add_waiting(const struct target *target, struct range range, enum vl
             *delta = *item;
             delta->choice = target->choice;
             delta->whole = target->whole;
-            delta->index = kind == VLLM_DELTA_TOOL && target->whole ? (int64_t)i : delta->index;
+            if (target->whole) {
+                delta->index = (int64_t)(kind == VLLM_DELTA_TOOL ? i : before);
+            }
+            before += item->text.len;
         } else if (target->gather->status != VLLM_OK) {
             return;
         }
@@ -299,9 +395,18 @@ static void add_function_call(const struct target *target, const struct body *bo
     }
 }
 
-static void add_body(const struct target *target, const struct body *body) {
+/* Whichever of the three there is first. */
+static void add_reasoning(const struct target *target, const struct body *body) {
     bool reasoning = body->reasoning.type == VLLM_JSON_STRING && body->reasoning.string.raw.len > 0;
+    size_t before = target->gather->deltas.count;
     add_text(target, VLLM_DELTA_REASONING, reasoning ? &body->reasoning : &body->reasoning_content);
+    if (target->gather->deltas.count == before) {
+        add_waiting(target, body->content_parts, VLLM_DELTA_REASONING);
+    }
+}
+
+static void add_body(const struct target *target, const struct body *body) {
+    add_reasoning(target, body);
     add_text(target, VLLM_DELTA_TEXT, &body->content);
     add_waiting(target, body->content_parts, VLLM_DELTA_TEXT);
     add_text(target, VLLM_DELTA_REFUSAL, &body->refusal);
@@ -344,6 +449,14 @@ static void add_finish(const struct target *target, const struct entry *entry) {
     }
 }
 
+static void add_members(const struct target *target, struct vllm_slice object, bool whole) {
+    struct vllm_delta *delta = object.ptr ? add(target, VLLM_DELTA_MEMBERS) : NULL;
+    if (delta) {
+        delta->raw = object;
+        delta->whole = whole;
+    }
+}
+
 static void add_entry(struct vllm_gather *gather, const struct entry *entry) {
     struct target target = {gather, vllm_value_index(&entry->index, 0), false};
     size_t before = gather->deltas.count;
@@ -356,10 +469,17 @@ static void add_entry(struct vllm_gather *gather, const struct entry *entry) {
     if (gather->deltas.count == before) {
         add_text(&target, VLLM_DELTA_TEXT, &entry->text);
     }
+    add_members(&target, entry->delta.object, false);
+    add_members(&target, entry->message.object, true);
     add_tokens(&target, entry);
     add_finish(&target, entry);
     if (gather->deltas.count == before) {
         add(&target, VLLM_DELTA_CHOICE);
+    }
+    struct vllm_delta *members = entry->object.ptr ? vllm_gather_add(gather, &gather->extras, VLLM_DELTA_CHOICE_MEMBERS) : NULL;
+    if (members) {
+        members->choice = target.choice;
+        members->raw = entry->object;
     }
 }
 
@@ -381,9 +501,12 @@ void vllm_choice_read(struct vllm_gather *gather, struct vllm_json *j) {
         } else if (known == VLLM_KEY_LOGPROBS) {
             read_logprobs(j, &entry);
         } else {
-            vllm_value_read(j, entry_slot(&entry, known, &other));
+            struct vllm_value *value = entry_slot(&entry, known, &other);
+            vllm_value_read(j, value);
+            notice(VLLM_LEVEL_CHOICE, known, value, begin, &entry.object);
         }
     }
+    close_object(j, &entry.object);
     if (j->status == VLLM_OK) {
         add_entry(gather, &entry);
         if (vllm_value_is_given(&entry.error)) {

@@ -7,22 +7,25 @@
  *     answer comes before its error; a finish reason beside an error is none.
  *  2. `choices` may be missing, null or empty (usage chunks); a choice without `index` is choice 0.
  *  3. `delta` may be missing, null or `{}`; `message` takes its place in whole completions and in some last chunks.
- *  4. Content is a string, null, or a list of parts: parts with text join, a refusal part is a refusal, any other part is media.
+ *  4. Content is a string, null, or a list of parts: parts with text join, a refusal part is a refusal, a part whose type speaks of thinking
+ *     or reasoning is reasoning (its text, or the texts of a list in it: Mistral), any other part is media.
  *  5. Reasoning is `reasoning` (vLLM since 0.11.1) or `reasoning_content` (before; llama.cpp, SGLang): whichever is a non-empty string,
- *     never both. Either may be null.
+ *     never both, and before thinking in the content. Either may be null.
  *  6. `tool_calls` may be null, a list, or one object (old TGI); `function` may be null; an empty id or name is absent; arguments
  *     are a string, or any other value, which then counts as its own JSON text (TGI). `function_call` is a call without id and index.
  *  7. The finish reason is a string that is not empty, nor "null" (DashScope) or "None". stop_reason, logprobs, token_ids and usage count when they are not null.
  *  8. `choices[].text` of the older completions endpoint is text.
- *  9. Of duplicate keys the last one wins, as in every JSON library of the servers; unknown keys, and known keys with a value of
- *     a wrong type, are passed over.
+ *  9. Of duplicate keys the last one wins, as in every JSON library of the servers; known keys with a value of a wrong type are
+ *     passed over.
  * 10. What is not known at the top level is an extra (system_fingerprint, service_tier, timings of llama.cpp, prompt_token_ids, …), unless
- *     it is null, or its name is empty or written with escapes, which no server does.
+ *     it is null, or its name is empty or written with escapes, which no server does. What is not known in an entry of `choices`, in
+ *     a message or in a call is kept, too, but for nulls and empty values: extras.c.
  * 11. An object with neither choices nor usage is foreign: a ping, or the words of a server or a proxy ({"detail":…}, {"code":…,"msg":…}).
  * Bounds: depth, deltas and decoded bytes of one chunk. Memory is kept from chunk to chunk, so a stream in steady state allocates nothing. */
 #include <string.h>
 
 #include "delta.h"
+#include "extras.h"
 
 #define MAX_TEMPLATE_BYTES 4096
 
@@ -39,7 +42,8 @@ struct template {
 struct vllm_chunk {
     struct vllm_gather gather;
     struct template template;
-    size_t first; /* 0 when the chunk has an envelope, else 1 */
+    size_t first;       /* 0 when the chunk has an envelope, else 1 */
+    size_t extra_count; /* of the top level */
     bool has_choices;
 };
 
@@ -143,9 +147,22 @@ static bool repeat(struct vllm_chunk *chunk, struct vllm_slice json) {
 
 /* Reading in full ---------------------------------------------------------------------------------------------------- */
 
+/* A second list of choices replaces the first. */
+static void drop_choices(struct vllm_gather *gather) {
+    struct vllm_deltas *extras = &gather->extras;
+    size_t kept = 0;
+    for (size_t i = 0; i < extras->count; i++) {
+        if (extras->items[i].kind != VLLM_DELTA_CHOICE_MEMBERS) {
+            extras->items[kept++] = extras->items[i];
+        }
+    }
+    extras->count = kept;
+    gather->deltas.count = 1;
+}
+
 static void read_choices(struct vllm_chunk *chunk, struct vllm_json *j) {
     struct vllm_value other;
-    chunk->gather.deltas.count = 1; /* a second list of choices replaces the first */
+    drop_choices(&chunk->gather);
     chunk->gather.error.ptr = NULL;
     if (vllm_json_peek(j) != VLLM_JSON_ARRAY) {
         vllm_value_read(j, &other);
@@ -175,9 +192,10 @@ static void read_extra(struct vllm_chunk *chunk, struct vllm_json *j, const stru
     struct vllm_value value;
     vllm_value_read(j, &value);
     bool given = value.type != VLLM_JSON_INVALID && value.type != VLLM_JSON_NULL;
-    if (!given || !name->plain || name->raw.len == 0 || gather->extras.count == VLLM_MAX_EXTRAS) {
+    if (!given || !name->plain || name->raw.len == 0 || chunk->extra_count == VLLM_MAX_EXTRAS) {
         return;
     }
+    chunk->extra_count++;
     struct vllm_delta *delta = vllm_gather_add(gather, &gather->extras, VLLM_DELTA_EXTRA);
     if (delta) {
         delta->name = name->raw;
@@ -187,6 +205,7 @@ static void read_extra(struct vllm_chunk *chunk, struct vllm_json *j, const stru
 
 static void read_members(struct vllm_chunk *chunk, struct vllm_json *j, struct envelope *envelope) {
     struct vllm_json_string key;
+    chunk->extra_count = 0;
     bool more = vllm_json_enter(j);
     while (more && chunk->gather.status == VLLM_OK && vllm_json_member(j, &key)) {
         enum vllm_key known = vllm_key_of(&key);

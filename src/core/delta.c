@@ -11,15 +11,31 @@
 #define SCRATCH_LIMIT      "the texts of a chunk are larger than max_event_bytes allows"
 
 /* In the order of enum vllm_key, which is by length. */
-static const char *const KEYS[] = {
-    "",         "id",        "name",      "text",      "audio",      "delta",       "error",         "index",         "model",
-    "usage",    "images",    "object",    "choices",   "content",    "created",     "message",       "refusal",       "function",
-    "logprobs", "arguments", "reasoning", "token_ids", "tool_calls", "stop_reason", "finish_reason", "function_call", "reasoning_content"};
+static const char *const KEYS[] = {"",          "id",         "name",        "role",          "text",          "type",
+                                   "audio",     "delta",      "error",       "index",         "model",         "usage",
+                                   "images",    "object",     "choices",     "content",       "created",       "message",
+                                   "refusal",   "function",   "logprobs",    "thinking",      "arguments",     "reasoning",
+                                   "token_ids", "tool_calls", "stop_reason", "finish_reason", "function_call", "reasoning_content"};
 #define KEY_COUNT   (sizeof KEYS / sizeof KEYS[0])
 #define LONGEST_KEY 17
 
 /* The first key that is at least so long. */
-static const unsigned char FIRST_OF_LENGTH[LONGEST_KEY + 2] = {1, 1, 1, 2, 2, 4, 10, 12, 17, 19, 22, 23, 24, 24, 26, 26, 26, 26, 27};
+static const unsigned char FIRST_OF_LENGTH[LONGEST_KEY + 2] = {1, 1, 1, 2, 2, 6, 12, 14, 19, 22, 25, 26, 27, 27, 29, 29, 29, 29, 30};
+
+#define BIT(key) (UINT32_C(1) << (key))
+
+bool vllm_key_is_known(enum vllm_level level, enum vllm_key key) {
+    static const uint32_t known[] = {
+        [VLLM_LEVEL_CHOICE] = BIT(VLLM_KEY_INDEX) | BIT(VLLM_KEY_DELTA) | BIT(VLLM_KEY_MESSAGE) | BIT(VLLM_KEY_TEXT) |
+                              BIT(VLLM_KEY_LOGPROBS) | BIT(VLLM_KEY_TOKEN_IDS) | BIT(VLLM_KEY_STOP_REASON) | BIT(VLLM_KEY_FINISH_REASON) |
+                              BIT(VLLM_KEY_ERROR),
+        [VLLM_LEVEL_MESSAGE] = BIT(VLLM_KEY_ROLE) | BIT(VLLM_KEY_NAME) | BIT(VLLM_KEY_CONTENT) | BIT(VLLM_KEY_REASONING) |
+                               BIT(VLLM_KEY_REASONING_CONTENT) | BIT(VLLM_KEY_REFUSAL) | BIT(VLLM_KEY_IMAGES) | BIT(VLLM_KEY_AUDIO) |
+                               BIT(VLLM_KEY_TOOL_CALLS) | BIT(VLLM_KEY_FUNCTION_CALL),
+        [VLLM_LEVEL_CALL] = BIT(VLLM_KEY_ID) | BIT(VLLM_KEY_TYPE) | BIT(VLLM_KEY_INDEX) | BIT(VLLM_KEY_FUNCTION),
+    };
+    return (known[level] & BIT(key)) != 0;
+}
 
 enum vllm_key vllm_key_of(const struct vllm_json_string *name) {
     size_t len = name->raw.len;

@@ -9,7 +9,9 @@ enum vllm_key {
     VLLM_KEY_OTHER,
     VLLM_KEY_ID,
     VLLM_KEY_NAME,
+    VLLM_KEY_ROLE,
     VLLM_KEY_TEXT,
+    VLLM_KEY_TYPE,
     VLLM_KEY_AUDIO,
     VLLM_KEY_DELTA,
     VLLM_KEY_ERROR,
@@ -25,6 +27,7 @@ enum vllm_key {
     VLLM_KEY_REFUSAL,
     VLLM_KEY_FUNCTION,
     VLLM_KEY_LOGPROBS,
+    VLLM_KEY_THINKING,
     VLLM_KEY_ARGUMENTS,
     VLLM_KEY_REASONING,
     VLLM_KEY_TOKEN_IDS,
@@ -35,6 +38,8 @@ enum vllm_key {
     VLLM_KEY_REASONING_CONTENT
 };
 enum vllm_key vllm_key_of(const struct vllm_json_string *name);
+/* Does it mean something in an object of this level? */
+bool vllm_key_is_known(enum vllm_level level, enum vllm_key key);
 
 /* One value; all zero: absent. */
 struct vllm_value {

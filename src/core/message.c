@@ -7,8 +7,7 @@
 
 #include "pieces.h"
 
-#define NO_MEMORY   "no memory"
-#define EXTRAS_SIZE (VLLM_MAX_EXTRAS * sizeof(struct vllm_extra))
+#define NO_MEMORY "no memory"
 
 static void init_choice(struct vllm_message *message, struct vllm_choice *choice, int64_t number) {
     size_t max = message->limits.max_message_bytes;
@@ -35,17 +34,9 @@ static void free_choice(struct vllm_message *message, struct vllm_choice *choice
     vllm_buf_free(&choice->finish_reason);
     vllm_buf_free(&choice->stop_reason);
     vllm_calls_free(&choice->calls);
+    vllm_extras_free(&choice->extras, &message->alloc);
+    vllm_extras_free(&choice->message_extras, &message->alloc);
     message->alloc.fn(message->alloc.ud, choice, sizeof *choice, 0);
-}
-
-static void free_extras(struct vllm_message *message) {
-    for (size_t i = 0; i < message->extra_count; i++) {
-        vllm_buf_free(&message->extras[i].name);
-        vllm_buf_free(&message->extras[i].value);
-    }
-    if (message->extras) {
-        message->alloc.fn(message->alloc.ud, message->extras, EXTRAS_SIZE, 0);
-    }
 }
 
 enum vllm_status vllm_message_init(struct vllm_message *message, const struct vllm_alloc *alloc, const struct vllm_turn_options *limits) {
@@ -70,7 +61,7 @@ void vllm_message_free(struct vllm_message *message) {
     vllm_buf_free(&message->model);
     vllm_buf_free(&message->usage);
     vllm_buf_free(&message->taken_ids);
-    free_extras(message);
+    vllm_extras_free(&message->extras, &message->alloc);
 }
 
 static enum vllm_status fail(struct vllm_message *message, enum vllm_status status, const char *limit) {
@@ -89,13 +80,13 @@ static enum vllm_status spend(struct vllm_message *message, size_t len) {
     return VLLM_OK;
 }
 
-static enum vllm_status keep(struct vllm_message *message, struct vllm_buf *buf, struct vllm_slice text) {
+enum vllm_status vllm_message_keep(struct vllm_message *message, struct vllm_buf *buf, struct vllm_slice text) {
     enum vllm_status status = spend(message, text.len);
     return status == VLLM_OK ? fail(message, vllm_buf_append(buf, text.ptr, text.len), NO_MEMORY) : status;
 }
 
 static enum vllm_status keep_first(struct vllm_message *message, struct vllm_buf *buf, struct vllm_slice text) {
-    return buf->len > 0 || text.len == 0 ? VLLM_OK : keep(message, buf, text);
+    return buf->len > 0 || text.len == 0 ? VLLM_OK : vllm_message_keep(message, buf, text);
 }
 
 enum vllm_status vllm_message_envelope(struct vllm_message *message, const struct vllm_delta *delta) {
@@ -106,49 +97,6 @@ enum vllm_status vllm_message_envelope(struct vllm_message *message, const struc
 enum vllm_status vllm_message_usage(struct vllm_message *message, struct vllm_slice raw) {
     vllm_buf_clear(&message->usage);
     return fail(message, vllm_buf_append(&message->usage, raw.ptr, raw.len), NO_MEMORY);
-}
-
-/* Extras ------------------------------------------------------------------------------------------------------------- */
-
-static bool is_same(const struct vllm_buf *buf, struct vllm_slice text) {
-    return buf->len == text.len && memcmp(buf->data, text.ptr, text.len) == 0;
-}
-
-/* The extra of this name, perhaps a new one; NULL in `out`: there are enough. */
-static enum vllm_status find_extra(struct vllm_message *message, struct vllm_slice name, struct vllm_extra **out) {
-    for (size_t i = 0; i < message->extra_count; i++) {
-        *out = &message->extras[i];
-        if (is_same(&(*out)->name, name)) {
-            return VLLM_OK;
-        }
-    }
-    *out = NULL;
-    if (message->extra_count == VLLM_MAX_EXTRAS) {
-        return VLLM_OK;
-    }
-    if (!message->extras) {
-        message->extras = message->alloc.fn(message->alloc.ud, NULL, 0, EXTRAS_SIZE);
-        if (!message->extras) {
-            return fail(message, VLLM_ENOMEM, NO_MEMORY);
-        }
-    }
-    *out = &message->extras[message->extra_count];
-    vllm_buf_init(&(*out)->name, &message->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&(*out)->value, &message->alloc, SIZE_MAX / 2);
-    enum vllm_status status = keep(message, &(*out)->name, name);
-    message->extra_count += status == VLLM_OK;
-    return status;
-}
-
-enum vllm_status vllm_message_extra(struct vllm_message *message, const struct vllm_delta *delta) {
-    struct vllm_extra *extra;
-    enum vllm_status status = find_extra(message, delta->name, &extra);
-    if (status != VLLM_OK || !extra || is_same(&extra->value, delta->raw)) {
-        return status;
-    }
-    message->used -= extra->value.len;
-    vllm_buf_clear(&extra->value);
-    return keep(message, &extra->value, delta->raw);
 }
 
 /* Choices ------------------------------------------------------------------------------------------------------------ */
@@ -256,9 +204,10 @@ enum vllm_status vllm_message_finish(struct vllm_message *message, struct vllm_c
 
 /* Calls -------------------------------------------------------------------------------------------------------------- */
 
-struct vllm_slice vllm_message_news(const struct vllm_buf *text, struct vllm_slice whole) {
-    size_t shared = text->len < whole.len ? text->len : whole.len;
-    if (shared > 0 && memcmp(text->data, whole.ptr, shared) == 0) {
+struct vllm_slice vllm_message_news(const struct vllm_buf *text, size_t at, struct vllm_slice whole) {
+    size_t there = at < text->len ? text->len - at : 0;
+    size_t shared = there < whole.len ? there : whole.len;
+    if (shared > 0 && memcmp(text->data + at, whole.ptr, shared) == 0) {
         whole.ptr += shared;
         whole.len -= shared;
     }
@@ -335,7 +284,7 @@ enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_cho
     change->from = change->is_new ? 0 : call->arguments.len;
     change->news = false;
     if (fragment->whole && text.ptr) {
-        text = vllm_message_news(&call->arguments, text);
+        text = vllm_message_news(&call->arguments, 0, text);
     } else if (text.len > 0 && vllm_call_repeats(call, text)) {
         text.len = 0;
     }
@@ -351,6 +300,9 @@ enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_cho
     }
     if (status == VLLM_OK && text.len > 0) {
         status = add_arguments(message, call, text);
+    }
+    if (status == VLLM_OK && fragment->object.ptr) {
+        status = vllm_message_call_members(message, call, fragment->object);
     }
     change->news = change->news || call->arguments.len > change->from;
     return status;

@@ -16,7 +16,8 @@ struct vllm_choice {
     struct vllm_buf media, logprobs, token_ids; /* JSON arrays with their brackets; empty: none */
     struct vllm_buf finish_reason, stop_reason; /* the first that came */
     struct vllm_calls calls;
-    bool finished; /* it has a finish reason */
+    struct vllm_extras extras, message_extras; /* of its entry, and of its message */
+    bool finished;                             /* it has a finish reason */
     /* parts.c's: */
     bool open; /* a part of kind open_kind, a text kind, is open */
     enum vllm_part_kind open_kind;
@@ -37,11 +38,6 @@ struct vllm_call_change {
     bool news;          /* it brought an id, a name or arguments */
 };
 
-/* A member of the server's chunks, or of its completion, that nobody here knows. */
-struct vllm_extra {
-    struct vllm_buf name, value; /* the value as JSON */
-};
-
 struct vllm_message {
     struct vllm_alloc alloc;
     struct vllm_turn_options limits;
@@ -50,9 +46,8 @@ struct vllm_message {
     size_t used; /* of max_message_bytes */
     struct vllm_buf id, model, usage;
     struct vllm_buf taken_ids; /* of the options */
-    struct vllm_extra *extras; /* NULL, or VLLM_MAX_EXTRAS of them */
-    size_t extra_count;
-    const char *why; /* after a failure: which bound */
+    struct vllm_extras extras; /* of chunks and completions */
+    const char *why;           /* after a failure: which bound */
 };
 
 /* After VLLM_ENOMEM it can be freed like any other. */
@@ -64,8 +59,8 @@ void vllm_message_free(struct vllm_message *message);
 VLLM_NODISCARD enum vllm_status vllm_message_envelope(struct vllm_message *message,
                                                       const struct vllm_delta *delta);                   /* the first id and model stay */
 VLLM_NODISCARD enum vllm_status vllm_message_usage(struct vllm_message *message, struct vllm_slice raw); /* the last one stays */
-VLLM_NODISCARD enum vllm_status vllm_message_extra(struct vllm_message *message,
-                                                   const struct vllm_delta *delta); /* the last one of a name stays */
+VLLM_NODISCARD enum vllm_status vllm_message_extra(
+    struct vllm_message *message, const struct vllm_delta *delta); /* at the top level, or of a choice or a message: see extras.c */
 VLLM_NODISCARD enum vllm_status vllm_message_choice(struct vllm_message *message, int64_t number, struct vllm_choice **out);
 VLLM_NODISCARD enum vllm_status vllm_message_text(struct vllm_message *message, struct vllm_choice *choice, enum vllm_part_kind kind,
                                                   struct vllm_slice piece);
@@ -80,8 +75,15 @@ VLLM_NODISCARD enum vllm_status vllm_message_call(struct vllm_message *message, 
 /* The choice is over for this call: makes a missing id, "{}" of missing arguments, and the verdict. */
 VLLM_NODISCARD enum vllm_status vllm_message_judge(struct vllm_message *message, const struct vllm_choice *choice, size_t place);
 
-/* What of a whole value is news after `text`: a server may send the deltas and then the message, or the message again and again. */
-struct vllm_slice vllm_message_news(const struct vllm_buf *text, struct vllm_slice whole);
+/* Members of a call that nobody here knows; `object` is its JSON. */
+VLLM_NODISCARD enum vllm_status vllm_message_call_members(struct vllm_message *message, struct vllm_call *call, struct vllm_slice object);
+
+/* For extras.c: more bytes of the answer. */
+VLLM_NODISCARD enum vllm_status vllm_message_keep(struct vllm_message *message, struct vllm_buf *buf, struct vllm_slice text);
+
+/* What of a whole value is news after `text` from `at` on: a server may send the deltas and then the message, or the message again and
+ * again. */
+struct vllm_slice vllm_message_news(const struct vllm_buf *text, size_t at, struct vllm_slice whole);
 void vllm_message_read_usage(const struct vllm_message *message, struct vllm_usage *usage);
 size_t vllm_message_finished(const struct vllm_message *message);     /* how many choices, if all have a finish reason; else 0 */
 const char *vllm_message_failure(const struct vllm_message *message); /* what a finish reason says that is no end of an answer, or NULL */

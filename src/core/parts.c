@@ -115,6 +115,7 @@ static enum vllm_status end_call(struct vllm_message *message, struct vllm_choic
         call->ended = true;
         vllm_parts_call(choice, place, VLLM_EVENT_TOOL_CALL, 0, event);
         event->invalid = call->invalid;
+        event->extras = &call->extras;
     } else {
         choice->calls_ended++;
         vllm_parts_call(choice, place, VLLM_EVENT_PART_END, 0, event);

@@ -187,7 +187,7 @@ static enum step step_text(struct vllm_turn *turn, struct vllm_event *event, str
                            enum vllm_part_kind kind) {
     struct vllm_slice text = delta->text;
     if (delta->whole) {
-        text = vllm_message_news(&choice->texts[kind], text);
+        text = vllm_message_news(&choice->texts[kind], delta->index > 0 ? (size_t)delta->index : 0, text);
         if (text.len == 0) {
             return advance(turn);
         }
@@ -335,7 +335,9 @@ static enum step step_delta(struct vllm_turn *turn, struct vllm_event *event, co
     case VLLM_DELTA_USAGE:
         status = vllm_message_usage(&turn->message, delta->raw);
         return status == VLLM_OK ? advance(turn) : fail_by_message(turn, status);
-    case VLLM_DELTA_EXTRA:
+    case VLLM_DELTA_MEMBERS:
+    case VLLM_DELTA_CHOICE_MEMBERS:
+    case VLLM_DELTA_EXTRA: /* none of them says where a choice stands, so they start and end nothing */
         status = vllm_message_extra(&turn->message, delta);
         return status == VLLM_OK ? advance(turn) : fail_by_message(turn, status);
     default: return step_choice(turn, event, delta);
@@ -562,19 +564,13 @@ void vllm_turn_state(const struct vllm_turn *turn, struct vllm_turn_state *out) 
     out->model = vllm_message_view(&turn->message.model);
     vllm_message_read_usage(&turn->message, &out->usage);
     out->choice_count = turn->message.count;
-    out->extra_count = turn->message.extra_count;
+    out->extras = &turn->message.extras;
     out->finished_count = vllm_message_finished(&turn->message);
     out->complete = out->finished_count > 0 && !vllm_message_failure(&turn->message);
     out->done = turn->done;
     out->started = turn->started;
     out->bytes = turn->bytes;
     out->events = turn->events;
-}
-
-void vllm_turn_extra(const struct vllm_turn *turn, size_t position, struct vllm_slice *name, struct vllm_slice *json) {
-    const struct vllm_extra *extra = &turn->message.extras[position];
-    *name = vllm_buf_view(&extra->name);
-    *json = vllm_message_view(&extra->value);
 }
 
 void vllm_turn_choice(const struct vllm_turn *turn, size_t position, struct vllm_turn_choice *out) {
@@ -589,6 +585,8 @@ void vllm_turn_choice(const struct vllm_turn *turn, size_t position, struct vllm
     out->logprobs = vllm_message_view(&choice->logprobs);
     out->token_ids = vllm_message_view(&choice->token_ids);
     out->call_count = choice->calls.count;
+    out->extras = &choice->extras;
+    out->message_extras = &choice->message_extras;
 }
 
 void vllm_turn_call(const struct vllm_turn *turn, size_t position, size_t call, struct vllm_turn_call *out) {
@@ -597,4 +595,5 @@ void vllm_turn_call(const struct vllm_turn *turn, size_t position, size_t call, 
     out->name = vllm_message_view(&found->name);
     out->arguments = vllm_buf_view(&found->arguments);
     out->invalid = found->invalid;
+    out->extras = &found->extras;
 }

@@ -4,6 +4,7 @@
 #define VLLM_TURN_H
 
 #include "chunk.h"
+#include "extras.h"
 
 enum vllm_event_type {
     VLLM_EVENT_TURN_START, /* id, model */
@@ -35,7 +36,8 @@ struct vllm_event {
     int64_t choice;
     int64_t index; /* tool calls: order of arrival within the choice, 0-based */
     struct vllm_slice part, id, name, model, text, raw, token_ids;
-    const char *invalid; /* constant sentence */
+    const char *invalid;              /* constant sentence */
+    const struct vllm_extras *extras; /* tool call: see below */
     struct vllm_usage usage;
 };
 
@@ -76,6 +78,7 @@ struct vllm_slice vllm_turn_evidence(const struct vllm_turn *turn);
 struct vllm_turn_call {
     struct vllm_slice id, name, arguments; /* raw; "{}" where the call is complete and had none */
     const char *invalid;                   /* NULL, or why it must not be run; while a choice is unfinished: "unfinished" */
+    const struct vllm_extras *extras;
 };
 struct vllm_turn_choice {
     int64_t choice;
@@ -85,21 +88,20 @@ struct vllm_turn_choice {
     struct vllm_slice media;                    /* JSON array; absent when none */
     struct vllm_slice logprobs, token_ids;      /* JSON arrays, concatenated over chunks; absent when none */
     size_t call_count;
+    const struct vllm_extras *extras, *message_extras; /* of the entry of `choices`, and of its message */
 };
 struct vllm_turn_state {
     struct vllm_slice id, model;
-    struct vllm_usage usage; /* raw.ptr NULL: none */
-    size_t choice_count;     /* ascending by choice */
-    size_t extra_count;      /* in the order of arrival */
-    size_t finished_count;   /* of the choices, if every one seen has a finish reason; else 0 */
-    bool complete;           /* finished_count > 0, and none of these reasons is a failure */
-    bool done;               /* `[DONE]` was seen, or a whole completion was read */
-    bool started;            /* TURN_START was handed out */
-    uint64_t bytes, events;  /* fed so far */
+    struct vllm_usage usage;          /* raw.ptr NULL: none */
+    size_t choice_count;              /* ascending by choice */
+    const struct vllm_extras *extras; /* top-level members of chunks and completions: the last value that was not null */
+    size_t finished_count;            /* of the choices, if every one seen has a finish reason; else 0 */
+    bool complete;                    /* finished_count > 0, and none of these reasons is a failure */
+    bool done;                        /* `[DONE]` was seen, or a whole completion was read */
+    bool started;                     /* TURN_START was handed out */
+    uint64_t bytes, events;           /* fed so far */
 };
 void vllm_turn_state(const struct vllm_turn *turn, struct vllm_turn_state *out);
-/* A top-level member of the server's chunks or completion that is not known here: the last value that was not null. */
-void vllm_turn_extra(const struct vllm_turn *turn, size_t position, struct vllm_slice *name, struct vllm_slice *json);
 void vllm_turn_choice(const struct vllm_turn *turn, size_t position, struct vllm_turn_choice *out);
 void vllm_turn_call(const struct vllm_turn *turn, size_t position, size_t call, struct vllm_turn_call *out);
 

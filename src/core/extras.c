@@ -1,0 +1,191 @@
+/* Unknown members of objects → what is kept of them.
+ *
+ * The rules:
+ *  1. A value that is null, false or empty says nothing. A name must be written without escapes, as servers do.
+ *  2. In a `delta` strings and lists are increments, as its other members are: they join what came before. A string that is the whole of what
+ *     came before is the same one, sent again (Groq repeats `channel`). Everything else, there and elsewhere: the last value of a name stays.
+ *  3. Of duplicate names in one object the last one counts.
+ * Bounds: VLLM_MAX_EXTRAS names of an object; names and values count for max_message_bytes. */
+#include <string.h>
+
+#include "delta.h"
+#include "message.h"
+
+#define NO_MEMORY "no memory"
+
+/* The values as they were before the object at hand, for rule 3. */
+struct before {
+    bool seen[VLLM_MAX_EXTRAS];
+    size_t len[VLLM_MAX_EXTRAS];
+};
+
+void vllm_extras_free(struct vllm_extras *extras, const struct vllm_alloc *alloc) {
+    for (size_t i = 0; i < extras->count; i++) {
+        vllm_buf_free(&extras->items[i].name);
+        vllm_buf_free(&extras->items[i].value);
+    }
+    if (extras->items) {
+        alloc->fn(alloc->ud, extras->items, extras->cap * sizeof *extras->items, 0);
+    }
+    memset(extras, 0, sizeof *extras);
+}
+
+void vllm_extras_at(const struct vllm_extras *extras, size_t position, struct vllm_slice *name, struct vllm_slice *json) {
+    *name = vllm_buf_view(&extras->items[position].name);
+    *json = vllm_message_view(&extras->items[position].value);
+}
+
+static bool is_same(const struct vllm_buf *buf, struct vllm_slice text) {
+    return buf->len == text.len && (text.len == 0 || memcmp(buf->data, text.ptr, text.len) == 0);
+}
+
+static enum vllm_status no_memory(struct vllm_message *message) {
+    message->why = NO_MEMORY;
+    return VLLM_ENOMEM;
+}
+
+static enum vllm_status grow(struct vllm_message *message, struct vllm_extras *extras) {
+    size_t cap = extras->cap ? extras->cap * 2 : 4, size = sizeof *extras->items;
+    void *grown = message->alloc.fn(message->alloc.ud, extras->items, extras->cap * size, cap * size);
+    if (!grown) {
+        return no_memory(message);
+    }
+    extras->items = grown;
+    extras->cap = cap;
+    return VLLM_OK;
+}
+
+/* The place of this name, perhaps a new one; VLLM_MAX_EXTRAS: there are enough. */
+static enum vllm_status find(struct vllm_message *message, struct vllm_extras *extras, struct vllm_slice name, size_t *place) {
+    for (*place = 0; *place < extras->count; ++*place) {
+        if (is_same(&extras->items[*place].name, name)) {
+            return VLLM_OK;
+        }
+    }
+    if (extras->count == VLLM_MAX_EXTRAS) {
+        return VLLM_OK;
+    }
+    enum vllm_status status = extras->count == extras->cap ? grow(message, extras) : VLLM_OK;
+    if (status != VLLM_OK) {
+        return status;
+    }
+    struct vllm_extra *extra = &extras->items[extras->count];
+    vllm_buf_init(&extra->name, &message->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&extra->value, &message->alloc, SIZE_MAX / 2);
+    status = vllm_message_keep(message, &extra->name, name);
+    extras->count += status == VLLM_OK;
+    return status;
+}
+
+static enum vllm_status replace(struct vllm_message *message, struct vllm_buf *value, struct vllm_slice json) {
+    if (is_same(value, json)) {
+        return VLLM_OK;
+    }
+    message->used -= value->len;
+    vllm_buf_clear(value);
+    return vllm_message_keep(message, value, json);
+}
+
+static bool is_empty_list(struct vllm_slice json) {
+    struct vllm_json j;
+    vllm_json_init(&j, json.ptr, json.len, VLLM_JSON_MAX_DEPTH);
+    return json.ptr[0] == '[' && vllm_json_enter(&j) && !vllm_json_element(&j);
+}
+
+/* Both are strings (the escapes of one text go on in the other, halves of surrogate pairs, too), or lists with something in them. */
+static enum vllm_status append(struct vllm_message *message, struct vllm_buf *value, struct vllm_slice json) {
+    bool is_list = json.ptr[0] == '[';
+    struct vllm_slice rest = {json.ptr + !is_list, json.len - !is_list};
+    value->len--; /* the closing bracket or quote */
+    message->used--;
+    size_t at = value->len;
+    enum vllm_status status = vllm_message_keep(message, value, rest);
+    if (status != VLLM_OK) {
+        value->len++;
+        message->used++;
+    } else if (is_list) {
+        value->data[at] = ',';
+    }
+    return status;
+}
+
+static bool may_join(const struct vllm_buf *value, struct vllm_slice json) {
+    return value->len > 0 && value->data[0] == json.ptr[0] && (json.ptr[0] == '[' || json.ptr[0] == '"');
+}
+
+static enum vllm_status join(struct vllm_message *message, struct vllm_buf *value, struct vllm_slice json) {
+    if (is_empty_list(json) || (json.ptr[0] == '"' && is_same(value, json))) {
+        return VLLM_OK;
+    }
+    return may_join(value, json) ? append(message, value, json) : replace(message, value, json);
+}
+
+/* Takes back what a duplicate added. */
+static void restore(struct vllm_message *message, struct vllm_buf *value, size_t len) {
+    message->used -= value->len - len;
+    value->len = len;
+    if (len > 0) {
+        value->data[len - 1] = value->data[0] == '[' ? ']' : '"';
+    }
+}
+
+static enum vllm_status join_once(struct vllm_message *message, struct vllm_extras *extras, size_t place, struct vllm_slice json,
+                                  struct before *before) {
+    struct vllm_buf *value = &extras->items[place].value;
+    if (before->seen[place]) {
+        restore(message, value, before->len[place]);
+    } else {
+        before->seen[place] = true;
+        before->len[place] = may_join(value, json) ? value->len : 0;
+    }
+    return join(message, value, json);
+}
+
+static enum vllm_status put(struct vllm_message *message, struct vllm_extras *extras, struct vllm_slice name, struct vllm_slice json,
+                            struct before *before) {
+    size_t place;
+    enum vllm_status status = find(message, extras, name, &place);
+    if (status != VLLM_OK || place == VLLM_MAX_EXTRAS) {
+        return status;
+    }
+    return before ? join_once(message, extras, place, json, before) : replace(message, &extras->items[place].value, json);
+}
+
+static enum vllm_status read_members(struct vllm_message *message, struct vllm_extras *extras, struct vllm_slice object,
+                                     enum vllm_level level, bool joins) {
+    struct vllm_json j;
+    struct vllm_json_string key;
+    struct before before;
+    enum vllm_status status = VLLM_OK;
+    memset(before.seen, 0, sizeof before.seen);
+    vllm_json_init(&j, object.ptr, object.len, message->limits.max_depth);
+    bool more = vllm_json_peek(&j) == VLLM_JSON_OBJECT && vllm_json_enter(&j);
+    while (more && status == VLLM_OK && vllm_json_member(&j, &key)) {
+        struct vllm_value value;
+        vllm_value_read(&j, &value);
+        bool is_extra = !vllm_key_is_known(level, vllm_key_of(&key)) && vllm_value_is_given(&value);
+        if (is_extra && key.plain && key.raw.len > 0) {
+            status = put(message, extras, key.raw, value.raw, joins ? &before : NULL);
+        }
+    }
+    return status;
+}
+
+enum vllm_status vllm_message_extra(struct vllm_message *message, const struct vllm_delta *delta) {
+    struct vllm_choice *choice;
+    if (delta->kind == VLLM_DELTA_EXTRA) {
+        return put(message, &message->extras, delta->name, delta->raw, NULL);
+    }
+    enum vllm_status status = vllm_message_choice(message, delta->choice, &choice);
+    if (status != VLLM_OK) {
+        return status;
+    }
+    if (delta->kind == VLLM_DELTA_CHOICE_MEMBERS) {
+        return read_members(message, &choice->extras, delta->raw, VLLM_LEVEL_CHOICE, false);
+    }
+    return read_members(message, &choice->message_extras, delta->raw, VLLM_LEVEL_MESSAGE, !delta->whole);
+}
+
+enum vllm_status vllm_message_call_members(struct vllm_message *message, struct vllm_call *call, struct vllm_slice object) {
+    return read_members(message, &call->extras, object, VLLM_LEVEL_CALL, false);
+}
