@@ -255,7 +255,8 @@ bench: all build/bench/concurrent ## measurements, on every Lua
 test-vllm: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so ## install and start a real vLLM, and run spec/live against it
 	@spec/live/run
 
-fresh: ## scripts/demo and scripts/test, each in a Debian made from nothing
+fresh: ## the commands of README.md, scripts/demo and scripts/test, each in a Debian made from nothing
+	scripts/fresh-debian scripts/try-readme
 	scripts/fresh-debian scripts/demo
 	scripts/fresh-debian scripts/test
 

@@ -314,49 +314,6 @@ describe("docs/turns.md", function()
 end)
 
 describe("the Lua in", function()
-  it("README.md runs", function()
-    local scripts = {
-      { "Rayleigh scattering.", "There is more." },
-      { { tool_calls = { { name = "get_weather", arguments = { city = "Paris" } } } }, "It is sunny in Paris." },
-      { "One.", "Two." },
-      { "Rayleigh scattering." },
-    }
-    local list = blocks "README.md"
-    assert.equal(#scripts, #list)
-    local written = {}
-    local environment = {
-      io = { write = function(text) written[#written + 1] = text end }, print = function(text) written[#written + 1] = text .. "\n" end,
-      tools = { { name = "get_weather" } }, run = function(call) return { city = call.input.city, celsius = 18 } end,
-      require = function(name)
-        assert.equal("vllm", name)
-        local own = setmetatable({}, { __index = vllm })
-        function own.new(options)
-          options.transport = testing.transport(scripts[1])
-          return vllm.new(options)
-        end
-        return own
-      end,
-    }
-    run(list[1], environment)
-    assert.equal("Rayleigh scattering.\nThere is more.", table.concat(written))
-    written = {}
-    local client, transport = testing.client(scripts[2])
-    environment.client = client
-    run(list[2], environment)
-    assert.equal("It is sunny in Paris.", table.concat(written))
-    assert.equal('{"celsius":18,"city":"Paris"}', transport.requests[2].body.messages[3].content)
-    local asked
-    environment.client, asked = testing.client(scripts[3])
-    environment.vllm, environment.questions = vllm, { "1?", "2?" }
-    run(list[3], environment)
-    assert.equal(2, #asked.requests)
-    written = {}
-    environment.client = testing.client(scripts[4])
-    environment.append = function(text) written[#written + 1] = text end
-    vllm.run(function() run(list[4], environment) end)
-    assert.equal("Rayleigh scattering.", table.concat(written))
-  end)
-
   it("docs/hosts.md runs, but for the one that needs plenary", function()
     local list, written, asked = blocks "docs/hosts.md", {}, {}
     assert.equal(3, #list)
