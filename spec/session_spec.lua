@@ -15,6 +15,25 @@ describe("a session", function()
     assert.equal("Hello.", transport.requests[2].body.messages[3].content)
   end)
 
+  it("asks, and waits for the text", function()
+    local client, transport = testing.client { "one", "two", { status = 400, body = { error = { message = "no" } } } }
+    local session = client:session()
+    assert.equal("one", session:ask "1?")
+    assert.equal("two", session:ask("2?", { temperature = 0 }))
+    assert.equal(0, transport.requests[2].body.temperature)
+    assert.equal(4, #session:messages())
+    local text, message, err = session:ask "3?"
+    assert.is_nil(text)
+    assert.equal(message, err.message)
+    assert.equal("invalid_request", err.kind)
+    local ok, why = pcall(function() session:ask(3) end)
+    assert.is_false(ok)
+    assert.truthy(why:find "^spec/session_spec.lua:%d+: session:ask: message 1 must be a table or a string, got 3", why)
+    ok, why = pcall(function() session:ask("x", { text = "y" }) end)
+    assert.is_false(ok)
+    assert.truthy(why:find "^spec/session_spec.lua:%d+: session:ask: `text` cannot be given", why)
+  end)
+
   it("has an id that a request can replace or leave out", function()
     local client, transport = testing.client { "1", "2", "3" }
     local session = client:session { id = "s1" }

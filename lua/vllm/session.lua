@@ -149,14 +149,15 @@ end
 
 local TAKEN = { "messages", "text", "body" }
 
-local function request_fields(request)
+-- Misuse throws, at the caller of the public function `name`, as in messages_of.
+local function request_fields(name, request)
   if request ~= nil and type(request) ~= "table" then
-    error("session:turn: request must be a table of fields, got " .. fields.shown(request), 3)
+    error(("session:%s: request must be a table of fields, got %s"):format(name, fields.shown(request)), 4)
   end
   local out = {}
   for key, value in pairs(request or {}) do out[key] = value end
   for _, key in ipairs(TAKEN) do
-    if out[key] ~= nil then error(("session:turn: `%s` cannot be given, since the session has the messages"):format(key), 3) end
+    if out[key] ~= nil then error(("session:%s: `%s` cannot be given, since the session has the messages"):format(name, key), 4) end
   end
   return out
 end
@@ -167,15 +168,9 @@ local function busy_error(self)
   return errors.new("busy", "this session's last turn has not ended: finish or cancel it")
 end
 
---- One model call over the transcript. The input joins the transcript at once and stays there if the turn fails, so that `session:turn()`
--- tries again; only an input that was refused before anything was sent is taken back. The assistant's message joins the transcript when
--- the turn is complete. One turn at a time: one that is left early must be cancelled (session:cancel) before the next.
----@param input string|table|nil a string, a message, or a list of messages
----@param request table? further request fields (tools, temperature, …)
----@return vllm.Turn
-function Session:turn(input, request)
-  check_self("turn", self)
-  local messages, all = messages_of(list_of(input), "session:turn", 3), request_fields(request)
+-- The turn of a public function `name`.
+local function turn_of(self, name, input, request)
+  local messages, all = messages_of(list_of(input), "session:" .. name, 4), request_fields(name, request)
   local busy = busy_error(self)
   if busy then return Turn._new(self._client, nil, busy) end
   all.messages = add(copy(self._messages), messages)
@@ -189,6 +184,30 @@ function Session:turn(input, request)
     self._messages[begun_at or #self._messages + 1] = result.message
   end
   return turn
+end
+
+--- One model call over the transcript. The input joins the transcript at once and stays there if the turn fails, so that `session:turn()`
+-- tries again; only an input that was refused before anything was sent is taken back. The assistant's message joins the transcript when
+-- the turn is complete. One turn at a time: one that is left early must be cancelled (session:cancel) before the next.
+---@param input string|table|nil a string, a message, or a list of messages
+---@param request table? further request fields (tools, temperature, …)
+---@return vllm.Turn
+function Session:turn(input, request)
+  check_self("turn", self)
+  local turn = turn_of(self, "turn", input, request) -- no tail call: errors count the levels
+  return turn
+end
+
+--- Asks, and waits for the text: one turn, as above.
+---@param input string|table|nil as for turn
+---@param request table? as for turn
+---@return string? text
+---@return string? message
+---@return vllm.Error? err any kind; `no_output` when the answer has no text
+function Session:ask(input, request)
+  check_self("ask", self)
+  local turn = turn_of(self, "ask", input, request)
+  return turn:text()
 end
 
 --- Cancels the turn that is under way, if there is one.
