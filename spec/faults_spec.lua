@@ -238,6 +238,14 @@ rows_of("a refusal whose body does not come whole keeps its status, kind and ret
 })
 
 rows_of("what came before a connection broke is told:", {
+  { "an error under text/event-stream, and then silence", UNTIL_CLOSE .. '{"error":{"message":"busy","code":400}}\n', "stall", options = timeout("first_event_s", 0.1),
+    kind = "invalid_request", words = { "busy" }, err = { status = 200 } },
+  { "an event with FastAPI's words, and then silence", UNTIL_CLOSE .. 'data: {"detail":"busy"}\n\n', "stall", options = timeout("first_event_s", 0.1),
+    kind = "stream", words = { "busy" } },
+  { "an error's JSON behind a text, and then silence", UNTIL_CLOSE .. HI .. '{"error":{"message":"busy","code":503}}\n', "stall",
+    options = timeout("idle_s", 0.1), kind = "overloaded", words = { "busy" }, partial = "hi" },
+  { "fields that nobody knows, and then silence: a clock's error", UNTIL_CLOSE .. "x-trace: 1\n\n", "stall", options = timeout("first_event_s", 0.1),
+    kind = "timeout", words = { "timeout.first_event_s" } },
   { "an error under text/event-stream", SSE .. "content-length: 999\r\n\r\n" .. '{"error":{"message":"busy","code":400}}', "close", "next", ANSWER,
     options = TWICE, kind = "invalid_request", words = { "busy" }, requests = 1 },
   { "plain text there", SSE .. "content-length: 999\r\n\r\nupstream died", "close", kind = "protocol", words = { "upstream died" }, err = { body = "upstream died\n" } },
@@ -364,6 +372,7 @@ rows_of("an answer of another kind:", {
   { "an address without /v1", at = function() return running.url .. "/elsewhere" end, kind = "not_found", words = { "/v1" } },
   { "a model that is not served", head(404, nil, '{"error":{"message":"The model `x` does not exist.","type":"NotFoundError","code":404}}'), "next",
     head(200, nil, MODELS), kind = "not_found", words = { "served-one", "served-two" } },
+  { "events that are called JSON", "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" .. HI .. STOP .. DONE, "close", kind = "ok", check = complete },
   { "a proxy's page", "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n" .. PAGE, "close", kind = "protocol", words = { "Blocked by the proxy", "text/html" } },
   { "a proxy's page as an error", "HTTP/1.1 403 X\r\ncontent-type: text/html\r\n\r\n" .. PAGE, "close", kind = "auth", words = { "Blocked by the proxy" } },
   { "no HTTP at all", "SSH-2.0-OpenSSH_9.2\r\n", "close", kind = "protocol" },
@@ -407,14 +416,18 @@ describe("a proxy that refuses the way", function()
 end)
 
 describe("another endpoint", function()
-  it("whose refusal breaks off keeps its status", function()
+  it("whose refusal breaks off or stalls keeps its status", function()
     running = server.start {}
-    local path = running:script { { "send", begun(403, BUSY) }, "close" }
-    local _, message, err = vllm.new { model = "m", base_url = running.url .. "/v1", retry = false }:request("GET", path)
+    for _, ending in ipairs { "close", "stall" } do
+      local path = running:script { { "send", begun(403, BUSY) }, ending }
+      local client = vllm.new { model = "m", base_url = running.url .. "/v1", retry = false, timeout = { total_s = 0.1 } }
+      local _, message, err = client:request("GET", path)
+      assert.equal("auth", err.kind)
+      assert.equal(403, err.status)
+      assert.is_true(err.body_cut)
+      assert.truthy(message:find("busy", 1, true))
+    end
     running:stop()
-    assert.equal("auth", err.kind)
-    assert.equal(403, err.status)
-    assert.truthy(message:find("busy", 1, true))
   end)
 
   it("whose answer is compressed is an error, too", function()

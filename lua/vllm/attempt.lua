@@ -95,10 +95,8 @@ function Attempt:_on_head(status, headers)
     return nil, errors.new("protocol", errors.COMPRESSED, { status = status })
   elseif kind:find("text/event-stream", 1, true) then
     self._phase = "stream"
-  elseif kind:find("json", 1, true) then
-    self._phase = "body"
   else
-    self._phase = "sniff"
+    self._phase = "sniff" -- a stream may be called JSON, and JSON nothing at all
   end
   return true
 end
@@ -176,10 +174,20 @@ function Attempt:_on_models(deadline)
   return nil, self:_error_of_status()
 end
 
+-- What a server wrote between the events, or instead of them, is read at their end; one that then keeps silent has none.
+function Attempt:_error_of_silence()
+  self.decoder:finish()
+  local event, failure
+  repeat event, failure = self.decoder:next() until not event
+  local err = failure and failure.body and self:decoder_error(failure)
+  return err and err.kind ~= "protocol" and err.kind ~= "truncated" and err or nil
+end
+
 --- The error that is known already, where only its words, a help for people, or a relay's bytes are still waited for.
 ---@return vllm.Error?
 function Attempt:known_error()
   local phase = self._phase
+  if phase == "stream" then return self:_error_of_silence() end
   if phase == "rest" then return self:decoder_error((select(2, self.decoder:next()))) end
   if phase == "error_body" then self._error_text, self._is_cut = self:_shown(table.concat(self._body)), true end
   return (phase == "models" or phase == "error_body") and self:_error_of_status() or nil

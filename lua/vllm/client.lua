@@ -174,10 +174,13 @@ end
 -- The error of a whole answer that is not a success, to a request whose path is the caller's.
 function Client:_error_of_answer(address, answer)
   local redactor, context = self:_redactor(), self:_error_context(address)
-  local body, headers = redactor:text(answer.body):sub(1, self.config.limits.max_error_bytes), redactor:headers(answer.headers)
+  local text, max_bytes = redactor:text(answer.body), self.config.limits.max_error_bytes
+  local body, headers = text:sub(1, max_bytes), redactor:headers(answer.headers)
   context.is_of_caller = true
   local plain = { status = answer.status, body = body }
-  return redactor:error(guard.explained(nil, plain, errors.from_status, answer.status, headers, body, context))
+  local err = guard.explained(nil, plain, errors.from_status, answer.status, headers, body, context)
+  err.body_cut = (answer.cut or #text > max_bytes) or nil
+  return redactor:error(err)
 end
 
 local REQUEST_OPTIONS = { timeout = true }

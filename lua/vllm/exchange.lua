@@ -57,6 +57,15 @@ function Exchange:_head(deadline)
   return true
 end
 
+-- Not a success: that stands, whatever becomes of its body.
+function Exchange:_is_refused()
+  return self.status ~= nil and (self.status < 200 or self.status > 299)
+end
+
+function Exchange:_answer(is_cut)
+  return { status = self.status, headers = self.headers, body = table.concat(self._parts):sub(1, self._max_bytes), cut = is_cut }
+end
+
 --- Goes on with it; may be called again after the deadline.
 ---@param deadline number? absolute, seconds of core.now()
 ---@return { status: integer, headers: table, body: string, cut: boolean }|false|nil answer false: the deadline passed; `status` tells
@@ -67,11 +76,11 @@ function Exchange:step(deadline)
   if not self.status then done, failure = self:_head(deadline) end
   if done then done, failure = self:_read(deadline) end
   if done == false then return false end
-  local is_refused = self.status and (self.status < 200 or self.status > 299) and not (failure and failure.kind == "cancelled")
+  local is_kept = done or self:_is_refused() and not (failure and failure.kind == "cancelled")
   local is_cut = self._size > self._max_bytes or not done
   self:close(not is_cut)
-  if not (done or is_refused) then return nil, failure or NO_REASON end -- a refusal stands, whatever becomes of its body
-  return { status = self.status, headers = self.headers, body = table.concat(self._parts):sub(1, self._max_bytes), cut = is_cut }
+  if not is_kept then return nil, failure or NO_REASON end
+  return self:_answer(is_cut)
 end
 
 --- Sends a request and collects the answer.
@@ -88,6 +97,7 @@ function exchange.run(transport, request, max_bytes, deadline)
   answer, failure = begun:step(deadline)
   if answer ~= false then return answer, failure end
   begun:close()
+  if begun:_is_refused() then return begun:_answer(true) end
   return nil, { kind = "timeout", detail = begun.status and "the answer did not end in time" or "no answer in time" }
 end
 
