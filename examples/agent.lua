@@ -38,10 +38,10 @@ for round = 1, MAX_ROUNDS do
   local turn = client:turn { messages = messages, tools = tools, tool_choice = round == 1 and arg[2] or nil }
   for event in turn:events() do
     if event.type == "text_delta" then
-      io.write(event.text)
+      io.write(vllm.printable(event.text))
       io.flush()
     elseif event.type == "tool_call" then
-      print(("[%s %s]"):format(event.name, event.arguments))
+      print(vllm.printable(("[%s %s]"):format(event.name, event.arguments)))
     end
   end
 
@@ -57,7 +57,7 @@ for round = 1, MAX_ROUNDS do
 
   for _, call in ipairs(result.tool_calls) do
     local message = answer(call)
-    print(("[→ %s]"):format(type(message.result) == "table" and vllm.json.encode(message.result) or message.result))
+    print(vllm.printable(("[→ %s]"):format(type(message.result) == "table" and vllm.json.encode(message.result) or message.result)))
     messages[#messages + 1] = message
   end
 end

@@ -1,11 +1,41 @@
--- A chat in the terminal that streams. Ctrl-C stops the answer, not the chat; an empty line or Ctrl-D ends it.
+-- A chat in the terminal that streams. What is pasted is one message, however many lines it has. Ctrl-C stops an answer; at the prompt it
+-- ends the chat, as Ctrl-D does.
 -- VLLM_MODEL=… [VLLM_BASE_URL=http://host:8000/v1] lua examples/chat.lua
+local core = require "vllm.core"
 local vllm = require "vllm"
+
+local function succeeds(command)
+  local status = os.execute(command)
+  return status == true or status == 0 -- Lua 5.1 gives a number
+end
 
 local client = assert(vllm.from_env { interrupt = "cancel" })
 local session = client:session()
-local is_terminal = os.getenv("TERM") ~= nil and os.getenv("TERM") ~= "dumb"
+local is_terminal = os.getenv "TERM" ~= "dumb" and succeeds "test -t 0 && test -t 1"
 local DIM, PLAIN = is_terminal and "\27[2m" or "", is_terminal and "\27[0m" or ""
+
+-- Bracketed paste: the terminal puts marks around what is pasted, and must not show them.
+local function set_terminal(is_on)
+  if not is_terminal then return end
+  succeeds(is_on and "stty -echoctl" or "stty echoctl")
+  io.write(is_on and "\27[?2004h" or "\27[?2004l")
+  io.flush()
+end
+
+io.stdin:setvbuf "no" -- what core.poll does not see must not hide in a buffer
+
+-- A line, or all the lines of a paste and what was typed around them. nil: the end of the input.
+local function read_message()
+  local lines, in_paste = {}, false
+  repeat
+    repeat until core.poll({ 0 }, 3600) -- io.read would not be woken by Ctrl-C
+    local line = io.read "*l"
+    if not line then break end
+    for mark in line:gmatch "\27%[20([01])~" do in_paste = mark == "0" end
+    lines[#lines + 1] = line:gsub("\27%[20[01]~", "")
+  until not in_paste
+  return lines[1] and vllm.text(table.concat(lines, "\n"))
+end
 
 local function show(turn)
   local dim = false
@@ -20,20 +50,14 @@ local function show(turn)
         if not is_reasoning then io.write("\n") end
       end
       dim = is_reasoning
-      io.write(event.text)
+      io.write(vllm.printable(event.text))
       io.flush()
     end
   end
 end
 
-print("Talking to " .. client.config.model)
-while true do
-  io.write("\nyou> ")
-  io.flush()
-  local line = io.read("*l")
-  if not line or line == "" then break end
-
-  local result, message, err = show(session:turn(line))
+local function answer(text)
+  local result, message, err = show(session:turn(text))
   io.write(PLAIN, "\n")
   if result then
     for _, hint in ipairs(result.hints) do print("(" .. hint .. ")") end
@@ -42,6 +66,22 @@ while true do
     -- What was said stays said: keep the part of the answer that was seen.
     if err.partial and err.partial.text then session:append { role = "assistant", content = err.partial.text } end
   else
-    print("(" .. message .. ")")
+    print("(" .. vllm.printable(message) .. ")")
   end
 end
+
+local function chat()
+  print("Talking to " .. client.config.model)
+  repeat
+    io.write("\nyou> ")
+    io.flush()
+    local text = read_message()
+    if text and text:find "%S" then answer(text) end
+  until not text
+end
+
+set_terminal(true)
+local ok, why = pcall(chat)
+set_terminal(false)
+print()
+if not ok and not tostring(why):find "interrupted!" then error(why, 0) end

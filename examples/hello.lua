@@ -2,4 +2,4 @@
 local vllm = require "vllm"
 
 local client = assert(vllm.from_env())
-print(assert(client:ask(arg[1] or "Why is the sky blue? One sentence.")))
+print(vllm.printable(assert(client:ask(arg[1] or "Why is the sky blue? One sentence."))))

@@ -359,7 +359,7 @@ describe("the loop, with turns", function()
       local text = pipe:read "*a"
       pipe:close()
       os.remove(name)
-      assert.truthy(text:find("^false\t[^\n]*interrupted!"), text)
+      assert.truthy(text:find("^false\tcancelled: interrupted by Ctrl%-C\n"), text)
       assert.truthy(text:find("cancelled cancelled cancelled\n$"), text)
     end)
   end)

@@ -90,8 +90,16 @@ function tasks.traced(value)
   return debug.traceback(text_of(value), 2)
 end
 
+-- What the stand-alone interpreter raises at Ctrl-C is nobody's fault: an error object, which ends a program without a traceback.
+local function interruption(value)
+  if type(value) ~= "string" or not value:find("interrupted!$") then return nil end
+  return require("vllm.errors").new("cancelled", "interrupted by Ctrl-C")
+end
+
 local function failed(task, value, traceback)
   if task._results then return end -- a wait that could not begin (Lua 5.1, in a pcall) may wake it after its end
+  local interrupted = interruption(value) -- LuaJIT may raise it in any coroutine
+  if interrupted and task._scope then value, task._on_failure = interrupted, nil end
   value = reason_of(value)
   local message = text_of(value)
   local is_cancelled = task._cancelled and message:find("cancelled: ", 1, true)
@@ -246,7 +254,7 @@ local function run_loop(scope, begin)
   local function is_done() return scope.count == 0 end
   local ok, value = scheduler.loop(begin, is_done)
   if ok then return end
-  fail_scope(scope, value)
+  fail_scope(scope, interruption(value) or value)
   if not scheduler.loop(nil, is_done) then scheduler.abandon() end
 end
 

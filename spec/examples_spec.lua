@@ -1,0 +1,106 @@
+-- The examples as a person uses them in a terminal: pastes, empty lines, Ctrl-C, and what a model may not do to the screen.
+require "spec.support.env"
+local child = require "spec.support.child"
+local server = require "spec.support.server"
+
+local IS_LUAJIT = rawget(_G, "jit") ~= nil
+local STREAM = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+local function chunk(delta, finish)
+  return ('data: {"id":"1","model":"m","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}\n\n'):format(delta, finish or "null")
+end
+local EVIL = STREAM .. chunk [[{"content":"\u001b]0;owned\u0007\u001b[2Jgood\rday\u009b5m"}]] .. chunk("{}", '"stop"') .. "data: [DONE]\n\n"
+local EVIL_CALL = STREAM .. chunk [[{"tool_calls":[{"index":0,"id":"call00001","function":{"name":"get_weather","arguments":"{\"city\":\"\u001b[31mX\"}"}}]}]]
+  .. chunk("{}", '"tool_calls"') .. "data: [DONE]\n\n"
+
+describe("examples", function()
+  local running
+  setup(function() running = server.start {} end)
+  teardown(function() running:stop() end)
+  before_each(function() running:clear_log() end)
+
+  local function environment(path)
+    return { VLLM_BASE_URL = running.url .. (path or "") .. "/v1", VLLM_MODEL = "test-model", TERM = "dumb" }
+  end
+
+  -- What an example printed that read these bytes. Errors go the same way.
+  local function fed(example, bytes, path)
+    return child.with_file(bytes, function(file)
+      return child.run(("%s examples/%s < %s"):format(arg[-1], example, child.quote(file)), environment(path))
+    end)
+  end
+
+  local function asked()
+    local list = {}
+    for i, request in ipairs(running:log "request") do
+      list[i] = request.body:match '"content":"([^"]*)","role":"user"}%]'
+    end
+    return list
+  end
+
+  it("chat: an empty line ends nothing, a paste is one message, and what is not UTF-8 is sent repaired", function()
+    local text, status = fed("chat.lua", "\n  \nhello\n\27[200~one\n\ntwo\n\27[201~\nsee \27[200~a\nb\27[201~, both\ncaf\233\n\27[200~last\n")
+    assert.equal(0, status, text)
+    assert.same({ "hello", "one\\n\\ntwo\\n", "see a\\nb, both", "caf\239\191\189", "last" }, asked())
+    assert.equal(8, select(2, text:gsub("you> ", "")))
+    assert.is_nil(text:find("\27", 1, true))
+  end)
+
+  it("show nothing of a model's escape sequences", function()
+    for _, example in ipairs { "hello.lua", "agent.lua", "chat.lua" } do
+      local text = fed(example, "hi\n", running:script { { "send", EVIL }, "close" })
+      assert.truthy(text:find("goodday", 1, true), text)
+      assert.is_nil(text:find "[%z\1-\8\11-\31\127]", text)
+      assert.is_nil(text:find("\194\155", 1, true), text)
+    end
+    local text = fed("agent.lua", "", running:script { { "send", EVIL_CALL }, "close", "next", { "send", EVIL }, "close" })
+    assert.truthy(text:find('[get_weather {"city":', 1, true), text)
+    assert.is_nil(text:find("\27", 1, true), text)
+  end)
+
+  it("lookup reads a JSON file with lua-cjson and answers calls from it", function()
+    local call = STREAM .. chunk [[{"tool_calls":[{"index":0,"id":"call00001","function":{"name":"lookup","arguments":"{\"path\":[\"a\",\"2\"]}"}}]}]]
+      .. chunk("{}", '"tool_calls"') .. "data: [DONE]\n\n"
+    local script = running:script { { "send", call }, "close", "next", { "send", EVIL }, "close" }
+    local text, status = child.with_file('{"a":[1,{"b":[]}]}', function(file)
+      return child.run(("%s examples/lookup.lua %s"):format(arg[-1], file), environment(script))
+    end)
+    assert.equal(0, status, text)
+    assert.truthy(text:find('[lookup {"path":["a","2"]}]', 1, true), text)
+    assert.truthy(text:find("goodday", 1, true), text)
+    assert.truthy(running:log("request")[2].body:find('"content":"{\\"value\\":{\\"b\\":', 1, true))
+  end)
+
+  -- Starts a program whose input never ends, sends it Ctrl-C when it has printed `mark`, and gives what it printed then.
+  local function interrupted(command, mark)
+    local fifo = os.tmpname()
+    os.remove(fifo)
+    local words = {}
+    for name, value in pairs(environment()) do words[#words + 1] = name .. "=" .. child.quote(value) end
+    local pipe = assert(io.popen(("mkfifo %s && exec env %s timeout 20 sh -c %s 2>&1"):format(fifo, table.concat(words, " "),
+      child.quote(("echo $$; exec %s %s <>%s"):format(arg[-1], command, fifo)))))
+    local pid, seen = pipe:read "*l", ""
+    while not seen:find(mark, 1, true) do seen = seen .. assert(pipe:read(1), seen) end
+    assert(child.run("kill -INT " .. pid))
+    local rest = pipe:read "*a"
+    pipe:close()
+    os.remove(fifo)
+    return rest
+  end
+
+  it("chat ends by Ctrl-C at its prompt, without a word", function()
+    assert.equal("\n", interrupted("examples/chat.lua", "you> "))
+  end)
+
+  it("vllm.map and vllm.run end by Ctrl-C without a traceback of theirs", function()
+    local begin = 'local vllm = require "vllm" local function wait() io.write "ready" io.flush() vllm.sleep(60) end '
+    for _, code in ipairs { "vllm.map({ 1 }, wait)", "vllm.run(wait)" } do
+      local text = child.with_file(begin .. code, function(file) return interrupted(file, "ready") end)
+      if _VERSION == "Lua 5.1" and not IS_LUAJIT then
+        assert.truthy(text:find("error object is not a string", 1, true), text) -- what lua5.1 says of any object
+      else
+        assert.truthy(text:find("cancelled: interrupted by Ctrl-C", 1, true), text)
+      end
+      if not IS_LUAJIT then assert.is_nil(text:find("traceback", 1, true), text) end -- luajit puts one behind every error
+    end
+  end)
+end)
