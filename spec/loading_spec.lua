@@ -35,6 +35,16 @@ describe('require "vllm"', function()
     assert.equal("0", text:match "%-?%d+")
   end)
 
+  it("without its part in C says what makes it, for the program that asks", function()
+    local version = _VERSION:match "%d+%.%d+"
+    for program, command in pairs { [""] = "luarocks --lua-version=" .. version .. " make", ["vim = {}"] = "make nvim", ["ngx = {}"] = "make nginx" } do
+      assert.equal("vllm: its part in C, vllm.core, is not built: run `" .. command .. "` in this directory\n",
+        run(program .. ' package.cpath = "" print((select(2, pcall(require, "vllm"))))'))
+    end
+    assert.equal("config: vllm: its part in C, vllm.curl, is not built: run `luarocks --lua-version=" .. version .. " make` in this directory\n",
+      run 'local vllm = require "vllm" package.cpath = "" print((select(2, vllm.new { model = "m" }:ask "x")))')
+  end)
+
   it("defines no global", function()
     local code = 'local seen = {} for k in pairs(_G) do seen[k] = true end require "vllm" require "vllm.testing" '
       .. 'for k in pairs(_G) do if not seen[k] then print("global", k) end end'

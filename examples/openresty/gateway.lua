@@ -177,7 +177,7 @@ local function fail(out, err, members)
   send(out)
 end
 
--- turn:relay would be shorter and pass on every byte, those of an error's words, too.
+-- turn:relay would be shorter and a quarter cheaper, and pass on every byte, those of an error's words, too.
 local function pass_on(turn, members)
   local out = { frames = {}, deltas = 0 }
   ngx.on_abort(function() turn:cancel() end)

@@ -28,7 +28,7 @@ function native.load(name)
   local found, module = pcall(require, name)
   if found then return module end
   local root, problem = checkout(), tostring(module)
-  local where = root and "in " .. root or "in the directory of its source"
+  local where = "in " .. (root == "." and "this directory" or root or "the directory of its source")
   if problem:find("module '" .. name .. "' not found", 1, true) then
     return nil, ("vllm: its part in C, %s, is not built: run `%s` %s"):format(name, command(), where)
   end
