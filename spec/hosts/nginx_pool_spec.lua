@@ -102,6 +102,19 @@ describe("nginx's pools:", function()
     end)
   end
 
+  it("a connection that turns out to be dead is replaced by a new one, not by another of the pool", function()
+    local kept = whole "HTTP/1.1 200 OK\r\ncontent-length: LENGTH"
+    local path = server:script { { "wait", 50 }, { "send", kept }, "next", { "wait", 50 }, { "send", kept }, "next", "drop", "next", { "send", kept } }
+    assert.equal("whole", nginx:run(([[
+      local own, threads = client_of(%q), {}
+      for i = 1, 2 do threads[i] = ngx.thread.spawn(function() assert(own:ask "x") end) end
+      for i = 1, 2 do assert(ngx.thread.wait(threads[i])) end
+      return assert(own:ask "x")]]):format(path)))
+    local log = server:log "request"
+    assert.equal(4, #log)
+    for i = 1, 3 do assert.is_true(log[4].connection > log[i].connection) end
+  end)
+
   it("a connection that was trusted for one name is not used for another", function()
     local function ask(name)
       return nginx:run(([[
