@@ -9,6 +9,9 @@ local OF_CONNECT = {
   { "unreachable", "there is no route to it" },
   { "no such file", "there is no such socket" },
   { "too many open files", "this worker has no file descriptor left: `worker_rlimit_nofile` in nginx.conf, above `worker_connections`" },
+  -- nginx 1.22 gives the errno of something before.
+  { "operation now in progress", "this worker has no connection left, if its error log does not say otherwise: `worker_connections` "
+    .. "in nginx.conf" },
   { "permission denied", "the user of nginx's workers may not connect to it" },
 }
 
