@@ -195,6 +195,10 @@ describe("a key that comes back", function()
     end
   end)
 
+  it("in a cookie is out, too", function()
+    check("a cookie", { { status = 403, body = "your session is " .. KEY } }, { api_key = "", headers = { Cookie = "a=b; session=" .. KEY .. "; c=d" } })
+  end)
+
   it("at another endpoint is out of the error", function()
     local status = 400
     local transport = { name = "echo", options = {}, open = function()
@@ -220,6 +224,18 @@ describe("a key that comes back", function()
     local _, message, err = client:ask "Hi"
     assert.equal("an EMPTY list", err.partial.text)
     assert.is_nil(message:find("EMPTY", 1, true))
+  end)
+end)
+
+describe("a key that is a word", function()
+  it("keeps no error from being understood, and is in none", function()
+    local body = '{"error":{"message":"This model\'s maximum context length is 4096 tokens. However, you requested 5000 tokens","type":"token"}}'
+    local client = testing.client({ { status = 400, body = body } }, { api_key = "token" })
+    local _, message, err = client:ask "Hi"
+    assert.equal("context_length", err.kind)
+    assert.same({ 4096, 5000 }, { err.context.limit, err.context.requested })
+    assert.is_nil(message:find("token", 1, true))
+    assert.is_nil(err.body:find("token", 1, true))
   end)
 end)
 

@@ -135,9 +135,9 @@ function Attempt:_on_body_bytes(bytes)
   return true
 end
 
--- The beginning of a body as an error may hold it.
+-- The beginning of a body as an error may hold it. A key that is a word stays until it has been understood.
 function Attempt:_shown(body)
-  return self._client:_redactor(self._built):text(body):sub(1, self._limits.max_error_bytes)
+  return self._client:_redactor(self._built):text(body, true):sub(1, self._limits.max_error_bytes)
 end
 
 local function explain_status(self)

@@ -174,7 +174,7 @@ end
 -- The error of a whole answer that is not a success, to a request whose path is the caller's.
 function Client:_error_of_answer(address, answer)
   local redactor, context = self:_redactor(), self:_error_context(address)
-  local text, max_bytes = redactor:text(answer.body), self.config.limits.max_error_bytes
+  local text, max_bytes = redactor:text(answer.body, true), self.config.limits.max_error_bytes
   local body, headers = text:sub(1, max_bytes), redactor:headers(answer.headers)
   context.is_of_caller = true
   local plain = { status = answer.status, body = body }

@@ -74,7 +74,12 @@ local PUBLIC = { ["accept"] = true, ["accept-encoding"] = true, ["content-type"]
 local SCHEMES = { basic = true, bearer = true, token = true, apikey = true, key = true } -- words that are no part of a secret
 
 -- What is secret in a value: without its scheme; of Basic credentials the password alone, too, as who checks it sees it.
-local function parts_of(value)
+local function parts_of(value, name)
+  if name == "cookie" then
+    local parts = { value }
+    for one in value:gmatch("=([^;]+)") do parts[#parts + 1] = #one >= MIN_SECRET_BYTES and one or nil end
+    return parts
+  end
   local scheme, rest = value:match("^(%a+) +(.+)$")
   if not scheme or not SCHEMES[scheme:lower()] then return { value, rest } end
   local plain = scheme:lower() == "basic" and core.base64_decode(rest)
@@ -87,9 +92,9 @@ end
 function headers.secrets(list)
   local secrets = {}
   for _, header in ipairs(list) do
-    local value = header[2]
-    if value and #value >= MIN_SECRET_BYTES and not PUBLIC[header[1]:lower()] then
-      for _, part in ipairs(parts_of(value)) do secrets[#secrets + 1] = part end
+    local name, value = header[1]:lower(), header[2]
+    if value and #value >= MIN_SECRET_BYTES and not PUBLIC[name] then
+      for _, part in ipairs(parts_of(value, name)) do secrets[#secrets + 1] = part end
     end
   end
   return secrets
