@@ -110,6 +110,14 @@ local KINDS = {
   { "a page with status 200", function(pad, key)
     return { headers = { ["content-type"] = "text/html" }, bytes = "<html>" .. pad .. key .. "</html>" }
   end, at = ERROR_BYTES },
+  { "plain text under text/event-stream", function(pad, key) return { bytes = pad .. key } end, at = ERROR_BYTES },
+  { "an error's JSON there", function(pad, key) return { bytes = '{"error":{"message":"' .. pad .. key .. '"}}' } end, at = ERROR_BYTES },
+  { "a field named error", function(pad, key) return { bytes = "error: " .. pad .. key .. "\n\n" } end, at = ERROR_BYTES },
+  { "an event without choices", function(pad, key) return { bytes = stream('data: {"detail":"' .. pad .. key .. '"}') } end, at = ERROR_BYTES },
+  { "lines between the events", function(pad, key) return { bytes = stream(delta "hi", pad .. key) } end, at = ERROR_BYTES },
+  { "JSON in a string of JSON", function(pad, key)
+    return { status = 500, body = core.json_encode { detail = '{"error":{"message":"' .. pad .. key .. '"}}' } }
+  end, at = ERROR_BYTES },
   { "text that ends too early", function(pad) return { bytes = stream(delta(pad .. KEY)) } end },
   { "text that ends within the key", function(pad) return { bytes = stream(delta(pad .. KEY:sub(1, -5))) } end },
   { "a call that ends too early", function(pad)

@@ -44,6 +44,7 @@ local function spellings(secret)
   for _, quotes in ipairs(HTML_QUOTES) do
     list[#list + 1] = (secret:gsub("[&<>]", HTML):gsub("[\"']", quotes))
   end
+  for i = 1, #list do list[#list + 1] = json(list[i]) end -- JSON in a string of JSON, as proxies pass it on
   return list
 end
 
