@@ -84,6 +84,7 @@ build = {
       libraries = { "curl", "dl", "pthread" },
     },
     vllm = "lua/vllm/init.lua",
+    ["vllm.advice"] = "lua/vllm/advice.lua",
     ["vllm.attempt"] = "lua/vllm/attempt.lua",
     ["vllm.callbacks"] = "lua/vllm/callbacks.lua",
     ["vllm.calls"] = "lua/vllm/calls.lua",

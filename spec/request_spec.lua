@@ -354,6 +354,7 @@ describe("tool_choice", function()
     assert.same({ tools = true, call_demanded = true, choices = 1 }, asked { tools = { tool "f" }, tool_choice = "required" })
     assert.same({ tools = true, call_demanded = true, choices = 1 }, asked { tools = { tool "f" }, tool_choice = "f" })
     assert.same({ tools = false, call_demanded = false, choices = 1 }, asked { tools = { tool "f" }, tool_choice = "none" })
+    assert.is_true(asked({ stop = "x" }).stop)
   end)
 end)
 

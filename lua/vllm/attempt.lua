@@ -141,7 +141,7 @@ function Attempt:_shown(body)
 end
 
 local function explain_status(self)
-  local context = self._client:_error_context(self._built.url)
+  local context = self._client:_error_context(self._built.url, self._built)
   context.served = self._served
   return errors.from_status(self.status, self.headers, self._error_text, context)
 end
@@ -266,7 +266,7 @@ local function explain_decoder(self, failure)
   local bytes, events = self.decoder:state()
   local broken = self._broken
   if broken and events == 0 and failure.kind == "truncated" then return guard.transport(broken) end
-  local context = self._client:_error_context(self._built.url)
+  local context = self._client:_error_context(self._built.url, self._built)
   context.is_whole = self._is_whole
   if #self.decoder:result().choices == 0 then context.content_type = self.headers["content-type"] or "no content type" end
   local err = errors.from_decoder(failure, context)

@@ -75,9 +75,9 @@ function Client:_headers()
   return assert(request_builder.headers(self.config, {}, false)) -- without a call's own headers nothing can be wrong
 end
 
--- What errors.lua needs to know to explain an answer from `address`.
-function Client:_error_context(address)
-  return { url = url.shown(address), has_key = self.config.authorization ~= nil, now_unix = os.time() }
+-- What errors.lua needs to know to explain an answer from `address`, to the request `built` if it was a turn's.
+function Client:_error_context(address, built)
+  return { url = url.shown(address), has_key = self.config.authorization ~= nil, now_unix = os.time(), strict = built and built.strict }
 end
 
 -- `built`: the request, whose own headers may hold secrets, too.

@@ -2,6 +2,7 @@
 -- A kind comes from the HTTP status and the body's `code`, never from the body's `type` (vLLM spells that three ways).
 -- Sources: RFC 9110 section 15; what servers were recorded to send (spec/fixtures).
 
+local advice = require "vllm.advice"
 local error_body = require "vllm.error_body"
 local excerpt = require "vllm.excerpt"
 
@@ -242,32 +243,6 @@ local function is_retryable(kind, status, code)
   return errors.kinds[kind]
 end
 
-local function hint_of(kind, status, parts, context)
-  if status == 407 then return 'a proxy wants a user and a password: proxy = "http://user:password@host:port"' end
-  if kind == "auth" then
-    return context.has_key and "the server refuses the key" or "the server wants a key: set api_key or VLLM_API_KEY"
-  end
-  if kind == "not_found" and (parts.param == "model" or (parts.message or ""):find("model")) then
-    local served = context.served
-    return served and #served > 0 and ("the server serves: " .. errors.shown(table.concat(served, ", "))) or nil
-  end
-  if kind == "not_found" then
-    return "the server has no such address: " .. context.url .. (context.is_of_caller and "" or "; base_url usually ends in /v1")
-  end
-  if status and status >= 300 and status < 400 then
-    local target = (context.location or ""):match("^%a+://([^/?#]+)")
-    target = target and target:gsub("^.*@", "")
-    return "redirects are not followed, since they would carry the key away; the server points to "
-        .. (target and errors.shown(target) or "another path") .. ": set base_url to where the server is"
-  end
-  if kind == "context_length" and parts.context and parts.context.prompt_is_lower_bound then
-    return "the prompt's count is only a lower bound: leave max_completion_tokens out, or shorten the messages"
-  end
-  if kind == "role_order" then return "strict_alternating_roles can merge messages for such a template" end
-  if (parts.message or ""):find("enable%-auto%-tool%-choice", 1) then return "start the server with these flags" end
-  return nil
-end
-
 local SHOULD_RETRY = { ["true"] = true, ["false"] = false }
 
 errors.COMPRESSED = "the answer is compressed, though `identity` was asked for, and in a way that cannot be undone here; is a proxy in "
@@ -285,8 +260,8 @@ end
 ---@param status integer
 ---@param headers table lower-case name → value
 ---@param body string? cut by the caller
----@param context { url: string, has_key: boolean, served: string[]?, now_unix: integer, is_of_caller: boolean? } is_of_caller: the path
----  is, so it is not base_url's fault
+---@param context { url: string, has_key: boolean, served: string[]?, now_unix: integer, is_of_caller: boolean?, strict: any }
+---  is_of_caller: the path is, so it is not base_url's fault; strict: the request's strict_alternating_roles
 ---@return vllm.Error
 function errors.from_status(status, headers, body, context)
   local parts = errors.is_compressed(headers) and { message = errors.COMPRESSED } or error_body.parse(body)
@@ -301,7 +276,8 @@ function errors.from_status(status, headers, body, context)
     fields.context = parts.context
   end
   context.location = headers.location
-  local hint = hint_of(kind, status, parts, context)
+  parts.is_json = body ~= nil and body:find('^%s*[{%["]') ~= nil
+  local hint = advice.of(kind, status, parts, context, errors.shown)
   local detail = errors.shown(parts.message or "no explanation") .. " (status " .. status .. ")"
     .. (hint and ("; " .. hint) or "")
   return errors.new(kind, detail, fields)
@@ -332,7 +308,7 @@ local function of_event(failure, parts, context)
   local fields = { status = 200, code = parts.code, type = parts.type, param = parts.param }
   fields.retryable = is_retryable(kind, tonumber(parts.code), parts.code)
   if kind == "context_length" then fields.context = context_numbers(parts.message, failure.body) end
-  local hint = hint_of(kind, nil, parts, context)
+  local hint = advice.of(kind, nil, parts, context, errors.shown)
   return errors.new(kind, errors.shown(parts.message or "the server reported an error without a message")
     .. place_of(failure, context) .. (hint and ("; " .. hint) or ""), fields)
 end

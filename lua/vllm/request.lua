@@ -291,7 +291,7 @@ local function asked(members, ids)
   return {
     tools = has_tools, call_demanded = has_tools and (choice == "required" or (type(choice) == "table" and choice.type == "function")),
     choices = type(n) == "number" and n or 1, max_completion_tokens = max_tokens_of(members),
-    taken_ids = ids[1] and table.concat(ids, "\0"),
+    stop = members.stop ~= nil or nil, taken_ids = ids[1] and table.concat(ids, "\0"),
   }
 end
 
@@ -309,6 +309,7 @@ local function finish(config, call, members, ids, body, stream)
   local built = {
     body = body, stream = stream, asked = asked(members, ids), chunks = option(call, "chunks", config.chunks) or false,
     timeout = configuration.timeout_of(config, option(call, "timeout")),
+    strict = option(call, "strict_alternating_roles", config.strict_alternating_roles),
   }
   return setmetatable(built, { __index = function(_, name) return hidden[name] end })
 end
@@ -398,8 +399,9 @@ end
 ---@field chunks boolean are `chunk` events wanted?
 ---@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number?> seconds; absent: no limit
 ---@field continued table? what the answer goes on with
----@field asked { tools: boolean, call_demanded: boolean, choices: integer, max_completion_tokens: integer?, taken_ids: string? } taken_ids:
----  those of the calls in the transcript, a NUL between two
+---@field strict boolean|table|nil strict_alternating_roles
+---@field asked { tools: boolean, stop: boolean?, call_demanded: boolean, choices: integer, max_completion_tokens: integer?,
+---  taken_ids: string? } taken_ids: those of the calls in the transcript, a NUL between two
 
 --- The exact request that a call means.
 ---@param config table a checked configuration (vllm.config)

@@ -1,0 +1,118 @@
+--- What a person can do about a server's refusal: sentences, by its kind and its own words. None where nothing of ours would help.
+-- Sources: the chat templates of Mistral, Llama, Gemma and Qwen (role order); vLLM's, llama.cpp's, OpenAI's and LiteLLM's wordings.
+
+local advice = {}
+
+local HAVE_ALL = "strict_alternating_roles does already what it can: look for a message that stands between two others"
+
+-- Does the option merge as much as it can?
+local function is_strictest(strict)
+  return type(strict) == "table" and strict.assistant and strict.first
+end
+
+local function about_alternation(strict)
+  if not strict then return "strict_alternating_roles = true merges adjacent user messages" end
+  if is_strictest(strict) then return HAVE_ALL end
+  return 'strict_alternating_roles is on and does not suffice: { assistant = "join", first = "filler" } does more'
+end
+
+local function about_late_system(strict)
+  if type(strict) == "table" and strict.system then return nil end
+  return 'strict_alternating_roles = { system = "fold" } puts all system texts into one message at the front'
+end
+
+-- Words of the template, in lower case → what helps: a sentence, or a function of the option strict_alternating_roles.
+local ROLE_ORDER = {
+  { "system role not supported", "this template knows no system role: put that text into the first user message" },
+  { "only user and assistant roles", "this template knows neither system nor tool messages: put their texts into user messages" },
+  { "unexpected role 'developer", "this template does not know the role: send that message as system" },
+  { "unexpected role '", "this template does not know the role" },
+  { "expected last role", "the last message must be a user's or a tool's; `continue` goes on with an answer" },
+  { "system message must be", about_late_system },
+  { "must alternate", about_alternation },
+}
+
+local function about_roles(text, strict)
+  for _, entry in ipairs(ROLE_ORDER) do
+    if text:find(entry[1], 1, true) then
+      local told = entry[2]
+      return type(told) == "function" and told(strict) or type(told) == "string" and told or nil
+    end
+  end
+end
+
+-- Words of a refused request, in lower case → what helps.
+local REFUSED = {
+  { "stream_options", "include_usage = false leaves stream_options out" },
+  { "allowed for messages with role 'user'", 'tool_media = "text" sends a line of text for media in a tool\'s result' },
+  { "not a multimodal model", 'this model takes text alone; of media in a tool\'s result tool_media = "text" sends a line' },
+  { "at most 0 ", 'this model takes none; of media in a tool\'s result tool_media = "text" sends a line' },
+  { "enable-auto-tool-choice", "start the server with these flags" },
+}
+
+local function about_request(text, param)
+  for _, entry in ipairs(REFUSED) do
+    if text:find(entry[1], 1, true) then return entry[2] end
+  end
+  if text:find("at most", 1, true) and (param == "stop" or text:find("'stop'", 1, true)) then
+    return "vLLM takes as many stop strings as its VLLM_MAX_STOP_STRINGS says (4)"
+  end
+end
+
+local NO_KEY = "the server wants a key: set api_key or VLLM_API_KEY"
+
+-- A page, a bare word or nothing is not what a model server says: vLLM knows no 403.
+local function about_key(status, parts, context)
+  if status == 403 and not parts.is_json then
+    return "a firewall or a proxy before the server refuses this request"
+      .. (context.has_key and "; the key need not be wrong" or ", or wants a key (api_key)")
+  end
+  if not context.has_key then return NO_KEY end
+  return status == 403 and "the server refuses this request, though perhaps not the key" or "the server refuses the key"
+end
+
+local function about_address(status, context)
+  local hint = context.is_of_caller and "" or "; base_url usually ends in /v1"
+  if status == 405 then return ("the server does not take such a request at %s%s"):format(context.url, hint) end
+  return "the server has no such address: " .. context.url .. hint
+end
+
+local function about_redirect(context, shown)
+  local target = (context.location or ""):match("^%a+://([^/?#]+)")
+  target = target and target:gsub("^.*@", "")
+  return "redirects are not followed, since they would carry the key away; the server points to "
+    .. (target and shown(target) or "another path") .. ": set base_url to where the server is"
+end
+
+local function about_model(context, shown)
+  local served = context.served
+  return served and #served > 0 and ("the server serves: " .. shown(table.concat(served, ", "))) or nil
+end
+
+local function of_status(status, context, shown)
+  if status == 407 then return 'a proxy wants a user and a password: proxy = "http://user:password@host:port"' end
+  if status >= 300 and status < 400 then return about_redirect(context, shown) end
+end
+
+--- The sentence for a refusal.
+---@param kind string
+---@param status integer? nil: an error inside an answer
+---@param parts table of error_body.parse, and `context` (counts), `is_json`
+---@param context table as for errors.from_status
+---@param shown fun(text: string): string makes a text printable
+---@return string?
+function advice.of(kind, status, parts, context, shown)
+  local told, text = status and of_status(status, context, shown), (parts.message or ""):lower()
+  if told then return told end
+  if kind == "auth" then return about_key(status, parts, context) end
+  if kind == "not_found" and (parts.param == "model" or text:find("model", 1, true)) then return about_model(context, shown) end
+  if kind == "not_found" then return about_address(status, context) end
+  if kind == "context_length" then
+    return parts.context and parts.context.prompt_is_lower_bound
+      and "the prompt's count is only a lower bound: leave max_completion_tokens out, or shorten the messages" or nil
+  end
+  if kind == "role_order" then return about_roles(text, context.strict) end
+  return about_request(text, parts.param)
+end
+
+return advice
