@@ -58,7 +58,7 @@ local function write_calls()
     local stream, whole = {}, {}
     for k = 1, 6 do
       whole[k] = ('{"index":%s,"id":%s,"function":{"name":%s,"arguments":"%s"}}'):format(one_of("0", "0", "1", "null"),
-        one_of("null", '"a"', '"b"', '"x"'), one_of("null", "null", '"f"', '"g"'), one_of((table.unpack or unpack)(texts)))
+        one_of("null", '"a"', '"b"', '"x"'), one_of("null", "null", '"f"', '"g"'), texts[one_of(1, 2, 3, 4, 5, 6, 7, 8)])
       stream[k] = 'data: {"choices":[{"delta":{"tool_calls":[' .. whole[k] .. "]}}]}\n\n"
     end
     local finish = one_of("stop", "stop", "length", "abort")

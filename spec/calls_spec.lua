@@ -3,6 +3,7 @@
 
 local core = require "vllm.core"
 local testing = require "vllm.testing"
+local vllm = require "vllm"
 
 local DONE = "data: [DONE]\n\n"
 
@@ -243,6 +244,18 @@ describe("the id of a call is its own in the whole transcript", function()
 
   it("and the same again where the same is asked again", function()
     assert.same(ids_of(answer('"id":"r1"', "call_0"), 3), ids_of(answer('"id":"r1"', "call_0"), 3))
+  end)
+
+  it("also in what came of an answer that broke off: it can be mended and sent", function()
+    local bytes = stream_of({ { 0, false, "f", "{" }, { 1, "", "f", "{" } }, "stop"):match "^(.-)data: [^\n]*stop"
+    local client, transport = testing.client { { bytes = bytes }, "Yes." }
+    local _, _, err = client:turn("x"):result()
+    local ids = { err.partial.tool_calls[1].id, err.partial.tool_calls[2].id }
+    assert.are_not.equal(ids[1], ids[2])
+    assert.equal("Yes.", client:ask { messages = vllm.repair { "x", err.partial.message } })
+    local sent = transport.requests[2].body.messages
+    assert.same(ids, { sent[2].tool_calls[1].id, sent[2].tool_calls[2].id })
+    assert.same(ids, { sent[3].tool_call_id, sent[4].tool_call_id })
   end)
 
   it("under a ready-made body, too", function()

@@ -12,8 +12,6 @@ struct vllm_call_scan {
     bool in_string, escaped, complete;
 };
 
-#define VLLM_MADE_ID 9
-
 struct vllm_call {
     struct vllm_buf id, name, arguments; /* empty: not seen */
     char made_id[VLLM_MADE_ID];          /* stands in for an id that is missing or taken; all zero: not made */

@@ -37,6 +37,8 @@ struct vllm_delta {
     struct vllm_slice object; /* tool fragments: the whole entry, where it has members that nobody here knows */
 };
 
+#define VLLM_MADE_ID 9 /* bytes of the id of a call that was made here */
+
 /* The objects whose unknown members are kept, below the top level. */
 enum vllm_level { VLLM_LEVEL_CHOICE, VLLM_LEVEL_MESSAGE, VLLM_LEVEL_CALL };
 

@@ -232,15 +232,14 @@ static void write_id(char out[VLLM_MADE_ID], uint64_t value) {
 /* Nine letters and digits, the one form that every server accepts. The same answer after the same transcript gives the same ids: what tells
  * them apart is what the call says, where the id of the answer is absent or always the same, and then the number of the try. Within 2^53
  * the steps can be undone, so no two tries give the same, and one of them is free. (A call whose id is taken gets its own at once.) */
-static void make_id(const struct vllm_message *message, const struct vllm_choice *choice, size_t place) {
+static void find_id(const struct vllm_message *message, const struct vllm_choice *choice, size_t place, char out[VLLM_MADE_ID]) {
     const uint64_t mask = (UINT64_C(1) << 53) - 1;
-    struct vllm_call *call = &choice->calls.items[place];
+    const struct vllm_call *call = &choice->calls.items[place];
     uint64_t seed = hash(hash(UINT64_C(0xCBF29CE484222325), &message->id), &call->id);
     if (!call->id_is_taken) {
         seed = hash(hash(seed, &call->name), &call->arguments);
     }
-    char id[VLLM_MADE_ID];
-    struct vllm_slice made = {id, sizeof id};
+    struct vllm_slice made = {out, VLLM_MADE_ID};
     uint64_t next = ((uint64_t)choice->number << 26 ^ (uint64_t)place) & mask;
     do {
         uint64_t value = next++ & mask;
@@ -248,9 +247,25 @@ static void make_id(const struct vllm_message *message, const struct vllm_choice
             value = (value * UINT64_C(0x9E3779B97F4A7C15) + (seed >> 11)) & mask;
             value ^= value >> 27;
         }
-        write_id(id, value);
+        write_id(out, value);
     } while (vllm_calls_have_id(&choice->calls, call, made));
-    memcpy(call->made_id, id, sizeof id);
+}
+
+static void make_id(const struct vllm_message *message, const struct vllm_choice *choice, size_t place) {
+    char id[VLLM_MADE_ID];
+    find_id(message, choice, place, id);
+    memcpy(choice->calls.items[place].made_id, id, sizeof id);
+}
+
+struct vllm_slice vllm_message_call_id(const struct vllm_message *message, const struct vllm_choice *choice, size_t place,
+                                       char made[VLLM_MADE_ID]) {
+    struct vllm_slice id = vllm_call_id(&choice->calls.items[place]);
+    if (!id.ptr) {
+        find_id(message, choice, place, made);
+        id.ptr = made;
+        id.len = VLLM_MADE_ID;
+    }
+    return id;
 }
 
 /* What looked like a repetition of the arguments and was none. */

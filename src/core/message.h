@@ -72,6 +72,9 @@ VLLM_NODISCARD enum vllm_status vllm_message_finish(struct vllm_message *message
 /* VLLM_ESYNTAX as well: arguments for a call that has ended. */
 VLLM_NODISCARD enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_choice *choice,
                                                   const struct vllm_delta *fragment, struct vllm_call_change *change);
+/* The id of a call; one that is missing so far is written to `made`. */
+struct vllm_slice vllm_message_call_id(const struct vllm_message *message, const struct vllm_choice *choice, size_t place,
+                                       char made[VLLM_MADE_ID]);
 /* The choice is over for this call: makes a missing id, "{}" of missing arguments, and the verdict. */
 VLLM_NODISCARD enum vllm_status vllm_message_judge(struct vllm_message *message, const struct vllm_choice *choice, size_t place);
 

@@ -590,8 +590,9 @@ void vllm_turn_choice(const struct vllm_turn *turn, size_t position, struct vllm
 }
 
 void vllm_turn_call(const struct vllm_turn *turn, size_t position, size_t call, struct vllm_turn_call *out) {
-    const struct vllm_call *found = &turn->message.choices[position]->calls.items[call];
-    out->id = vllm_call_id(found);
+    const struct vllm_choice *choice = turn->message.choices[position];
+    const struct vllm_call *found = &choice->calls.items[call];
+    out->id = vllm_message_call_id(&turn->message, choice, call, out->made);
     out->name = vllm_message_view(&found->name);
     out->arguments = vllm_buf_view(&found->arguments);
     out->invalid = found->invalid;

@@ -76,9 +76,10 @@ struct vllm_slice vllm_turn_evidence(const struct vllm_turn *turn);
 
 /* The message so far, at any time (after an error too). Slices are valid until the next call that changes `turn`. */
 struct vllm_turn_call {
-    struct vllm_slice id, name, arguments; /* raw; "{}" where the call is complete and had none */
+    struct vllm_slice id, name, arguments; /* raw; "{}" where the call is complete and had none. An id may lie in `made` */
     const char *invalid;                   /* NULL, or why it must not be run; while a choice is unfinished: "unfinished" */
     const struct vllm_extras *extras;
+    char made[VLLM_MADE_ID];
 };
 struct vllm_turn_choice {
     int64_t choice;
