@@ -262,10 +262,16 @@ function Attempt:take_as_whole()
   return self:_on_end()
 end
 
+function Attempt:_of_transport(failure)
+  local err = guard.transport(failure)
+  err.status = err.status or self.status
+  return err
+end
+
 local function explain_decoder(self, failure)
   local bytes, events = self.decoder:state()
   local broken = self._broken
-  if broken and events == 0 and failure.kind == "truncated" then return guard.transport(broken) end
+  if broken and events == 0 and failure.kind == "truncated" then return self:_of_transport(broken) end
   local context = self._client:_error_context(self._built.url, self._built)
   context.is_whole = self._is_whole
   if #self.decoder:result().choices == 0 then context.content_type = self.headers["content-type"] or "no content type" end
@@ -299,8 +305,7 @@ function Attempt:_on_broken(failure)
     self._broken = failure
     return self:_on_end()
   end
-  local err = guard.transport(failure)
-  err.status = self.status
+  local err = self:_of_transport(failure)
   if self._body_bytes > 0 then err.body, err.body_cut = self:_shown(table.concat(self._body)), true end
   return nil, err
 end

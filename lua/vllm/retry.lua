@@ -33,7 +33,7 @@ end
 
 -- The status that an error stands for: an error event in a stream has it as its code.
 local function status_of(err)
-  if err.status and err.status ~= 200 then return err.status end
+  if err.status and (err.status < 200 or err.status > 299) then return err.status end
   return tonumber(err.code)
 end
 
