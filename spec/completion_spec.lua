@@ -39,7 +39,8 @@ end
 
 local function call_deltas(call, index, random)
   local fragments = cut(call["function"].arguments, random)
-  local first = { index = index, id = call.id, type = "function", ["function"] = { name = call["function"].name } }
+  local first = { index = index, id = call.id, type = "function", ["function"] = { name = call["function"].name },
+    extra_content = call.extra_content }
   if random(2) == 1 then first["function"].arguments = table.remove(fragments, 1) end
   local deltas = { { tool_calls = { first } } }
   for _, fragment in ipairs(fragments) do
@@ -48,11 +49,43 @@ local function call_deltas(call, index, random)
   return deltas
 end
 
+-- Thinking in the content, as a list of parts.
+local function add_parts(deltas, parts, random)
+  for _, part in ipairs(parts) do
+    for _, thought in ipairs(part.thinking or {}) do
+      for _, piece in ipairs(cut(thought.text, random)) do
+        deltas[#deltas + 1] = { content = { { type = "thinking", thinking = { { type = "text", text = piece } } } } }
+      end
+    end
+    for _, piece in ipairs(cut(part.text or "", random)) do deltas[#deltas + 1] = { content = { { type = "text", text = piece } } } end
+  end
+end
+
+-- What nobody knows: texts and lists in pieces, anything else at once.
+local function add_unknown(deltas, message, random)
+  for _, key in ipairs { "signature", "details", "task" } do
+    local value = message[key]
+    if type(value) == "string" then
+      for _, piece in ipairs(cut(value, random)) do deltas[#deltas + 1] = { [key] = piece } end
+    elseif key == "details" then
+      for _, item in ipairs(value or {}) do deltas[#deltas + 1] = { [key] = { item } } end
+    elseif value then
+      deltas[#deltas + 1] = { [key] = value }
+    end
+  end
+end
+
 local function message_deltas(message, random)
   local deltas = { { role = "assistant", content = "" } }
   for _, key in ipairs { "reasoning", "content", "refusal" } do
-    for _, piece in ipairs(cut(value_of(message[key]) or "", random)) do deltas[#deltas + 1] = { [key] = piece } end
+    local value = value_of(message[key])
+    if type(value) == "table" then
+      add_parts(deltas, value, random)
+    else
+      for _, piece in ipairs(cut(value or "", random)) do deltas[#deltas + 1] = { [key] = piece } end
+    end
   end
+  add_unknown(deltas, message, random)
   for i, call in ipairs(value_of(message.tool_calls) or {}) do
     for _, delta in ipairs(call_deltas(call, i - 1, random)) do deltas[#deltas + 1] = delta end
   end
@@ -84,6 +117,7 @@ local function choice_chunks(choice, random)
   end
   if random(2) == 1 then out[#out + 1] = { index = choice.index, delta = {} } end
   out[#out].finish_reason, out[#out].stop_reason = choice.finish_reason, choice.stop_reason
+  out[random(#out)].weight_versions = choice.weight_versions
   local logprobs, token_ids = value_of(choice.logprobs), value_of(choice.token_ids)
   for i, entry in ipairs(logprobs and logprobs.content or {}) do
     local holder = out[math.min(i, #out)]
@@ -139,7 +173,7 @@ local function completion(...)
   local choices = {}
   for i, choice in ipairs { ... } do
     choices[i] = { index = i - 1, message = choice.message, finish_reason = choice.finish_reason, stop_reason = choice.stop_reason,
-      logprobs = choice.logprobs, token_ids = choice.token_ids }
+      logprobs = choice.logprobs, token_ids = choice.token_ids, weight_versions = choice.weight_versions }
     choice.message.role = "assistant"
   end
   return events.write { id = "chatcmpl-1", object = "chat.completion", created = 1, model = "m", choices = events.array(choices),
@@ -163,6 +197,14 @@ local made = {
     { finish_reason = "stop", stop_reason = "5", message = { content = "one" } },
     { finish_reason = "length", message = { reasoning = "two" } },
     { finish_reason = "tool_calls", stop_reason = 30, message = { content = "three", tool_calls = { call("a", "x", '{"n":null,"m":[null]}') } } }),
+  ["what only the server knows"] = completion(
+    { finish_reason = "tool_calls", weight_versions = { { version = 1 } }, message = { content = "one", signature = "abc Zürich 🙂 xyz",
+      details = { { text = "a", id = cjson.null }, { text = "b" }, { text = "a", id = cjson.null } }, task = { name = "query", tags = { "x" } },
+      tool_calls = { { id = "a", type = "function", extra_content = { google = { thought_signature = "s" } }, ["function"] = { name = "x", arguments = "{}" } } } } },
+    { finish_reason = "stop", message = { signature = "z", content = "two" } }),
+  ["thinking in the content"] = completion { finish_reason = "stop", message = { content = {
+    { type = "thinking", thinking = { { type = "text", text = "Let me see. " }, { type = "text", text = "Zürich 🙂?" } } },
+    { type = "text", text = "Let me" }, { type = "text", text = "Let me see: Zürich." } } } },
   ["nothing at all"] = completion { finish_reason = "stop", message = { content = "" } },
   ["white space only"] = completion { finish_reason = "stop", message = { content = "\n \n" } },
   ["token ids and logprobs"] = completion { finish_reason = "stop", token_ids = { 1, 2, 3, 4, 5 },

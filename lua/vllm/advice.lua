@@ -50,6 +50,16 @@ local REFUSED = {
   { "enable-auto-tool-choice", "start the server with these flags" },
 }
 
+-- FastAPI's servers, Mistral, Groq.
+local UNKNOWN_MEMBER = { "extra inputs are not permitted", "' is unsupported", "unrecognized request argument", "unrecognized key" }
+
+local function about_unknown_member(text)
+  if not text:find("messages", 1, true) then return nil end
+  for _, words in ipairs(UNKNOWN_MEMBER) do
+    if text:find(words, 1, true) then return "message.extra = nil leaves out what a server sent with an answer and does not take back" end
+  end
+end
+
 local function about_request(text, param)
   for _, entry in ipairs(REFUSED) do
     if text:find(entry[1], 1, true) then return entry[2] end
@@ -57,6 +67,7 @@ local function about_request(text, param)
   if text:find("at most", 1, true) and (param == "stop" or text:find("'stop'", 1, true)) then
     return "vLLM takes as many stop strings as its VLLM_MAX_STOP_STRINGS says (4)"
   end
+  return about_unknown_member(text)
 end
 
 local NO_KEY = "the server wants a key: set api_key or VLLM_API_KEY"
