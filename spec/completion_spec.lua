@@ -163,6 +163,13 @@ local function check_law(name, json)
       or events.difference(decoder:result(), whole_result, where .. " result")
     if found then error(found, 0) end
   end
+  -- Where the events of a stream should be, it is the answer, too.
+  for _, bytes in ipairs { json, json .. "\n\ndata: [DONE]\n\n", (json:gsub("^%s*{", "{\r\n\r\n  ")) } do
+    local list, failure, decoder = events.run { bytes }
+    assert.is_nil(failure, name)
+    local found = events.difference(list, whole, name) or events.difference(decoder:result(), whole_result, name .. " result")
+    if found then error(found, 0) end
+  end
 end
 
 local function call(id, name, arguments)
