@@ -3,6 +3,7 @@
 local core = require "vllm.core"
 local media = require "vllm.media"
 local messages = require "vllm.messages"
+local spelling = require "vllm.spelling"
 
 local null = core.null
 
@@ -497,6 +498,26 @@ describe("the whole", function()
     local small, large = work(500), work(4000)
     if jit then jit.on() end
     assert.is_true(large < small * 10, ("%d steps for 500 messages, %d for 4000"):format(small, large))
+  end)
+
+  it("of a stranger, full of names that nobody knows, is not searched for slips without end", function()
+    local list, searched, nearest = {}, 0, spelling.nearest
+    for i = 1, 100 do
+      local name = ("x%d_abcdefgh"):format(i)
+      list[i] = { role = name, content = { { type = name, [name] = 1 } }, [name .. "a"] = 1, cache_control = 2 }
+    end
+    list[101] = { role = "asistant", content = "a" }
+    spelling.nearest = function(...)
+      searched = searched + 1
+      return nearest(...)
+    end
+    local sent, message = messages.encode(list)
+    local slip = select(2, messages.encode { list[1], list[101] }) -- another transcript
+    spelling.nearest = nearest
+    assert.is_nil(message)
+    assert.truthy(sent:find '"asistant"')
+    assert.is_true(searched <= 70, searched .. " searches")
+    assert.equal("messages[2].role: unknown role `asistant`; did you mean `assistant`?", slip)
   end)
 
   it("a decoded answer can be appended as it is", function()

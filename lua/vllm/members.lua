@@ -8,8 +8,29 @@ local spelling = require "vllm.spelling"
 
 local members = {}
 
--- A transcript may be a stranger's (a gateway's caller): the search for near misses is for people, who do not write more new names.
+-- A transcript may be a stranger's (a gateway's caller): the search for near misses is for people, who do not write more new names in one.
 local MAX_SEARCHED = 64
+local searched, found_before = 0, {}
+
+--- A new transcript begins.
+function members.begin()
+  searched, found_before = 0, {}
+end
+
+--- The known name that this one was probably meant to be, while the transcript at hand has not had too many unknown ones.
+---@param name string
+---@param known table<string, any>
+---@return string?
+function members.nearest(name, known)
+  local found = found_before[known] or {}
+  found_before[known] = found
+  if found[name] == nil then
+    if searched == MAX_SEARCHED then return nil end
+    searched = searched + 1
+    found[name] = spelling.nearest(name, known) or false
+  end
+  return found[name] or nil
+end
 
 --- nil for everything that stands for null (core.null, cjson.null, vim.NIL, ngx.null are all userdata), or for lua-cjson's []. Any other
 -- userdata, such as an open file, is a mistake that somebody else finds.
@@ -35,7 +56,7 @@ function members.encode(value, options)
 end
 
 local function near_miss(key, known)
-  local nearest = spelling.nearest(key, known)
+  local nearest = members.nearest(key, known)
   return nearest and ("unknown key; did you mean `%s`?"):format(nearest)
 end
 
@@ -84,14 +105,12 @@ local function add(list, known, name, value, where)
 end
 
 local function add_own(list, object, known)
-  local searched = 0
   for _, key in ipairs(fields.sorted_keys(object)) do
     local value = object[key]
     if not known.keys[key] and given(value) ~= nil then
       if type(key) ~= "string" then return nil, "unknown key", "[" .. tostring(key) .. "]" end
       if key:byte() ~= 95 then
-        searched = searched + 1
-        local why = known.refused and known.refused[key] or searched <= MAX_SEARCHED and near_miss(key, known.keys)
+        local why = known.refused and known.refused[key] or near_miss(key, known.keys)
         local ok, where
         if why then return nil, why, "." .. key end
         ok, why, where = add(list, known, key, value, "." .. key)

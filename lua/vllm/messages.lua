@@ -21,7 +21,6 @@ local calls = require "vllm.calls"
 local core = require "vllm.core"
 local members = require "vllm.members"
 local parts = require "vllm.parts"
-local spelling = require "vllm.spelling"
 local tools = require "vllm.tools"
 local values = require "vllm.values"
 
@@ -435,7 +434,7 @@ local function add_message(s, message)
   local kind = KINDS[role]
   if not kind then
     if type(role) ~= "string" or role == "" then return nil, "expected a string that is not empty, got " .. type(role), ".role" end
-    local meant = ROLES_ELSEWHERE[role] or spelling.nearest(role, KINDS)
+    local meant = ROLES_ELSEWHERE[role] or members.nearest(role, KINDS)
     if meant then return nil, ("unknown role `%s`; did you mean `%s`?"):format(role, meant), ".role" end
     return add_other(s, role, message)
   end
@@ -557,6 +556,7 @@ function messages.encode(list, options)
   if type(list) == "string" then list = { list } end
   if type(list) ~= "table" then return nil, "messages: expected a list of messages or a string, got " .. type(list), "messages" end
   options = options or {}
+  members.begin()
   local flags, why, where = read_options(options)
   if not flags then return nil, where .. ": " .. why, where end
   if list.role ~= nil or list.kind ~= nil then return nil, "messages: expected a list, got one message: put it in braces", "messages" end

@@ -20,7 +20,6 @@ local calls = require "vllm.calls"
 local core = require "vllm.core"
 local media = require "vllm.media"
 local members = require "vllm.members"
-local spelling = require "vllm.spelling"
 local values = require "vllm.values"
 
 local parts = {}
@@ -452,8 +451,12 @@ function parts.binary_file(mime)
     :format(mime or "of unknown type")
 end
 
--- Types of vLLM that go out as they are: only for near misses.
+-- Types of vLLM that go out as they are: known only for near misses.
 local OPEN_TYPES = { image_embeds = true, audio_embeds = true, video_embeds = true, prompt_embeds = true, tool_reference = true }
+local KNOWN_TYPES = {}
+for _, types in ipairs { HANDLERS, OPEN_TYPES } do
+  for name in pairs(types) do KNOWN_TYPES[name] = true end
+end
 
 --- Adds one part.
 ---@param s table the state of messages.encode
@@ -466,10 +469,8 @@ function parts.add(s, kind, part)
   if handler then return handler(s, kind, part) end
   if part.type == nil then return nil, "a part needs a type (text, image, audio, video, file, structured, …)", ".type" end
   if type(part.type) ~= "string" then return nil, "expected a string, got " .. type(part.type), ".type" end
-  local nearest = spelling.nearest(part.type, HANDLERS, OPEN_TYPES)
-  if nearest and not OPEN_TYPES[part.type] then
-    return nil, ("unknown type of part `%s`; did you mean `%s`?"):format(part.type, nearest), ".type"
-  end
+  local nearest = not OPEN_TYPES[part.type] and members.nearest(part.type, KNOWN_TYPES)
+  if nearest then return nil, ("unknown type of part `%s`; did you mean `%s`?"):format(part.type, nearest), ".type" end
   return add_unknown(s, kind, part)
 end
 
