@@ -372,9 +372,9 @@ describe("core.decoder", function()
     assert.equal("turn_end", late[#late].type)
   end)
 
-  it("state counts bytes and events", function()
+  it("state counts bytes, events, and choices that have ended", function()
     local _, _, decoder = run(say "hi")
-    assert.same({ #say "hi", 1, false, false, true }, { decoder:state() })
+    assert.same({ #say "hi", 1, false, false, true, 0 }, { decoder:state() })
   end)
 
   it("misuse throws and names what is wrong", function()

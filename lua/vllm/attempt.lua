@@ -244,10 +244,11 @@ function Attempt:_on_end()
 end
 
 --- Is there nothing left to come but usage and a mark of the end? Of a body that is no stream this is a guess.
+---@param finished integer how many choices have ended, as the decoder's `state` says
 ---@return boolean
-function Attempt:seems_whole()
+function Attempt:seems_whole(finished)
   local phase = self._phase
-  if phase == "stream" then return self.decoder:finished() >= self._built.asked.choices end
+  if phase == "stream" then return finished >= self._built.asked.choices end
   local last = (phase == "body" or phase == "sniff" or phase == "error_body") and self._body[#self._body]
   return last and last:find("[}%]]%s*$") ~= nil or false
 end
@@ -256,7 +257,7 @@ end
 ---@return boolean? is_whole false: it is not
 ---@return vllm.Error? err
 function Attempt:take_as_whole()
-  if not self:seems_whole() then return false end
+  if not self:seems_whole((select(6, self.decoder:state()))) then return false end
   if self._phase ~= "stream" and not core.json_check(table.concat(self._body)) then return false end
   self.was_left_open = true
   return self:_on_end()

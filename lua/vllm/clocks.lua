@@ -20,7 +20,7 @@ end
 ---@param turn vllm.Turn
 function clocks.heard(turn)
   local current = turn._attempt
-  local _, events, _, _, started = current.decoder:state()
+  local _, events, _, _, started, finished = current.decoder:state()
   local seen = events + current._body_bytes
   if started and not turn._first_delta_at then
     turn._first_delta_at = core.now()
@@ -28,7 +28,7 @@ function clocks.heard(turn)
   elseif started and seen > turn._seen then
     turn._silence_left_s = turn._idle_s
   end
-  turn._seen = seen
+  turn._seen, turn._finished_choices = seen, finished
 end
 
 --- Until when the turn listens for more, where its answer seems to be whole. For when the decoder has nothing more to give.
@@ -38,7 +38,7 @@ end
 function clocks.finish_deadline(turn, now)
   if turn._weighed ~= turn._seen then
     turn._weighed, turn._quiet_from = turn._seen, now
-    turn._seems_whole = turn._finish_s and turn._attempt:seems_whole()
+    turn._seems_whole = turn._finish_s and turn._attempt:seems_whole(turn._finished_choices)
   end
   return turn._seems_whole and turn._quiet_from + turn._finish_s or nil
 end

@@ -35,7 +35,8 @@ function Turn._new(client, built, err)
   local self = setmetatable({
     _client = client, _built = built, _phase = "new", _err = err,
     _queue_s = timeout.queue_s, _first_event_s = timeout.first_event_s, _idle_s = timeout.idle_s, _finish_s = timeout.finish_s,
-    _total_s = timeout.total_s, _seen = 0, _weighed = 0, _seems_whole = false, _settles = values.concern(config), _attempts = {},
+    _total_s = timeout.total_s, _settles = values.concern(config), _attempts = {},
+    _seen = 0, _weighed = 0, _seems_whole = false, _finished_choices = 0,
     -- What each event asks for is a member from the beginning: an absent one costs more.
     _on_event = config.on_event or false, _host = config.host or false, _peeked = false, _interrupt = false, _tap = false, _waiter = false,
     _late_from = false,

@@ -3,8 +3,8 @@
  *   :feed(bytes) :body(json) :finish() → true | nil, failure
  *   :next() → event table · false (feed more) · nil (end) · nil, failure
  *   :next_text() → the next text of choice 0, same other returns
- *   :result() → the result so far     :state() → bytes, events, complete, done, started
- *   :finished() → how many choices, if all that were seen have a finish reason; else 0
+ *   :result() → the result so far     :state() → bytes, events, complete, done, started, finished
+ * `finished`: how many choices, if all that were seen have a finish reason; else 0.
  * A failure is { kind = "stream" | "server" | "protocol" | "limit" | "truncated", detail, body (the server's error, or the bytes that were
  * not understood) }. Calls in an impossible order and lack of memory raise. Everything it holds hangs on its userdata, so any raise is safe. */
 #include "../core/turn.h"
@@ -168,14 +168,8 @@ static int l_decoder_state(lua_State *L) {
     lua_pushboolean(L, state.complete);
     lua_pushboolean(L, state.done);
     lua_pushboolean(L, state.started);
-    return 5;
-}
-
-static int l_decoder_finished(lua_State *L) {
-    struct vllm_turn_state state;
-    vllm_turn_state(check_decoder(L)->turn, &state);
     bind_push_integer(L, (int64_t)state.finished_count);
-    return 1;
+    return 6;
 }
 
 static int l_decoder(lua_State *L) {
@@ -197,9 +191,13 @@ static int l_decoder(lua_State *L) {
 
 void bind_open_decoder(lua_State *L) {
     static const luaL_Reg no_methods[] = {{NULL, NULL}};
-    static const luaL_Reg methods[] = {
-        {"feed", l_decoder_feed},     {"body", l_decoder_body},   {"finish", l_decoder_finish},     {"next_text", l_decoder_next_text},
-        {"result", l_decoder_result}, {"state", l_decoder_state}, {"finished", l_decoder_finished}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"feed", l_decoder_feed},
+                                       {"body", l_decoder_body},
+                                       {"finish", l_decoder_finish},
+                                       {"next_text", l_decoder_next_text},
+                                       {"result", l_decoder_result},
+                                       {"state", l_decoder_state},
+                                       {NULL, NULL}};
     bind_class(L, CLASS, no_methods, l_decoder_release);
     luaL_getmetatable(L, CLASS);
     lua_getfield(L, -1, "__index");
