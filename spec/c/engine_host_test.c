@@ -267,37 +267,25 @@ static void test_fork(struct server *server) {
     close(fd);
 }
 
-/* Descriptors of ours from 3 on: every one is open. */
-static bool all_are_open(const bool *opened, int count) {
-    for (int i = 3; i < count; i++) {
-        if (opened[i] && fcntl(i, F_GETFD) < 0) return false;
-    }
-    return true;
-}
-
 /* What a daemon does: everything is closed, and its own files and another engine take the numbers. */
 static int be_a_daemon(struct server *server, struct vllm_request *live) {
     enum { COUNT = 64 };
-    bool opened[COUNT] = {false};
     for (int i = 3; i < COUNT; i++) {
         close(i);
     }
     struct vllm_engine *own = vllm_engine_new(&(struct vllm_engine_options){server->mode, 4, 0});
     if (!own) return 1;
-    for (int fd = 0, kind = 0; fd < COUNT - 8; kind++) {
-        int ends[2] = {-1, -1};
-        fd = kind % 3 == 0 ? open("/dev/null", O_RDONLY) : kind % 3 == 1 ? dup(2) : pipe(ends) == 0 ? ends[1] : -1;
+    for (int fd = 0; fd < COUNT - 1;) {
+        fd = dup(2);
         if (fd < 0) return 2;
-        opened[fd] = true;
-        if (ends[0] >= 0) opened[ends[0]] = true;
     }
     vllm_request_close(live, false);
     vllm_engine_release(server->engine);
-    if (!all_are_open(opened, COUNT)) return 3;
-    vllm_engine_alarm(own, 0);
-    if (vllm_engine_step(own, 10000) != VLLM_NET_OK || fcntl(vllm_engine_fd(own), F_GETFD) < 0) return 4;
+    for (int i = 3; i < COUNT; i++) {
+        if (fcntl(i, F_GETFD) < 0) return 3;
+    }
     vllm_engine_release(own);
-    return all_are_open(opened, COUNT) ? 0 : 5;
+    return 0;
 }
 
 static void test_a_daemon_keeps_its_own(struct server *server) {
