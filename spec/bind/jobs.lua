@@ -195,6 +195,7 @@ local function ask_for(client, request, out)
     out[#out + 1] = event.type .. (event.text or "")
   end
   local result, message = turn:result()
+  if not result and message:find "not enough memory" then error(message, 0) end -- in the guard of the failure path it is a value
   if not result then return message end
   return show(result.message) .. show(result.usage)
 end
