@@ -203,6 +203,7 @@ static void check_stream(const char *bytes, const char *expected, int line) {
 #define ARGS(i, text)           CALL("\"index\":" i ",\"function\":{\"arguments\":\"" text "\"}")
 #define FINISH(reason)          CHUNK("{\"index\":0,\"delta\":{},\"finish_reason\":\"" reason "\"}")
 #define FINISH1(reason)         CHUNK("{\"index\":1,\"delta\":{},\"finish_reason\":\"" reason "\"}")
+#define LINE(choice)            "data: {\"id\":\"r\",\"model\":\"m\",\"choices\":[" choice "]}\n"
 #define DONE                    EVENT("[DONE]")
 #define ROLE                    DELTA("\"role\":\"assistant\",\"content\":\"\"")
 #define START                   "start r m\n"
@@ -391,6 +392,18 @@ static void test_strays(void) {
     STREAM(EVENT("[{\"error\":1}]"), "! a chunk is not a JSON object: [{\"error\":1}]\n");
     STREAM(SAY("hi") EVENT("{\"detail\":\"no\"}"), START "+ part-0-text-0\npart-0-text-0: hi\n! the stream ended before the answer did: {\"detail\":\"no\"}\n");
     STREAM(SAY("hi") EVENT("{\"type\":\"ping\"}") FINISH("stop"), START HI CLOSE("stop"));
+    STREAM(SAY("hi") EVENT("{\"detail\":\"no\"}") DONE,
+           START "+ part-0-text-0\npart-0-text-0: hi\n! the stream ended before the answer did: {\"detail\":\"no\"}\n");
+    STREAM(EVENT(": ping") SAY("hi") EVENT("null") "data: " FINISH("stop") "data:data:[DONE]\n\n" SAY("late"), START HI CLOSE("stop"));
+    STREAM(LINE("{\"delta\":{\"content\":\"hi\"}}") LINE("{\"delta\":{},\"finish_reason\":\"stop\"}") "data: [DONE]", START HI CLOSE("stop"));
+    STREAM(LINE("{\"delta\":{\"content\":\"hi\"}}") "data:\ndata\n" LINE("{\"delta\":{},\"finish_reason\":\"stop\"}"), START HI CLOSE("stop"));
+    STREAM(LINE("{\"delta\":{\"content\":\"hi\"}}") "data: x\n" LINE("{\"delta\":{}}") "\n",
+           "! more text after the value: {\"id\":\"r\",\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\nx\n"
+           "{\"id\":\"r\",\"model\":\"m\",\"choices\":[{\"delta\":{}}]}\n");
+    STREAM("data: {\"id\":\"r\",\"model\":\"m\",\"choices\":\ndata: [{\"message\":{\"content\":\"hi\"},\ndata: \"finish_reason\":\"stop\"}\ndata: ]\ndata: }\n\n",
+           START HI CLOSE("stop"));
+    STREAM("event: error\ndata: : no\n\n", "! the server reported an error: : no\n");
+    STREAM("event: error\ndata: null\n\n", "! the server reported an error: null\n");
     STREAM("dat", "! the stream ended before the answer did\n");
     STREAM("data: Bad Gate", "! the answer has no choices: Bad Gate\n");
 }

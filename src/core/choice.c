@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "delta.h"
+#include "slice.h"
 
 /* Deltas of a list that was read, in `waiting` of the gathering. */
 struct range {
@@ -19,7 +20,7 @@ struct body {
 
 struct entry {
     struct body delta, message;
-    struct vllm_value index, text, finish_reason, stop_reason, logprobs, token_ids, error;
+    struct vllm_value index, text, finish_reason, stop_reason, logprobs, token_ids, error, usage;
     struct vllm_value tokens; /* the list in logprobs */
     struct vllm_slice object; /* as in struct body */
 };
@@ -78,6 +79,13 @@ static void read_function(struct vllm_json *j, struct vllm_value *name, struct v
     }
 }
 
+/* Some servers write a text where they have nothing to say. */
+static struct vllm_slice gather_word(struct vllm_gather *gather, const struct vllm_value *value) {
+    static const struct vllm_slice absent = {NULL, 0};
+    struct vllm_slice word = vllm_gather_name(gather, value);
+    return word.ptr && (vllm_slice_is(word, "null") || vllm_slice_is(word, "None")) ? absent : word;
+}
+
 static void set_arguments(struct vllm_gather *gather, const struct vllm_value *arguments, struct vllm_delta *delta) {
     if (arguments->type == VLLM_JSON_STRING) {
         delta->text = vllm_gather_text(gather, arguments);
@@ -113,7 +121,7 @@ static void read_tool_call(struct vllm_gather *gather, struct vllm_json *j) {
     fragment.kind = VLLM_DELTA_TOOL;
     fragment.index = vllm_value_index(&index, -1);
     fragment.id = vllm_gather_name(gather, &id);
-    fragment.name = vllm_gather_name(gather, &name);
+    fragment.name = gather_word(gather, &name);
     set_arguments(gather, &arguments, &fragment);
     if (fragment.id.ptr || fragment.name.ptr || fragment.text.ptr) {
         struct vllm_delta *delta = vllm_gather_add(gather, &gather->waiting, VLLM_DELTA_TOOL);
@@ -162,7 +170,7 @@ static void keep_media(struct vllm_gather *gather, const struct vllm_value *valu
 
 /* The members of a content part that may hold what it says. */
 struct part {
-    struct vllm_value whole, type, text, refusal, thinking, reasoning;
+    struct vllm_value whole, type, text, refusal, thinking, reasoning, summary;
 };
 
 static void read_thought(struct vllm_gather *gather, struct vllm_json *j) {
@@ -193,26 +201,31 @@ static bool is_thought(const struct part *part) {
     return false;
 }
 
-/* A thought in words, or in a list of texts. False: there is none to be read. */
-static bool keep_thought(struct vllm_gather *gather, const struct part *part) {
-    const struct vllm_value *values[] = {&part->thinking, &part->reasoning, &part->text};
-    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
-        const struct vllm_value *value = values[i];
-        if (value->type == VLLM_JSON_STRING) {
-            keep_text(gather, VLLM_DELTA_REASONING, value);
-            return true;
-        }
-        if (value->type == VLLM_JSON_ARRAY) {
-            struct vllm_json list;
-            vllm_json_init(&list, value->raw.ptr, value->raw.len, gather->limits.max_depth);
-            bool more = vllm_json_enter(&list);
-            while (more && gather->status == VLLM_OK && vllm_json_element(&list)) {
-                read_thought(gather, &list);
-            }
-            return true;
-        }
+/* A thought in words, in an object with a text, or in a list of either. False: there is none to be read. */
+static bool keep_thought_value(struct vllm_gather *gather, const struct vllm_value *value) {
+    struct vllm_json j;
+    if (value->type == VLLM_JSON_STRING) {
+        keep_text(gather, VLLM_DELTA_REASONING, value);
+        return true;
     }
-    return false;
+    if (value->type != VLLM_JSON_ARRAY && value->type != VLLM_JSON_OBJECT) {
+        return false;
+    }
+    vllm_json_init(&j, value->raw.ptr, value->raw.len, gather->limits.max_depth);
+    if (value->type == VLLM_JSON_OBJECT) {
+        read_thought(gather, &j);
+        return true;
+    }
+    bool more = vllm_json_enter(&j);
+    while (more && gather->status == VLLM_OK && vllm_json_element(&j)) {
+        read_thought(gather, &j);
+    }
+    return true;
+}
+
+static bool keep_thought(struct vllm_gather *gather, const struct part *part) {
+    return keep_thought_value(gather, &part->thinking) || keep_thought_value(gather, &part->reasoning) ||
+           keep_thought_value(gather, &part->text) || keep_thought_value(gather, &part->summary);
 }
 
 static struct vllm_value *part_slot(struct part *part, enum vllm_key key, struct vllm_value *other) {
@@ -222,6 +235,7 @@ static struct vllm_value *part_slot(struct part *part, enum vllm_key key, struct
     case VLLM_KEY_REFUSAL: return &part->refusal;
     case VLLM_KEY_THINKING: return &part->thinking;
     case VLLM_KEY_REASONING: return &part->reasoning;
+    case VLLM_KEY_SUMMARY: return &part->summary;
     default: return other;
     }
 }
@@ -318,6 +332,7 @@ static struct vllm_value *entry_slot(struct entry *entry, enum vllm_key key, str
     case VLLM_KEY_STOP_REASON: return &entry->stop_reason;
     case VLLM_KEY_TOKEN_IDS: return &entry->token_ids;
     case VLLM_KEY_ERROR: return &entry->error;
+    case VLLM_KEY_USAGE: return &entry->usage;
     default: return other;
     }
 }
@@ -387,7 +402,7 @@ static void add_function_call(const struct target *target, const struct body *bo
     call.choice = target->choice;
     call.whole = target->whole;
     call.index = target->whole ? 0 : -1;
-    call.name = vllm_gather_name(target->gather, &body->name);
+    call.name = gather_word(target->gather, &body->name);
     set_arguments(target->gather, &body->arguments, &call);
     struct vllm_delta *delta = call.name.ptr || call.text.ptr ? add(target, VLLM_DELTA_TOOL) : NULL;
     if (delta) {
@@ -395,11 +410,23 @@ static void add_function_call(const struct target *target, const struct body *bo
     }
 }
 
+static void add_thought(const struct target *target, const struct vllm_value *value) {
+    struct range range = {target->gather->waiting.count, 0};
+    if (value->type == VLLM_JSON_STRING) {
+        add_text(target, VLLM_DELTA_REASONING, value);
+    } else if (keep_thought_value(target->gather, value)) {
+        range.count = target->gather->waiting.count - range.from;
+        add_waiting(target, range, VLLM_DELTA_REASONING);
+    }
+}
+
 /* Whichever of the three there is first. */
 static void add_reasoning(const struct target *target, const struct body *body) {
-    bool reasoning = body->reasoning.type == VLLM_JSON_STRING && body->reasoning.string.raw.len > 0;
     size_t before = target->gather->deltas.count;
-    add_text(target, VLLM_DELTA_REASONING, reasoning ? &body->reasoning : &body->reasoning_content);
+    add_thought(target, &body->reasoning);
+    if (target->gather->deltas.count == before) {
+        add_thought(target, &body->reasoning_content);
+    }
     if (target->gather->deltas.count == before) {
         add_waiting(target, body->content_parts, VLLM_DELTA_REASONING);
     }
@@ -433,14 +460,9 @@ static void add_tokens(const struct target *target, const struct entry *entry) {
     }
 }
 
-static bool is_text(struct vllm_slice text, const char *terminated) {
-    return text.len == strlen(terminated) && memcmp(text.ptr, terminated, text.len) == 0;
-}
-
 static void add_finish(const struct target *target, const struct entry *entry) {
-    struct vllm_slice reason = vllm_gather_name(target->gather, &entry->finish_reason);
-    bool is_reason = reason.ptr && !is_text(reason, "null") && !is_text(reason, "None");
-    struct vllm_delta *delta = is_reason ? add(target, VLLM_DELTA_FINISH) : NULL;
+    struct vllm_slice reason = gather_word(target->gather, &entry->finish_reason);
+    struct vllm_delta *delta = reason.ptr ? add(target, VLLM_DELTA_FINISH) : NULL;
     if (delta) {
         delta->text = reason;
         if (entry->stop_reason.type != VLLM_JSON_INVALID && entry->stop_reason.type != VLLM_JSON_NULL) {
@@ -512,6 +534,9 @@ void vllm_choice_read(struct vllm_gather *gather, struct vllm_json *j) {
         if (vllm_value_is_given(&entry.error)) {
             gather->error.ptr = begin;
             gather->error.len = (size_t)(j->at - begin);
+        }
+        if (entry.usage.type == VLLM_JSON_OBJECT && vllm_value_is_given(&entry.usage)) {
+            gather->usage = entry.usage.raw;
         }
     }
     gather->waiting.count = 0;

@@ -8,19 +8,21 @@
  *  2. `choices` may be missing, null or empty (usage chunks); a choice without `index` is choice 0.
  *  3. `delta` may be missing, null or `{}`; `message` takes its place in whole completions and in some last chunks.
  *  4. Content is a string, null, or a list of parts: parts with text join, a refusal part is a refusal, a part whose type speaks of thinking
- *     or reasoning is reasoning (its text, or the texts of a list in it: Mistral), any other part is media.
+ *     or reasoning is reasoning (its text, or the texts of a list in it: Mistral; of its summary: Databricks), any other part is media.
  *  5. Reasoning is `reasoning` (vLLM since 0.11.1) or `reasoning_content` (before; llama.cpp, SGLang): whichever is a non-empty string,
- *     never both, and before thinking in the content. Either may be null.
- *  6. `tool_calls` may be null, a list, or one object (old TGI); `function` may be null; an empty id or name is absent; arguments
- *     are a string, or any other value, which then counts as its own JSON text (TGI). `function_call` is a call without id and index.
- *  7. The finish reason is a string that is not empty, nor "null" (DashScope) or "None". stop_reason, logprobs, token_ids and usage count when they are not null.
+ *     never both, and before thinking in the content. Either may be null, or an object with a text, or a list (Envoy's Bedrock).
+ *  6. `tool_calls` may be null, a list, or one object (old TGI); `function` may be null; an index may be a text; an empty id or name is
+ *     absent, and so is the name "null" (LiteLLM); arguments are a string, or any other value, which then counts as its own JSON text (TGI).
+ *     `function_call` is a call without id and index.
+ *  7. The finish reason is a string that is not empty, nor "null" (DashScope) or "None". stop_reason, logprobs, token_ids and usage count
+ *     when they are not null; usage may stand in a choice (Moonshot), but that of the top level goes before.
  *  8. `choices[].text` of the older completions endpoint is text.
  *  9. Of duplicate keys the last one wins, as in every JSON library of the servers; known keys with a value of a wrong type are
  *     passed over.
  * 10. What is not known at the top level is an extra (system_fingerprint, service_tier, timings of llama.cpp, prompt_token_ids, …), unless
  *     it is null, or its name is empty or written with escapes, which no server does. What is not known in an entry of `choices`, in
  *     a message or in a call is kept, too, but for nulls and empty values: extras.c.
- * 11. An object with neither choices nor usage is foreign: a ping, or the words of a server or a proxy ({"detail":…}, {"code":…,"msg":…}).
+ * 11. An object with neither a list of choices nor usage is foreign: a ping, or the words of a server or a proxy ({"detail":…}, {"code":…,"msg":…}).
  * Bounds: depth, deltas and decoded bytes of one chunk. Memory is kept from chunk to chunk, so a stream in steady state allocates nothing. */
 #include <string.h>
 
@@ -164,7 +166,9 @@ static void read_choices(struct vllm_chunk *chunk, struct vllm_json *j) {
     struct vllm_value other;
     drop_choices(&chunk->gather);
     chunk->gather.error.ptr = NULL;
-    if (vllm_json_peek(j) != VLLM_JSON_ARRAY) {
+    chunk->gather.usage.ptr = NULL;
+    chunk->has_choices = vllm_json_peek(j) == VLLM_JSON_ARRAY;
+    if (!chunk->has_choices) {
         vllm_value_read(j, &other);
         return;
     }
@@ -211,7 +215,6 @@ static void read_members(struct vllm_chunk *chunk, struct vllm_json *j, struct e
         enum vllm_key known = vllm_key_of(&key);
         struct vllm_value *slot = envelope_slot(envelope, known);
         if (known == VLLM_KEY_CHOICES) {
-            chunk->has_choices = true;
             read_choices(chunk, j);
         } else if (slot) {
             vllm_value_read(j, slot);
@@ -264,9 +267,10 @@ static void set_envelope(struct vllm_chunk *chunk, const struct envelope *envelo
 
 static void set_usage(struct vllm_chunk *chunk, const struct vllm_value *usage) {
     bool is_usage = usage->type == VLLM_JSON_OBJECT && vllm_value_is_given(usage);
-    struct vllm_delta *delta = is_usage ? vllm_gather_add(&chunk->gather, &chunk->gather.deltas, VLLM_DELTA_USAGE) : NULL;
+    struct vllm_slice json = is_usage ? usage->raw : chunk->gather.usage;
+    struct vllm_delta *delta = json.ptr ? vllm_gather_add(&chunk->gather, &chunk->gather.deltas, VLLM_DELTA_USAGE) : NULL;
     if (delta) {
-        delta->raw = usage->raw;
+        delta->raw = json;
     }
 }
 

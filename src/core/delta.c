@@ -11,16 +11,42 @@
 #define SCRATCH_LIMIT      "the texts of a chunk are larger than max_event_bytes allows"
 
 /* In the order of enum vllm_key, which is by length. */
-static const char *const KEYS[] = {"",          "id",         "name",        "role",          "text",          "type",
-                                   "audio",     "delta",      "error",       "index",         "model",         "usage",
-                                   "images",    "object",     "choices",     "content",       "created",       "message",
-                                   "refusal",   "function",   "logprobs",    "thinking",      "arguments",     "reasoning",
-                                   "token_ids", "tool_calls", "stop_reason", "finish_reason", "function_call", "reasoning_content"};
+static const char *const KEYS[] = {"",
+                                   "id",
+                                   "name",
+                                   "role",
+                                   "text",
+                                   "type",
+                                   "audio",
+                                   "delta",
+                                   "error",
+                                   "index",
+                                   "model",
+                                   "usage",
+                                   "images",
+                                   "object",
+                                   "choices",
+                                   "content",
+                                   "created",
+                                   "message",
+                                   "refusal",
+                                   "summary",
+                                   "function",
+                                   "logprobs",
+                                   "thinking",
+                                   "arguments",
+                                   "reasoning",
+                                   "token_ids",
+                                   "tool_calls",
+                                   "stop_reason",
+                                   "finish_reason",
+                                   "function_call",
+                                   "reasoning_content"};
 #define KEY_COUNT   (sizeof KEYS / sizeof KEYS[0])
 #define LONGEST_KEY 17
 
 /* The first key that is at least so long. */
-static const unsigned char FIRST_OF_LENGTH[LONGEST_KEY + 2] = {1, 1, 1, 2, 2, 6, 12, 14, 19, 22, 25, 26, 27, 27, 29, 29, 29, 29, 30};
+static const unsigned char FIRST_OF_LENGTH[LONGEST_KEY + 2] = {1, 1, 1, 2, 2, 6, 12, 14, 20, 23, 26, 27, 28, 28, 30, 30, 30, 30, 31};
 
 #define BIT(key) (UINT32_C(1) << (key))
 
@@ -28,7 +54,7 @@ bool vllm_key_is_known(enum vllm_level level, enum vllm_key key) {
     static const uint32_t known[] = {
         [VLLM_LEVEL_CHOICE] = BIT(VLLM_KEY_INDEX) | BIT(VLLM_KEY_DELTA) | BIT(VLLM_KEY_MESSAGE) | BIT(VLLM_KEY_TEXT) |
                               BIT(VLLM_KEY_LOGPROBS) | BIT(VLLM_KEY_TOKEN_IDS) | BIT(VLLM_KEY_STOP_REASON) | BIT(VLLM_KEY_FINISH_REASON) |
-                              BIT(VLLM_KEY_ERROR),
+                              BIT(VLLM_KEY_ERROR) | BIT(VLLM_KEY_USAGE),
         [VLLM_LEVEL_MESSAGE] = BIT(VLLM_KEY_ROLE) | BIT(VLLM_KEY_NAME) | BIT(VLLM_KEY_CONTENT) | BIT(VLLM_KEY_REASONING) |
                                BIT(VLLM_KEY_REASONING_CONTENT) | BIT(VLLM_KEY_REFUSAL) | BIT(VLLM_KEY_IMAGES) | BIT(VLLM_KEY_AUDIO) |
                                BIT(VLLM_KEY_TOOL_CALLS) | BIT(VLLM_KEY_FUNCTION_CALL),
@@ -83,8 +109,10 @@ bool vllm_value_is_given(const struct vllm_value *value) {
 
 int64_t vllm_value_index(const struct vllm_value *value, int64_t fallback) {
     struct vllm_number number;
-    bool good = value->type == VLLM_JSON_NUMBER && vllm_number_read(value->raw.ptr, value->raw.len, &number) == VLLM_OK &&
-                number.is_integer && number.integer >= 0;
+    bool is_text = value->type == VLLM_JSON_STRING, is_number = value->type == VLLM_JSON_NUMBER;
+    struct vllm_slice digits = is_text ? value->string.raw : value->raw;
+    bool good =
+        (is_text || is_number) && vllm_number_read(digits.ptr, digits.len, &number) == VLLM_OK && number.is_integer && number.integer >= 0;
     return good ? number.integer : fallback;
 }
 
@@ -118,6 +146,7 @@ void vllm_gather_begin(struct vllm_gather *gather, size_t json_len) {
     gather->extras.count = 0;
     gather->json_len = json_len;
     gather->error.ptr = NULL;
+    gather->usage.ptr = NULL;
     gather->status = VLLM_OK;
     gather->why = NULL;
 }

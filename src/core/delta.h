@@ -25,6 +25,7 @@ enum vllm_key {
     VLLM_KEY_CREATED,
     VLLM_KEY_MESSAGE,
     VLLM_KEY_REFUSAL,
+    VLLM_KEY_SUMMARY,
     VLLM_KEY_FUNCTION,
     VLLM_KEY_LOGPROBS,
     VLLM_KEY_THINKING,
@@ -50,7 +51,7 @@ struct vllm_value {
 /* Consumes the value at the cursor. After a fault it is absent, and the cursor knows. */
 void vllm_value_read(struct vllm_json *j, struct vllm_value *value);
 bool vllm_value_is_given(const struct vllm_value *value);                   /* there, and neither null nor false nor empty */
-int64_t vllm_value_index(const struct vllm_value *value, int64_t fallback); /* a whole number from 0 */
+int64_t vllm_value_index(const struct vllm_value *value, int64_t fallback); /* a whole number from 0, or its text */
 
 struct vllm_deltas {
     struct vllm_delta *items;
@@ -65,6 +66,7 @@ struct vllm_gather {
     struct vllm_deltas waiting; /* parts and fragments of calls, until the rest of their choice is known */
     struct vllm_deltas extras;  /* unknown members that wait until the rest of the chunk is known */
     struct vllm_slice error;    /* the entry of `choices` that has an error */
+    struct vllm_slice usage;    /* the last one in an entry of `choices` */
     struct vllm_buf scratch;    /* decoded strings; never moves while a chunk is read */
     size_t json_len;            /* of the chunk */
     enum vllm_status status;

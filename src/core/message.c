@@ -457,10 +457,16 @@ size_t vllm_message_finished(const struct vllm_message *message) {
     return message->count;
 }
 
+/* A whole number, also one that is written as 5.0. */
 static void read_counter(struct vllm_slice raw, int64_t *out) {
     struct vllm_number number;
-    if (vllm_number_read(raw.ptr, raw.len, &number) == VLLM_OK && number.is_integer) {
+    if (vllm_number_read(raw.ptr, raw.len, &number) != VLLM_OK) {
+        return;
+    }
+    if (number.is_integer) {
         *out = number.integer;
+    } else if (number.real >= 0 && number.real < 0x1p53 && number.real == (double)(int64_t)number.real) {
+        *out = (int64_t)number.real;
     }
 }
 

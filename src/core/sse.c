@@ -5,11 +5,14 @@
  * Bounds: the data of one event, and one line (the data and its field name), by max_event_bytes. What was passed over is
  * dropped when it is more than what is left, so each byte is moved a bounded number of times. Lines that are no field are copied to `strays`,
  * where they are wanted, up to the bounds of the header.
- * It never judges the bytes: malformed UTF-8 and NUL pass through in data. */
+ * It never judges the bytes: malformed UTF-8 and NUL pass through in data. Where strays are wanted, and only there, it is no parser of the
+ * standard but one of what model servers send: an `error` field, and chunks that one line break parts (GLM and Kimi behind gateways). */
 #include "sse.h"
 
 #include <limits.h>
 #include <string.h>
+
+#include "slice.h"
 
 #define DATA_FIELD  "data: "
 #define ERROR_FIELD "error"
@@ -278,9 +281,28 @@ static enum vllm_status read_field(struct vllm_sse *sse, size_t at, size_t len) 
     return name_is(line, name_len, ERROR_FIELD) ? read_error(sse, at + skip, value_len) : read_stray(sse, line, len);
 }
 
+static struct vllm_slice data_of(const struct vllm_sse *sse) {
+    struct vllm_slice data = vllm_buf_view(&sse->joined);
+    if (sse->in_place) {
+        data.ptr = sse->input.data + sse->data_at;
+        data.len = sse->data_len;
+    }
+    return data;
+}
+
+/* A bracket that opens on the line behind one that closed goes on with no JSON: the blank line between two events is missing. */
+static bool begins_another(const struct vllm_sse *sse, size_t at, size_t len) {
+    const size_t name_len = sizeof DATA_FIELD - 2; /* without the blank */
+    if (!sse->keeps_strays || !sse->has_data || len <= name_len || memcmp(sse->input.data + at, DATA_FIELD, name_len) != 0) {
+        return false;
+    }
+    struct vllm_slice next = {sse->input.data + at + name_len, len - name_len}, data = vllm_slice_trim(data_of(sse));
+    next = vllm_slice_trim(next);
+    return data.len > 0 && data.ptr[data.len - 1] == '}' && next.len > 0 && (next.ptr[0] == '{' || next.ptr[0] == '[');
+}
+
 static enum vllm_status deliver(struct vllm_sse *sse, struct vllm_sse_event *event, bool cut) {
-    event->data.ptr = sse->in_place ? sse->input.data + sse->data_at : vllm_buf_view(&sse->joined).ptr;
-    event->data.len = sse->in_place ? sse->data_len : sse->joined.len;
+    event->data = data_of(sse);
     event->type = vllm_buf_view(&sse->type);
     event->id = vllm_buf_view(&sse->id);
     event->cut = cut;
@@ -305,6 +327,9 @@ static enum vllm_status last_event(struct vllm_sse *sse, struct vllm_sse_event *
     size_t at = sse->at, len = sse->input.len - at;
     if (!sse->lenient_end) {
         return VLLM_END;
+    }
+    if (begins_another(sse, at, len)) {
+        return deliver(sse, event, false);
     }
     begin_line(sse, sse->input.len);
     if (len > 0 && !is_begun_name(sse->input.data + at, len) && fail(sse, read_field(sse, at, len)) != VLLM_OK) {
@@ -347,6 +372,9 @@ enum vllm_status vllm_sse_next(struct vllm_sse *sse, struct vllm_sse_event *even
         if (len > sse->max_line_bytes) {
             return fail(sse, VLLM_ELIMIT);
         }
+        if (begins_another(sse, at, len)) {
+            return deliver(sse, event, false);
+        }
         sse->skip_lf = sse->input.data[end] == '\r';
         begin_line(sse, end + 1);
         if (len > 0) {
@@ -359,6 +387,22 @@ enum vllm_status vllm_sse_next(struct vllm_sse *sse, struct vllm_sse_event *even
             vllm_buf_clear(&sse->type);
         }
     }
+}
+
+struct vllm_slice vllm_sse_unwrap(const struct vllm_sse_event *event) {
+    static const char field[] = "data:";
+    struct vllm_slice data = vllm_slice_trim(event->data);
+    if (vllm_slice_is(event->type, ERROR_FIELD)) {
+        return data;
+    }
+    while (data.len >= sizeof field - 1 && memcmp(data.ptr, field, sizeof field - 1) == 0) {
+        data.ptr += sizeof field - 1;
+        data.len -= sizeof field - 1;
+        data = vllm_slice_trim(data);
+    }
+    bool is_nothing = (data.len > 0 && data.ptr[0] == ':') || vllm_slice_is(data, "null");
+    data.len = is_nothing ? 0 : data.len;
+    return data;
 }
 
 struct vllm_slice vllm_sse_strays(const struct vllm_sse *sse) {

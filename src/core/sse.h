@@ -23,7 +23,8 @@ struct vllm_sse; /* opaque */
 struct vllm_sse *vllm_sse_new(const struct vllm_alloc *alloc, size_t max_event_bytes, bool lenient_end); /* NULL: no memory */
 void vllm_sse_free(struct vllm_sse *sse);                                                                /* NULL is fine */
 /* Of lines with a field that nobody knows, `error` (of old llama.cpp) becomes the data of an event of that type; the others are kept: as many as
- * max_event_bytes hold before the first event, VLLM_SSE_LATE_STRAYS bytes behind it. Call it before the first feed. */
+ * max_event_bytes hold before the first event, VLLM_SSE_LATE_STRAYS bytes behind it. A line of data that begins a JSON value behind one that
+ * ended an object begins another event, too: nothing that is JSON goes on like this. Call it before the first feed. */
 void vllm_sse_keep_strays(struct vllm_sse *sse);
 #define VLLM_SSE_LATE_STRAYS 4096
 
@@ -34,6 +35,9 @@ VLLM_NODISCARD enum vllm_status vllm_sse_finish(struct vllm_sse *sse);
 /* VLLM_OK: `event` is set; its slices stay valid until the next call of this function, whatever is fed before it. VLLM_MORE,
  * VLLM_END (after finish), VLLM_ELIMIT (an event larger than max_event_bytes; nothing is delivered any more), VLLM_ENOMEM. */
 VLLM_NODISCARD enum vllm_status vllm_sse_next(struct vllm_sse *sse, struct vllm_sse_event *event);
+/* What an event says: its data without white space around, and without what gateways make of the lines of another stream: `data:` wrapped in
+ * data is the data, a comment is nothing, and so is `null`. An error's data stay as they are. May be empty. */
+struct vllm_slice vllm_sse_unwrap(const struct vllm_sse_event *event);
 /* What was kept, each line with an LF behind it. Valid until the next call of vllm_sse_next. */
 struct vllm_slice vllm_sse_strays(const struct vllm_sse *sse);
 /* The reconnection time of the last valid `retry` field in milliseconds, or -1. */

@@ -9,7 +9,7 @@
  *    are an error, since the call may be running.
  *  - The turn ends at `[DONE]`, whose event must be exactly that but for white space, or where the bytes end, if every choice seen
  *    has a finish reason. Everything behind `[DONE]` is ignored. An answer without any choice is no answer, and one that the server says
- *    it broke off is an error, once everything that was to come of it has come.
+ *    it broke off is an error, once all of it has come; one that ends in `[DONE]` alone is whole, unless an object was not understood.
  *  - Lines that are no field, and objects that are no chunk, are evidence: where no answer came, the lines may be one (servers send a whole
  *    completion, or the JSON of an error, as an event stream), else they say why there is none.
  *  - An event cut off by the end of the bytes is passed over if it cannot be read: that is truncation, not bad syntax.
@@ -397,7 +397,7 @@ static bool read_strays(struct vllm_turn *turn, struct vllm_slice strays) {
 
 static enum step close_stream(struct vllm_turn *turn) {
     const char *failure = vllm_message_failure(&turn->message);
-    bool complete = vllm_message_finished(&turn->message) > 0, empty = turn->message.count == 0;
+    bool complete = vllm_message_finished(&turn->message) > 0, empty = turn->message.count == 0, is_whole = turn->evidence.len == 0;
     struct vllm_slice strays = vllm_sse_strays(turn->sse);
     if (!complete && strays.len > 0 && !turn->strays_read && read_strays(turn, strays)) {
         return turn->status == VLLM_OK ? STEP_AGAIN : STEP_STOP;
@@ -412,7 +412,7 @@ static enum step close_stream(struct vllm_turn *turn) {
     if (empty && (turn->done || turn->evidence.len > 0)) {
         return fail(turn, VLLM_ESYNTAX, NO_CHOICES);
     }
-    if (!turn->done && !complete) {
+    if (!complete && !(turn->done && is_whole)) {
         return fail(turn, VLLM_ETRUNCATED, "the stream ended before the answer did");
     }
     turn->phase = CLOSING;
@@ -421,7 +421,7 @@ static enum step close_stream(struct vllm_turn *turn) {
 
 /* One event of the stream. */
 static enum step step_sse(struct vllm_turn *turn, const struct vllm_sse_event *sse) {
-    struct vllm_slice data = vllm_slice_trim(sse->data);
+    struct vllm_slice data = vllm_sse_unwrap(sse);
     const char *why = NULL;
     if (data.len == 0) {
         return STEP_AGAIN;
