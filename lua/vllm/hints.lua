@@ -118,13 +118,22 @@ local function about_calls(list, choice, asked, at_limit)
   end
 end
 
+-- Foundry Local counted the chunks where the choices are counted: each piece was the whole of a choice.
+local function about_choices(list, count, asked)
+  if asked.choices and count > asked.choices then
+    add(list, ("%d choices came where %d %s asked for: the server numbers them wrongly, and `text` is the first alone"):format(
+      count, asked.choices, asked.choices == 1 and "was" or "were"))
+  end
+end
+
 --- The hints for a result.
 ---@param result table as core.decoder:result() gives it
----@param asked { tools: boolean?, stop: boolean?, call_demanded: boolean?, max_completion_tokens: integer? } what the request wanted
+---@param asked { tools: boolean?, stop: boolean?, call_demanded: boolean?, max_completion_tokens: integer?, choices: integer? } requested
 ---@return string[] empty when there is nothing to say
 function hints.of(result, asked)
   local list = setmetatable({}, core.array_mt)
   local tokens = result.usage and result.usage.completion_tokens
+  about_choices(list, #(result.choices or {}), asked)
   for _, choice in ipairs(result.choices or {}) do
     if blank(choice.text) and blank(choice.refusal) and #(choice.tool_calls or {}) == 0 then
       about_nothing_shown(list, choice, tokens, asked)
