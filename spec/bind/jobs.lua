@@ -242,6 +242,18 @@ job("a body", function()
   } })
 end)
 
+job("what only the server knows", function()
+  local decoder, out = core.decoder(), {}
+  assert(decoder:body('{"choices":[{"w":[1],"finish_reason":"tool_calls","message":{"x":"y","d":[{"a":null}],"tool_calls":[{"id":"c1","e":{"f":1},'
+    .. '"function":{"name":"now","arguments":"{}"}}]}}],"m":1}'))
+  events_of(decoder, out)
+  local result = decoder:result()
+  return table.concat(out, "\n") .. show(result) .. assert(testing.client({}):body { messages = {
+    result.message, { role = "tool", call = "c1", result = { type = "image", bytes = "\137PNG\r\n\26\n", uuid = "u" } },
+    { role = "critic", content = { "a", { type = "tool_reference", name = "n" } }, prefix = true },
+  } })
+end)
+
 job("turns that fail", function()
   local out = {}
   local client = testing.client { { status = 500, body = { error = { message = "broken", type = "x", code = 500 } } },
