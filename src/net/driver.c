@@ -179,30 +179,6 @@ static bool resume_paused(struct vllm_engine *engine) {
     return any;
 }
 
-/* Nobody may have taken the bytes meanwhile: who takes them resumes. */
-static bool still_overflows(struct vllm_request *request) {
-    request->overflows = false;
-    vllm_engine_lock(request->engine);
-    bool full = request->filling.len > request->max_buffer && !request->draining;
-    request->paused = request->paused || full;
-    vllm_engine_unlock(request->engine);
-    return full;
-}
-
-/* Rare, and so it is enough to look through all. Ends are collected before: libcurl pauses nothing that has ended. */
-static void pause_overflowing(struct vllm_engine *engine) {
-    struct vllm_link *next;
-    if (engine->overflows == 0) return;
-    engine->overflows = 0;
-    for (struct vllm_link *at = engine->running.next; at != &engine->running; at = next) {
-        struct vllm_request *request = VLLM_REQUEST_OF(at, work);
-        next = at->next;
-        if (!request->overflows || !still_overflows(request)) continue;
-        CURLcode code = curl_easy_pause(request->easy, CURLPAUSE_RECV);
-        if (code != CURLE_OK) stop(request, code);
-    }
-}
-
 static CURLM *new_multi(struct vllm_engine *engine) {
     CURLM *multi = curl_multi_init();
     if (multi && vllm_watch_attach(engine, multi) && curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
@@ -243,13 +219,11 @@ static void start_waiting(struct vllm_engine *engine) {
 void vllm_driver_work(struct vllm_engine *engine) {
     check(engine, vllm_watch_serve(engine));
     collect_ends(engine); /* frees connections for what starts now */
-    pause_overflowing(engine);
     bool resumed = resume_paused(engine);
     start_waiting(engine);
     check(engine, vllm_watch_kick(engine, resumed));
     end_late_drains(engine, vllm_now_ns());
     collect_ends(engine);
-    pause_overflowing(engine);
 }
 
 int64_t vllm_driver_due(const struct vllm_engine *engine) {

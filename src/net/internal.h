@@ -56,7 +56,6 @@ enum vllm_broken {
     VLLM_BROKEN_HEAD,
     VLLM_BROKEN_SWITCH,
     VLLM_BROKEN_CODING,
-    VLLM_BROKEN_BURST,
     VLLM_BROKEN_MEMORY
 }; /* why a callback of ours ended the transfer */
 
@@ -84,7 +83,6 @@ struct vllm_request {
     struct vllm_link work, resume; /* in starts or running; in resumes */
     bool in_head;                  /* between a status line and its empty line */
     unsigned codings;              /* of the body, named in this head */
-    bool overflows;                /* a compressed body: to be paused when libcurl's call is over */
     bool draining;                 /* closed by the caller; the driver lets it end */
     int64_t drain_until_ns;
     size_t drain_left;
@@ -126,9 +124,8 @@ struct vllm_engine {
     CURLM *multi;
     bool multi_failed; /* it is to be replaced before it gets another request */
     struct vllm_link starts, running, resumes;
-    size_t drains;    /* requests in `running` that only drain */
-    size_t overflows; /* there may be so many requests in `running` that are to be paused */
-    int *sockets;     /* open ones, for a forked child, which must let go of them */
+    size_t drains; /* requests in `running` that only drain */
+    int *sockets;  /* open ones, for a forked child, which must let go of them */
     size_t sockets_len, sockets_cap;
 #if VLLM_NET_EPOLL
     struct vllm_poller poller;

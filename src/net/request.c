@@ -4,9 +4,10 @@
  * Two buffers take turns: libcurl fills one, the caller holds the other; read swaps them, so nothing is copied twice
  * and the memory is used again, by this request and by later ones. Bounds: `max_buffer` for each of the two (a single
  * piece of libcurl's, at most CURL_MAX_WRITE_SIZE, is always taken by an empty one), `max_header_bytes` for the header
- * block, BURST_BYTES more for what a compressed body's last reads stood for, POOL_MAX requests kept for their next use with at most KEPT_BYTES in each buffer. The callbacks run on the
- * driver; of libcurl they call getinfo at the most, which may be called there. Sources: RFC 9112 sections 4 and 5, RFC 9110 section 15.2 (1xx); CURLOPT_WRITEFUNCTION,
- * CURLOPT_HEADERFUNCTION. */
+ * block, POOL_MAX requests kept for their next use with at most KEPT_BYTES in each buffer; and of a compressed body, while
+ * the transfer is paused, what one read of libcurl's, 16 KB, stands for: 17 MB at the most, in a buffer that doubles. The
+ * callbacks run on the driver; of libcurl they call getinfo at the most, which may be called there. Sources: RFC 9112
+ * sections 4 and 5, RFC 9110 section 15.2 (1xx); CURLOPT_WRITEFUNCTION, CURLOPT_HEADERFUNCTION. */
 #define _GNU_SOURCE
 #include "internal.h"
 
@@ -18,7 +19,6 @@
 #define KEPT_BYTES  ((size_t)256 * 1024)
 #define FIRST_CAP   ((size_t)512)
 #define MAX_CODINGS 1U
-#define BURST_BYTES ((size_t)4 * 1024 * 1024)
 
 /* Bytes ------------------------------------------------------------------------------------------------------------ */
 
@@ -222,28 +222,12 @@ size_t vllm_request_on_header(char *line, size_t size, size_t count, void *ud) {
     return 0;
 }
 
-/* What one read of a compressed body stands for comes to its end, pause or not, and libcurl would keep it in memory that nothing of ours
- * bounds: so it is all taken, within a bound, and the driver pauses afterwards. */
-static bool let_overflow(struct vllm_request *request, size_t len) {
-    if (len > BURST_BYTES || request->filling.len > request->max_buffer + (BURST_BYTES - len)) {
-        request->broken = VLLM_BROKEN_BURST;
-        return false;
-    }
-    if (!request->overflows) request->engine->overflows++;
-    request->overflows = true;
-    return true;
-}
-
 /* Under the lock, since the caller may swap the buffers. */
 static size_t take_body(struct vllm_request *request, const char *bytes, size_t len) {
     struct vllm_bytes *filling = &request->filling;
     if (filling->len > 0 && (len > request->max_buffer || filling->len > request->max_buffer - len)) {
-        if (request->codings > 0) {
-            if (!let_overflow(request, len)) return 0;
-        } else {
-            request->paused = true;
-            return CURL_WRITEFUNC_PAUSE; /* libcurl keeps the piece and brings it again */
-        }
+        request->paused = true;
+        return CURL_WRITEFUNC_PAUSE; /* libcurl keeps the piece and brings it again */
     }
     if (!bytes_append(filling, bytes, len)) {
         request->broken = VLLM_BROKEN_MEMORY;
@@ -357,7 +341,6 @@ static CURLcode result_of(const struct vllm_request *request) {
     if (request->broken == VLLM_BROKEN_MEMORY) return CURLE_OUT_OF_MEMORY;
     if (request->broken == VLLM_BROKEN_SWITCH) return CURLE_WEIRD_SERVER_REPLY;
     if (request->broken == VLLM_BROKEN_CODING) return CURLE_BAD_CONTENT_ENCODING;
-    if (request->broken == VLLM_BROKEN_BURST) return CURLE_FILESIZE_EXCEEDED;
     if (request->result == CURLE_OK && !request->head_done) return CURLE_GOT_NOTHING;
     return request->result;
 }
@@ -378,8 +361,6 @@ static void describe(const struct vllm_request *request, CURLcode result, struct
         text = "a line of the response's head is longer than libcurl takes, or memory is short";
     } else if (request->broken == VLLM_BROKEN_CODING) {
         text = "the answer is compressed in a way that is not undone";
-    } else if (request->broken == VLLM_BROKEN_BURST) {
-        text = "a little of the compressed answer stands for more than max_buffer_bytes and 4 MiB";
     } else if (request->broken == VLLM_BROKEN_SWITCH) {
         text = "the server switched to another protocol, unasked";
     } else if (strncmp(text, "Unsupported proxy", 17) == 0) {
