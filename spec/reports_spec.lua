@@ -110,7 +110,8 @@ local rows = {
     { text = "Hi", id = "chat.1", hint = "2 choices came where 1 was asked for" } },
 
   -- Events
-  { "a warning of a gateway", source = "langwatch/tasks#700", HI .. event '{"warning":"provider_did_not_report_usage_on_stream"}' .. STOP .. DONE, HI_STOP },
+  { "a warning of a gateway", source = "langwatch/tasks#700", HI .. event '{"warning":"provider_did_not_report_usage_on_stream"}' .. STOP .. DONE,
+    { text = "Hi", finish_reason = "stop", warning = "provider_did_not_report_usage_on_stream" } },
   { "a comment wrapped in data", source = "mnfst/llm-gateway#2053 (OpenRouter)", event ": OPENROUTER PROCESSING" .. HI .. event ":" .. STOP .. DONE, HI_STOP },
   { "data wrapped in data", source = "paiml/aprender#2015, openclaw/openclaw#97474",
     "data: " .. HI:gsub("\n\n", "\n\n\n\n") .. "data: " .. STOP .. "data:data: data: [DONE]\n\n", HI_STOP },
@@ -169,6 +170,8 @@ local function check(result, want)
       assert.equal(value, result.usage.total_tokens)
     elseif name == "groq_tokens" then
       assert.equal(value, result.extra.x_groq.usage.total_tokens)
+    elseif name == "warning" then
+      assert.equal(value, result.extra.warning)
     elseif name == "hint" then
       assert.truthy(table.concat(result.hints, "\n"):find(value, 1, true))
     else
