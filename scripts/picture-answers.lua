@@ -7,7 +7,8 @@ local WORD_MS = 40
 
 local ANSWERS = {
   chat = {
-    { reasoning = "The user asks about the weather. I have a tool for that.", call = { name = "get_weather", arguments = '{"city": "Paris"}' } },
+    { reasoning = "The user asks about the weather. I have a tool for that.",
+      call = { name = "get_weather", arguments = '{"city": "Paris"}' } },
     { text = "It is sunny in Paris, at 18 °C." },
     { reasoning = "23 is odd. Not by 3: 2 + 3 = 5. Not by 5. 5 × 5 is larger.",
       text = "Yes. No number from 2 to 4 divides 23, and 5 × 5 is more than 23, so it is prime." },
@@ -49,7 +50,8 @@ for i, answer in ipairs(ANSWERS[arg[1]]) do
   local call = answer.call
   if call then chunk { tool_calls = { { index = 0, id = "call_1", type = "function", ["function"] = call } } } end
   chunk({}, call and "tool_calls" or "stop")
-  step(json.encode { id = "chatcmpl-1", choices = {}, usage = { prompt_tokens = 40 * i, completion_tokens = 12 * i, total_tokens = 52 * i } })
+  local usage = { prompt_tokens = 40 * i, completion_tokens = 12 * i, total_tokens = 52 * i }
+  step(json.encode { id = "chatcmpl-1", choices = {}, usage = usage })
   step "[DONE]"
   print "close"
 end
