@@ -82,6 +82,34 @@ describe("client:turn{ continue = err.partial }", function()
     assert.equal("Once upon a time there was.", client:turn({ messages = QUESTION, continue = err.partial }):text())
   end)
 
+  it("keeps what there is when nothing comes: the server is still away", function()
+    local client = testing.client { { fail = "connect" }, { status = 503, body = "loading" }, { text = "", cut = true }, " a time." }
+    local so_far = partial
+    for _, kind in ipairs { "connect", "overloaded", "truncated" } do
+      local _, _, err = client:turn({ messages = QUESTION, continue = so_far }):result()
+      assert.equal(kind, err.kind)
+      assert.equal("Once upon", err.partial.text)
+      assert.is_true(err.resumable)
+      so_far = err.partial
+    end
+    local result = assert(client:turn({ messages = QUESTION, continue = so_far }):result())
+    assert.equal("Once upon a time.", result.text)
+  end)
+
+  it("is resumable no more when the server refuses to go on, and keeps what there is", function()
+    local _, _, err = testing.client({ { status = 400, body = "no" } }):turn({ messages = QUESTION, continue = partial }):result()
+    assert.equal("invalid_request", err.kind)
+    assert.equal("Once upon", err.partial.text)
+    assert.is_false(err.resumable)
+  end)
+
+  it("keeps what there is when it is cancelled before a word", function()
+    local turn = testing.client({ "never" }):turn { messages = QUESTION, continue = partial }
+    turn:cancel()
+    assert.equal("Once upon", turn:error().partial.text)
+    assert.is_true(turn:error().resumable)
+  end)
+
   it("keeps the reasoning of the first part", function()
     local first = broken({ reasoning = "Hm.", text = "Once upon", cut = true }).partial
     local result = assert(testing.client({ " a time." }):turn({ messages = QUESTION, continue = first }):result())

@@ -386,11 +386,13 @@ describe("docs/recipes.md", function()
       assert.equal(8, sent.max_completion_tokens)
     end },
     { "stop", {}, "cancelled\n", stalls = 'data: {"choices":[{"index":0,"delta":{"content":"one"}}]}\n\n' },
-    { "continue", { { text = "Once", finish_reason = "length" }, { text = " upon", cut = true }, " a time." }, "Once upon a time.\n" },
+    { "continue", { { text = "Once", finish_reason = "length" }, { text = " upon", cut = true }, { status = 503 }, " a time." }, "Once upon a time.\n" },
     { "session", { "Hello, Ada.", "Ada." }, "Ada.\n", function(sent)
       assert.equal("Hello, Ada.", sent.messages[2].content)
     end },
     { "log", { { fail = "connect", detail = "no" }, "Hi" }, "again, since connect: no\nstop: 1 + 1 tokens\n" },
+    { "trace", { { fail = "connect" }, "So." }, ('POST\thttp://localhost:8000/v1/chat/completions\t{"messages":[{"content":"Why?","role":"user"}],"model":"test-model","stream":true,'
+      .. '"stream_options":{"include_usage":true}}\n'):rep(2) .. "So.\n" },
     { "debug", { "So.", { status = 422, body = { detail = "no" }, headers = { ["x-request-id"] = "r1" } } },
       '{"messages":[{"content":"Why?","role":"user"}],"model":"test-model","stream":true,"temperature":0}\n' .. ("true\n"):rep(4)
       .. 'invalid_request: no (status 422)\tinvalid_request\t422\tr1\t{"detail":"no"}\n' },

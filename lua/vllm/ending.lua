@@ -57,13 +57,23 @@ local function continued(turn, result)
   return before and continuation.join(before, result) or result
 end
 
--- What a decoder of the user's makes is the user's: the texts are redacted before.
+-- What a decoder of the user's makes is the user's: the texts are redacted before. Where nothing came, what was to be gone on with is
+-- still there: a server that was killed is away for a while, and the text shall survive each failure meanwhile.
 local function partial_of(turn)
   local partial = turn._attempt and turn._attempt.decoder:result()
-  if not partial or #partial.choices == 0 then return nil end
+  if not partial or #partial.choices == 0 then return turn._built.continued end
   turn._client:_redactor(turn._built):value(partial, true)
   if turn._settles then values.settle_all(turn._client.config, partial) end
   return continued(turn, partial)
+end
+
+-- Ends that say nothing against asking again, although they are not retried.
+local CUT_SHORT = { cancelled = true, truncated = true }
+
+-- Can the server write on? A request that it refused for good, without a word of an answer, would be refused again.
+local function is_resumable(turn, err)
+  if err.partial == turn._built.continued and not err.retryable and not CUT_SHORT[err.kind] then return false end
+  return continuation.is_possible(err.partial)
 end
 
 -- The last touch to an error: from here on it may be seen.
@@ -83,7 +93,7 @@ function ending.fail(turn, err, problems, is_attempt)
   turn._err = err
   err.partial = err.partial or try(problems, "reading what had come", partial_of, turn)
   if err.partial then
-    err.resumable = try(problems, "looking whether it can be gone on with", continuation.is_possible, err.partial) or false
+    err.resumable = try(problems, "looking whether it can be gone on with", is_resumable, turn, err) or false
   end
   is_attempt = is_attempt or turn._attempt ~= nil
   release(turn, false, problems)
