@@ -212,6 +212,54 @@ describe("what a program's own transport gives", function()
     end)
   end
 
+  -- A transport that answers every request with `status`, `body`; `over`: methods of its streams.
+  local function answering(status, body, over)
+    return { options = {}, open = function(_, request)
+      local is_read = false
+      local stream = { head = function() return status, {} end, info = function() return {} end, close = function() end }
+      function stream.read()
+        if is_read then return nil end
+        is_read = true
+        return body
+      end
+      for name, method in pairs(over) do stream[name] = method(request) or stream[name] end
+      return stream
+    end }
+  end
+
+  for _, info in ipairs { 5, "x", true, setmetatable({ reused = true }, { __newindex = boom }) } do
+    it("leaves no turn open, whatever it knows of its connection: " .. type(info), function()
+      local transport = answering(200, WAYS[#WAYS][2].bytes, { info = function() return function() return info end end })
+      local result = vllm.new { model = "m", transport = transport }:turn("Hi"):result()
+      assert.equal("so far", result.text)
+      assert.is_true(result.timing.total_s >= 0)
+      assert.equal(type(info) == "table" or nil, result.timing.reused)
+    end)
+  end
+
+  it("leaves no turn open where it raises when the list of models is asked for", function()
+    local transport = answering(404, WAYS[3][2].body, {})
+    local open = transport.open
+    function transport.open(self, request) return request.method == "GET" and boom() or open(self, request) end
+    local _, message, err = vllm.new { model = "m", transport = transport }:turn("Hi"):result()
+    assert.equal("not_found", err.kind)
+    assert.equal("not_found: no model (status 404)", message)
+  end)
+
+  it("is no message and no partial result of the turn", function()
+    local failure = { kind = "closed", detail = "it broke", message = 5, partial = 7, attempts = "x", resumable = 5 }
+    local transport = answering(200, "", { read = function() return function() return nil, failure end end })
+    local _, message, err = vllm.new { model = "m", transport = transport, retry = false }:turn("Hi"):result()
+    assert.same({ "closed: it broke", 1 }, { message, #err.attempts })
+    assert.is_nil(err.partial or err.resumable)
+  end)
+
+  it("may run out of its own time where no clock of ours is set", function()
+    local transport = answering(200, "", { read = function() return function() return nil, { kind = "timeout", detail = "it was late" } end end })
+    local client = vllm.new { model = "m", transport = transport, timeout = { first_event_s = false } }
+    assert.equal("timeout: it was late", select(2, client:request("GET", "/x")))
+  end)
+
   it("may raise when it begins; the turn can be asked again", function()
     local count, made = 0, testing.transport { "fine" }
     local client = vllm.new { model = "m", max_concurrent = 1, transport = { options = {}, open = function(_, request)

@@ -55,9 +55,11 @@ function Attempt:close(drain)
 end
 
 --- What is known of the connection, once it is closed.
----@return table
+---@return table a fresh one
 function Attempt:info()
-  return self._info or {}
+  local info = {}
+  for name, value in pairs(type(self._info) == "table" and self._info or {}) do info[name] = value end
+  return info
 end
 
 --- Has a byte of the answer's body come?
@@ -158,7 +160,7 @@ function Attempt:_on_error_body(cut)
   self._error_text, self._is_cut = body, cut
   self:close(not cut)
   if self.status == 404 and body:find("model", 1, true) then
-    self._phase, self._models = "models", served.ask(self._client)
+    self._phase, self._models = "models", guard.try({}, "asking for the list", served.ask, self._client)
     if self._turn._err and self._models then self:close() end -- cancelled meanwhile
     if self._models then return true end
   end

@@ -24,19 +24,16 @@ Client.__name = "vllm.client"
 local CONNECTION_OPTIONS = { "proxy", "no_proxy", "unix_socket" }
 local TLS_OPTIONS = { "ca_file", "ca_path", "verify", "cert", "key", "key_password" }
 
-local function refuse(transport, name, level)
-  error(("vllm.new: the transport `%s` cannot honour `%s`"):format(transport.name or "?", name), level)
-end
-
-local function check_transport(transport, checked, level)
+-- The name of an option that the transport cannot honour, or nil.
+local function dishonoured(transport, checked)
   local honoured = transport.options or {}
   for _, name in ipairs(CONNECTION_OPTIONS) do
-    if checked[name] and not honoured[name] then refuse(transport, name, level) end
+    if checked[name] and not honoured[name] then return name end
   end
   for _, name in ipairs(TLS_OPTIONS) do
-    if checked.tls and checked.tls[name] ~= nil and not honoured[name] then refuse(transport, "tls." .. name, level) end
+    if checked.tls and checked.tls[name] ~= nil and not honoured[name] then return "tls." .. name end
   end
-  if checked.interrupt and not transport.interrupt then refuse(transport, "interrupt", level) end
+  return checked.interrupt and not transport.interrupt and "interrupt" or nil
 end
 
 -- In nginx its own sockets: a wait of libcurl would hold up the worker.
@@ -49,12 +46,13 @@ end
 --- Makes a client from a checked configuration (vllm.new checks it).
 ---@param checked table of config.check
 ---@param transport table? shared with the client it is derived from
----@param level integer? of the error on a misuse
+---@param level integer? of the error on a misuse, as `error` takes it, seen from here; do not call in tail position
 ---@param own_gate vllm.Gate? shared with the client it is derived from
 ---@return vllm.Client
 function Client._new(checked, transport, level, own_gate)
   transport = transport or checked.transport or new_default_transport()
-  check_transport(transport, checked, (level or 1) + 1)
+  local name = dishonoured(transport, checked)
+  if name then error(("vllm.new: the transport `%s` cannot honour `%s`"):format(transport.name or "?", name), level or 2) end
   if checked.max_concurrent and not own_gate then own_gate = gate.new(checked.max_concurrent) end
   return setmetatable({ config = checked, transport = transport, _gate = own_gate }, Client)
 end
@@ -153,7 +151,8 @@ function Client:with(options)
   if type(options) ~= "table" then error("client:with: a table of options is needed, got " .. type(options), 2) end
   local merged = config.merge(self.config, options, 3)
   local shared_gate = options.max_concurrent == nil and self._gate or nil
-  return Client._new(merged, options.transport and merged.transport or self.transport, 2, shared_gate)
+  local client = Client._new(merged, options.transport and merged.transport or self.transport, 3, shared_gate)
+  return client
 end
 
 -- A client with further defaults, on the same connections. `level`: of the error on a misuse of `name`, seen from here.
@@ -248,7 +247,7 @@ function Client:request(method, path, body, options)
   local answer, failure = exchange.run(self.transport, self:_transport_request(method, address, headers, body, timeout),
     checked.limits.max_event_bytes, limit_s and core.now() + limit_s)
   if not answer then
-    if type(failure) == "table" and failure.kind == "timeout" and not failure.clock then
+    if limit_s and type(failure) == "table" and failure.kind == "timeout" and not failure.clock then
       failure = { kind = "timeout", detail = ("timeout.%s: %g s passed; %s"):format(clock, limit_s, failure.detail),
         clock = clock, limit_s = limit_s }
     end
@@ -271,6 +270,7 @@ end
 
 -- `client.temperature = 0` would change nothing. Other names are the program's own business.
 function Client:__newindex(name, value)
+  if type(Client[name]) == "function" then error(("client.%s is a function of the client"):format(name), 2) end
   if config.call_only[name] then
     error(("client.%s: a client does not change; messages go into a call or a session: client:session { messages = … }"):format(name), 2)
   end

@@ -330,13 +330,15 @@ function errors.from_decoder(failure, context)
   return err
 end
 
+local OF_THE_TURN = { kind = true, detail = true, message = true, partial = true, attempts = true, resumable = true }
+
 --- The error of a transport's failure.
----@param failure { kind: string, detail: string }
+---@param failure { kind: string, detail: string } and further fields of vllm.Error
 ---@return vllm.Error
 function errors.from_transport(failure)
   local fields = {}
   for name, value in pairs(failure) do
-    if name ~= "kind" and name ~= "detail" then fields[name] = value end
+    if not OF_THE_TURN[name] then fields[name] = value end
   end
   return errors.new(failure.kind, failure.detail, fields)
 end

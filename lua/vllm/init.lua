@@ -31,7 +31,8 @@ end })
 function vllm.new(options)
   if options == vllm then error("vllm.new: written with a colon; write vllm.new { … }", 2) end
   local checked = require("vllm.config").check(options, 3)
-  return require("vllm.client")._new(checked, nil, 2)
+  local client = require("vllm.client")._new(checked, nil, 3) -- no tail call: errors count the levels
+  return client
 end
 
 --- Makes a client from VLLM_MODEL, VLLM_BASE_URL and VLLM_API_KEY.
@@ -42,7 +43,8 @@ end
 function vllm.from_env(overrides)
   local checked, message = require("vllm.config").from_env(overrides, 3)
   if not checked then return nil, message, require("vllm.errors").new("config", message) end
-  return require("vllm.client")._new(checked, nil, 2)
+  local client = require("vllm.client")._new(checked, nil, 3) -- no tail call: errors count the levels
+  return client
 end
 
 --- The five-minute way: asks the server of the environment and waits for the text.

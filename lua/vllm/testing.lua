@@ -215,7 +215,8 @@ function testing.client(replies, options)
   if all.retry == nil then all.retry = false end
   check_script(replies, split)
   all.transport = new_transport(replies, split)
-  return require("vllm").new(all), all.transport
+  local checked = require("vllm.config").check(all, 3)
+  return require("vllm.client")._new(checked, nil, 3), all.transport
 end
 
 return testing
