@@ -312,3 +312,21 @@ describe("the same request, streamed and buffered, differs only in what the serv
     end)
   end
 end)
+
+describe("a whole completion, through a turn", function()
+  local testing = require "vllm.testing"
+  local json = completion { message = { content = "Hi" }, finish_reason = "stop" }
+  for _, kind in ipairs { "application/json", "text/plain", "text/event-stream" } do
+    it("is read with a mark of the end behind it, or a byte order mark before it, under " .. kind, function()
+      for _, bytes in ipairs { json, json .. "\ndata: [DONE]\n\n", "\239\187\191" .. json } do
+        for _, split in ipairs { 1, 100000 } do
+          local client = testing.client({ { bytes = bytes, headers = { ["content-type"] = kind } } }, { split = split })
+          local relayed = {}
+          local result, message = client:turn("Hi"):relay(function(piece) relayed[#relayed + 1] = piece end)
+          assert(result, message)
+          assert.same({ "Hi", "stop", bytes }, { result.text, result.finish_reason, table.concat(relayed) })
+        end
+      end
+    end)
+  end
+end)

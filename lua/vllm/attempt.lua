@@ -18,6 +18,7 @@ local Attempt = {}
 Attempt.__index = Attempt
 
 local SNIFF_BYTES = 64
+local MAX_MARK_BYTES = 24
 
 local attempt = {}
 
@@ -211,13 +212,26 @@ function Attempt:_on_rest(bytes)
   return true
 end
 
+-- A completion with a mark of the end behind it, as in a stream, or with a byte order mark.
+local function is_dressed(body)
+  return body:find("^\239\187\191") or body:find("data: *%[DONE%]%s*$", -MAX_MARK_BYTES)
+end
+
+-- The decoder of streams reads such a one, as it does under text/event-stream.
+local function take_body(decoder, body)
+  if not is_dressed(body) then return decoder:body(body) end
+  local ok, failure = decoder:feed(body)
+  if not ok then return ok, failure end
+  return decoder:finish()
+end
+
 -- A body that is not a stream: `sniffed` bytes were not passed on yet.
 function Attempt:_on_whole_body(body, sniffed)
   if not body:find("%S") then
     return nil, errors.new("protocol", "the server answered with status " .. self.status .. " and an empty body", { status = self.status })
   end
   self._is_whole = true
-  local ok, failure = self.decoder:body(body)
+  local ok, failure = take_body(self.decoder, body)
   local err = sniffed and self._turn._tap and self._turn:_pass_on(body)
   if err then return nil, err end
   if not ok then return nil, self:decoder_error(failure) end

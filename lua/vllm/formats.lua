@@ -13,6 +13,8 @@ local STRUCTURED_KEYS = {
   disable_any_whitespace = true, disable_additional_properties = true, whitespace_pattern = true,
 }
 local REPETITION_KEYS = { max_pattern_size = true, min_pattern_size = true, min_count = true }
+local FORMAT_KEYS = { text = { type = true }, json_object = { type = true }, json_schema = { type = true, json_schema = true } }
+local SCHEMA_KEYS = { name = true, description = true, schema = true, strict = true }
 local SCHEMA_TYPES = { object = true, array = true, string = true, number = true, integer = true, boolean = true, null = true }
 local SCHEMA_FORM = 'write { type = "json_schema", json_schema = { name = "…", schema = { … } } }'
 local DEFAULT_NAME = "response"
@@ -26,9 +28,9 @@ local function is_raw(value)
   return type(value) == "table" and core.raw_text(value) ~= nil
 end
 
-local function unknown_key(map, known)
-  local why = spelling.unknown_key(map, known)
-  return why and (": " .. why .. ", which vLLM would ignore (extra_body sends any)")
+local function unknown_key(map, known, prefix)
+  local why = spelling.unknown_key(map, known, prefix)
+  return why and (": " .. why .. "; vLLM would ignore it (extra_body sends any)")
 end
 
 --- What is wrong with the value of `structured_outputs`, to be put behind its name; nil: nothing.
@@ -60,18 +62,24 @@ function formats.repetition_detection(value)
   end
 end
 
---- The same for `response_format`.
----@param value table has a `type`
----@return string?
-function formats.response_format(value)
-  if SCHEMA_TYPES[value.type] then return (": this is a bare JSON Schema; %s"):format(SCHEMA_FORM) end
-  if value.type ~= "json_schema" then return nil end
-  local inner = given(value.json_schema)
+local function schema_fault(inner)
   if is_raw(inner) then return nil end
   if type(inner) ~= "table" then return ".json_schema must be a table with a `schema`; " .. SCHEMA_FORM end
   if type(given(inner.schema)) ~= "table" then return ".json_schema.schema must be the JSON Schema (a table); " .. SCHEMA_FORM end
   local name = given(inner.name)
   if name ~= nil and (type(name) ~= "string" or name == "") then return ".json_schema.name must be a non-empty string" end
+  return unknown_key(inner, SCHEMA_KEYS, "json_schema.")
+end
+
+--- The same for `response_format`. A structural tag's members are the server's to judge.
+---@param value table has a `type`
+---@return string?
+function formats.response_format(value)
+  if SCHEMA_TYPES[value.type] then return (": this is a bare JSON Schema; %s"):format(SCHEMA_FORM) end
+  local why = value.type == "json_schema" and schema_fault(given(value.json_schema))
+  if why then return why end
+  if value.type == "json_object" and given(value.schema) ~= nil then return ".schema would be ignored by vLLM; " .. SCHEMA_FORM end
+  return FORMAT_KEYS[value.type] and unknown_key(value, FORMAT_KEYS[value.type])
 end
 
 --- What to write instead of a `response_format` that is none.

@@ -336,10 +336,20 @@ local function set_text(config, key, value)
   return member_text(key, value)
 end
 
+-- Our own options are no members of a body: a server would pass over them without a word.
+local function fault_of_member(key)
+  if type(key) ~= "string" then return "set must have names as keys", "set" end
+  local is_ours = fields.own[key] or CALL_ONLY[key] or configuration.client_only[key]
+  if not is_ours or key == "messages" or key == "stream" then return nil end
+  local how = (key == "system" or key == "text") and "; write set = { messages = … }" or ""
+  return ("set: `%s` is no member of a body%s"):format(key, how), "set." .. key
+end
+
 local function set_texts(config, set)
   local texts = {}
   for _, key in ipairs(fields.sorted_keys(set)) do
-    if type(key) ~= "string" then return nil, "set must have names as keys", "set" end
+    local fault, where = fault_of_member(key)
+    if fault then return nil, fault, where end
     local text, message, param = set_text(config, key, set[key])
     if not text then return nil, "set: " .. message, "set." .. (param or key) end
     texts[key] = text
