@@ -117,6 +117,7 @@ build = {
     ["vllm.media"] = "lua/vllm/media.lua",
     ["vllm.members"] = "lua/vllm/members.lua",
     ["vllm.messages"] = "lua/vllm/messages.lua",
+    ["vllm.mistaken"] = "lua/vllm/mistaken.lua",
     ["vllm.native"] = "lua/vllm/native.lua",
     ["vllm.parts"] = "lua/vllm/parts.lua",
     ["vllm.redact"] = "lua/vllm/redact.lua",

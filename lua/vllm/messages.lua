@@ -20,6 +20,7 @@
 local calls = require "vllm.calls"
 local core = require "vllm.core"
 local members = require "vllm.members"
+local mistaken = require "vllm.mistaken"
 local parts = require "vllm.parts"
 local tools = require "vllm.tools"
 local values = require "vllm.values"
@@ -71,6 +72,8 @@ local function known_of(role)
 end
 
 local PLAIN, ASSISTANT_KNOWN, TOOL_KNOWN = known_of(), known_of "assistant", known_of "tool"
+TOOL_KNOWN.refused.output = "unknown key; did you mean `result`?"
+TOOL_KNOWN.refused.error = "unknown key; write result = \"…\", is_error = true"
 local OTHER = known_of()
 OTHER.refused = REFUSED
 
@@ -167,6 +170,7 @@ local function add_content(s, kind, content, where)
     return ok, why, inner and where .. inner
   end
   local fault, at = list_fault(content)
+  if fault and content[1] == nil and at:find "^%." then return nil, mistaken.for_content(content), where end
   if fault then return nil, fault, where .. at end
   for j = 1, #content do
     local ok, why, inner = parts.add(s, kind, content[j])
@@ -430,7 +434,7 @@ local function add_message(s, message)
   if kind_name ~= nil then kind_name = given(kind_name) end
   if role == nil then role = kind_name end
   if kind_name ~= nil and kind_name ~= role then return nil, "role and kind are both given, and differ", ".kind" end
-  if role == nil then return nil, "missing", ".role" end
+  if role == nil then return nil, mistaken.for_message(message), ".role" end
   local kind = KINDS[role]
   if not kind then
     if type(role) ~= "string" or role == "" then return nil, "expected a string that is not empty, got " .. type(role), ".role" end
