@@ -125,6 +125,7 @@ build = {
     ["vllm.request"] = "lua/vllm/request.lua",
     ["vllm.retry"] = "lua/vllm/retry.lua",
     ["vllm.served"] = "lua/vllm/served.lua",
+    ["vllm.schema"] = "lua/vllm/schema.lua",
     ["vllm.session"] = "lua/vllm/session.lua",
     ["vllm.foreign"] = "lua/vllm/foreign.lua",
     ["vllm.spelling"] = "lua/vllm/spelling.lua",

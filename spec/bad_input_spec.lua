@@ -164,6 +164,12 @@ local OPTIONS = {
   { { tools = { { name = "a.b" } } }, 'tools[1].name must be 1 to 64 of a-z A-Z 0-9 _ -, got "a.b"' },
 }
 
+-- A call with a tool whose parameters are these.
+local function with_schema(parameters)
+  parameters.type = "object"
+  return { text = "a", tools = { { name = "f", parameters = parameters } } }
+end
+
 -- { call, message, param }
 local CALLS = {
   { {}, "messages are missing (or `text`, for one user message)", "messages" },
@@ -199,6 +205,25 @@ local CALLS = {
     'tools[1].parameters must be a JSON Schema with type = "object": arguments are always an object', "tools[1].parameters" },
   { { text = "a", tools = { { type = "function", ["function"] = { name = "f", parameters = { { name = "city" } } } } } },
     'tools[1].function.parameters must be a JSON Schema with type = "object": this is a list', "tools[1].function.parameters" },
+  { with_schema { required = "city" }, 'tools[1].parameters.required must be a list of names, got string', "tools[1].parameters" },
+  { with_schema { properties = { "city" } }, 'tools[1].parameters.properties must be a table such as { city = { type = "string" } }, got a list', "tools[1].parameters" },
+  { with_schema { properties = { city = "string" } }, 'tools[1].parameters.properties.city must be a schema such as { type = "string" }, got string', "tools[1].parameters" },
+  { { text = "a", structured_outputs = { json = { type = "object", properties = { city = { type = "string", required = true } } } } },
+    'structured_outputs.json.properties.city.required: write required = { "city" } beside properties', "structured_outputs" },
+  { { text = "a", tools = { { type = "function", ["function"] = { name = "f", parameters = { type = "object", required = true } } } } },
+    "tools[1].function.parameters.required must be a list of names, got boolean", "tools[1].function.parameters" },
+  { { text = "a", response_format = { type = "json_schema", json_schema = { schema = { properties = { "city" } } } } },
+    'response_format.json_schema.schema.properties must be a table such as { city = { type = "string" } }, got a list', "response_format" },
+  { { text = "a", response_format = { type = "json" } }, 'response_format.type: write "json_object", or for a schema "json_schema"', "response_format" },
+  { { text = "a", structured_outputs = { json = { type = "object", required = "city" } } },
+    'structured_outputs.json.required must be a list of names, got string', "structured_outputs" },
+  { { text = "a", structured_outputs = { type = "object", properties = {} } },
+    "structured_outputs: this is a bare JSON Schema; write { json = { … } }", "structured_outputs" },
+  { { text = "a", structured_outputs = { choice = "yes" } }, 'structured_outputs.choice must be a list of strings, got string', "structured_outputs" },
+  { { text = "a", structured_outputs = { regex = {} } }, "structured_outputs.regex must be a string, got table", "structured_outputs" },
+  { { text = "a", structured_outputs = { grammar = 5 } }, "structured_outputs.grammar must be a string, got number", "structured_outputs" },
+  { { text = "a", tools = { { name = "f" } }, tool_choice = { name = "f" } },
+    'tool_choice.type must be "function", got nil; to narrow the choice, offer only those tools (extra_body sends any)', "tool_choice.type" },
   { { messages = { "a", { role = "assistant", calls = { { id = "1", name = "f" } } }, { role = "tool", call = "1", result = io.stdout } } },
     'messages[3].result: expected a value that JSON can hold, got an open file: read it first, result = file:read "*a"', "messages[3].result" },
   { { messages = { { role = "user", content = io.stdout } } }, "messages[1].content: expected a string or a list of parts, got userdata", "messages[1].content" },
@@ -342,7 +367,7 @@ local CALLS = {
   { { text = "a", tool_choice = "auto" }, "tool_choice is given without tools", "tool_choice" },
   { { text = "a", tools = {}, tool_choice = "required" }, "tool_choice is given without tools", "tool_choice" },
   { { text = "a", tools = { { name = "g" }, { name = "f" } }, tool_choice = "any" },
-    'tool_choice: there is no tool "any"; the tools are `f`, `g`', "tool_choice" },
+    'tool_choice: there is no tool "any"; the tools are `f`, `g`; "required" makes the model call one of them', "tool_choice" },
   { { text = "a", tools = { { name = "f" } }, tool_choice = { type = "function", ["function"] = { name = "g" } } },
     'tool_choice.function.name: there is no tool "g"; the tools are `f`', "tool_choice.function.name" },
   { { text = "a", tools = { { name = "f" } }, tool_choice = { type = "function", name = "f" } },

@@ -141,10 +141,13 @@ describe("a word of another client in a table of options", function()
   end
 
   it("is told in a tool, where it would lose the schema", function()
-    for _, word in ipairs { "inputSchema", "input_schema", "schema", "args" } do
-      local built, message = request.build(config.check { model = "m" }, { text = "a", tools = { { name = "f", [word] = { type = "object" } } } })
-      assert.is_nil(built)
-      assert.equal(("tools[1].%s is not sent (did you mean `parameters`?)"):format(word), message)
+    local WORDS = { parameters = { "inputSchema", "input_schema", "schema", "args", "args_schema", "properties" }, description = { "desc", "docstring" } }
+    for meant, words in pairs(WORDS) do
+      for _, word in ipairs(words) do
+        local built, message = request.build(config.check { model = "m" }, { text = "a", tools = { { name = "f", [word] = { type = "object" } } } })
+        assert.is_nil(built)
+        assert.equal(("tools[1].%s is not sent (did you mean `%s`?)"):format(word, meant), message)
+      end
     end
   end)
 end)

@@ -129,7 +129,8 @@ local MEDIA = {
 }
 
 local TOOL = {
-  { "write parameters", "input_schema schema params args arguments parameters_json_schema" },
+  { "parameters", "input_schema schema params args arguments parameters_json_schema args_schema properties" },
+  { "description", "desc docstring" },
 }
 
 local MAP = {
@@ -153,7 +154,7 @@ foreign.words = {
 --- What to write instead of a word of others.
 ---@param group string of foreign.words; one that is unknown has no words
 ---@param name any
----@return string? advice an imperative: `write system = "…"`
+---@return string? advice an imperative: `write system = "…"`; of the group `tool` the key that is meant
 function foreign.advice(group, name)
   local words = foreign.words[group]
   if not words or type(name) ~= "string" or #name > spelling.MAX_NAME then return nil end

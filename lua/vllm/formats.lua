@@ -3,6 +3,7 @@
 -- Sources: vLLM's StructuredOutputsParams, RepetitionDetectionParams, JsonSchemaResponseFormat.
 
 local core = require "vllm.core"
+local schema = require "vllm.schema"
 local spelling = require "vllm.spelling"
 
 local formats = {}
@@ -33,11 +34,22 @@ local function unknown_key(map, known, prefix)
   return why and (": " .. why .. "; vLLM would ignore it (extra_body sends any)")
 end
 
+local function constraint_fault(value)
+  local choice, inner = given(value.choice), schema.fault(value.json, true)
+  if choice ~= nil and type(choice) ~= "table" then return ".choice must be a list of strings, got " .. type(choice) end
+  for _, key in ipairs { "grammar", "regex" } do
+    local text = given(value[key])
+    if text ~= nil and type(text) ~= "string" then return (".%s must be a string, got %s"):format(key, type(text)) end
+  end
+  return inner and ".json" .. inner
+end
+
 --- What is wrong with the value of `structured_outputs`, to be put behind its name; nil: nothing.
 ---@param value table
 ---@return string?
 function formats.structured_outputs(value)
-  local why = unknown_key(value, STRUCTURED_KEYS)
+  if SCHEMA_TYPES[value.type] then return ": this is a bare JSON Schema; write { json = { … } }" end
+  local why = unknown_key(value, STRUCTURED_KEYS) or constraint_fault(value)
   if why then return why end
   local found = {}
   for _, key in ipairs(CONSTRAINTS) do
@@ -68,7 +80,10 @@ local function schema_fault(inner)
   if type(given(inner.schema)) ~= "table" then return ".json_schema.schema must be the JSON Schema (a table); " .. SCHEMA_FORM end
   local name = given(inner.name)
   if name ~= nil and (type(name) ~= "string" or name == "") then return ".json_schema.name must be a non-empty string" end
-  return unknown_key(inner, SCHEMA_KEYS, "json_schema.")
+  local why = unknown_key(inner, SCHEMA_KEYS, "json_schema.")
+  if why then return why end
+  why = schema.fault(inner.schema, true)
+  return why and ".json_schema.schema" .. why
 end
 
 --- The same for `response_format`. A structural tag's members are the server's to judge.
@@ -76,6 +91,7 @@ end
 ---@return string?
 function formats.response_format(value)
   if SCHEMA_TYPES[value.type] then return (": this is a bare JSON Schema; %s"):format(SCHEMA_FORM) end
+  if value.type == "json" then return '.type: write "json_object", or for a schema "json_schema"' end
   local why = value.type == "json_schema" and schema_fault(given(value.json_schema))
   if why then return why end
   if value.type == "json_object" and given(value.schema) ~= nil then return ".schema would be ignored by vLLM; " .. SCHEMA_FORM end

@@ -4,6 +4,7 @@
 local core = require "vllm.core"
 local excerpt = require "vllm.excerpt"
 local fields = require "vllm.fields"
+local schemas = require "vllm.schema"
 local spelling = require "vllm.spelling"
 
 local tools = {}
@@ -26,7 +27,7 @@ end
 local function check_extra_keys(tool, where)
   for _, key in ipairs(fields.sorted_keys(tool)) do
     if type(key) == "string" and not SHORT[key] then
-      local meant = require("vllm.foreign").advice("tool", key) and "parameters" or spelling.nearest(key, SHORT)
+      local meant = require("vllm.foreign").advice("tool", key) or spelling.nearest(key, SHORT)
       if meant then
         local param = where .. "." .. key
         return nil, ("%s is not sent (did you mean `%s`?)"):format(param, meant), param
@@ -63,6 +64,8 @@ local function check_definition(definition, where)
     local param = where .. ".parameters"
     return nil, ('%s must be a JSON Schema with type = "object": %s'):format(param, why), param
   end
+  why = schemas.fault(parameters)
+  if why then return nil, where .. ".parameters" .. why, where .. ".parameters" end
   if strict ~= nil and type(strict) ~= "boolean" then return fault(where, "strict", "true or false", strict) end
   local deferred = definition.defer_loading
   if deferred ~= nil and type(deferred) ~= "boolean" then return fault(where, "defer_loading", "true or false", deferred) end
@@ -166,7 +169,8 @@ function tools.choice_to_wire(choice, names)
     if type(name) ~= "string" then return nil, param .. " must be the name of a tool, got " .. fields.shown(name or nil), param end
   end
   if names and not names[name] then
-    return nil, ("%s: there is no tool %s; the tools are %s"):format(param, fields.shown(name), listed(names)), param
+    local advice = name == "any" and '; "required" makes the model call one of them' or ""
+    return nil, ("%s: there is no tool %s; the tools are %s%s"):format(param, fields.shown(name), listed(names), advice), param
   end
   return type(choice) == "table" and choice or { type = "function", ["function"] = { name = name } }
 end
