@@ -65,6 +65,8 @@ describe("what only the server knows", function()
     { "the same, of a constructor", one(media.image { uuid = "u1" }), "[" .. user '[{"image_url":null,"type":"image_url","uuid":"u1"}]' .. "]" },
     { "an image with its uuid", one(media.image { bytes = PNG, uuid = "u1" }),
       "[" .. user('[{"image_url":{"url":"data:image/png;base64,' .. PNG64 .. '"},"type":"image_url","uuid":"u1"}]') .. "]" },
+    { "a sound by its uuid alone", one { type = "input_audio", input_audio = null, uuid = "u1" },
+      "[" .. user '[{"audio_url":null,"type":"audio_url","uuid":"u1"}]' .. "]" },
     { "a video and a sound by uuid", { { role = "user", content = { media.video { uuid = "v" }, media.audio { uuid = "a" } } } },
       "[" .. user '[{"type":"video_url","uuid":"v","video_url":null},{"audio_url":null,"type":"audio_url","uuid":"a"}]' .. "]" },
     { "vLLM's own types of parts", { { role = "user", content = { { type = "prompt_embeds", data = "AA==" }, { type = "video_embeds", video_embeds = "AA==" },

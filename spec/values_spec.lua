@@ -67,6 +67,7 @@ describe("the option json", function()
       { function() return false end, "json.decode gave false, not a table" },
       { function() return cjson.null end, "json.decode gave null, not a table" },
       { function() return print end, "json.decode gave a function, not a table" },
+      { function() return { "x" } end, "json.decode gave a list, not an object" },
     }
     for _, case in ipairs(cases) do
       local call, event, result = call_of(ARGUMENTS, { json = { decode = case[1] } }, { text = "Let me see." })

@@ -369,6 +369,7 @@ function HANDLERS.input_audio(s, kind, part)
   local own, inner
   own, why, where = members.of(part, AUDIO_PART)
   if own == nil then return nil, why, where end
+  if given(value) == nil and uuid then return add_named_media(s, kind, "audio", {}, uuid, own) end
   inner, why, where = check_audio(value)
   if inner == nil then return nil, why, ".input_audio" .. where end
   why = obstacle(s, kind, "audio")

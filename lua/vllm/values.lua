@@ -111,6 +111,7 @@ local function ask_decode(decode, call)
   local input, why = asked("json.decode", decode, call.arguments)
   if input == nil then return refuse(call, why) end
   if type(input) ~= "table" then return refuse(call, ("json.decode gave %s, not a table"):format(fields.shown(input))) end
+  if rawget(input, 1) ~= nil then return refuse(call, "json.decode gave a list, not an object") end
   call.input, call.invalid = input, nil
   show_model(call)
 end
