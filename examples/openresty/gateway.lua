@@ -6,6 +6,7 @@ local vllm = require "vllm"
 
 local ngx = ngx -- luacheck: ignore 113
 local STARTED_AT = ngx.time()
+local MAX_NAME_BYTES = 200
 local gateway = {}
 local client
 
@@ -102,7 +103,8 @@ end
 -- What the policy writes into a body; or nil, why, the field at fault.
 local function demands(user, members)
   local model = given(members.model) or client.config.model
-  if not (user.models or policy.models)[model] then return nil, "you may not use the model " .. tostring(model), "model" end
+  if type(model) ~= "string" then return nil, "model must be a string", "model" end
+  if not (user.models or policy.models)[model] then return nil, "you may not use the model " .. vllm.text(model:sub(1, MAX_NAME_BYTES)), "model" end
   local set = { model = model, stream = stream_of(members) }
   if set.stream == nil then return nil, "stream must be true or false", "stream" end
   if set.stream then set.stream_options = stream_options(members) end

@@ -192,6 +192,7 @@ function Gate:leave(turn)
     hosts.wake(turn)
   elseif self._inside[turn] then
     self._inside[turn], self._taken, self._left = nil, self._taken - 1, self._left + 1
+    turn._taken_by = false -- a result that is kept must not keep a coroutine
   end
   self:_admit()
 end

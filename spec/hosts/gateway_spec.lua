@@ -228,6 +228,12 @@ describe("the gateway", function()
     for _, stream in ipairs { "2", '"maybe"', "{}" } do refuses(400, "stream", ('{"messages":[],"stream":%s}'):format(stream)) end
   end)
 
+  it("tells who names a model that is none, or a name without end, and shows no more of it", function()
+    assert.equal("model must be a string", (refuses(400, "model", { messages = MESSAGES, model = { "x" } })))
+    local message = refuses(400, "model", { messages = MESSAGES, model = "x" .. ("é"):rep(1000) })
+    assert.equal("you may not use the model x" .. ("é"):rep(99) .. "\239\191\189", message)
+  end)
+
   it("keeps what a caller wants to know of the usage", function()
     ask { messages = MESSAGES, stream = true, stream_options = { include_usage = false, continuous_usage_stats = true } }
     assert.same({ include_usage = true, continuous_usage_stats = true }, cjson.decode(server:last_body()).stream_options)
