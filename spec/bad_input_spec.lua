@@ -2,6 +2,7 @@
 local config = require "vllm.config"
 local core = require "vllm.core"
 local fields = require "vllm.fields"
+local vllm = require "vllm"
 local request = require "vllm.request"
 
 local NAN = 0 / 0
@@ -535,5 +536,40 @@ describe("an open file where a value is meant is refused", function()
     for _, key in ipairs { "name", "description", "parameters", "strict", "function" } do
       refused { text = "a", tools = { { name = key ~= "name" and "f" or io.stdout, [key] = io.stdout } } }
     end
+  end)
+end)
+
+-- A transcript may be a stranger's: what is said of it goes to logs, terminals and, as JSON, back to him.
+describe("what is said of a stranger's transcript", function()
+  local client = require("vllm.testing").client {}
+  local ODD = "\27[31m\7\0\255"
+  local LONG = ("k"):rep(100000)
+  local function cases(name)
+    return {
+      { messages = { { role = "tool", call_id = name, content = "x" } } },
+      { messages = { "q", { role = "assistant", calls = { { id = name, name = "f" } } }, "r" } },
+      { messages = { { role = "assistant", calls = { { id = "a", name = "f", type = name } } } } },
+      { messages = { { role = "user", content = { { type = "structured", value = 1, [name] = 1 } } } } },
+      { messages = { { role = "notification", content = { { type = name } } } } },
+      { messages = { { role = "user", content = "x", extra = { [name] = print } } } },
+      { messages = { [name] = 1 } },
+    }
+  end
+
+  it("holds no control character, is JSON, and has an end", function()
+    for _, name in ipairs { ODD, LONG } do
+      for i, call in ipairs(cases(name)) do
+        local turn = client:turn(call)
+        for _, answer in ipairs { { client:body(call) }, { turn:result() } } do
+          local message, err = answer[2], answer[3]
+          for _, text in ipairs { message, err.param } do
+            assert.is_nil(text:find("[%z\1-\31]"), i)
+            assert.is_true(#text < 2100 and vllm.json.encode(text) ~= nil, i)
+          end
+        end
+      end
+    end
+    local _, message, err = client:request("POST", "/tokenize", { [ODD] = print })
+    assert.is_nil(message:find("[%z\1-\31]") or err.param:find("[%z\1-\31]"))
   end)
 end)

@@ -104,7 +104,9 @@ end
 local function demands(user, members)
   local model = given(members.model) or client.config.model
   if type(model) ~= "string" then return nil, "model must be a string", "model" end
-  if not (user.models or policy.models)[model] then return nil, "you may not use the model " .. vllm.text(model:sub(1, MAX_NAME_BYTES)), "model" end
+  if not (user.models or policy.models)[model] then
+    return nil, "you may not use the model " .. vllm.text(model:sub(1, MAX_NAME_BYTES)), "model"
+  end
   local set = { model = model, stream = stream_of(members) }
   if set.stream == nil then return nil, "stream must be true or false", "stream" end
   if set.stream then set.stream_options = stream_options(members) end

@@ -106,6 +106,11 @@ local function request_of(name, request, more)
   return whole
 end
 
+-- What cannot be sent. In a gateway it is a stranger's: his ids, keys and roles stand in these sentences.
+local function invalid(message, param)
+  return errors.new("invalid_request", errors.shown(message), { param = param and errors.shown(param) })
+end
+
 --- One model call. Sends nothing yet: that happens at the first of open, next, poll, events, text_deltas, each, result, text, relay.
 -- Bad data (an unknown role, a wrong value, …) makes a turn whose every method returns that error, and `turn:error()` has it.
 ---@param request table|string messages, tools, wire fields (docs/requests.md); a string is one user message
@@ -115,7 +120,7 @@ function Client:turn(request, more)
   check_self("turn", self)
   request = request_of("turn", request, more)
   local built, message, param = request_builder.build(self.config, request)
-  if not built then return Turn._new(self, nil, errors.new("invalid_request", message, { param = param })) end
+  if not built then return Turn._new(self, nil, invalid(message, param)) end
   return Turn._new(self, built)
 end
 
@@ -139,7 +144,7 @@ end
 function Client:body(request, more)
   check_self("body", self)
   local built, message, param = request_builder.build(self.config, request_of("body", request, more))
-  if not built then return errors.give(errors.new("invalid_request", message, { param = param })) end
+  if not built then return errors.give(invalid(message, param)) end
   return built.body
 end
 
@@ -233,7 +238,7 @@ function Client:request(method, path, body, options)
     local text, message, where = core.json_encode(body, { request = true })
     if not text then
       where = where == "" and "body" or "body." .. where
-      return errors.give(errors.new("invalid_request", where .. ": " .. message, { param = where }))
+      return errors.give(invalid(where .. ": " .. message, where))
     end
     body = text
   end
