@@ -118,6 +118,7 @@ build = {
     ["vllm.members"] = "lua/vllm/members.lua",
     ["vllm.messages"] = "lua/vllm/messages.lua",
     ["vllm.mistaken"] = "lua/vllm/mistaken.lua",
+    ["vllm.misuse"] = "lua/vllm/misuse.lua",
     ["vllm.native"] = "lua/vllm/native.lua",
     ["vllm.parts"] = "lua/vllm/parts.lua",
     ["vllm.redact"] = "lua/vllm/redact.lua",

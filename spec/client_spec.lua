@@ -92,7 +92,7 @@ describe("client:turn", function()
         assert.is_false(ok)
         assert.equal("client:" .. name .. ": " .. words, (message:gsub("^%S+:%d+: ", "")))
       end
-      throws("a request is one table; got another argument, a table", { text = "x" }, { temperature = 0 })
+      throws("a request is one table, { messages = …, temperature = … }; got another argument, a table", { text = "x" }, { temperature = 0 })
       throws("behind the text goes a table of options, got 5", "x", 5)
       throws("behind the text goes a table of options, got true", "x", true)
       throws("the text is given twice", "x", { text = "y" })

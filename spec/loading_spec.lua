@@ -45,6 +45,12 @@ describe('require "vllm"', function()
       run 'local vllm = require "vllm" package.cpath = "" print((select(2, vllm.new { model = "m" }:ask "x")))')
   end)
 
+  it("loads the words of other clients for a slip alone", function()
+    local code = 'require "vllm" local client = require("vllm.testing").client { "a", "b" } assert(client:ask "x") assert(client:session():ask "y") '
+      .. 'print(package.loaded["vllm.foreign"])'
+    assert.equal("nil\n", run(code))
+  end)
+
   it("defines no global", function()
     local code = 'local seen = {} for k in pairs(_G) do seen[k] = true end require "vllm" require "vllm.testing" '
       .. 'for k in pairs(_G) do if not seen[k] then print("global", k) end end'

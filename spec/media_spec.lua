@@ -72,6 +72,7 @@ describe("constructors", function()
   it("return the reason when the world is at fault", function()
     for _, case in ipairs {
       { media.image, { path = "/no/such.png" }, "^invalid_request: vllm%.image: /no/such%.png: No such file" },
+      { media.image, { path = "http://h/cat.png" }, "^invalid_request: vllm%.image: http://h/cat%.png: No such file.*%(write url = … for what is not a file%)$" },
       { media.file, { path = "/" }, "^invalid_request: vllm%.file: /: .*directory" },
       { media.image, { bytes = "hello" }, "^invalid_request: vllm%.image: bytes: cannot tell what it is: give mime$" },
       { media.image, { bytes = "%PDF-1.7" }, "^invalid_request: vllm%.image: bytes: this is application/pdf$" },

@@ -57,6 +57,27 @@ local MISUSE = {
   { function() a_client():session().messages() end, "session:messages: written with a dot; write session:messages(…)" },
   { function() a_client():session().repair() end, "session:repair: written with a dot; write session:repair(…)" },
   { function() a_client():session().cancel() end, "session:cancel: written with a dot; write session:cancel(…)" },
+  { function() vllm:map({}, print) end, "vllm.map: written with a colon; write vllm.map(…)" },
+  { function() vllm:run(print) end, "vllm.run: written with a colon; write vllm.run(…)" },
+  { function() vllm:spawn(print) end, "vllm.spawn: written with a colon; write vllm.spawn(…)" },
+  { function() vllm:sleep(1) end, "vllm.sleep: written with a colon; write vllm.sleep(…)" },
+  { function() vllm:image { path = "x" } end, "vllm.image: written with a colon; write vllm.image(…)" },
+  { function() vllm:text "x" end, "vllm.text: written with a colon; write vllm.text(…)" },
+  { function() vllm:printable "x" end, "vllm.printable: written with a colon; write vllm.printable(…)" },
+  { function() vllm:repair {} end, "vllm.repair: written with a colon; write vllm.repair(…)" },
+  { function() vllm:ask "x" end, "vllm.ask: written with a colon; write vllm.ask(…)" },
+  { function() vllm:from_env() end, "vllm.from_env: written with a colon; write vllm.from_env(…)" },
+  { function() vllm.image { "cat.png" } end, "vllm.image: a file is named: vllm.image { path = … }" },
+  { function() a_client():ask({ { role = "user", content = "x" } }, { temperature = 0 }) end,
+    "client:ask: a request is one table, { messages = …, temperature = … }; got another argument, a table" },
+  { function() return a_client().chat.completions.create {} end,
+    "client.chat is not here: write client:ask(…) for the text, client:turn(…) for a stream or the whole result" },
+  { function() a_client():generate "x" end, "client.generate is not here: write client:ask(…) for the text, client:turn(…) for a stream or the whole result" },
+  { function() return a_client().models.list() end, 'client.models is not here: write client:request("GET", "/v1/models")' },
+  { function() a_client():session():send "x" end, "session.send is not here: write session:ask(…) for the text, session:turn(…) for a stream or the whole result" },
+  { function() a_client():session():reset() end, "session.reset is not here: begin another one: client:session()" },
+  { function() return vllm.OpenAI { model = "m" } end, 'vllm.OpenAI is not here: write vllm.new { model = "…", base_url = "http://…/v1" }' },
+  { function() return vllm.Client { model = "m" } end, 'vllm.Client is not here: write vllm.new { model = "…", base_url = "http://…/v1" }' },
   { function() for _ in a_client():turn "x" do error "no iterator" end end, "a turn is no iterator: write turn:events() or turn:text_deltas()" },
   { function() a_client().session() end, "client:session: written with a dot; write client:session(…)" },
   { function() for _ in a_client():turn("x").events do error "an endless loop" end end, "turn:events: written with a dot; write turn:events()" },
@@ -115,15 +136,37 @@ for _, name in ipairs { "open", "each", "start", "on_ready", "result", "text", "
   end, ("turn:%s: written with a dot; write turn:%s()"):format(name, name) }
 end
 
+for _, name in ipairs { "join", "cancel" } do
+  MISUSE[#MISUSE + 1] = { function()
+    vllm.run(function()
+      local method = vllm.spawn(function() end)[name]
+      method()
+    end)
+  end, ("task:%s: written with a dot; write task:%s()"):format(name, name), is_in_task = true }
+end
+
 describe("misuse throws, naming what is wrong, at the caller's line", function()
   for i, case in ipairs(MISUSE) do
     it(i .. ": " .. case[2], function()
       local ok, why = pcall(case[1])
       assert.is_false(ok)
+      if case.is_in_task then why = why:match "^[^\n]*" end -- a traceback follows
       assert.equal(case[2], why:match("misuse_spec%.lua:%d+: (.*)$") or why)
       assert.truthy(why:find("misuse_spec.lua:", 1, true), why)
     end)
   end
+end)
+
+describe("a member that nobody has", function()
+  it("is nil, unless it is another client's word", function()
+    assert.is_nil(vllm.nonsense)
+    assert.is_nil(a_client().nonsense)
+    assert.is_nil(a_client()[1])
+    assert.is_nil(a_client():session().nonsense)
+    local own = a_client()
+    own.chat = "the program's own"
+    assert.equal("the program's own", own.chat)
+  end)
 end)
 
 -- A copy with everything in it, tables that occur twice once.

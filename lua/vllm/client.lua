@@ -8,6 +8,7 @@ local fields = require "vllm.fields"
 local exchange = require "vllm.exchange"
 local gate = require "vllm.gate"
 local guard = require "vllm.guard"
+local misuse = require "vllm.misuse"
 local request_builder = require "vllm.request"
 local spelling = require "vllm.spelling"
 local Turn = require "vllm.turn"
@@ -19,6 +20,7 @@ local values = require "vllm.values"
 local Client = {}
 Client.__index = Client
 Client.__name = "vllm.client"
+misuse.tell_members(Client, "client", "client")
 
 -- Connection options that a transport may or may not be able to honour.
 local CONNECTION_OPTIONS = { "proxy", "no_proxy", "unix_socket" }
@@ -96,7 +98,10 @@ local function request_of(name, request, more)
     error(("client:%s: a request (table or string) is needed, got %s"):format(name, fields.shown(request)), 3)
   end
   if more == nil then return request end
-  if kind == "table" then error(("client:%s: a request is one table; got another argument, %s"):format(name, fields.shown(more)), 3) end
+  if kind == "table" then
+    error(("client:%s: a request is one table, { messages = …, temperature = … }; got another argument, %s")
+      :format(name, fields.shown(more)), 3)
+  end
   if type(more) ~= "table" then
     error(("client:%s: behind the text goes a table of options, got %s"):format(name, fields.shown(more)), 3)
   end
@@ -275,7 +280,7 @@ end
 
 -- `client.temperature = 0` would change nothing. Other names are the program's own business.
 function Client:__newindex(name, value)
-  if type(Client[name]) == "function" then error(("client.%s is a function of the client"):format(name), 2) end
+  if type(rawget(Client, name)) == "function" then error(("client.%s is a function of the client"):format(name), 2) end
   if config.call_only[name] then
     error(("client.%s: a client does not change; messages go into a call or a session: client:session { messages = … }"):format(name), 2)
   end

@@ -13,6 +13,7 @@ local SCHEMA = 'write response_format = { type = "json_schema", json_schema = { 
 local MESSAGES = "write messages = { … } in a call, or keep a session: client:session { messages = { … } }"
 local HEADERS = "write headers = { [\"…\"] = \"…\" }"
 local CALLBACK = "write on_event = function(event) … end for a client, turn:each(fn) or turn:start(fn, on_done) for one turn"
+local TRACE = "write on_event = function(event) … end for a client; requests are seen by a transport (docs/recipes.md, every request)"
 local MEMBERS = "write its members one by one, as they are; extra_body = { … } takes those that are unknown here"
 local THINKING = "write chat_template_kwargs = { enable_thinking = true } (as the model's template has it), reasoning_effort or "
   .. "thinking_token_budget; extra_body sends it to a server that has a field of this name"
@@ -29,12 +30,13 @@ local REQUEST = {
   { "end the messages with the assistant's beginning, and write continue_final_message = true, add_generation_prompt = false",
     "prefill assistant_prefix assistant_prefill response_prefix" },
   { "write parts: messages = { { role = \"user\", content = { \"…\", vllm.image { path = \"…\" } } } } (vllm.audio, vllm.video, vllm.file)",
-    "image images image_url audios videos attachments attachment files file fragments" },
+    "image images image_url audios videos attachments attachment files file fragments bytes mime" },
   { "write model = \"…\"", "model_name model_id model_path deployment deployment_id deployment_name azure_deployment engine" },
   { "write model = the adapter's name", "lora lora_path lora_name lora_request adapter" },
   { "write base_url = \"http://…\"", "api_base openai_api_base endpoint server_url api_url url uri server address api_endpoint "
     .. "azure_endpoint request_url port api_host openai_api_endpoint openai_api_host" },
-  { "write it into the query of base_url", "api_version default_query extra_query query query_params" },
+  { "write it into the query of base_url", "api_version default_query extra_query query_params" },
+  { "write text = \"…\" for a question; what an address asks for stands in base_url", "query" },
   { "write api_key = \"…\"", "key token auth_token access_token api_token openai_api_key bearer bearer_token authorization auth secret "
     .. "api_key_name api_key_cmd" },
   { HEADERS, "default_headers extra_headers http_headers request_headers custom_headers organization openai_organization org "
@@ -51,8 +53,11 @@ local REQUEST = {
     "http_client http_agent http_async_client fetch fetch_options" },
   { "write max_concurrent = … for a client, or vllm.map(list, { concurrency = … }, fn)", "max_concurrency concurrency max_parallel "
     .. "max_connections num_workers parallel_requests" },
-  { CALLBACK, "callback callbacks callback_manager on_chunk on_token on_text on_data on_delta on_finish on_complete on_error "
-    .. "on_done stream_callback handler hooks logger log_level logging debug verbose set_verbose" },
+  { CALLBACK, "callback callbacks callback_manager on_chunk on_token on_text on_data on_delta on_finish on_complete on_error on_end "
+    .. "on_done stream_callback handler hooks" },
+  { TRACE, "logger log log_level logging debug verbose set_verbose trace on_request on_response" },
+  { "write retry = { on_retry = function(event) … end } for a client", "on_retry" },
+  { "write vllm.spawn(fn) inside vllm.run, or turn:start(on_event, on_done)", "async asynchronous background" },
   { "write json = { decode = … } for a client", "decode decoder json_decode json_library" },
   { "call turn:cancel()", "signal abort_signal abort_controller cancellation_token" },
   { "write stream = true or false", "streaming_mode is_stream disable_streaming stream_mode" },
@@ -137,6 +142,36 @@ local MAP = {
   { "write concurrency", "max_concurrency max_concurrent workers max_workers num_workers parallel limit n batch_size" },
 }
 
+-- Methods and functions.
+local CLIENT = {
+  { "write client:ask(…) for the text, client:turn(…) for a stream or the whole result", "chat completion completions complete create "
+    .. "generate generate_content invoke ainvoke predict query prompt send stream chat_stream response responses message" },
+  { "write client:session()", "conversation start_chat new_chat history" },
+  { "write client:request(\"GET\", \"/v1/models\")", "models list_models get_models" },
+  { "write client:request(\"POST\", \"/v1/embeddings\", { model = \"…\", input = \"…\" })", "embeddings embedding embed" },
+  { "write client:request(\"POST\", \"/tokenize\", { model = \"…\", prompt = \"…\" })", "tokenize count_tokens" },
+  { "write client:with { … }", "with_options with_config bind options" },
+  { "write vllm.map(list, fn)", "batch abatch" },
+}
+
+local SESSION = {
+  { "write session:ask(…) for the text, session:turn(…) for a stream or the whole result", "send say chat prompt invoke stream "
+    .. "send_message generate complete" },
+  { "write session:append(…)", "add push insert add_message add_user_message append_message" },
+  { "write session:messages()", "history get_messages get_history transcript" },
+  { "begin another one: client:session()", "reset clear" },
+  { "write vllm.json.encode(session:messages()); client:session { messages = … } goes on", "save export to_json serialize" },
+}
+
+local MODULE = {
+  { "write vllm.new { model = \"…\", base_url = \"http://…/v1\" }", "client openai async_openai llm chat_openai ollama "
+    .. "create_client connect init setup" },
+  { "a client has it: vllm.new { … }:turn(…)", "turn stream chat completions complete generate" },
+  { "a client has it: vllm.new { … }:session()", "session conversation" },
+  { "write vllm.json", "encode decode" },
+  { "write vllm.spawn(fn)", "async go" },
+}
+
 local function indexed(list)
   local words = {}
   for _, entry in ipairs(list) do
@@ -148,7 +183,7 @@ end
 --- Group of names → squashed word → what to write. `request`: of clients, calls and sessions.
 foreign.words = {
   request = indexed(REQUEST), timeout = indexed(TIMEOUT), retry = indexed(RETRY), tls = indexed(TLS), media = indexed(MEDIA),
-  tool = indexed(TOOL), map = indexed(MAP),
+  tool = indexed(TOOL), map = indexed(MAP), client = indexed(CLIENT), session = indexed(SESSION), module = indexed(MODULE),
 }
 
 --- What to write instead of a word of others.

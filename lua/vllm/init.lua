@@ -8,6 +8,7 @@ if not core then error(why_not, 0) end
 for reactor in pairs(debug.getregistry()["vllm.reactors"] or {}) do reactor:retire() end
 
 local json = require "vllm.json"
+local misuse = require "vllm.misuse"
 
 local vllm = { version = core.version, json = json, null = core.null, array = json.array, raw = json.raw }
 
@@ -18,12 +19,12 @@ local MODULE_OF = {
   text = "vllm.text", printable = "vllm.text",
 }
 
-setmetatable(vllm, { __index = function(_, name)
+misuse.tell_members(vllm, "vllm", "module", function(name)
   local module = MODULE_OF[name]
   if not module then return nil end
   vllm[name] = require(module)[name]
   return vllm[name]
-end })
+end)
 
 --- Makes a client. Throws on an unknown or ill-typed key, naming it.
 ---@param options table see docs/configuration.md; `model` is required
@@ -41,6 +42,7 @@ end
 ---@return string? message `missing environment variable VLLM_MODEL`, or which one cannot be used and why
 ---@return vllm.Error? err kind `config`
 function vllm.from_env(overrides)
+  misuse.check_dot("from_env", overrides)
   local checked, message = require("vllm.config").from_env(overrides, 3)
   if not checked then return nil, message, require("vllm.errors").new("config", message) end
   local client = require("vllm.client")._new(checked, nil, 3) -- no tail call: errors count the levels
@@ -54,6 +56,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function vllm.ask(request, more)
+  misuse.check_dot("ask", request)
   local client, message, err = vllm.from_env()
   if not client then return nil, message, err end
   return client:ask(request, more)
@@ -79,6 +82,7 @@ end
 ---@param messages table[]
 ---@return table[] repaired a new list
 function vllm.repair(messages)
+  misuse.check_dot("repair", messages)
   local repaired = require("vllm.repair").repair(messages) -- no tail call: errors count the levels
   return repaired
 end

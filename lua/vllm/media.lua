@@ -113,7 +113,7 @@ end
 
 local function read_file(path)
   local file, why = io.open(path, "rb")
-  if not file then return nil, why end
+  if not file then return nil, path:find "^%a+://" and why .. " (write url = … for what is not a file)" or why end
   local chunks, size = {}, 0
   while true do
     local chunk, reason = file:read(READ_BYTES)
@@ -133,7 +133,9 @@ end
 
 -- Misuse throws at the constructor's caller.
 local function check_spec(spec, kind)
+  require("vllm.misuse").check_dot(kind, spec, 4)
   if type(spec) ~= "table" then error(("vllm.%s: expected a table such as { path = … }, got %s"):format(kind, type(spec)), 4) end
+  if spec[1] ~= nil then error(("vllm.%s: a file is named: vllm.%s { path = … }"):format(kind, kind), 4) end
   local unknown_key = spelling.unknown_key(spec, SPEC_KEYS, nil, "media")
   if unknown_key then error(("vllm.%s: %s"):format(kind, unknown_key), 4) end
   for key, value in pairs(spec) do

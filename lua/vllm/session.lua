@@ -4,6 +4,7 @@ local config = require "vllm.config"
 local continuation = require "vllm.continuation"
 local errors = require "vllm.errors"
 local fields = require "vllm.fields"
+local misuse = require "vllm.misuse"
 local repair = require "vllm.repair"
 local Turn = require "vllm.turn"
 
@@ -12,6 +13,7 @@ local Turn = require "vllm.turn"
 local Session = {}
 Session.__index = Session
 Session.__name = "vllm.session"
+misuse.tell_members(Session, "session", "session")
 
 local WEAK = { __mode = "v" } -- a turn that nobody holds any more is over
 
@@ -174,7 +176,7 @@ local function turn_of(self, name, input, request)
   local busy = busy_error(self)
   if busy then return Turn._new(self._client, nil, busy) end
   all.messages = add(copy(self._messages), messages)
-  name_session(all, self._defaults, self.id)
+  name_session(all, self._defaults, rawget(self, "id"))
   local turn = self._client:turn(all)
   if turn:error() then return turn end
   self._messages, self._last.turn = all.messages, turn
@@ -237,7 +239,7 @@ local function assignment_fault(name, value)
   if name == "messages" then
     return "is a function; client:session { messages = … } begins another session, session:append(…) adds"
   end
-  if type(Session[name]) == "function" then return "is a function of the session" end
+  if type(rawget(Session, name)) == "function" then return "is a function of the session" end
   if name == "id" and value ~= nil and type(value) ~= "string" then return "must be a string, got " .. fields.shown(value) end
   if config.client_only[name] then return ("belongs to the client: client:with { %s = … }:session()"):format(name) end
   if not config.is_option(name) then return nil end
@@ -251,7 +253,7 @@ function Session:__newindex(name, value)
 end
 
 function Session:__tostring()
-  return ("vllm.session (%s, %d messages)"):format(self.id or "no id", #self._messages)
+  return ("vllm.session (%s, %d messages)"):format(rawget(self, "id") or "no id", #self._messages)
 end
 
 return Session

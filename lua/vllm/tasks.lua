@@ -7,6 +7,7 @@
 
 local core = require "vllm.core"
 local hosts = require "vllm.hosts"
+local misuse = require "vllm.misuse"
 local spelling = require "vllm.spelling"
 
 local unpack = rawget(_G, "unpack") or table.unpack -- luacheck: ignore 143
@@ -146,7 +147,9 @@ local function scope_in(host)
 end
 
 local function check_function(name, fn)
-  if type(fn) ~= "function" then error(("vllm.%s: a function is needed, got %s"):format(name, type(fn)), 3) end
+  if type(fn) == "function" then return end
+  misuse.check_dot(name, fn, 3)
+  error(("vllm.%s: a function is needed, got %s"):format(name, type(fn)), 3)
 end
 
 --- Starts a task in the host that is in charge: in plain Lua inside vllm.run, in Neovim and nginx anywhere a coroutine may wait.
@@ -183,11 +186,16 @@ local function block_for(task)
   block(host, function() return task._results ~= nil end)
 end
 
+local function check_self(name, self)
+  if getmetatable(self) ~= Task then error(("task:%s: written with a dot; write task:%s()"):format(name, name), 3) end
+end
+
 local NOBODY = { wake = function() end } -- stands for the host of one who blocks
 
 --- Waits for the task's end.
 ---@return any ... what its function returned; or nil, the message, and the error object if there is one, when it failed or was cancelled
 function Task:join()
+  check_self("join", self)
   if self == this_task() then error("task:join: a task cannot wait for itself", 2) end
   check_cancelled()
   self._waiters = self._waiters or {}
@@ -210,6 +218,7 @@ end
 
 --- Ends the task at its current or next wait. Idempotent, from anywhere; does not wait for that end (join does).
 function Task:cancel()
+  check_self("cancel", self)
   if self._results or self._cancelled then return end
   self._cancelled, hosts.cancellations = true, hosts.cancellations + 1
   if self._token ~= nil then self._host.wake(self._token) end
@@ -227,6 +236,7 @@ end
 ---@param seconds number 0: the others go first
 function tasks.sleep(seconds)
   if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
+    misuse.check_dot("sleep", seconds)
     error("vllm.sleep: a number of seconds, 0 or more, is needed, got " .. tostring(seconds), 2)
   end
   check_cancelled()
@@ -368,6 +378,7 @@ end
 local MAP_OPTIONS = { concurrency = true, each = true }
 
 local function check_map(list, options, fn)
+  misuse.check_dot("map", list, 3)
   if type(list) ~= "table" then error("vllm.map: a list is needed, got " .. type(list), 3) end
   local key = next(list)
   if key ~= nil and #list == 0 and type(key) ~= "number" then

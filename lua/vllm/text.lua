@@ -4,12 +4,17 @@ local core = require "vllm.core"
 
 local text = {}
 
+local function refuse(name, value)
+  require("vllm.misuse").check_dot(name, value, 3)
+  error(("vllm.%s: a string is needed, got %s"):format(name, type(value)), 3)
+end
+
 --- Bytes as text: the same string where it is UTF-8, else with U+FFFD (a question mark in a diamond) in place of what is not. For what
 --- programs and files say, before it goes to a model: a request holds UTF-8 only, and names what is not.
 ---@param bytes string
 ---@return string
 function text.text(bytes)
-  if type(bytes) ~= "string" then error("vllm.text: a string is needed, got " .. type(bytes), 2) end
+  if type(bytes) ~= "string" then refuse("text", bytes) end
   return core.repair_utf8(bytes)
 end
 
@@ -35,7 +40,7 @@ end
 ---@param own string repaired as by vllm.text
 ---@return string
 function text.printable(own)
-  if type(own) ~= "string" then error("vllm.printable: a string is needed, got " .. type(own), 2) end
+  if type(own) ~= "string" then refuse("printable", own) end
   own = core.repair_utf8(own)
   return own:find("[%z\1-\8\11-\31\127\194]") and stripped(own) or own
 end
