@@ -387,6 +387,9 @@ describe("docs/recipes.md", function()
     end },
     { "stop", {}, "cancelled\n", stalls = 'data: {"choices":[{"index":0,"delta":{"content":"one"}}]}\n\n' },
     { "continue", { { text = "Once", finish_reason = "length" }, { text = " upon", cut = true }, { status = 503 }, " a time." }, "Once upon a time.\n" },
+    { "continue in a session", { { text = "Once", cut = true }, { text = " upon", cut = true }, " a time." }, "Once upon a time.Once upon a time.\n", function(sent)
+      assert.same({ { role = "user", content = "Write a story." }, { role = "assistant", content = "Once upon" } }, sent.messages)
+    end },
     { "session", { "Hello, Ada.", "Ada." }, "Ada.\n", function(sent)
       assert.equal("Hello, Ada.", sent.messages[2].content)
     end },

@@ -12,6 +12,7 @@ local CASES = {
   { "role and text by position", { { "user", "a" } }, "messages[1].role", A_MESSAGE .. "; this is a list" },
   { "a list of messages in the list", { { { role = "user", content = "a" } } }, "messages[1].role", A_MESSAGE .. "; this is a list" },
   { "a part alone", { "a", PNG_PART }, "messages[2].role", A_MESSAGE .. "; this is a part, which stands in the content of a message" },
+  { "a message whose role has another name", { { type = "human", content = "a" } }, "messages[1].role", A_MESSAGE },
   { "a part alone that has no type", { "a", { url = "http://h/" } }, "messages[2].role", A_MESSAGE },
   { "a result", { "a", a_result() }, "messages[2].role", A_MESSAGE .. "; this is a result: append its `message`" },
   { "a turn", { "a", testing.client({ "b" }):turn "a" }, "messages[2].role", A_MESSAGE .. "; this is a turn: append the `message` of its result" },

@@ -157,6 +157,13 @@ describe("misuse throws, naming what is wrong, at the caller's line", function()
   end
 end)
 
+describe("vllm.json.encode", function()
+  it("says what to write of a session and of a turn", function()
+    assert.same({ nil, "a session is no JSON value: write session:messages()", "" }, { vllm.json.encode(a_client():session()) })
+    assert.same({ nil, "a turn is no JSON value: write what turn:result() gives", "" }, { vllm.json.encode(a_client():turn "x") })
+  end)
+end)
+
 describe("a member that nobody has", function()
   it("is nil, unless it is another client's word", function()
     assert.is_nil(vllm.nonsense)

@@ -83,7 +83,10 @@ local function about_key(status, parts, context)
 end
 
 local function about_address(status, context)
-  local hint = context.is_of_caller and "" or "; base_url usually ends in /v1"
+  local hint = "; base_url usually ends in /v1"
+  if context.is_of_caller then
+    hint = context.url:find("/v1/", 1, true) and "" or "; a path begins at the server's root, as in /v1/models"
+  end
   if status == 405 then return ("the server does not take such a request at %s%s"):format(context.url, hint) end
   return "the server has no such address: " .. context.url .. hint
 end

@@ -37,6 +37,17 @@ local function check_options(name, options, known)
   if unknown_key then error(("%s: %s"):format(name, unknown_key), 3) end
 end
 
+local INSTEAD = {
+  ["vllm.session"] = "a session is no JSON value: write session:messages()",
+  ["vllm.turn"] = "a turn is no JSON value: write what turn:result() gives",
+}
+
+-- What to write in place of an object of ours; nil: it is none.
+local function instead_of(value)
+  local metatable = type(value) == "table" and getmetatable(value)
+  return type(metatable) == "table" and INSTEAD[metatable.__name] or nil
+end
+
 --- Writes a value as JSON.
 -- Keys exactly 1..n make an array, all strings an object, anything else is an error; `{}` is an object (`json.array {}` an array). A field
 -- `__jsonorder`, a list of names, says which members come first; `properties` follow the order of `required` beside them.
@@ -51,6 +62,8 @@ function json.encode(value, options)
   check_options("vllm.json.encode", options, ENCODE_OPTIONS)
   local text, message, path = core.json_encode(value, options)
   if text then return text end
+  local instead = instead_of(value)
+  if instead then return nil, instead, "" end
   return nil, path == "" and message or path .. ": " .. message, path
 end
 
