@@ -112,6 +112,9 @@ local MISUSE = {
   { function() a_client():session():append({ "a", "b" }) end, "session:append: message 1 is a list: give its messages one by one" },
   { function() a_client():turn("x"):next "a" end, 'turn:next: a number of seconds is needed, got "a"' },
   { function() a_client():turn("x"):each() end, "turn:each: a function is needed, got nil" },
+  { function() a_client():turn("x"):text_deltas(print) end, "turn:text_deltas: gives an iterator and takes nothing, got a function; turn:each(fn) calls a function" },
+  { function() a_client():turn("x"):events(print) end, "turn:events: gives an iterator and takes nothing, got a function; turn:each(fn) calls a function" },
+  { function() a_client():session():append("user", "hi") end, 'session:append: a message is one table: { role = "user", content = … }' },
   { function() a_client():turn("x"):relay {} end, "turn:relay: a function is needed, got table" },
   { function() testing.transport() end, "vllm.testing: replies must be a list, got nil" },
   { function() testing.transport { 5, { txt = "x" } } end, "vllm.testing: reply 2: unknown key `txt`; known are body, bytes, cut, detail, error, fail, "

@@ -98,6 +98,8 @@ local function check_self(name, self)
   error(("session:%s: written with a dot; write session:%s(…)"):format(name, name), 3)
 end
 
+local ROLES = { system = true, developer = true, user = true, assistant = true, tool = true }
+
 --- Appends messages: strings (user messages) or tables. All of them, or none when one is neither: then it throws.
 ---@param ... table|string
 ---@return vllm.Session self
@@ -107,6 +109,9 @@ function Session:append(...)
   for i = 1, select("#", ...) do
     list[i] = (select(i, ...))
     if list[i] == nil then error(("session:append: message %d must be a table or a string, got nil"):format(i), 2) end
+  end
+  if #list == 2 and ROLES[list[1]] and type(list[2]) == "string" then
+    error(("session:append: a message is one table: { role = %q, content = … }"):format(list[1]), 2)
   end
   add(self._messages, messages_of(list, "session:append", 3))
   return self

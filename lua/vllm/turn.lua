@@ -359,8 +359,11 @@ end
 -- Lua 5.1 calls an iterator through C, so what it waits for cannot suspend the coroutine.
 local FOR_CANNOT_WAIT = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
 
-local function check_for(turn, name)
+local function check_for(turn, name, surplus)
   check_self(turn, name, 4) -- `in turn.events do` would call this for ever
+  if surplus ~= nil then
+    error(("turn:%s: gives an iterator and takes nothing, got %s; turn:each(fn) calls a function"):format(name, fields.shown(surplus)), 3)
+  end
   if not FOR_CANNOT_WAIT then return end
   local host, token = hosts.here(turn._host or nil)
   if token == nil then return end
@@ -369,9 +372,10 @@ local function check_for(turn, name)
 end
 
 --- An iterator over all events; a failure raises its message, and `turn:error()` has the object. Leaving the loop cancels nothing.
+---@param surplus nil takes nothing: turn:each(fn) calls a function
 ---@return fun(): table?
-function Turn:events()
-  check_for(self, "events")
+function Turn:events(surplus)
+  check_for(self, "events", surplus)
   return function()
     local event, message = self:next()
     if message then error(message, 0) end
@@ -380,9 +384,10 @@ function Turn:events()
 end
 
 --- An iterator over the text of choice 0 as it comes; cheaper than events(). Raises as events() does.
+---@param surplus nil as in events
 ---@return fun(): string?
-function Turn:text_deltas()
-  check_for(self, "text_deltas")
+function Turn:text_deltas(surplus)
+  check_for(self, "text_deltas", surplus)
   if self._on_event then
     return function()
       while true do
