@@ -69,10 +69,10 @@ function Attempt:has_body()
   return self.decoder:state() > 0 or self._body_bytes > 0
 end
 
---- Has the whole answer come, or enough of it to know that it failed?
+--- Is it read as a stream of events?
 ---@return boolean
-function Attempt:is_drained()
-  return self._phase == "drained"
+function Attempt:is_stream()
+  return self._phase == "stream"
 end
 
 --- Is the head in, and no error?

@@ -205,7 +205,8 @@ local function ask(self, limit)
   heard(self)
   local current, asked_at, silence_left_s = self._attempt, core.now(), self._silence_left_s
   local deadline = silence_left_s and asked_at + silence_left_s
-  local total = earlier(self._total_deadline, clocks.finish_deadline(self, asked_at))
+  local total = self._total_deadline
+  if self._finished_choices > 0 or not current:is_stream() then total = earlier(total, clocks.finish_deadline(self, asked_at)) end
   if limit or total then deadline = earlier(deadline, earlier(limit, total)) end
   local is_late = silence_left_s and silence_left_s <= 0 or total and total <= asked_at
   if not is_late then
@@ -514,8 +515,11 @@ end
 
 Turn.__close = Turn.cancel
 
+local UNDERSCORE = 95
+
 -- `turn.temperature = 0` would change nothing. Other names are the program's own business.
 function Turn:__newindex(name, value)
+  if type(name) == "string" and name:byte() == UNDERSCORE then return rawset(self, name, value) end -- our own
   if type(Turn[name]) == "function" then error(("turn.%s is a function of the turn"):format(name), 2) end
   if name ~= "headers" and configuration.is_option(name) then
     local how = configuration.client_only[name] and "client:with { %s = … }:turn(…)" or "client:turn { %s = … }"
