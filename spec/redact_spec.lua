@@ -18,6 +18,7 @@ local SPELLINGS = {
   go = KEY:gsub('[&<"]', { ["&"] = "\\u0026", ["<"] = "\\u003c", ['"'] = '\\"' }),
   dotnet = KEY:gsub("[&<>'\"+]", function(c) return ("\\u%04X"):format(c:byte()) end),
   html = KEY:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub("'", "&#x27;"):gsub('"', "&quot;"),
+  html_of_express = KEY:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub("'", "&#39;"):gsub('"', "&quot;"),
   percent = KEY:gsub("[^%w%-._~]", function(c) return ("%%%02x"):format(c:byte()) end),
   password = PASSWORD, basic = core.base64_encode("me:" .. PASSWORD),
 }

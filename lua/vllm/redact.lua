@@ -22,8 +22,11 @@ Redactor.__index = Redactor
 
 local HTML = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;" }
 
--- Python's, then Go's.
-local HTML_QUOTES = { { ['"'] = "&quot;", ["'"] = "&#x27;" }, { ['"'] = "&#34;", ["'"] = "&#39;" } }
+-- Python's, Go's, Express's and Ruby's, PHP's.
+local HTML_QUOTES = {
+  { ['"'] = "&quot;", ["'"] = "&#x27;" }, { ['"'] = "&#34;", ["'"] = "&#39;" },
+  { ['"'] = "&quot;", ["'"] = "&#39;" }, { ['"'] = "&quot;", ["'"] = "&#039;" },
+}
 
 local function json(text)
   local quoted = core.json_encode(text)
