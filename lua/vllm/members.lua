@@ -22,6 +22,7 @@ end
 ---@param known table<string, any>
 ---@return string?
 function members.nearest(name, known)
+  if #name > spelling.MAX_NAME then return nil end -- nor is it worth keeping
   local found = found_before[known] or {}
   found_before[known] = found
   if found[name] == nil then
