@@ -270,6 +270,7 @@ static enum vllm_status read_copy(struct vllm_chunk *chunk, const char *json, co
     for (size_t i = 0; i < count; i++) {
         render_delta(&deltas[i], out);
     }
+    memset(exact, '?', len); /* nothing of it is looked at again */
     free(exact);
     return status;
 }
@@ -336,6 +337,8 @@ static void test_speculation(void) {
         {CALL("\"id\":\"x\"", "bc"), "envelope r -;0 tool -1 x - bc;"},
         {CALL("\"id\":\"\\u0078\"", "a"), "envelope r -;0 tool -1 x - a;"},
         {CALL("\"id\":\"\\u0078\"", "bc"), "envelope r -;0 tool -1 x - bc;"},
+        {CALL("\"x\":1", "a"), "envelope r -;0 tool -1 - - a of {\"x\":1,\"function\":{\"arguments\":\"a\"}};"},
+        {CALL("\"x\":1", "bc"), "envelope r -;0 tool -1 - - bc of {\"x\":1,\"function\":{\"arguments\":\"bc\"}};"},
         {CALL("\"id\":\"x\"", "a\"}},{\"function\":{\"arguments\":\"b"), "envelope r -;0 tool -1 x - a;0 tool -1 - - b;"},
         {CALL("\"id\":\"x\"", "c\"}},{\"function\":{\"arguments\":\"d"), "envelope r -;0 tool -1 x - c;0 tool -1 - - d;"},
         {AROUND("a\"},\"message\":{\"content\":\"b"), "envelope r -;0 text a;"},

@@ -89,10 +89,10 @@ static void rebase(struct vllm_slice *slice, struct vllm_slice json, const char 
     }
 }
 
-/* Is this chunk one text, or one fragment of arguments, and no decoded string besides? */
+/* Is this chunk one text, or one fragment of arguments, and neither unknown members nor a decoded string besides? */
 static bool is_text_alone(const struct vllm_chunk *chunk, struct vllm_slice json) {
     const struct vllm_delta *deltas = chunk->gather.deltas.items, *text = &deltas[1];
-    bool is_text = chunk->gather.deltas.count == 2 && !text->whole && text->text.ptr && text->raw.ptr &&
+    bool is_text = chunk->gather.deltas.count == 2 && !text->whole && text->text.ptr && text->raw.ptr && !text->object.ptr &&
                    (text->kind == VLLM_DELTA_TEXT || text->kind == VLLM_DELTA_REASONING || text->kind == VLLM_DELTA_TOOL);
     return is_text && lies_in(deltas[0].id, json) && lies_in(deltas[0].model, json) && lies_in(text->id, json) && lies_in(text->name, json);
 }
