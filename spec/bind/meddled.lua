@@ -346,6 +346,16 @@ for name, make in pairs { decoder = core.decoder, sse = core.sse, http1 = core.h
   end, function(ok, made) return not (ok and type(made) == "userdata") and tostring(made) end)
 end
 
+job("making a decoder that knows ids", function()
+  return core.decoder, setmetatable({}, { __index = function(_, name) return name == "taken_ids" and long("value", 1) or nil end }), nil, nothing
+end, function(ok, decoder)
+  if not ok then return decoder end
+  decoder:feed(delta('{"tool_calls":[{"id":"' .. long("value", 1) .. '","function":{"name":"f"}}]}'))
+  while decoder:next() do end
+  local id = decoder:result().tool_calls[1].id
+  return #id ~= 9 and "an id that is taken"
+end)
+
 job("poll", function()
   local fds = {}
   return core.poll, fds, 0, function() fds[1] = 100000 end

@@ -151,7 +151,8 @@ static inline bool bind_option_bool(lua_State *L, int index, const char *name, b
     return value;
 }
 
-/* A string, which the options keep alive; absent where there is none. */
+/* A string of the options table at `index` (or none: absent). It is pushed on the stack, and stays there: an __index may have made it just
+ * now, and a finalizer may take it out of the table. */
 static inline struct vllm_slice bind_option_text(lua_State *L, int index, const char *name) {
     struct vllm_slice text = {NULL, 0};
     if (lua_isnoneornil(L, index)) {
@@ -163,7 +164,6 @@ static inline struct vllm_slice bind_option_text(lua_State *L, int index, const 
     } else if (!lua_isnil(L, -1)) {
         luaL_error(L, "%s: expected a string", name);
     }
-    lua_pop(L, 1);
     return text;
 }
 

@@ -174,6 +174,7 @@ static int l_decoder_state(lua_State *L) {
 
 static int l_decoder(lua_State *L) {
     struct vllm_turn_options options;
+    lua_settop(L, 1);
     vllm_turn_options_default(&options);
     options.max_event_bytes = bind_option_size(L, 1, "max_event_bytes", options.max_event_bytes, 1, MOST_BYTES);
     options.max_message_bytes = bind_option_size(L, 1, "max_message_bytes", options.max_message_bytes, 1, MOST_BYTES);

@@ -99,18 +99,6 @@ static enum vllm_status read_list(lua_State *L, struct vllm_messages *messages) 
     return status;
 }
 
-/* A text of the options. It stays on the stack: an __index may have made it just now. */
-static struct vllm_slice option_text(lua_State *L, const char *name) {
-    struct vllm_slice text = {NULL, 0};
-    lua_getfield(L, 2, name);
-    if (lua_type(L, -1) == LUA_TSTRING) {
-        text.ptr = lua_tolstring(L, -1, &text.len);
-    } else if (!lua_isnil(L, -1)) {
-        luaL_error(L, "%s: expected a string", name);
-    }
-    return text;
-}
-
 /* The text at fault, which is a whole string of the list, or stands in the options. First of all, and without asking for
  * memory: a finalizer could empty the list. */
 static void push_text(lua_State *L, struct vllm_slice text) {
@@ -122,7 +110,7 @@ static void push_text(lua_State *L, struct vllm_slice text) {
         }
         lua_pop(L, 1);
     }
-    lua_pushlstring(L, text.ptr, text.len); /* option_text keeps it on the stack */
+    lua_pushlstring(L, text.ptr, text.len); /* bind_option_text keeps it on the stack */
 }
 
 static int push_failure(lua_State *L, enum vllm_status status, const struct vllm_messages_fault *fault) {
@@ -148,8 +136,8 @@ static int l_messages(lua_State *L) {
     options.merge_users = bind_option_bool(L, 2, "merge_users", false);
     options.fold_system = bind_option_bool(L, 2, "fold_system", false);
     options.join_assistants = bind_option_bool(L, 2, "join_assistants", false);
-    options.filler = option_text(L, "filler");
-    options.reasoning_field = option_text(L, "reasoning_field");
+    options.filler = bind_option_text(L, 2, "filler");
+    options.reasoning_field = bind_option_text(L, 2, "reasoning_field");
     if (!options.reasoning_field.ptr) {
         options.reasoning_field = (struct vllm_slice){"reasoning", 9};
     }
