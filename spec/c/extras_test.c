@@ -147,6 +147,8 @@ static void test_unknown_members(void) {
     check_members(MEMBERS("\"x\":\"a\"") MEMBERS("\"x\":\"b\",\"x\":\"c\"") STOP DONE, "message x=\"ac\";");
     check_members(MEMBERS("\"x\":[1]") MEMBERS("\"x\":[2],\"x\":[3,4]") STOP DONE, "message x=[1,3,4];");
     check_members(MEMBERS("\"x\":[2],\"x\":\"b\",\"x\":\"c\"") STOP DONE, "message x=\"c\";");
+    check_members(MEMBERS("\"x\":\"a\"") MEMBERS("\"x\":\"bcd\",\"x\":[\"1234\",5],\"x\":[3]") STOP DONE, "message x=[3];");
+    check_members(MEMBERS("\"x\":\"a\"") MEMBERS("\"x\":\"bcd\",\"x\":5,\"x\":\"c\"") STOP DONE, "message x=\"c\";");
     /* a whole message behind its deltas */
     check_members(MEMBERS("\"x\":\"a\"") MEMBERS("\"x\":\"b\"") BARE("{\"message\":{\"x\":\"ab\"}}") STOP DONE, "message x=\"ab\";");
     /* members of a call: the last value */

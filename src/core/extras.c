@@ -4,7 +4,7 @@
  *  1. A value that is null, false or empty says nothing. A name must be written without escapes, as servers do.
  *  2. In a `delta` strings and lists are increments, as its other members are: they join what came before. A string that is the whole of what
  *     came before is the same one, sent again (Groq repeats `channel`). Everything else, there and elsewhere: the last value of a name stays.
- *  3. Of duplicate names in one object the last one counts.
+ *  3. Of duplicate names in one object the last one counts; what came before stays only if all of them can join it.
  * Bounds: VLLM_MAX_EXTRAS names of an object; names and values count for max_message_bytes. */
 #include <string.h>
 
@@ -136,7 +136,10 @@ static enum vllm_status join_once(struct vllm_message *message, struct vllm_extr
         restore(message, value, before->len[place]);
     } else {
         before->seen[place] = true;
-        before->len[place] = may_join(value, json) ? value->len : 0;
+        before->len[place] = value->len;
+    }
+    if (!may_join(value, json)) {
+        before->len[place] = 0; /* what was there is gone with this one */
     }
     return join(message, value, json);
 }
