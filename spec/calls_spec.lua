@@ -78,6 +78,7 @@ describe("a call is whole or not run:", function()
     { "arguments of nobody beside a call that has its own", { { 0, "A1", "f", "{}" }, { 1, "B1", false, WHERE } }, "f {}; (no name) !" },
     { "empty fragments with ids of their own", { { 0, "A1", "now", "" }, { 0, "B1", false, "" }, { 0, "C1", false, " " } }, "now {}" },
     { "two tools without arguments", { { 0, "A1", "now", "" }, { 1, "B1", "here", "" } }, "now {}; here {}" },
+    { "one tool twice without arguments, and one index for both", { { 0, "A1", "now", "" }, { 0, "B1", "now", "" } }, "now {}; now {}" },
     { "one index for two tools", { { 0, "A1", "now", "" }, { 0, "B1", "f", WHERE } }, "now {}; f " .. WHERE },
     { "arguments, and then something else", { { 0, "A1", "f", "{}" }, { 0, false, false, "{" } }, "f !" },
   }

@@ -390,3 +390,23 @@ describe("core.decoder", function()
     assert.has_error(function() decoder:body "{}" end)
   end)
 end)
+
+-- What looks at everything again for each event takes hours for these: the suite would meet its limit.
+describe("a hostile stream is read in linear time:", function()
+  local blanks = (" "):rep(8 * 1024 * 1024)
+
+  it("lines of one event behind megabytes of blanks", function()
+    local decoder = core.decoder()
+    assert(decoder:feed("data:" .. blanks .. "\n" .. ("data: {\ndata:\n"):rep(100000)))
+    assert.is_false(decoder:next())
+  end)
+
+  it("fragments of one call behind megabytes of blanks", function()
+    local fragments = { delta('"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"' .. blanks .. '{"}}]') }
+    for i = 1, 20000 do
+      fragments[i + 1] = delta('"tool_calls":[{"index":0,"id":"b' .. i .. '","function":{"name":"f","arguments":"1"}}]')
+    end
+    local _, _, decoder = run(table.concat(fragments))
+    assert.equal(#blanks + 20001, #decoder:result().tool_calls[1].arguments)
+  end)
+end)

@@ -25,6 +25,8 @@
 
 #include <string.h>
 
+#include "slice.h"
+
 void vllm_calls_init(struct vllm_calls *calls, const struct vllm_alloc *alloc, size_t max_calls, size_t max_bytes,
                      const struct vllm_buf *taken_ids) {
     memset(calls, 0, sizeof *calls);
@@ -54,11 +56,7 @@ static bool equals(const struct vllm_buf *buf, struct vllm_slice text) {
 }
 
 static bool is_blank(struct vllm_slice text) {
-    size_t i = 0;
-    while (i < text.len && (text.ptr[i] == ' ' || text.ptr[i] == '\t' || text.ptr[i] == '\r' || text.ptr[i] == '\n')) {
-        i++;
-    }
-    return i == text.len;
+    return vllm_slice_trim_start(text).len == 0;
 }
 
 /* Brackets outside strings are counted, from where the last question ended. */
@@ -81,8 +79,13 @@ static bool arguments_complete(struct vllm_call *call) {
     return scan->complete;
 }
 
-bool vllm_call_has_arguments(const struct vllm_call *call) {
-    return !is_blank(vllm_buf_view(&call->arguments));
+/* As above: no blank is looked at twice. */
+bool vllm_call_has_arguments(struct vllm_call *call) {
+    size_t *blank = &call->scan.blank;
+    while (!call->filled && *blank < call->arguments.len && vllm_is_blank(call->arguments.data[*blank])) {
+        ++*blank;
+    }
+    return !call->filled && *blank < call->arguments.len;
 }
 
 static bool under_index(const struct vllm_call *call, const struct vllm_delta *fragment) {
@@ -343,7 +346,7 @@ bool vllm_call_repeats(struct vllm_call *call, struct vllm_slice text) {
 
 bool vllm_calls_may_lack_arguments(const struct vllm_calls *calls, const struct vllm_call *call) {
     for (size_t i = 0; i < calls->count; i++) {
-        const struct vllm_call *other = &calls->items[i];
+        struct vllm_call *other = &calls->items[i];
         if (other == call || !vllm_call_has_arguments(other)) {
             continue;
         }

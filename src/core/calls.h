@@ -8,6 +8,7 @@
 /* How far into its arguments it is known whether they are one complete object or array. */
 struct vllm_call_scan {
     size_t at;
+    size_t blank; /* so many bytes at their beginning */
     size_t depth;
     bool in_string, escaped, complete;
 };
@@ -23,6 +24,7 @@ struct vllm_call {
     bool announces;      /* its name came again, alone and under another index */
     size_t again;        /* so many bytes of its complete arguments have come again */
     const char *invalid; /* why it must not be run, or NULL */
+    bool filled;         /* none came, and "{}" stands in for them */
     bool ended;          /* it was handed out */
     struct vllm_extras extras;
 };
@@ -50,7 +52,7 @@ bool vllm_calls_have_id(const struct vllm_calls *calls, const struct vllm_call *
 /* Takes id and name as far as they are news; `*news` says whether they were. */
 VLLM_NODISCARD enum vllm_status vllm_call_name(const struct vllm_calls *calls, struct vllm_call *call, const struct vllm_delta *fragment,
                                                bool *news);
-bool vllm_call_has_arguments(const struct vllm_call *call); /* more than blanks */
+bool vllm_call_has_arguments(struct vllm_call *call); /* did more than blanks come? */
 /* Is `text` the call's complete arguments once more, or their next piece? Then `again` has moved on. */
 bool vllm_call_repeats(struct vllm_call *call, struct vllm_slice text);
 /* Rule 11, for a call without arguments: may some that stand beside it be its own? */

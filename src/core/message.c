@@ -422,6 +422,7 @@ static const char *fill_arguments(struct vllm_message *message, const struct vll
     if (vllm_calls_may_lack_arguments(&choice->calls, call)) {
         return "the call came without arguments, beside arguments that may be its own";
     }
+    call->filled = true;
     vllm_buf_clear(&call->arguments);
     *status = fail(message, vllm_buf_text(&call->arguments, "{}"), NO_MEMORY);
     return NULL;

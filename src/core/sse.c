@@ -290,15 +290,20 @@ static struct vllm_slice data_of(const struct vllm_sse *sse) {
     return data;
 }
 
-/* A bracket that opens on the line behind one that closed goes on with no JSON: the blank line between two events is missing. */
+/* A bracket that opens on the line behind one that closed goes on with no JSON: the blank line between two events is missing. The data is
+ * looked at from its end, and only for such a line, which ends what the next one looks at: blanks are not read again and again. */
 static bool begins_another(const struct vllm_sse *sse, size_t at, size_t len) {
     const size_t name_len = sizeof DATA_FIELD - 2; /* without the blank */
     if (!sse->keeps_strays || !sse->has_data || len <= name_len || memcmp(sse->input.data + at, DATA_FIELD, name_len) != 0) {
         return false;
     }
-    struct vllm_slice next = {sse->input.data + at + name_len, len - name_len}, data = vllm_slice_trim(data_of(sse));
-    next = vllm_slice_trim(next);
-    return data.len > 0 && data.ptr[data.len - 1] == '}' && next.len > 0 && (next.ptr[0] == '{' || next.ptr[0] == '[');
+    struct vllm_slice next = {sse->input.data + at + name_len, len - name_len}, data = data_of(sse);
+    next = vllm_slice_trim_start(next);
+    if (next.len == 0 || (next.ptr[0] != '{' && next.ptr[0] != '[')) {
+        return false;
+    }
+    data = vllm_slice_trim_end(data);
+    return data.len > 0 && data.ptr[data.len - 1] == '}';
 }
 
 static enum vllm_status deliver(struct vllm_sse *sse, struct vllm_sse_event *event, bool cut) {
