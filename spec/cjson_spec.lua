@@ -55,6 +55,19 @@ describe("beside a lua-cjson that has array_mt", function()
     assert.equal(text, cjson.encode(value))
   end)
 
+  it("its [] is a result of a tool, and its null is none", function()
+    local cjson = stand_in.new(core.null)
+    json_beside(cjson)
+    local client, call = require("vllm.testing").client {}, { id = "call00001", name = "f", arguments = "{}" }
+    for value, text in pairs { [cjson.empty_array] = "[]", [cjson.null] = "" } do
+      for _, message in ipairs { { role = "tool", call = call, result = value },
+        { role = "tool", content = { { type = "tool_result", call = call, result = value } } } } do
+        local body = assert(client:body { messages = { "x", { role = "assistant", calls = { call } }, message } })
+        assert.equal(text, core.json_decode(body).messages[3].content)
+      end
+    end
+  end)
+
   it("the lists of an answer have it as well", function()
     local cjson = stand_in.new(core.null)
     json_beside(cjson)

@@ -19,6 +19,7 @@
 
 local calls = require "vllm.calls"
 local core = require "vllm.core"
+local fields = require "vllm.fields"
 local members = require "vllm.members"
 local mistaken = require "vllm.mistaken"
 local parts = require "vllm.parts"
@@ -366,11 +367,17 @@ local function add_result(s, name, from, result, where, own)
   return parts.text(s, TOOL, text)
 end
 
+-- Null is none; lua-cjson's [] is one.
+local function result_of(value)
+  if value ~= nil and fields.is_null(value) then return nil end
+  return value
+end
+
 local function add_result_part(s, name, part, where)
   local ok, why, inner = check_keys(part, RESULT_KEYS)
   if not ok then return nil, why, where .. inner end
   for _, key in ipairs { "result", "output", "content" } do
-    if given(part[key]) ~= nil then
+    if result_of(part[key]) ~= nil then
       ok, why, inner = add_result(s, name, part, part[key], "." .. key)
       return ok, why, inner and where .. inner
     end
@@ -387,7 +394,7 @@ local function add_tool(s, _, message)
   if not ok then return nil, name, where end
   ok, content, where = content_of(message)
   if not ok then return nil, content, where end
-  local result = given(message.result)
+  local result = result_of(message.result)
   if result ~= nil then
     if content ~= nil then return nil, "result and content are both given", ".result" end
     return add_result(s, name, message, result, ".result", own)
