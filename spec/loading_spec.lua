@@ -1,11 +1,11 @@
 -- What loading the module brings into a process, seen from fresh processes of the interpreter that runs this.
 
-local function run(code)
+local function run(code, directory)
   local name = os.tmpname()
   local file = assert(io.open(name, "w"))
   file:write(code)
   file:close()
-  local pipe = assert(io.popen(("%s %s 2>&1"):format(arg[-1], name)))
+  local pipe = assert(io.popen(("cd %s && %s %s 2>&1"):format(directory or ".", arg[-1], name)))
   local text = pipe:read "*a"
   pipe:close()
   os.remove(name)
@@ -35,14 +35,40 @@ describe('require "vllm"', function()
     assert.equal("0", text:match "%-?%d+")
   end)
 
-  it("without its part in C says what makes it, for the program that asks", function()
-    local version = _VERSION:match "%d+%.%d+"
-    for program, command in pairs { [""] = "luarocks --lua-version=" .. version .. " make", ["vim = {}"] = "make nvim", ["ngx = {}"] = "make nginx" } do
-      assert.equal("vllm: its part in C, vllm.core, is not built: run `" .. command .. "` in this directory\n",
-        run(program .. ' package.cpath = "" print((select(2, pcall(require, "vllm"))))'))
-    end
-    assert.equal("config: vllm: its part in C, vllm.curl, is not built: run `luarocks --lua-version=" .. version .. " make` in this directory\n",
-      run 'local vllm = require "vllm" package.cpath = "" print((select(2, vllm.new { model = "m" }:ask "x")))')
+  describe("without its part in C", function()
+    local VERSION = _VERSION:match "%d+%.%d+"
+    local copy -- of a checkout that nobody built
+
+    setup(function()
+      copy = os.tmpname()
+      os.remove(copy)
+      assert(os.execute(("mkdir %s && cp -r Makefile lua %s && rm -f %s/lua/vllm/*.so"):format(copy, copy, copy)))
+    end)
+    teardown(function() os.execute("rm -r " .. copy) end)
+
+    it("says what makes it, for the program that asks", function()
+      for program, command in pairs { [""] = "luarocks --lua-version=" .. VERSION .. " make", ["vim = {}"] = "make nvim", ["ngx = {}"] = "make nginx" } do
+        assert.equal("vllm: its part in C, vllm.core, is not built: run `" .. command .. "` in this directory\n",
+          run(program .. ' package.cpath = "" print((select(2, pcall(require, "vllm"))))', copy))
+      end
+      assert.equal("config: vllm: its part in C, vllm.curl, is not built: run `luarocks --lua-version=" .. VERSION .. " make` in this directory\n",
+        run 'local vllm = require "vllm" package.cpath = "" print((select(2, vllm.new { model = "m" }:ask "x")))')
+    end)
+
+    it("says where it is, if it is built and not found", function()
+      local file = assert(io.open(copy .. "/lua/vllm/core.so", "w"))
+      file:close()
+      local place = "vllm: its part in C, vllm.core, is in " .. copy .. "/lua, where "
+      for program, said in pairs {
+        ["vim = {}"] = place .. "Neovim does not look: put " .. copy .. " into 'runtimepath'",
+        ["ngx = {}"] = place .. 'nginx does not look: it needs lua_package_cpath "' .. copy .. '/lua/?.so;;";',
+        -- Which Lua it was built for, nobody can tell.
+        [""] = "vllm: its part in C, vllm.core, is not built: run `luarocks --lua-version=" .. VERSION .. " make` in " .. copy,
+      } do
+        assert.equal(said .. "\n", run(('%s package.cpath = "" print((select(2, dofile("%s/lua/vllm/native.lua").load "vllm.core")))'):format(
+          program, copy)))
+      end
+    end)
   end)
 
   it("loads the words of other clients for a slip alone", function()

@@ -20,6 +20,16 @@ local function command()
   return ("luarocks --lua-version=%s make"):format(_VERSION:match "%d+%.%d+")
 end
 
+-- In a checkout: built in its place, but not found. (Which Lua a rock's is built for, nobody can tell.)
+local function where_to_look(name, root)
+  local program = type(rawget(_G, "vim")) == "table" and "Neovim" or type(rawget(_G, "ngx")) == "table" and "nginx"
+  local file = program and root and io.open(root .. "/lua/" .. name:gsub("%.", "/") .. ".so", "rb")
+  if not file then return nil end
+  file:close()
+  local remedy = program == "Neovim" and "put %s into 'runtimepath'" or 'it needs lua_package_cpath "%s/lua/?.so;;";'
+  return ("vllm: its part in C, %s, is in %s/lua, where %s does not look: %s"):format(name, root, program, remedy:format(root))
+end
+
 --- A module in C.
 ---@param name string
 ---@return table? module
@@ -30,6 +40,8 @@ function native.load(name)
   local root, problem = checkout(), tostring(module)
   local where = "in " .. (root == "." and "this directory" or root or "the directory of its source")
   if problem:find("module '" .. name .. "' not found", 1, true) then
+    local message = where_to_look(name, root)
+    if message then return nil, message end
     return nil, ("vllm: its part in C, %s, is not built: run `%s` %s"):format(name, command(), where)
   end
   return nil, ("vllm: its part in C, %s, cannot be loaded here; run `%s` %s again (%s)"):format(name, command(), where,
