@@ -19,7 +19,7 @@ local function check_modules(to)
   for _, name in ipairs { "vllm.core", "vllm.curl" } do
     local module, message = native.load(name)
     if not module then
-      to.error(message, { "see :help vllm-install" })
+      to.error(message, { "see :help vllm-install (`make nvim` writes its tags, too)" })
       return false
     end
     versions[name] = module.version
@@ -53,6 +53,9 @@ end
 --- Reports on a client: its model, its key (whether there is one), and whether its server answers. For a plugin's own health check.
 ---@param client vllm.Client
 function health.report(client)
+  if type(client) ~= "table" or not rawget(client, "config") then
+    error("vllm.health.report: a client is needed, got " .. type(client), 2)
+  end
   local to = reporter()
   to.start "vllm: server"
   to.ok(tostring(client))

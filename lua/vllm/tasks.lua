@@ -408,6 +408,7 @@ end
 ---@return table failures i → where fn raised, or returned nil and a reason: the error object, or the message
 function tasks.map(list, options, fn)
   if fn == nil and type(options) == "function" then options, fn = {}, options end
+  if options == nil then options = {} end
   local concurrency = check_map(list, options, fn)
   check_cancelled()
   local map = setmetatable({

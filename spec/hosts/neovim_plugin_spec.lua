@@ -186,6 +186,15 @@ for _, editor in ipairs(neovim.editors()) do
         end
       end)
 
+      it("a plugin that reports on no client is told so, in its own line", function()
+        assert.equal("vllm.health.report: a client is needed, got nil\nvllm.health.report: a client is needed, got table", run [[
+          for _, value in ipairs { false, {} } do
+            local _, message = pcall(function() require("vllm.health").report(value or nil) end)
+            print((message:gsub("^[^:]*lua_[^:]*:%d+: ", "")))
+          end
+          quit()]])
+      end)
+
       it("waits for a server that never answers for a moment only, and the editor goes on", function()
         local text = run([[
           local ticks, timer = 0, uv.new_timer()
