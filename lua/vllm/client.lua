@@ -26,6 +26,12 @@ misuse.tell_members(Client, "client", "client")
 local CONNECTION_OPTIONS = { "proxy", "no_proxy", "unix_socket" }
 local TLS_OPTIONS = { "ca_file", "ca_path", "verify", "cert", "key", "key_password" }
 
+local function refusal(transport, name)
+  local message = ("vllm.new: the transport `%s` cannot honour `%s`"):format(transport.name or "?", name)
+  local instead = transport.instead and transport.instead[name]
+  return instead and message .. "; " .. instead or message
+end
+
 -- The name of an option that the transport cannot honour, or nil.
 local function dishonoured(transport, checked)
   local honoured = transport.options or {}
@@ -54,7 +60,7 @@ end
 function Client._new(checked, transport, level, own_gate)
   transport = transport or checked.transport or new_default_transport()
   local name = dishonoured(transport, checked)
-  if name then error(("vllm.new: the transport `%s` cannot honour `%s`"):format(transport.name or "?", name), level or 2) end
+  if name then error(refusal(transport, name), level or 2) end
   if checked.max_concurrent and not own_gate then own_gate = gate.new(checked.max_concurrent) end
   return setmetatable({ config = checked, transport = transport, _gate = own_gate }, Client)
 end

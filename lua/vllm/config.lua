@@ -451,6 +451,12 @@ end
 
 local ENVIRONMENT = { { "model", "VLLM_MODEL" }, { "base_url", "VLLM_BASE_URL" }, { "api_key", "VLLM_API_KEY" } }
 
+local function no_model()
+  local message = "missing environment variable VLLM_MODEL"
+  if type(rawget(_G, "ngx")) ~= "table" then return message end
+  return message .. "; nginx hides what no `env VLLM_MODEL;` at the top of nginx.conf lets through"
+end
+
 --- The configuration of vllm.from_env: VLLM_MODEL, VLLM_BASE_URL, VLLM_API_KEY under the overrides. An empty variable is an unset one.
 ---@param overrides table? as for vllm.new; they win. Misuse throws
 ---@param level integer? as for check
@@ -473,7 +479,7 @@ function config.from_env(overrides, level)
       options[name] = value
     end
   end
-  if options.model == nil then return nil, "missing environment variable VLLM_MODEL" end
+  if options.model == nil then return nil, no_model() end
   why = conflict(options)
   if why then return nil, why end
   return build(options)

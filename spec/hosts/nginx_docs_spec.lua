@@ -4,8 +4,10 @@ local child = require "spec.support.child"
 local nginxes = require "spec.support.nginx"
 local servers = require "spec.support.server"
 
+local TEXT = nginxes.read_file "docs/nginx.md"
+local LOG_FORMAT = TEXT:match "`(log_format tokens [^`]*;)`"
 local BLOCKS = {}
-for block in nginxes.read_file("docs/nginx.md"):gmatch "```nginx\n(.-)```" do BLOCKS[#BLOCKS + 1] = block end
+for block in TEXT:gmatch "```nginx\n(.-)```" do BLOCKS[#BLOCKS + 1] = block end
 
 -- A copy of this directory with what a build would compile first, as `git clone` and `make` leave it.
 local COPY = [[
@@ -31,6 +33,7 @@ describe("docs/nginx.md:", function()
       events { worker_connections 64; }
       http {
         access_log off;
+        %s
         client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
         %s
         server {
@@ -38,7 +41,8 @@ describe("docs/nginx.md:", function()
           location = /ping { return 200; }
           %s
         }
-      }]]):format(nginxes.modules, nginxes.as_root, service, prefix, put(BLOCKS[2], "http://127.0.0.1:8000", server.url))
+      }]]):format(nginxes.modules, nginxes.as_root, LOG_FORMAT, service, prefix,
+      put(put(BLOCKS[2], "http://127.0.0.1:8000", server.url), "/var/log/nginx/tokens.log", "tokens.log"))
   end
 
   setup(function()
@@ -85,21 +89,35 @@ describe("docs/nginx.md:", function()
     assert.is_nil(nginxes.read_file(copy .. "/lua/vllm/curl.so"))
   end)
 
-  it("the decoder alone counts streams and whole answers", function()
-    for _, case in ipairs { '"stream":true,"stream_options":{"include_usage":true},', "" } do
-      nginx:clear_log()
-      local status, _, body = nginx:request("/v1/chat/completions", { headers = { ["content-type"] = "application/json" },
-        body = "{" .. case .. [["model":"test-model","messages":[{"role":"user","content":"one two"}]}]] })
+  -- The last line of the log that the document's format writes, when it has come.
+  local function logged(pattern)
+    return nginxes.wait_for(function()
+      local line = (nginxes.read_file(nginx.prefix .. "/tokens.log") or ""):match "([^\n]*)\n$"
+      return line and line:match(pattern)
+    end)
+  end
+
+  local function post(body)
+    return nginx:request("/v1/chat/completions", { headers = { ["content-type"] = "application/json" }, body = body })
+  end
+
+  local ASK = [["model":"test-model","messages":[{"role":"user","content":"one two"}]}]]
+
+  it("the decoder alone counts streams and whole answers in the access log", function()
+    for i, case in ipairs { '"stream":true,"stream_options":{"include_usage":true},', "" } do
+      local status, _, body = post("{" .. case .. ASK)
       assert.equal(200, status)
       assert.matches("two", body)
-      assert.is_truthy(nginxes.wait_for(function() return nginx:notices():find "tokens: %d+" end), nginx:notices())
+      assert.is_truthy(logged '"POST /v1/chat/completions HTTP/1.1" 200 %d+$')
+      assert.equal(i, select(2, nginxes.read_file(nginx.prefix .. "/tokens.log"):gsub("\n", "")))
     end
   end)
 
-  it("the decoder alone says nothing of an error", function()
-    nginx:clear_log()
-    assert.equal(400, (nginx:request("/v1/chat/completions", { headers = { ["content-type"] = "application/json" }, body = "{}" })))
-    assert.is_truthy(nginxes.wait_for(function() return nginx:notices():find("tokens: nil", 1, true) end))
+  it("the decoder alone says nothing where nothing was counted, of an error for one", function()
+    assert.equal(200, (post('{"stream":true,' .. ASK)))
+    assert.is_truthy(logged '" 200 %-$')
+    assert.equal(400, (post "{}"))
+    assert.is_truthy(logged '" 400 %-$')
     assert.equal("", nginx:log())
   end)
 end)

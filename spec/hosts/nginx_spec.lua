@@ -419,11 +419,21 @@ describe("in nginx", function()
     end)
 
     it("is refused by vllm.new by its name", function()
-      for name, value in pairs { ca_file = [[tls = { ca_file = "/x" }]], ca_path = [[tls = { ca_path = "/x" }]], cert = [[tls = { cert = "/x" }]],
-        proxy = [[proxy = "http://p:1"]], no_proxy = [[no_proxy = "x"]], interrupt = [[interrupt = "cancel"]] } do
-        local message = nginx:run(("local _, message = pcall(vllm.new, { model = 'm', %s }) return message"):format(value))
-        assert.matches("the transport `nginx` cannot honour `[%a.]*" .. name .. "`", message)
+      local trusted = "; write `lua_ssl_trusted_certificate FILE;` in nginx.conf"
+      local identity = "; proxy_ssl_certificate in a location with proxy_pass can, and base_url may name that location"
+      for name, instead in pairs { ["tls.ca_file"] = trusted, ["tls.ca_path"] = trusted, ["tls.cert"] = identity, proxy = "", no_proxy = "",
+        interrupt = "; leave it out: Ctrl-C ends nginx, not a turn" } do
+        local group, option = name:match "^(tls)%.(.*)$"
+        local value = name == "proxy" and "http://p:1" or name == "interrupt" and "cancel" or "/x"
+        local written = (group and "tls = { %s = '%s' }" or "%s = '%s'"):format(option or name, value)
+        local message = nginx:run(("local _, message = pcall(vllm.new, { model = 'm', %s }) return message"):format(written))
+        assert.equal("vllm.new: the transport `nginx` cannot honour `" .. name .. "`" .. instead, message:match "vllm%.new: .*$")
       end
+    end)
+
+    it("is to see the environment without a directive, which is named", function()
+      returns("missing environment variable VLLM_MODEL; nginx hides what no `env VLLM_MODEL;` at the top of nginx.conf lets through", [[
+        return (select(2, vllm.from_env()))]])
     end)
 
     it("is to wait for libcurl", function()
@@ -503,6 +513,8 @@ describe("in nginx", function()
     it("that fail and are not joined stand in the error log", function()
       expected = "out of cheese"
       nginx:run [[vllm.spawn(function() ngx.sleep(0.01) error "out of cheese" end) ngx.sleep(0.05)]]
+      assert.is_truthy(nginxes.wait_for(function() return nginx:log():find("stack traceback", 1, true) end))
+      assert.equal(1, select(2, nginx:log():gsub("out of cheese", "")))
     end)
 
     it("run in a timer where there are no light threads", function()

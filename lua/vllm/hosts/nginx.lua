@@ -64,14 +64,14 @@ function nginx.report(message)
 end
 
 local function traced(value)
-  return { value = value, traceback = debug.traceback(tostring(value), 2) }
+  return { value = value, traceback = debug.traceback("", 2):sub(2) } -- without the line of the message
 end
 
 local function run(fn, failed)
   local ok, problem = xpcall(fn, traced)
   if ok then return end
   if failed then return failed(problem.value, problem.traceback) end
-  nginx.report(problem.traceback)
+  nginx.report(tostring(problem.value) .. "\n" .. problem.traceback)
 end
 
 --- Runs fn in a light thread, which keeps the request open until it ends; where there are none, in a timer.

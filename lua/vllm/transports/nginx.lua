@@ -24,12 +24,20 @@ local LOOK_S = 0.5 -- the keeper's, for streams that were left
 local DRAIN_S, DRAIN_BYTES = 1, 65536
 local LARGE_BYTES = 65536 -- of a request; a socket's buffers hold less
 
+local TRUSTED = "write `lua_ssl_trusted_certificate FILE;` in nginx.conf"
+local IDENTITY = "proxy_ssl_certificate in a location with proxy_pass can, and base_url may name that location"
+
 ---@class vllm.transports.nginx
 ---@field name string
 ---@field options table<string, true> the connection options that it honours
+---@field instead table<string, string> what to write for one that it does not
 local Transport = {
   name = "nginx",
   options = { verify = true, unix_socket = true, connect_s = true },
+  instead = {
+    ["tls.ca_file"] = TRUSTED, ["tls.ca_path"] = TRUSTED, ["tls.cert"] = IDENTITY, ["tls.key"] = IDENTITY, ["tls.key_password"] = IDENTITY,
+    interrupt = "leave it out: Ctrl-C ends nginx, not a turn",
+  },
 }
 Transport.__index = Transport
 
