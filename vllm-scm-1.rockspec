@@ -99,6 +99,7 @@ build = {
     ["vllm.excerpt"] = "lua/vllm/excerpt.lua",
     ["vllm.exchange"] = "lua/vllm/exchange.lua",
     ["vllm.fields"] = "lua/vllm/fields.lua",
+    ["vllm.finish"] = "lua/vllm/finish.lua",
     ["vllm.formats"] = "lua/vllm/formats.lua",
     ["vllm.gate"] = "lua/vllm/gate.lua",
     ["vllm.guard"] = "lua/vllm/guard.lua",

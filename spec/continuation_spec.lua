@@ -10,6 +10,18 @@ local function broken(reply)
 end
 
 describe("err.resumable", function()
+  it("goes by the finish reason, in any case of letters", function()
+    for reason, is_resumable in pairs { abort = true, ABORT = true, Error = true, network_error = true } do
+      local bytes = ('data: {"choices":[{"index":0,"delta":{"content":"Once"},"finish_reason":"%s"}]}\n\n'):format(reason)
+      assert.equal(is_resumable, broken({ bytes = bytes }).resumable, reason)
+    end
+    local client = testing.client {}
+    for reason, is_cut in pairs { LENGTH = true, MAX_TOKENS = true, model_length = true, STOP = false, sensitive = false } do
+      local result = { choices = { { text = "Once", finish_reason = reason } }, text = "Once", message = { role = "assistant", content = "Once" } }
+      assert.equal(is_cut, client:body("Tell a story.", { continue = result }) ~= nil, reason)
+    end
+  end)
+
   it("is true for text that broke off", function()
     local err = broken { text = "Once upon", cut = true }
     assert.equal("truncated", err.kind)

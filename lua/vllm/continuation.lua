@@ -2,21 +2,16 @@
 -- The text so far goes out as the last assistant message, the server writes on behind it, and the result has both as one message.
 
 local fields = require "vllm.fields"
+local finish = require "vllm.finish"
 
 local continuation = {}
-
--- Where an answer broke off: the finish reasons that servers give to it. Behind any other the server has nothing to add.
-local BROKEN_OFF = {
-  length = true, model_length = true, max_tokens = true, abort = true, aborted = true, error = true, network_error = true,
-  cancelled = true, insufficient_system_resource = true,
-}
 
 -- Why an answer cannot be gone on with, or nil. A call or a refusal cannot be taken up in the middle; text can.
 local function obstacle(partial)
   local choice = partial.choices[1]
   if #partial.choices ~= 1 then return "it has " .. #partial.choices .. " choices" end
   if type(choice) ~= "table" then return "its choice is no table" end
-  if choice.finish_reason ~= nil and not BROKEN_OFF[choice.finish_reason] then return "it is complete" end
+  if choice.finish_reason ~= nil and not finish.is_broken_off(choice.finish_reason) then return "it is complete" end
   if type(choice.tool_calls) == "table" and #choice.tool_calls > 0 then return "it holds a tool call" end
   if choice.refusal then return "it is a refusal" end
   if type(choice.text) ~= "string" or choice.text == "" then return "it has no text yet" end

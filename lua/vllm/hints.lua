@@ -3,6 +3,7 @@
 
 local core = require "vllm.core"
 local fields = require "vllm.fields"
+local finish = require "vllm.finish"
 local values = require "vllm.values"
 
 local hints = {}
@@ -15,14 +16,9 @@ local function add(list, sentence)
   list[#list + 1] = sentence
 end
 
--- The end by length, as servers call it (Mistral, Anthropic's gateways).
-local LENGTH = { length = true, max_tokens = true, model_length = true }
-
--- An end that the model itself made: only then the server's parsers may be to blame.
-local ORDINARY = { stop = true, tool_calls = true, function_call = true, eos = true, end_turn = true }
-
+-- Only where the model itself ended its answer the server's parsers may be to blame.
 local function ended_ordinarily(choice)
-  return choice.finish_reason == nil or ORDINARY[choice.finish_reason] ~= nil
+  return choice.finish_reason == nil or finish.is_whole(choice.finish_reason)
 end
 
 local function stop_string(choice)
@@ -31,7 +27,7 @@ end
 
 local function about_reasoning_alone(list, choice, asked)
   local stop = stop_string(choice)
-  if LENGTH[choice.finish_reason] then
+  if finish.is_length(choice.finish_reason) then
     add(list, "the answer ended by length while the model was still reasoning: raise max_completion_tokens")
   elseif stop then
     add(list, ("the stop string %s came within the reasoning and ended the answer there: choose another"):format(stop))
@@ -48,7 +44,7 @@ local function about_nothing_shown(list, choice, tokens, asked)
   local stop = stop_string(choice)
   if not blank(choice.reasoning) then
     about_reasoning_alone(list, choice, asked)
-  elseif LENGTH[choice.finish_reason] then
+  elseif finish.is_length(choice.finish_reason) then
     add(list, "the answer ended by length with nothing to show (" .. spent .. "): raise max_completion_tokens")
   elseif stop then
     add(list, ("the stop string %s ended the answer before anything was shown"):format(stop))
@@ -74,7 +70,7 @@ end
 
 -- A server's parser leaves what was cut as it is: that is no sign that there is none.
 local function about_markers(list, choice, asked)
-  local text, cut = choice.text or "", LENGTH[choice.finish_reason]
+  local text, cut = choice.text or "", finish.is_length(choice.finish_reason)
   local called, is_open = find_marker(text, CALLS)
   if called and is_open and cut then
     add(list, "the answer ended by length within a tool call: raise max_completion_tokens")
@@ -103,7 +99,7 @@ local function about_calls(list, choice, asked, at_limit)
     add(list, "tool_choice demanded a call and none came: this server ignores tool_choice, or has no tool parser")
   end
   for _, call in ipairs(choice.tool_calls or {}) do
-    if call.invalid and not LENGTH[choice.finish_reason] and values.is_wrapped(call.arguments or "") then
+    if call.invalid and not finish.is_length(choice.finish_reason) and values.is_wrapped(call.arguments or "") then
       add(list, "the arguments of a call are JSON inside a JSON string: the option unwrap_arguments = true takes them out")
       break
     end
@@ -111,7 +107,7 @@ local function about_calls(list, choice, asked, at_limit)
   if choice.finish_reason == "tool_calls" and count == 0 then
     add(list, "the finish reason speaks of tool calls and none came")
   end
-  if LENGTH[choice.finish_reason] and count > 0 then
+  if finish.is_length(choice.finish_reason) and count > 0 then
     add(list, "the answer ended by length within its tool calls: they must not be run; raise max_completion_tokens")
   elseif at_limit and count > 0 then
     add(list, "the answer has as many tokens as were allowed: its tool calls must not be run; raise max_completion_tokens")
