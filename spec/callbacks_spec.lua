@@ -83,6 +83,7 @@ describe("turn:start", function()
       client:turn(WORDS):start(function(event) if event.type == "text_delta" then error "mine" end end, on_done)
     end)
     assert.same({ 1, "cancelled" }, { #calls, calls[1][3].kind })
+    assert.equal("cancelled: a callback raised an error", calls[1][2])
     assert.truthy(why:find("callbacks_spec.lua:%d+: mine\nstack traceback:"), why)
   end)
 

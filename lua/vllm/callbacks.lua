@@ -63,7 +63,7 @@ function callbacks.start(turn, on_event, on_done)
   local host = host_of("start", turn, 3)
   after(host, function() return drive(turn, on_event) end, function(problem)
     if not problem then return on_done(turn:_outcome()) end
-    turn:cancel()
+    turn:_cancel "a callback raised an error"
     call_and_report(host, problem, on_done, turn:_outcome())
   end)
 end

@@ -152,11 +152,25 @@ local CLIENT = {
   { "write client:request(\"POST\", \"/tokenize\", { model = \"…\", prompt = \"…\" })", "tokenize count_tokens" },
   { "write client:with { … }", "with_options with_config bind options" },
   { "write vllm.map(list, fn)", "batch abatch" },
+  { "a turn has it: turn:cancel(); so has a session", "cancel abort" },
+  -- our own, where they are not
+  { "a turn has it: client:turn(…):start(…)", "start" },
+  { "a turn has it: client:turn(…):each(…)", "each" },
+  { "a turn has it: client:turn(…):events()", "events" },
+  { "a turn has it: client:turn(…):text_deltas()", "text_deltas" },
+  { "a turn has it: client:turn(…):result()", "result" },
+  { "a turn has it: client:turn(…):relay(…)", "relay" },
 }
 
 local SESSION = {
   { "write session:ask(…) for the text, session:turn(…) for a stream or the whole result", "send say chat prompt invoke stream "
     .. "send_message generate complete" },
+  { "write session:cancel()", "stop abort" },
+  { "a turn has it: session:turn(…):start(…)", "start" },
+  { "a turn has it: session:turn(…):each(…)", "each" },
+  { "a turn has it: session:turn(…):events()", "events" },
+  { "a turn has it: session:turn(…):text_deltas()", "text_deltas" },
+  { "a turn has it: session:turn(…):result()", "result" },
   { "write session:append(…)", "add push insert add_message add_user_message append_message" },
   { "write session:messages()", "history get_messages get_history transcript" },
   { "begin another one: client:session()", "reset clear" },

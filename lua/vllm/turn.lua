@@ -500,11 +500,16 @@ function Turn:relay(write)
   return self:result()
 end
 
+-- `why`: a sentence's part, for the message.
+function Turn:_cancel(why)
+  if self._err or self._phase == "ended" then return end
+  self:_fail(errors.new("cancelled", why))
+end
+
 --- Ends the turn now; the server sees the connection close. What had come stays in turn:error().partial. Idempotent, from anywhere.
 function Turn:cancel()
   check_self(self, "cancel")
-  if self._err or self._phase == "ended" then return end
-  self:_fail(errors.new("cancelled", "the turn was cancelled"))
+  self:_cancel "the turn was cancelled"
 end
 
 --- The error of a failed turn, else nil.
