@@ -25,8 +25,9 @@ describe("docs/nginx.md:", function()
       assert(at, from .. " is not in the document")
       return text:sub(1, at - 1) .. to .. text:sub(last + 1)
     end
-    local service = put(BLOCKS[1], "listen 8080;", "listen unix:" .. prefix .. "/ask.sock;")
-    service = put(service, "http://127.0.0.1:8000/v1", server.url .. "/v1"):gsub("/opt/lua%-vllm", copy)
+    local service = put(BLOCKS[1], "lua_check_client_abort on;", "lua_check_client_abort off;") -- with it nginx does what the writes must do
+    service = put(service, "listen 8080;", "listen unix:" .. prefix .. "/ask.sock;")
+    service = put(service, "http://127.0.0.1:8000/v1", server.url .. "/v1?pace_ms=3"):gsub("/opt/lua%-vllm", copy)
     return ([[
       %s
       daemon off; worker_processes 1; pid nginx.pid; error_log error.log notice; %s
@@ -82,6 +83,16 @@ describe("docs/nginx.md:", function()
     assert.equal(400, (ask "/ask?q=%FF"))
     assert.matches("invalid_request", nginx:log())
     assert.equal(0, #server:log "request")
+    nginx:clear_log()
+  end)
+
+  it("a client that leaves ends its turn at the next write, even where nginx does not look", function()
+    server:clear_log()
+    servers.send(nginx.prefix .. "/ask.sock", nginxes.head("/ask?q=" .. ("word+"):rep(400)), { read = 300 })
+    assert.is_truthy(nginxes.wait_for(function()
+      for _, record in ipairs(server:log "close") do if record.midway then return true end end
+    end))
+    assert.is_truthy(nginxes.wait_for(function() return nginx:log():find("cancelled: ", 1, true) end))
     nginx:clear_log()
   end)
 
