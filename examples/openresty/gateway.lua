@@ -12,6 +12,7 @@ local client
 
 --- Makes the client, once, before the workers are forked. Neither a connection nor a descriptor comes about here.
 function gateway.init()
+  require "policy_check"(policy)
   client = assert(vllm.from_env { timeout = { first_event_s = 300, idle_s = 60 }, chunks = true })
   policy.models[client.config.model] = true
 end

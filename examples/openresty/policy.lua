@@ -1,6 +1,6 @@
 -- Who may ask for what. The keys here are for trying it out: make your own, with `openssl rand -hex 24`.
 return {
-  -- Bearer token → user.
+  -- Bearer token → user. Without max_completion_tokens there is no limit, without models those below are allowed.
   users = {
     ["try-alice-3f1c"] = { name = "alice", max_completion_tokens = 2048 },
     ["try-bob-77aa"] = { name = "bob", max_completion_tokens = 256, models = { ["Qwen/Qwen3-8B"] = true } },

@@ -31,7 +31,8 @@ describe("the gateway", function()
   local server, nginx, expected
 
   local function gateway_to(url)
-    return nginxes.start { conf = conf, files = { ["gateway.lua"] = nginxes.read_file(FOLDER .. "gateway.lua"), ["policy.lua"] = POLICY },
+    return nginxes.start { conf = conf, files = { ["gateway.lua"] = nginxes.read_file(FOLDER .. "gateway.lua"),
+      ["policy_check.lua"] = nginxes.read_file(FOLDER .. "policy_check.lua"), ["policy.lua"] = POLICY },
       environment = { VLLM_BASE_URL = url, VLLM_MODEL = "test-model", VLLM_API_KEY = "upstream-secret" } }
   end
 
