@@ -80,6 +80,8 @@ describe("a call is whole or not run:", function()
     { "two tools without arguments", { { 0, "A1", "now", "" }, { 1, "B1", "here", "" } }, "now {}; here {}" },
     { "one tool twice without arguments, and one index for both", { { 0, "A1", "now", "" }, { 0, "B1", "now", "" } }, "now {}; now {}" },
     { "one index for two tools", { { 0, "A1", "now", "" }, { 0, "B1", "f", WHERE } }, "now {}; f " .. WHERE },
+    { "an id and the name in every fragment, no index", { { false, "A1", "f", "" }, { false, "B1", "f", WHERE } }, "f !; f " .. WHERE },
+    { "blanks for arguments, then those of another tool", { { 0, false, "f", " " }, { 0, false, "g", WHERE } }, "fg  " .. WHERE },
     { "arguments, and then something else", { { 0, "A1", "f", "{}" }, { 0, false, false, "{" } }, "f !" },
   }
   for _, case in ipairs(cases) do
@@ -99,6 +101,29 @@ describe("a call is whole or not run:", function()
     end)))
     assert.equal('f {"a":1}; g {}', shown(result_of(decoder)))
   end)
+end)
+
+-- Deltas, the message behind them, and what becomes of both.
+describe("a message that does not say what its deltas said gives no call the arguments of another:", function()
+  local A, B, BARE = { 0, "A1", "f", '{"a":1}' }, { 1, "B1", "g", WHERE }, { 0, "A1", "f", "" }
+  local cases = {
+    { "another tool", { BARE }, { B }, "f !; g " .. WHERE },
+    { "another order", { A, B }, { B, A }, 'f {"a":1}; g ' .. WHERE },
+    { "only the second", { BARE, B }, { B }, "f {}; g " .. WHERE },
+    { "another order of one tool", { BARE, { 1, "B1", "f", WHERE } }, { { 0, "B1", "f", WHERE }, { 1, "A1", "f", "" } }, "f {}; f " .. WHERE },
+    { "other ids", { A, B }, { { 0, "C1", "f", '{"a":1}' }, { 1, "D1", "g", WHERE } }, 'f {"a":1}; g ' .. WHERE },
+  }
+  for _, case in ipairs(cases) do
+    it(case[1], function()
+      local decoder, list = core.decoder(), {}
+      for i, fragment in ipairs(case[3]) do list[i] = wire(fragment) end
+      decoder:feed((stream_of(case[2], "tool_calls"):gsub("data: %[DONE%]\n\n", function()
+        local message = "data: " .. core.json_encode { choices = { { index = 0, message = { role = "assistant", tool_calls = list } } } } .. "\n\n"
+        return message .. message .. DONE
+      end)))
+      assert.equal(case[4], shown(result_of(decoder)))
+    end)
+  end
 end)
 
 describe("one id for several calls, streamed and whole:", function()

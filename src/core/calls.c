@@ -16,9 +16,10 @@
  *  8. Names come whole. A second, different one is appended only while there are no arguments (old servers cut names); else it is
  *     passed over. The first id stays.
  *  9. An id that another call has, here or in the transcript, is no name for this one: it finds its fragments, and another id is made.
- * 10. In a whole message the calls are counted: the fragment's index is the place. One that says again what another of its id says is that one.
+ * 10. In a whole message the calls are counted: the fragment's index is the place. One that says again what another of its id says is that one;
+ *     of another name than the call at its place, it begins a call.
  * 11. A call without arguments is trusted to have none, unless arguments stand beside it that may be its own: those of a call without a name,
- *     or, in a stream, of one that shares two of id, index and name with it.
+ *     or, in a stream, of one that shares two of id, index (or the lack of it) and name with it, or that only a whole message brought.
  * Observed: vLLM with speculative decoding puts two fragments of one index in one chunk; LiteLLM continues with an empty name.
  * Bounds: the number of calls and the bytes of each text. Argument text is never judged here. */
 #include "calls.h"
@@ -157,6 +158,19 @@ static bool says_the_same(const struct vllm_call *call, const struct vllm_delta 
            equals(&call->arguments, fragment->text);
 }
 
+/* Rule 10, for a call in another order or of another name than the one at its place. */
+static struct vllm_call *misplaced(struct vllm_calls *calls, const struct vllm_delta *fragment, size_t place) {
+    struct vllm_call *call = &calls->items[place];
+    bool is_other_id = fragment->id.len > 0 && call->id.len > 0 && !equals(&call->id, fragment->id);
+    bool is_other_name = fragment->name.len > 0 && call->name.len > 0 && !equals(&call->name, fragment->name);
+    for (size_t i = place + 1; (is_other_id || is_other_name) && i < calls->count; i++) {
+        if (says_the_same(&calls->items[i], fragment)) {
+            return &calls->items[i];
+        }
+    }
+    return is_other_name ? NULL : call;
+}
+
 /* Rule 10. */
 static struct vllm_call *at_place(struct vllm_calls *calls, const struct vllm_delta *fragment) {
     calls->repeated = fragment->index == 0 ? 0 : calls->repeated;
@@ -167,7 +181,7 @@ static struct vllm_call *at_place(struct vllm_calls *calls, const struct vllm_de
             return &calls->items[i];
         }
     }
-    return place < calls->count ? &calls->items[place] : NULL;
+    return place < calls->count ? misplaced(calls, fragment, place) : NULL;
 }
 
 /* How far the complete arguments have come again with `text`; 0: it is something else. */
@@ -328,7 +342,7 @@ enum vllm_status vllm_call_name(const struct vllm_calls *calls, struct vllm_call
         call->id_is_taken = vllm_calls_have_id(calls, call, fragment->id);
         status = vllm_buf_append(&call->id, fragment->id.ptr, fragment->id.len);
     }
-    bool fits = call->name.len == 0 || (call->arguments.len == 0 && !fragment->whole);
+    bool fits = call->name.len == 0 || (!vllm_call_has_arguments(call) && !fragment->whole);
     if (status == VLLM_OK && fragment->name.len > 0 && fits && !equals(&call->name, fragment->name)) {
         *news = true;
         status = vllm_buf_append(&call->name, fragment->name.ptr, fragment->name.len);
@@ -350,9 +364,9 @@ bool vllm_calls_may_lack_arguments(const struct vllm_calls *calls, const struct 
         if (other == call || !vllm_call_has_arguments(other)) {
             continue;
         }
-        int shared = (call->id.len > 0 && equals(&other->id, vllm_buf_view(&call->id))) +
-                     (call->wire_index >= 0 && other->wire_index == call->wire_index) + equals(&other->name, vllm_buf_view(&call->name));
-        if (other->name.len == 0 || (shared >= 2 && !call->whole)) {
+        int shared = (call->id.len > 0 && equals(&other->id, vllm_buf_view(&call->id))) + (other->wire_index == call->wire_index) +
+                     equals(&other->name, vllm_buf_view(&call->name));
+        if (other->name.len == 0 || (!call->whole && (shared >= 2 || other->whole))) {
             return true;
         }
     }
