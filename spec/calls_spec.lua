@@ -221,6 +221,13 @@ describe("a call is trusted only where its answer is whole:", function()
     assert.equal('f {"a":1}', shown(streamed(CALL, "tool_calls", allowed, usage)))
   end)
 
+  it("of two choices nobody knows how many tokens each has", function()
+    local other = 'data: {"choices":[{"index":1,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\n'
+    local decoder = core.decoder { max_completion_tokens = 16 }
+    assert(decoder:feed(other .. stream_of(CALL, "tool_calls", { completion_tokens = 20 })))
+    assert.equal('f {"a":1}', shown(result_of(decoder)))
+  end)
+
   for _, name in ipairs { "max_completion_tokens", "max_tokens" } do
     it("a turn knows what it allowed: " .. name, function()
       local client = testing.client({ { bytes = stream_of(CALL, "tool_calls", { completion_tokens = 5 }) } }, { temperature = 0 })

@@ -486,8 +486,10 @@ describe("vllm.curl, " .. mode, function()
     engine:alarm(at)
     while core.now() < at do assert.is_true(engine:step(20)) end
     assert.is_true(core.now() < at + 15)
+    at = core.now()
     engine:alarm(-1 / 0)
     assert.is_true(engine:step(20))
+    assert.is_true(core.now() < at + 15)
     for _, far in ipairs { 1 / 0, 1e300, core.now() + 1e6 } do engine:alarm(far) end
     engine:alarm()
     local before = core.now()

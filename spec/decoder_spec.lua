@@ -333,6 +333,16 @@ describe("core.decoder", function()
     end
   end)
 
+  it("texts of a list that the last chunk says again are none of their own", function()
+    local parts = { "one ", "two and ", "three, one " }
+    local stream, list = "", {}
+    for i, text in ipairs(parts) do stream, list[i] = stream .. say(text), { type = "text", text = text } end
+    local again = chunk('{"index":0,"message":{"content":' .. core.json_encode(list) .. '},"finish_reason":"stop"}')
+    local _, failure, decoder = run(stream .. again .. DONE)
+    assert.is_nil(failure)
+    assert.equal(table.concat(parts), decoder:result().text)
+  end)
+
   it("takes a whole completion instead", function()
     local decoder = core.decoder {}
     assert.is_true(decoder:body '{"id":"r1","model":"m","choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}')

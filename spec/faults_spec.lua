@@ -433,6 +433,19 @@ describe("another endpoint", function()
     running:stop()
   end)
 
+  it("whose answer has no end is cut at its bound", function()
+    running = server.start {}
+    for status, kind in pairs { [200] = "limit", [500] = "server" } do
+      local path = running:script { { "send", ("HTTP/1.1 %d X\r\n\r\n"):format(status) }, { "send", ("x"):rep(8192) }, FOREVER }
+      local client = vllm.new { model = "m", base_url = running.url .. "/v1", retry = false, timeout = { total_s = 20 },
+        limits = { max_event_bytes = 65536 } }
+      local _, message, err = client:request("GET", path)
+      assert.equal(kind, err.kind, message)
+      assert.equal(status, err.status)
+    end
+    running:stop()
+  end)
+
   it("whose answer is compressed is an error, too", function()
     running = server.start {}
     local path = running:script { { "send", head(200, "content-encoding: br", "\1\2\3") } }

@@ -1,6 +1,7 @@
 -- max_concurrent: so many turns of a client are open at once; the others stand in a queue.
 require "spec.support.env"
 local core = require "vllm.core"
+local gate = require "vllm.gate"
 local server = require "spec.support.server"
 local testing = require "vllm.testing"
 local vllm = require "vllm"
@@ -359,6 +360,15 @@ describe("max_concurrent", function()
     ahead = 303
     assert.equal("queue_s", select(3, third:poll()).clock)
     assert.equal("d", second:text())
+  end)
+
+  it("whoever leaves wakes the next one, which need not look for itself", function()
+    local one, first, second, woken = gate.new(1), {}, {}, {}
+    local host = { running = function() return true end, current = function() return "second" end,
+      park = function() one:leave(first) end, wake = function(token) woken[#woken + 1] = token end }
+    assert.is_true(one:enter(first, host))
+    assert.is_true(one:enter(second, host))
+    assert.same({ "second" }, woken)
   end)
 
   it("a turn that is over waits for nobody and takes no place", function()

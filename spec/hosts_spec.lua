@@ -11,6 +11,15 @@ describe("the host in charge", function()
     coroutine.wrap(function() assert.is_nil((hosts.here())) end)()
   end)
 
+  it("whose wait raised holds the main thread no more", function()
+    local seen
+    local host = { block = function() seen = hosts.is_blocked() error("a callback failed", 0) end }
+    assert.is_false(hosts.is_blocked())
+    assert.error_matches(function() hosts.block(host, function() return false end) end, "a callback failed", 1, true)
+    assert.is_true(seen)
+    assert.is_false(hosts.is_blocked())
+  end)
+
   it("inside vllm.run is the scheduler; its token is the task", function()
     vllm.run(function()
       local host, token = hosts.here()

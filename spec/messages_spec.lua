@@ -151,6 +151,7 @@ describe("results", function()
     { "nothing is an empty text", answer(nil), out '""' },
     { "rows that happen to have a type are data", answer { { type = "file", path = "/a" }, { type = "dir", path = "/b" } },
       out [["[{\"path\":\"/a\",\"type\":\"file\"},{\"path\":\"/b\",\"type\":\"dir\"}]"]] },
+    { "and so is one", answer { type = "circle", radius = 3 }, out [["{\"radius\":3,\"type\":\"circle\"}"]] },
     { "text parts", answer { { type = "text", text = "a" }, "b" }, out '"a\\n\\nb"' },
     { "media are parts", answer { "shot:", { type = "image", bytes = PNG } },
       out("[" .. text "shot:" .. "," .. image("data:image/png;base64," .. PNG64) .. "]") },

@@ -262,6 +262,12 @@ describe("a redactor", function()
     end
   end)
 
+  it("takes out the longer of two secrets that begin alike", function()
+    for _, secrets in ipairs { { "token-12", "token-12-and-more" }, { "token-12-and-more", "token-12" } } do
+      assert.equal("a *** b ***", redact.new(secrets):text "a token-12-and-more b token-12")
+    end
+  end)
+
   it("takes time in proportion to a hostile text", function()
     local long = redact.new { ("a"):rep(500) .. "b" }
     local began = os.clock()

@@ -1,4 +1,5 @@
 -- The whole way over real sockets: client, libcurl, test server, and back; what the server saw is part of what is checked.
+local child = require "spec.support.child"
 local core = require "vllm.core"
 local server = require "spec.support.server"
 local vllm = require "vllm"
@@ -277,6 +278,16 @@ describe("over a real socket", function()
       assert.equal("cancelled", err.kind)
       assert.is_true(#err.partial.text > 0)
     end
+  end)
+
+  it("Ctrl-C is the program's again when the turn is over", function()
+    local text = child.lua([[
+      local client = require("vllm").new { model = "test-model", base_url = os.getenv "URL" .. "/v1", api_key = "sk-test-key", interrupt = "cancel" }
+      local turn = client:turn "x"
+      assert(turn:result())
+      print(pcall(function() io.popen("kill -INT $PPID"):close() for _ = 1, 1e7 do end end))
+      print(turn)]], { URL = running.url })
+    assert.truthy(text:find("interrupted!", 1, true), text)
   end)
 
   it("other endpoints answer", function()

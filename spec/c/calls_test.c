@@ -42,6 +42,7 @@ static const struct call_case CASES[] = {
     {"neither id nor index goes to the latest, not the newest", {{0, "a", "f", "{"}, {1, "b", "g", "{}"}, {0, NULL, NULL, "1"}, {-1, NULL, NULL, "}"}},
      "a f {1};b g {};"},
     {"a brace in a string ends nothing", {{0, NULL, "f", "{\"a\":\"\\\"}"}, {0, NULL, "g", "\"}"}}, "- f {\"a\":\"\\\"}\"};"},
+    {"a backslash before the end of a string", {{0, NULL, "f", "{\"a\":\"\\\\\"}"}, {0, NULL, "g", "{}"}}, "- f {\"a\":\"\\\\\"};- g {};"},
     {"two fragments of one index at once", {{0, "a", "f", "{"}, {0, NULL, NULL, "}"}, {0, "b", "g", "{}"}}, "a f {};b g {};"},
     {"an id of its own in every fragment", {{0, "a", "f", ""}, {0, "b", NULL, "{\"x\""}, {0, "c", NULL, ":1}"}}, "a f {\"x\":1};"},
     {"an id of its own in every fragment, no index", {{-1, "a", "f", ""}, {-1, "b", NULL, "{"}, {-1, "c", NULL, "}"}}, "a f {};"},

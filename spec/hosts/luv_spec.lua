@@ -161,6 +161,25 @@ describe("in luv", function()
       uv.run()]], "/fault/stall")
   end)
 
+  it("one deadline after the other ends its wait, while nothing else happens", function()
+    prints("one two three", [[
+      local order = {}
+      for i, name in ipairs { "one", "two", "three" } do
+        go(function()
+          local turn = client:turn "x"
+          repeat local event = turn:next() until event.type == "text_delta"
+          assert(turn:next(0.2 * i) == false)
+          order[#order + 1] = name
+          turn:cancel()
+          if #order == 3 then print(table.concat(order, " ")) end
+        end)
+      end
+      local guard = uv.new_timer()
+      guard:start(10000, 0, function() print "late" os.exit(1) end)
+      guard:unref()
+      uv.run()]], "/fault/stall")
+  end)
+
   it("a turn is cancelled from a callback while a coroutine waits for it; the server sees the close", function()
     server:clear_log()
     prints("cancelled", [[
@@ -188,6 +207,22 @@ describe("in luv", function()
         vllm.sleep(0.1)
         timer:close()
         print(tostring(core.now() - began >= 0.1) .. " " .. tostring(ticks > 5))
+      end)
+      uv.run()]])
+  end)
+
+  it("a sleep that was cancelled leaves no timer behind", function()
+    prints("0", [[
+      go(function()
+        local task = vllm.spawn(vllm.sleep, 60)
+        vllm.sleep(0.01)
+        task:cancel()
+        task:join()
+        local active = 0
+        uv.walk(function(handle)
+          if handle:get_type() == "timer" and handle:is_active() then active = active + 1 end
+        end)
+        print(active)
       end)
       uv.run()]])
   end)
