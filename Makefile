@@ -48,7 +48,7 @@ run_lua = $(lua_env) $(1)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all nvim nginx demo test test-thread check spec ctest coverage asan tsan valgrind lint warnings style layers sources doc doc-check format format-check memory chaos endurance fuzz bench rock test-vllm fresh clean FORCE
+.PHONY: help all nvim nginx demo test test-thread check spec ctest mutants coverage asan tsan valgrind lint warnings style layers sources doc doc-check format format-check memory chaos endurance fuzz bench rock test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -120,7 +120,7 @@ build/preload/%.so: spec/support/preload/%.c
 	@echo "  $@"
 	$(Q)$(CC) $(CFLAGS) -fvisibility=default -shared $< -ldl -o $@
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find build -path build/mutants -prune -o -name '*.d' -print 2>/dev/null)
 
 # Neovim finds C modules beside the Lua files in its runtimepath. The rename leaves the old file to an editor that has it open.
 nvim: ## the modules for Neovim, into lua/vllm, and the help tags: this directory is a plugin then
@@ -174,6 +174,10 @@ ctest: $(CTESTS:%=build/ctest/%) $(BIND_CTESTS:%=build/ctest/%) build/test-serve
 
 memory: $(BIND_CTESTS:%=build/ctest/%) ## the binding, each of its allocations failing once, on every Lua; ctest tries a part of them
 	@printf '%s\n' $^ | MEMORY_TRIES=0 xargs -n 1 -P 2 timeout 1000
+
+MUTATED = $(CTESTS:%=build/ctest/%) build/ctest/lua5.4_memory_test build/preload/slow_names.so
+mutants: all $(SPEC_NEEDS) $(MUTATED) ## are the specs awake? changes that they should notice, one by one; MUTANTS=text for those that hold it
+	@lua5.4 scripts/mutants.lua spec/mutants.lua "$(MUTANTS)"
 
 # The interpreters are not instrumented, so the runtimes are preloaded. Leaks are looked for everywhere, without suppressions.
 asan: $(foreach l,$(LUAS),build/asan/$l/vllm/core.so build/asan/$l/vllm/curl.so) $(CTESTS:%=build/asan/ctest/%) $(BIND_CTESTS:%=build/asan/ctest/%) $(SPEC_NEEDS) ## C tests and all specs under ASan and UBSan
