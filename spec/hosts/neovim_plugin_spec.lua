@@ -55,6 +55,37 @@ for _, editor in ipairs(neovim.editors()) do
           end)())
       end)
 
+      it("setup counts from the next question of a conversation; one that fails leaves all as it was", function()
+        assert.equal('Ask: missing environment variable VLLM_MODEL; or call require("ask").setup { model = "…" }\n'
+          .. "# one\n\nYou said: one\n\n# two\n\nYou said: two\nanother user assistant user", run(ASK .. [[
+          vim.notify = function(message) print(message) end
+          vim.cmd "Ask one"
+          vim.env.VLLM_MODEL = nil
+          require("ask").setup {}
+          until_done()
+          require("ask").setup { model = "another" }
+          vim.cmd "Ask two"
+          until_done()
+          print(lines())
+          quit()]], "/v1?pace_ms=5") .. "\n" .. (function()
+            local roles = { server:last_body():match '"model":"(%w+)"' }
+            for role in server:last_body():gmatch '"role":"(%w+)"' do roles[#roles + 1] = role end
+            return table.concat(roles, " ")
+          end)())
+      end)
+
+      it("a setup that fails while an answer is on its way does not lose the answer's error", function()
+        local text = run(ASK .. [[
+          vim.notify = function(message) print((message:gsub(" %(.*", ""))) end
+          vim.cmd "Ask one"
+          vim.env.VLLM_MODEL = nil
+          require("ask").setup {}
+          until_done()
+          quit()]], "/fault/status/400")
+        assert.matches("^Ask: missing environment.*\nAsk: invalid_request: ", text)
+        assert.is_nil(text:find("traceback", 1, true), text)
+      end)
+
       it("a range is what the question is about", function()
         run(ASK .. [[
           vim.bo.filetype = "lua"

@@ -5,15 +5,15 @@ local vllm = require "vllm"
 local M = {}
 
 local namespace = vim.api.nvim_create_namespace "ask"
-local chats = {} -- buffer → { session, turn, mark, tick }
+local chats = {} -- buffer → { client, session, turn, mark, tick }
 local client
 
---- Options as for vllm.new; what is not given comes from VLLM_MODEL, VLLM_BASE_URL and VLLM_API_KEY.
----@return boolean is_ready
+--- Options as for vllm.new; what is not given comes from VLLM_MODEL, VLLM_BASE_URL and VLLM_API_KEY. They count from the next question.
+---@return boolean is_ready false: all is as it was
 function M.setup(options)
   local made, message = vllm.from_env(options)
   if not made then vim.notify("Ask: " .. message .. '; or call require("ask").setup { model = "…" }', vim.log.levels.ERROR) end
-  client = made
+  client = made or client
   return made ~= nil
 end
 
@@ -72,12 +72,16 @@ local function question_text(question, lines)
   return ("%s\n\n```%s\n%s\n```"):format(question, vim.bo.filetype, table.concat(lines, "\n"))
 end
 
+local function set_session(chat, messages)
+  chat.client, chat.session = client, client:session { messages = messages }
+end
+
 -- What was said stays said: a partial answer belongs to the conversation. A question without one does not: it will be asked again.
 local function keep_what_was_said(chat, partial)
   if partial and partial.text and partial.text ~= "" then return chat.session:append { role = "assistant", content = partial.text } end
   local messages = chat.session:messages()
   while #messages > chat.count do table.remove(messages) end
-  chat.session = client:session { messages = messages }
+  set_session(chat, messages)
 end
 
 local function finish(buffer, chat, message, err)
@@ -112,9 +116,10 @@ function M.ask(question, lines)
   if chat and chat.turn then return vim.notify("Ask: the last answer is still coming; :AskStop ends it", vim.log.levels.WARN) end
   if not chat then
     buffer = open_buffer()
-    chat = { session = client:session() }
+    chat = {}
     chats[buffer] = chat
   end
+  if chat.client ~= client then set_session(chat, chat.session and chat.session:messages()) end
   begin_answer(buffer, chat, question)
   chat.count = #chat.session:messages()
   chat.turn = chat.session:turn(text)
