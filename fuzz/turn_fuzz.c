@@ -12,7 +12,7 @@
 
 struct sums {
     struct vllm_buf text, reasoning;    /* of choice 0 */
-    size_t call_bytes[WATCHED_CALLS]; /* of its first calls */
+    size_t call_bytes[WATCHED_CALLS]; /* of its first calls, in pieces that are not blank */
     long open_parts;
     bool started, ended;
 };
@@ -85,7 +85,8 @@ static void check_empty_call(const struct vllm_turn *turn, const struct sums *su
 
 static void watch_calls(const struct vllm_turn *turn, struct sums *sums, const struct vllm_event *event) {
     if (event->choice != 0) return;
-    if (event->type == VLLM_EVENT_TOOL_CALL_DELTA && event->index < WATCHED_CALLS) sums->call_bytes[event->index] += event->text.len;
+    bool is_piece = event->type == VLLM_EVENT_TOOL_CALL_DELTA && event->index < WATCHED_CALLS && !is_blank(event->text);
+    if (is_piece) sums->call_bytes[event->index] += event->text.len;
     if (event->type == VLLM_EVENT_TOOL_CALL) check_empty_call(turn, sums, event);
 }
 
