@@ -235,6 +235,21 @@ describe("turn:start", function()
 end)
 
 describe("turn:poll and turn:on_ready", function()
+  it("what on_ready saw of another choice is no text of the first", function()
+    local function say(choice, text)
+      return ('data: {"choices":[{"index":%d,"delta":{"content":"%s"},"finish_reason":"stop"}]}\n\n'):format(choice, text)
+    end
+    local client = require("vllm.testing").client { { bytes = say(1, "other") .. say(0, "first") .. "data: [DONE]\n\n" } }
+    local turn, texts, is_ready = client:turn { text = "x", n = 2 }, {}, false
+    vllm.run(function()
+      repeat local event = assert(turn:next()) until event.type == "part_start"
+      turn:on_ready(function() is_ready = true end)
+    end)
+    assert.is_true(is_ready)
+    for text in turn:text_deltas() do texts[#texts + 1] = text end
+    assert.same({ "first" }, texts)
+  end)
+
   local running, client
 
   setup(function()

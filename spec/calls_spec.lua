@@ -142,6 +142,16 @@ describe("one id for several calls, streamed and whole:", function()
     end)
   end
 
+  it("one call in the old and in the new spelling", function()
+    local both = '{"choices":[{"index":0,"%s":{"function_call":{"name":"f","arguments":"{}"},"tool_calls":[{"index":0,"id":"a","function":'
+      .. '{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}'
+    local stream, whole = core.decoder(), core.decoder()
+    assert(stream:feed("data: " .. both:format "delta" .. "\n\n" .. DONE))
+    assert(whole:body(both:format "message"))
+    assert.equal("f {}", shown(result_of(stream)))
+    assert.equal("f {}", shown(result_of(whole)))
+  end)
+
   it("one name, arguments of their own in pieces, as in the whole message", function()
     local result = streamed { { 0, "x", "f", "" }, { 0, false, false, '{"a"' }, { 0, false, false, ":1}" },
       { 1, "x", "f", "" }, { 1, false, false, '{"a"' }, { 1, false, false, ":2}" } }

@@ -313,6 +313,19 @@ describe("the same request, streamed and buffered, differs only in what the serv
   end
 end)
 
+describe("a stream that is called JSON", function()
+  it("is read as a stream, whatever field it begins with", function()
+    local testing = require "vllm.testing"
+    local data = 'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    for _, first in ipairs { "", ": ping\n\n", "event: message\n", "id: 1\n", "retry: 5\n", "\239\187\191" } do
+      for _, padding in ipairs { "", (": " .. ("x"):rep(100) .. "\n\n") } do -- shorter and longer than what is looked at
+        local client = testing.client { { bytes = first .. data .. padding, headers = { ["content-type"] = "application/json" } } }
+        assert.equal("Hi", client:ask "x")
+      end
+    end
+  end)
+end)
+
 describe("a whole completion, through a turn", function()
   local testing = require "vllm.testing"
   local json = completion { message = { content = "Hi" }, finish_reason = "stop" }

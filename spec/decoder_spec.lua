@@ -364,6 +364,24 @@ describe("core.decoder", function()
     assert.equals('{"x":1}', list[1].raw)
   end)
 
+  it("hands out no chunk that is an error: nothing was delivered then", function()
+    local list, failure = run('data: {"error":{"message":"busy"}}\n\n', { chunks = true })
+    assert.same({}, list)
+    assert.equal("stream", failure.kind)
+  end)
+
+  it("ids and names that begin alike are told apart in every delta", function()
+    local calls = {}
+    for i, name in ipairs { "get", "get_more", "get" } do
+      calls[i] = delta(('"tool_calls":[{"index":%d,"id":"c%s","function":{"name":"%s","arguments":"{}"}}]'):format(i, ("1"):rep(i), name))
+    end
+    local seen = {}
+    for _, event in ipairs((run(table.concat(calls) .. finish "tool_calls" .. DONE))) do
+      if event.type == "tool_call_delta" then seen[#seen + 1] = event.id .. " " .. event.name end
+    end
+    assert.same({ "c1 get", "c11 get_more", "c111 get" }, seen)
+  end)
+
   it("feeding before all events were taken loses and changes none of them", function()
     local text, late = ("word "):rep(400), {}
     local stream = {}

@@ -40,6 +40,7 @@ describe("while C works, a finalizer", function()
         end, request[method], request)
         assert.truthy(ok and judge(first, second) or not ok and first:find("this request is closed", 1, true), first)
         came = has_come
+        if came then assert.error_matches(function() request:info() end, "this request is closed", 1, true) end
         request:close()
       end
       assert.is_true(at > 1, method)
