@@ -42,7 +42,9 @@ describe('require "vllm"', function()
     setup(function()
       copy = os.tmpname()
       os.remove(copy)
-      assert(os.execute(("mkdir %s && cp -r Makefile lua %s && rm -f %s/lua/vllm/*.so"):format(copy, copy, copy)))
+      -- Without the sanitizers' libraries: cp is no business of theirs.
+      local made = os.execute(("exec env -u LD_PRELOAD sh -c 'mkdir %s && cp -r Makefile lua %s && rm -f %s/lua/vllm/*.so'"):format(copy, copy, copy))
+      assert(made == true or made == 0)
     end)
     teardown(function() os.execute("rm -r " .. copy) end)
 
