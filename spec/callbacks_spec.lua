@@ -260,8 +260,9 @@ describe("turn:poll and turn:on_ready", function()
 
   it("make a loop of callbacks", function()
     local text, done, rounds = "", 0, 0
+    local paced = client:with { base_url = running.url .. "/v1?pace_ms=2" } -- not all of it is there at the first look
     vllm.run(function()
-      local turn = client:turn(WORDS)
+      local turn = paced:turn(WORDS)
       local function take()
         rounds = rounds + 1
         while true do
@@ -360,8 +361,9 @@ describe("turn:poll and turn:on_ready", function()
   end)
 
   it("a coroutine that died while it waited waits no more", function()
+    local paced = client:with { base_url = running.url .. "/v1?pace_ms=2" }
     vllm.run(function()
-      local turn = client:turn(WORDS)
+      local turn = paced:turn(WORDS)
       assert.is_false(pcall(coroutine.wrap(function() turn:result() end))) -- a generator, which cannot wait here
       assert.equal("You said: " .. WORDS, turn:text())
     end)

@@ -277,7 +277,7 @@ describe("the loop, with turns", function()
         vllm.sleep(0)
       end
     end)
-    assert.is_true(ticks > 20)
+    assert.is_true(ticks > 3, ticks) -- how often depends on how much came at a time
   end)
 
   describe("and Ctrl-C", function()
