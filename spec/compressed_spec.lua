@@ -107,7 +107,7 @@ for _, mode in ipairs { "inline", "thread" } do
       end)
     end
 
-    it("in a way that is not undone is told, with its status", function()
+    it("in a way that is not supported fails, and names its status", function()
       for _, coding in ipairs { "br", "zstd", "gzip, gzip", "identity, gzip", "gzip\r\ncontent-encoding: gzip", "compress" } do
         local line = "content-encoding: " .. coding .. "\r\n"
         local _, message, err = client_of({ { "send", head(200, "text/event-stream", line, "\1\2\3") } }):ask "x"

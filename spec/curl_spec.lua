@@ -338,7 +338,7 @@ describe("the libcurl transport, " .. mode, function()
     local broken = {
       { "no answer", "closed", "closed the connection without an answer", "close" },
       { "no HTTP", "protocol", "something that is not HTTP", { "send", "220 mail ready\r\n\r\n" }, "close" },
-      { "headers without end", "limit", "longer than 2000 bytes", { "send", HEAD }, { "send", "X-A: " .. ("a"):rep(500) .. "\r\n" }, { "repeat", 9, 1 }, "close" },
+      { "headers without end", "limit", "exceed 2000 bytes", { "send", HEAD }, { "send", "X-A: " .. ("a"):rep(500) .. "\r\n" }, { "repeat", 9, 1 }, "close" },
     }
     for _, case in ipairs(broken) do
       it(case[1], function()
@@ -416,10 +416,10 @@ describe("the libcurl transport, " .. mode, function()
       local cases = {
         { { colour = 1 }, "unknown option `colour`" }, { { ["unix_socket\0"] = "x" }, "unknown option `unix_socket" },
         { { tls = { ca = "x" } }, "unknown option `tls.ca`" },
-        { { url = 1 }, "`url` must be a string, got number" }, { { tls = true }, "`tls` must be a table, got boolean" },
-        { { tls = { verify = 1 } }, "verify: expected a boolean" }, { { connect_s = -1 }, "`connect_s`" },
-        { { connect_s = 0 / 0 }, "`connect_s`" }, { { headers = { "X: 1" } }, "`headers[1]` must be { name, value }" },
-        { { headers = { { "X", 1 } } }, "`headers[1]`" }, { { max_buffer_bytes = 0 }, "max_buffer_bytes" },
+        { { url = 1 }, "url: expected a string, got number" }, { { tls = true }, "tls: expected a table, got boolean" },
+        { { tls = { verify = 1 } }, "verify: expected a boolean" }, { { connect_s = -1 }, "connect_s: expected seconds, 0 or more" },
+        { { connect_s = 0 / 0 }, "connect_s: expected" }, { { headers = { "X: 1" } }, "headers[1]: expected { name, value }, two strings" },
+        { { headers = { { "X", 1 } } }, "headers[1]: expected" }, { { max_buffer_bytes = 0 }, "max_buffer_bytes" },
       }
       for _, case in ipairs(cases) do
         assert.error_matches(function() transport:open(request(case[1])) end, case[2], 1, true)
@@ -494,7 +494,7 @@ describe("vllm.curl, " .. mode, function()
     engine:alarm()
     local before = core.now()
     while core.now() < before + 0.02 do engine:step(0.02) end
-    assert.error_matches(function() engine:alarm(0 / 0) end, "not a time", 1, true)
+    assert.error_matches(function() engine:alarm(0 / 0) end, "expected a time, got NaN", 1, true)
     local one = assert(engine:add { url = "http://127.0.0.1:1/", method = "GET", proxy = "" })
     local two = assert(engine:add { url = "http://127.0.0.1:1/", method = "GET", proxy = "" })
     assert.equal(2, engine:live())

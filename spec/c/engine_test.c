@@ -285,7 +285,7 @@ static void test_switched_protocols(struct server *server) {
     CHECK(await_head(server, request, NULL) == 0);
     CHECK_STATUS(vllm_request_read(request, &bytes, &len), VLLM_NET_FAILED);
     CHECK_STATUS(error_code(request, &error), 8);
-    CHECK(strcmp(error.text, "the server switched to another protocol, unasked") == 0);
+    CHECK(strcmp(error.text, "the server switched to another protocol without being asked") == 0);
     vllm_request_close(request, false);
     close(fd);
 }
@@ -326,7 +326,7 @@ static void test_header_limit(struct server *server) {
         CHECK(await_head(server, request, NULL) == (lines == 1 ? 200 : 0));
         if (lines == 2) {
             CHECK_STATUS(error_code(request, &error), 23);
-            CHECK(strcmp(error.text, "the response's header block is longer than 1000 bytes") == 0);
+            CHECK(strcmp(error.text, "the response headers exceed 1000 bytes") == 0);
         }
         vllm_request_close(request, false);
         close(fd);

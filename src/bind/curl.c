@@ -12,13 +12,13 @@
  *   request:head()                            status, raw header lines · false (nothing yet) · nil, failure
  *   request:read()                            bytes · false (nothing yet) · nil (end) · nil, failure
  *   request:info(), request:close([drain])
- *   curl.sigint_pending()                     a SIGINT came while it was trapped, and nobody took it
+ *   curl.sigint_pending()                     a trapped SIGINT has not been taken yet
  *   curl.sigint_trap()                        a trap, which ends when it is released or collected
- *     :caught()                               since the last time it was asked
+ *     :caught()                               whether one came since the last call
  *     :release()
  *
  * libcurl never calls into Lua; Lua reads what it left in memory. A userdata holds one pointer, NULL once released. The
- * engine counts its requests, so the collector may take both in any order. */
+ * engine counts its requests, so both may be collected in any order. */
 #define _GNU_SOURCE /* dladdr */
 
 #include "../net/engine.h"
@@ -35,20 +35,20 @@
 #define ENGINE         "vllm.curl.engine"
 #define REQUEST        "vllm.curl.request"
 #define SIGINT_TRAP    "vllm.curl.sigint_trap"
-#define IDLE_AGE_S     4 /* uvicorn closes its side at 5 s, without a word */
+#define IDLE_AGE_S     4 /* uvicorn silently closes an idle connection after 5 s */
 #define MAX_IDLE_AGE_S 86400
 #define MAX_STARTS     10000
-#define MAX_ALARM_NS   ((int64_t)1 << 62) /* later than that is never */
+#define MAX_ALARM_NS   ((int64_t)1 << 62) /* later than that means never */
 
 struct engine_box {
     struct vllm_engine *engine;
-    int last_id; /* requests are found again by number in the engine's uservalue, a table with weak values */
+    int last_id; /* the engine's uservalue, a table with weak values, finds requests by number */
 };
 
 struct request_box {
     struct vllm_request *request;
-    /* While bytes of the request become a string, a finalizer may run, and may want to close the request. */
-    const char *lent; /* NULL: no */
+    /* While bytes of the request become a string, a finalizer may run and try to close the request. */
+    const char *lent; /* NULL: none do */
     size_t lent_len;
     bool close_asked;
 };
@@ -98,7 +98,7 @@ static int l_request_lent(lua_State *L) {
     return 1;
 }
 
-/* What push_lent needs: first, since a finalizer may run here, and close what we are about to read. */
+/* Pushes what push_lent needs. This comes first: a finalizer may run here, and close what we are about to read. */
 static struct request_box *begin_lent(lua_State *L) {
     luaL_checkudata(L, 1, REQUEST);
     lua_settop(L, 1);
@@ -107,7 +107,7 @@ static struct request_box *begin_lent(lua_State *L) {
     return check_box(L);
 }
 
-/* Without memory for them the bytes are lost, and the request with them: what follows would look like the whole. */
+/* Without memory for the string its bytes are lost. So the request is closed: what follows would look complete. */
 static void push_lent(lua_State *L, struct request_box *box, const char *bytes, size_t len) {
     box->lent = bytes;
     box->lent_len = len;
@@ -121,7 +121,7 @@ static void push_lent(lua_State *L, struct request_box *box, const char *bytes, 
     }
 }
 
-/* Numbers differ between systems, names do not. */
+/* Numbers differ between systems; names do not. */
 static const char *name_of_errno(long number) {
     static const struct {
         int number;
@@ -159,7 +159,7 @@ static int push_failure(lua_State *L, const struct vllm_request *request) {
     return 2;
 }
 
-/* false, since no word could stand beside the bytes of a body. */
+/* false: any string could be bytes of a body. */
 static int push_wait(lua_State *L) {
     lua_pushboolean(L, 0);
     return 1;
@@ -302,19 +302,19 @@ static int l_engine_ready(lua_State *L) {
         if (!lua_isnil(L, -1)) {
             return 1;
         }
-        lua_pop(L, 1); /* it waits for its finalizer */
+        lua_pop(L, 1); /* collected, but its finalizer has not run */
     }
     lua_pushnil(L);
     return 1;
 }
 
-/* Rounded up: who is woken for a deadline finds that it has passed. */
+/* Rounded up, so that whoever is woken for a deadline finds that it has passed. */
 static int l_engine_alarm(lua_State *L) {
     struct engine_box *box = check_engine(L);
     int64_t at_ns = VLLM_ENGINE_NO_ALARM;
     if (!lua_isnoneornil(L, 2)) {
         lua_Number at = luaL_checknumber(L, 2) * 1e9;
-        luaL_argcheck(L, at == at, 2, "not a time");
+        luaL_argcheck(L, at == at, 2, "expected a time, got NaN");
         if (at < (lua_Number)MAX_ALARM_NS) {
             at_ns = at > 0 ? (int64_t)at + 1 : 0;
         }
@@ -382,7 +382,7 @@ static int l_sigint_caught(lua_State *L) {
 static int l_sigint_trap(lua_State *L) {
     bool *held = bind_new_object(L, SIGINT_TRAP, sizeof *held);
     *held = vllm_sigint_trap();
-    return *held ? 1 : bind_fail(L, "SIGINT cannot be trapped");
+    return *held ? 1 : bind_fail(L, "cannot trap SIGINT");
 }
 
 static int l_sigint_pending(lua_State *L) {

@@ -1,5 +1,5 @@
 /* A Lua table in, struct vllm_request_options out; see the header. Bounds: MAX_HEADERS header lines; sizes up to
- * MAX_BYTES. The order and the bytes of headers stay as they are. Nothing is allocated outside Lua. */
+ * MAX_BYTES. Headers keep their order and bytes. Nothing is allocated outside Lua. */
 #include "curl_options.h"
 
 #include <limits.h>
@@ -30,7 +30,7 @@ static void check_names(const struct reader *reader, const char *const *names) {
             known++;
         }
         if (!*known) {
-            luaL_error(L, "request: unknown option `%s%s`", reader->prefix, name);
+            luaL_error(L, "unknown option `%s%s`", reader->prefix, name);
         }
         lua_pop(L, 1);
     }
@@ -45,7 +45,7 @@ static const char *read_bytes(const struct reader *reader, const char *name, siz
         return NULL;
     }
     if (type != LUA_TSTRING) {
-        luaL_error(reader->L, "request: `%s%s` must be a string, got %s", reader->prefix, name, lua_typename(reader->L, type));
+        luaL_error(reader->L, "%s%s: expected a string, got %s", reader->prefix, name, lua_typename(reader->L, type));
     }
     return lua_tolstring(reader->L, -1, len);
 }
@@ -65,26 +65,26 @@ static long read_milliseconds(const struct reader *reader, const char *name) {
     lua_Number seconds = lua_tonumber(L, -1);
     bool given = !lua_isnil(L, -1);
     if (given && (lua_type(L, -1) != LUA_TNUMBER || !(seconds >= 0))) {
-        luaL_error(L, "request: `%s` must be a number of seconds, not negative", name);
+        luaL_error(L, "%s: expected seconds, 0 or more", name);
     }
     lua_pop(L, 1);
     if (!given || seconds * 1000 >= (lua_Number)INT_MAX) {
         return 0;
     }
     long milliseconds = (long)(seconds * 1000);
-    return milliseconds > 0 ? milliseconds : 1; /* 0 would mean none */
+    return milliseconds > 0 ? milliseconds : 1; /* 0 would mean no limit */
 }
 
 /* Pushes "Name: value", or "Name;", which is how libcurl wants an empty value. The entry { name, value } is at the top. */
 static bool push_line(lua_State *L, int number) {
     size_t name_len, value_len;
-    if (!lua_istable(L, -1)) {
-        luaL_error(L, "request: `headers[%d]` must be { name, value }", number);
+    bool is_table = lua_istable(L, -1);
+    if (is_table) {
+        lua_rawgeti(L, -1, 1);
+        lua_rawgeti(L, -2, 2);
     }
-    lua_rawgeti(L, -1, 1);
-    lua_rawgeti(L, -2, 2);
-    if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING) {
-        luaL_error(L, "request: `headers[%d]` must be { name, value }, two strings", number);
+    if (!is_table || lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING) {
+        luaL_error(L, "headers[%d]: expected { name, value }, two strings", number);
     }
     const char *name = lua_tolstring(L, -2, &name_len), *value = lua_tolstring(L, -1, &value_len);
     bool fine = strlen(name) == name_len && strlen(value) == value_len;
@@ -104,7 +104,7 @@ static const char *const *read_headers(struct reader *reader) {
         return NULL;
     }
     if (!lua_istable(L, -1) || lua_rawlen(L, -1) > MAX_HEADERS) {
-        luaL_error(L, "request: `headers` must be a list of { name, value }, at most %d", MAX_HEADERS);
+        luaL_error(L, "headers: expected a list of { name, value }, at most %d", MAX_HEADERS);
     }
     int list = lua_gettop(L), count = (int)lua_rawlen(L, -1);
     const char **lines = lua_newuserdata(L, ((size_t)count + 1) * sizeof *lines);
@@ -129,7 +129,7 @@ static const char *read_tls(lua_State *L, int index, struct vllm_request_options
         return NULL;
     }
     if (!lua_istable(L, -1)) {
-        luaL_error(L, "request: `tls` must be a table, got %s", luaL_typename(L, -1));
+        luaL_error(L, "tls: expected a table, got %s", luaL_typename(L, -1));
     }
     struct reader reader = {L, lua_gettop(L), "tls.", NULL};
     check_names(&reader, TLS_NAMES);

@@ -1,9 +1,9 @@
-/* The driving side: orders of the caller in; libcurl's work, readiness and ends of transfers out.
+/* The driving side: the caller's orders come in; libcurl's work, readiness and ends of transfers come out.
  *
- * A round of work first serves what is readable, then resumes and starts requests: so a connection whose answer just
- * ended is free for the request that follows. libcurl's callbacks write C memory only and never come back into libcurl.
- * Bounds: `max_starts` requests enter the multi in one round, VLLM_EVENT_BATCH events are served in one, DRAIN_* limit
- * what a closed request may still receive.
+ * A round of work serves what is readable first, then resumes and starts requests. So the connection of a response that
+ * just ended is free for the next request. libcurl's callbacks only write C memory and never call libcurl back. Bounds:
+ * one round starts at most `max_starts` requests and serves at most VLLM_EVENT_BATCH events; DRAIN_* limit what a closed
+ * request may still receive.
  *
  * Sources: libcurl's documentation of curl_multi_remove_handle, curl_multi_info_read, curl_easy_pause. */
 #define _GNU_SOURCE
@@ -11,23 +11,15 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #define MAX_POOLED_CONNECTIONS 32L
-#define NS_PER_S               1000000000
-#define DRAIN_NS               ((int64_t)NS_PER_S)
+#define DRAIN_NS               ((int64_t)1000000000)
 #define DRAIN_BYTES            ((size_t)64 * 1024)
-
-int64_t vllm_now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
-}
 
 /* Ends of transfers ------------------------------------------------------------------------------------------------ */
 
-/* Whether a request failed since this process may open no more. A lookup needs several descriptors, and the files of TLS
- * are opened one after the other; libcurl's code does not tell. */
+/* Did it fail because this process may open no more descriptors? A lookup needs several at once, the files of TLS one at a
+ * time. libcurl's code does not say. */
 static bool lacked_descriptors(const struct vllm_request *request, CURLcode result) {
     switch (result) {
     case CURLE_COULDNT_CONNECT: return request->lacked_descriptor;
@@ -48,16 +40,16 @@ static void publish_end(struct vllm_request *request, CURLcode result) {
         (void)curl_easy_getinfo(request->easy, CURLINFO_SSL_VERIFYRESULT, &request->verify_result);
         if (lacked_descriptors(request, result)) request->os_errno = EMFILE;
     }
-    if (engine->threaded) vllm_request_measure(request, &info);
+    if (engine->threaded) vllm_transfer_measure(request, &info);
     request->result = result;
     vllm_engine_lock(engine);
     if (engine->threaded) request->info = info;
     request->done = true;
-    vllm_request_mark_ready(request);
+    vllm_transfer_mark_ready(request);
     vllm_engine_unlock(engine);
 }
 
-/* Takes a waiting or running request out of the multi. One that drained is gone then. */
+/* Takes a waiting or running request out of the multi. One that drained is freed. */
 static void stop(struct vllm_request *request, CURLcode result) {
     if (request->phase == VLLM_PHASE_RUNNING) {
         (void)curl_multi_remove_handle(request->engine->multi, request->easy);
@@ -67,13 +59,13 @@ static void stop(struct vllm_request *request, CURLcode result) {
     request->phase = VLLM_PHASE_DONE;
     if (request->draining) {
         request->engine->drains--;
-        vllm_request_discard(request);
+        vllm_transfer_discard(request);
     } else {
         publish_end(request, result);
     }
 }
 
-/* A multi that refuses to work would leave its requests hanging: they fail instead. */
+/* If the multi stops working, its requests fail. Otherwise they would hang. */
 static void fail_running(struct vllm_engine *engine, CURLMcode code) {
     engine->multi_failed = true;
     while (!vllm_link_is_alone(&engine->running)) {
@@ -130,7 +122,7 @@ void vllm_driver_obey(struct vllm_request *request, unsigned orders) {
         drain(request);
     } else if ((orders & VLLM_ORDER_CLOSE) != 0) {
         if (request->phase == VLLM_PHASE_WAITING || request->phase == VLLM_PHASE_RUNNING) stop(request, CURLE_ABORTED_BY_CALLBACK);
-        vllm_request_discard(request);
+        vllm_transfer_discard(request);
     } else if ((orders & VLLM_ORDER_START) != 0) {
         request->phase = VLLM_PHASE_WAITING;
         vllm_link_append(&engine->starts, &request->work);
@@ -139,7 +131,7 @@ void vllm_driver_obey(struct vllm_request *request, unsigned orders) {
     }
 }
 
-/* The lock is not held while an order is obeyed: libcurl may take its time. */
+/* Carries out each order without the lock, because libcurl may take a while. */
 bool vllm_driver_take_orders(struct vllm_engine *engine) {
     vllm_engine_lock(engine);
     engine->wake_asked = false;
@@ -172,7 +164,7 @@ static bool resume_paused(struct vllm_engine *engine) {
         vllm_link_remove(&request->resume);
         if (!unpause(request)) continue;
         any = true;
-        /* libcurl hands over the bytes that it kept, within this call; the callback may pause again. */
+        /* This call delivers the bytes that libcurl kept; the callback may pause again. */
         CURLcode code = curl_easy_pause(request->easy, CURLPAUSE_CONT);
         if (code != CURLE_OK) stop(request, code);
     }
@@ -188,8 +180,8 @@ static CURLM *new_multi(struct vllm_engine *engine) {
     return NULL;
 }
 
-/* After a lack of memory libcurl 7.88 may keep an entry for a socket that ends the process when the socket's number comes
- * again: so a multi that failed is not used again. It has no requests any more. The caller may be about to wake it. */
+/* After running out of memory, libcurl 7.88 may keep an entry for a socket, and end the process when the socket's number
+ * is used again. So a multi that failed is replaced; it has no requests left. The lock: the caller may be waking it. */
 static bool replace_failed_multi(struct vllm_engine *engine) {
     CURLM *failed = engine->multi, *multi = engine->multi_failed ? new_multi(engine) : NULL;
     if (!multi) return !engine->multi_failed;
@@ -218,7 +210,7 @@ static void start_waiting(struct vllm_engine *engine) {
 
 void vllm_driver_work(struct vllm_engine *engine) {
     check(engine, vllm_watch_serve(engine));
-    collect_ends(engine); /* frees connections for what starts now */
+    collect_ends(engine); /* frees connections for the requests that start now */
     bool resumed = resume_paused(engine);
     start_waiting(engine);
     check(engine, vllm_watch_kick(engine, resumed));
@@ -256,7 +248,7 @@ void vllm_driver_close(struct vllm_engine *engine) {
     while (!vllm_link_is_alone(&engine->pool)) {
         struct vllm_request *request = VLLM_REQUEST_OF(engine->pool.next, order);
         vllm_link_remove(&request->order);
-        vllm_request_free(request);
+        vllm_transfer_free(request);
     }
     engine->pool_len = 0;
     if (engine->multi) curl_multi_cleanup(engine->multi);

@@ -1,5 +1,5 @@
-/* Signals in, readability out; contract in the header. Bounds: an eventfd counts, and a pipe that is full is readable
- * already. Sources: eventfd(2), pipe(2), poll(2). */
+/* Signals in, readability out; contract in the header. Bounds: an eventfd counts, and a full pipe is readable already.
+ * Sources: eventfd(2), pipe(2), poll(2). */
 #define _GNU_SOURCE
 #include "notifier.h"
 
@@ -51,7 +51,7 @@ void vllm_notifier_close(struct vllm_notifier *notifier) {
 }
 
 void vllm_notifier_signal(struct vllm_notifier *notifier) {
-    static const uint64_t one = 1; /* eventfd wants eight bytes; in a pipe they are as good as one */
+    static const uint64_t one = 1; /* eventfd wants eight bytes; in a pipe eight do as well as one */
     ssize_t done;
     do {
         done = write(notifier->write_fd, &one, sizeof one);

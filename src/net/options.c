@@ -1,11 +1,11 @@
-/* What libcurl is told for one request: checked options in, a configured easy handle out. On a refusal `why` names the
+/* What libcurl is told for one request: checked options in, a configured easy handle out. On a refusal, `why` names the
  * option.
  *
- * Fixed for everybody: HTTP/1.1, http and https only, TLS ≥ 1.2, no redirects (they would carry the key away), no
- * cookies, netrc, HSTS or Alt-Svc, no Expect, no signals. No compression is asked for; gzip and deflate are undone all the same, since
- * some proxies do not ask (request.c refuses the others). Proxies come from the environment as curl
- * does it, unless one is named. Nothing here does I/O but one access(2) on the CA bundle. Sources: libcurl's option
- * pages; RFC 9110 sections 5.1, 5.5, 9.1. */
+ * Fixed for everyone: HTTP/1.1, http and https only, TLS 1.2 or later, no redirects (they would carry the key elsewhere),
+ * no cookies, netrc, HSTS or Alt-Svc, no Expect, no signals. We do not ask for compression, but decode gzip and deflate,
+ * because some proxies compress anyway (transfer.c refuses other codings). Proxies come from the environment as in curl,
+ * unless one is given. The only I/O is one access(2) on the CA bundle. Sources: libcurl's option pages; RFC 9110 sections
+ * 5.1, 5.5, 9.1. */
 #define _GNU_SOURCE
 #include "internal.h"
 
@@ -16,7 +16,7 @@
 #define MAX_METHOD_BYTES   32
 #define MAX_BUFFER_DEFAULT ((size_t)256 * 1024)
 #define MAX_HEADER_DEFAULT ((size_t)64 * 1024)
-#define KEEPALIVE_IDLE_S   45L /* below the minute after which NAT boxes are known to forget a silent connection */
+#define KEEPALIVE_IDLE_S   45L /* some NAT devices forget a silent connection after a minute */
 #define KEEPALIVE_EVERY_S  15L
 #define NO_TIMEOUT_MS      ((long)INT_MAX) /* 0 would mean libcurl's own 300 s */
 
@@ -62,8 +62,8 @@ static bool name_is(const char *line, size_t len, const char *name) {
     return len == strlen(name) && curl_strnequal(line, name, len);
 }
 
-/* "Name: value"; or "Name;", which is libcurl's way to write an empty value. Where the body ends is libcurl's to say: a
- * length of the caller's own would leave the rest of the body in front of the connection's next request. */
+/* "Name: value"; or "Name;", libcurl's spelling of an empty value. Only libcurl says where the body ends: with another
+ * length, the rest of the body would be read as the connection's next request. */
 static bool header_is_fine(const char *line) {
     size_t len = token_len(line);
     if (len == 0 || (line[len] != ':' && line[len] != ';')) return false;
@@ -75,7 +75,7 @@ static bool header_is_fine(const char *line) {
     return true;
 }
 
-/* A control character in a proxy's user or password, escaped too, makes libcurl 7.88 go to the server without it. */
+/* With a control character in the proxy's user or password, even an escaped one, libcurl 7.88 connects without a proxy. */
 static bool proxy_is_fine(const char *proxy) {
     for (; *proxy; proxy++) {
         if (is_control(*proxy) || *proxy == ' ' || *proxy == '\t') return false;
@@ -108,7 +108,7 @@ static CURLcode set_protocol(CURL *easy) {
     TRY(curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L));
     TRY(curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L));
     TRY(curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED));
-    TRY(curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "identity")); /* the name of any coding: undo what comes */
+    TRY(curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "identity")); /* naming any coding makes libcurl decode all it knows */
     return curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 }
 
@@ -130,9 +130,9 @@ static CURLcode set_callbacks(struct vllm_request *request) {
     CURL *easy = request->easy;
     TRY(curl_easy_setopt(easy, CURLOPT_PRIVATE, request));
     TRY(curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_text));
-    TRY(curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, vllm_request_on_header));
+    TRY(curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, vllm_transfer_on_header));
     TRY(curl_easy_setopt(easy, CURLOPT_HEADERDATA, request));
-    TRY(curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, vllm_request_on_body));
+    TRY(curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, vllm_transfer_on_body));
     TRY(curl_easy_setopt(easy, CURLOPT_WRITEDATA, request));
     TRY(curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, vllm_socket_open));
     TRY(curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, request));
@@ -162,14 +162,14 @@ static CURLcode append_header(struct vllm_request *request, const char *line) {
 
 static CURLcode set_headers(struct vllm_request *request, const struct vllm_request_options *options) {
     bool has_type = false;
-    TRY(append_header(request, "Expect:")); /* "Name:" takes one of libcurl's own headers away, and leaves ours */
+    TRY(append_header(request, "Expect:")); /* "Name:" removes libcurl's own header, not ours */
     TRY(append_header(request, "Accept:"));
     TRY(append_header(request, "Accept-Encoding:"));
     for (const char *const *line = options->headers; line && *line; line++) {
         has_type = has_type || name_is(*line, token_len(*line), "Content-Type");
         TRY(append_header(request, *line));
     }
-    if (!has_type) TRY(append_header(request, "Content-Type:")); /* libcurl would claim that it is a form */
+    if (!has_type) TRY(append_header(request, "Content-Type:")); /* libcurl would call it a form */
     return curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, request->headers);
 }
 
@@ -185,14 +185,14 @@ static CURLcode set_verification(CURL *easy, bool insecure) {
     return curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, insecure ? 0L : 2L);
 }
 
-/* NULL: none. A libcurl without the option trusts nobody by it. */
+/* NULL: none. A libcurl without the option has no such authorities. */
 static CURLcode set_authorities(CURL *easy, CURLoption option, const char *path) {
     CURLcode code = curl_easy_setopt(easy, option, path);
     return is_missing(code) ? CURLE_OK : code;
 }
 
-/* Named authorities replace the system's. Otherwise the system's bundle is enough where it is known: a directory beside
- * it would switch libcurl's cache of the parsed bundle off, which costs about 20 ms for each connection. */
+/* Authorities given by the user replace the system's. Otherwise the system's bundle is enough where it is known: a
+ * directory as well would disable libcurl's cache of the parsed bundle, which costs about 20 ms a connection. */
 static CURLcode set_trust(CURL *easy, const struct vllm_request_options *options) {
     if (options->ca_file || options->ca_path) {
         if (!options->ca_file) TRY(set_authorities(easy, CURLOPT_CAINFO, NULL));
@@ -210,11 +210,11 @@ static CURLcode set_trust(CURL *easy, const struct vllm_request_options *options
     return CURLE_OK;
 }
 
-/* Options that are a string each; not every libcurl has each of them. */
+/* Options that are strings. Not every libcurl has all of them. */
 static CURLcode set_strings(CURL *easy, const struct vllm_request_options *options, const char **why) {
-    /* An environment's proxy is not meant for a unix socket. */
+    /* A proxy from the environment is not meant for a unix socket. */
     const char *proxy = options->unix_socket && !options->proxy ? "" : options->proxy;
-    /* Without a word OpenSSL asks on the terminal for one, and everything waits. */
+    /* Without one, OpenSSL prompts on the terminal, and everything waits. */
     const char *password = options->cert && !options->key_password ? "" : options->key_password;
     const struct {
         CURLoption option;

@@ -1,5 +1,5 @@
-/* The one descriptor behind which an engine hides libcurl's sockets and its timer. Linux: an epoll set that holds a
- * timerfd. Elsewhere there is none: see watch_poll.c. Owned by its engine; one thread. */
+/* The one descriptor that stands for all of libcurl's sockets and its timer: an epoll set with a timerfd in it. For Linux
+ * only; watch_poll.c is for other systems. Owned by its engine; one thread. */
 #ifndef VLLM_POLLER_H
 #define VLLM_POLLER_H
 

@@ -1,4 +1,4 @@
-/* Rings of requests: circular lists without memory of their own. A link that is in no ring points at itself. */
+/* Rings: circular lists whose links are members of what they hold. A link that is in no ring points at itself. */
 #ifndef VLLM_RING_H
 #define VLLM_RING_H
 
@@ -12,7 +12,7 @@ static inline void vllm_link_init(struct vllm_link *link) {
     link->prev = link->next = link;
 }
 
-/* Of a ring: it is empty. Of a link: it is in none. */
+/* A ring is empty; a link is in no ring. */
 static inline bool vllm_link_is_alone(const struct vllm_link *link) {
     return link->next == link;
 }
@@ -24,7 +24,7 @@ static inline void vllm_link_remove(struct vllm_link *link) {
     vllm_link_init(link);
 }
 
-/* At the end of `ring`; takes it out of its ring first. */
+/* Appends to `ring`, after taking the link out of its old ring. */
 static inline void vllm_link_append(struct vllm_link *ring, struct vllm_link *link) {
     vllm_link_remove(link);
     link->prev = ring->prev;

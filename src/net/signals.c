@@ -1,6 +1,5 @@
-/* The SIGPIPE guard and the SIGINT trap; contract in signals.h. The trap's three variables are the only mutable statics
- * of the program: a signal handler has no other way to speak. Source: POSIX.1-2008, "Signal Concepts", sigaction,
- * pthread_sigmask. */
+/* The SIGPIPE guard and the SIGINT trap; contract in signals.h. The trap's three variables are mutable statics, since a
+ * signal handler has no other way to report. Sources: POSIX.1-2008, "Signal Concepts", sigaction, pthread_sigmask. */
 #define _GNU_SOURCE
 #include "signals.h"
 
@@ -17,8 +16,8 @@ void vllm_sigpipe_hold(struct vllm_sigpipe *guard) {
 void vllm_sigpipe_restore(struct vllm_sigpipe *guard) {
     sigset_t pending, pipe_only;
     int number;
-    if (!guard->held) return; /* the host had it blocked already: then its own rules hold */
-    /* It was deliverable before, so whatever is pending now was raised in between, by a write of this thread. */
+    if (!guard->held) return; /* the host had blocked it already, and keeps its own rules */
+    /* It was not blocked before, so a pending one was raised since the hold, by a write of this thread. */
     sigemptyset(&pending);
     if (sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1) {
         sigemptyset(&pipe_only);

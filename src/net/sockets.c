@@ -1,8 +1,7 @@
-/* The sockets that libcurl opens for an engine: close-on-exec from birth, and known, so that a forked child can let go
- * of its copies. A fork may come at any moment of the engine's thread, and the child then finds the list as it was at
- * that moment: so it is valid after each store here, and names no descriptor that is closed already. Bounds: one int
- * for each open socket. It never reads or writes one. Source: CURLOPT_OPENSOCKETFUNCTION, CURLOPT_CLOSESOCKETFUNCTION.
- */
+/* The sockets that libcurl opens for an engine. They are close-on-exec from the start, and listed, so that a forked child
+ * can close its copies. A fork may come at any moment of the engine's thread, and the child finds the list as it was at
+ * that moment. So the list is valid after every store here, and never names a closed descriptor. Bounds: one int for each
+ * open socket. Sources: CURLOPT_OPENSOCKETFUNCTION, CURLOPT_CLOSESOCKETFUNCTION. */
 #define _GNU_SOURCE
 #include "internal.h"
 
@@ -91,7 +90,7 @@ curl_socket_t vllm_socket_open(void *ud, curlsocktype purpose, struct curl_socka
 int vllm_socket_close(void *ud, curl_socket_t fd) {
     struct vllm_engine *engine = ud;
     forget(engine, fd);
-    /* The peer must see the end now, even while a forked process still holds a copy of the descriptor. */
+    /* The peer must see the end now, even if a forked process still has a copy of the descriptor. */
     (void)shutdown(fd, SHUT_RDWR);
     return close(fd);
 }

@@ -1,14 +1,15 @@
-/* A driver of its own: the thread of an engine in thread mode. Orders come in by the engine's ring and a wakeup; what
- * the caller should look at goes out by the engine's bell.
+/* The thread of an engine in thread mode. Orders come in by the engine's ring and a wakeup; the engine's bell tells the
+ * caller that there is something to look at.
  *
- * It is the same driver as inline, with the same poller: epoll on Linux (a wake costs what is ready, not what is open),
- * curl_multi_poll elsewhere. It begins with the first request or alarm, with all signals blocked. It signals the bell
- * once for all that happened since the caller's last step. Bounds: the caller waits STOP_NS for its end; a thread that
- * is stuck in libcurl (a resolver that hangs, before 7.87) is left alone then, and frees the engine itself.
+ * It runs the same driver and the same poller as inline mode: epoll on Linux, where a wake costs what is ready and not what
+ * is open, and curl_multi_poll elsewhere. It begins with the first request or alarm, with all signals blocked. It rings
+ * the bell once for everything that happened since the caller's last step. Bounds: the caller waits STOP_NS for the
+ * thread to end. A thread that is still stuck in libcurl (a resolver that hangs, before 7.87) is left alone, and frees the
+ * engine itself.
  *
- * Process exit: handlers of exit, OpenSSL's among them, pull the ground from under a thread that is at work. So the
- * first thread registers a handler, which runs before those of libraries that were set up earlier and stops all
- * threads. This list is the only process-wide state here. Source: POSIX.1-2008, atexit, pthread_atfork,
+ * Process exit: handlers of exit, OpenSSL's among them, free what a working thread still uses. So the first thread
+ * registers a handler that stops all threads; it runs before the handlers of libraries that were set up earlier. The
+ * list of threads is the only process-wide state here. Sources: POSIX.1-2008, atexit, pthread_atfork,
  * pthread_sigmask. */
 #define _GNU_SOURCE
 #include "internal.h"
@@ -18,7 +19,7 @@
 
 #define NS_PER_MS 1000000
 #define STOP_NS   ((int64_t)1000 * NS_PER_MS)
-#define LOOK_MS   20 /* the bell may be drained by the caller's own thread meanwhile */
+#define LOOK_MS   20 /* meanwhile the caller's own thread may drain the bell */
 
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t exit_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -26,7 +27,7 @@ static struct vllm_link exit_ring = {&exit_ring, &exit_ring}; /* engines with a 
 
 /* The thread ------------------------------------------------------------------------------------------------------- */
 
-/* Before the wait: tells the caller what there is, and says until when there is nothing to do. */
+/* Before the wait: rings for the caller, and sets how long to wait. */
 static void settle(struct vllm_engine *engine) {
     int64_t due = vllm_driver_due(engine), now = vllm_now_ns();
     vllm_engine_lock(engine);
@@ -50,7 +51,7 @@ static void end(struct vllm_engine *engine) {
     engine->ended = true;
     bool orphaned = engine->orphaned;
     vllm_engine_unlock(engine);
-    vllm_notifier_signal(&engine->bell); /* the engine is still there: who frees it joins this thread first */
+    vllm_notifier_signal(&engine->bell); /* the engine still exists: whoever frees it joins this thread first */
     if (!orphaned) return;
     (void)pthread_mutex_lock(&exit_lock);
     vllm_link_remove(&engine->exits);

@@ -1,5 +1,5 @@
-/* How the driver waits on Linux: libcurl says which sockets to watch and when to be called, the poller waits for that,
- * and libcurl is told what happened. A wake costs as much with a thousand streams as with one. Sources: libcurl's
+/* How the driver waits on Linux. libcurl says which sockets to watch and when to call it, the poller waits for that, and
+ * libcurl is told what happened. A wake costs the same with a thousand streams as with one. Sources: libcurl's
  * documentation of curl_multi_socket_action, CURLMOPT_SOCKETFUNCTION, CURLMOPT_TIMERFUNCTION. */
 #define _GNU_SOURCE
 #include "internal.h"
@@ -56,7 +56,7 @@ void vllm_watch_set_due(struct vllm_engine *engine, int64_t due_ns) {
     vllm_poller_set_timer(&engine->poller, due_ns);
 }
 
-/* Before the driver looks for orders, so that one that comes while it looks ends the next wait. */
+/* Runs before the driver takes orders. So an order that comes meanwhile ends the next wait. */
 static void drain_waker(struct vllm_engine *engine) {
     for (int i = 0; i < engine->events_len; i++) {
         if (engine->events[i].fd == engine->waker.read_fd) {
@@ -89,7 +89,7 @@ CURLMcode vllm_watch_serve(struct vllm_engine *engine) {
 CURLMcode vllm_watch_kick(struct vllm_engine *engine, bool resumed) {
     int still_running;
     if (!resumed && engine->curl_due_ns > vllm_now_ns()) return CURLM_OK;
-    engine->curl_due_ns = VLLM_POLLER_NEVER; /* versions differ in whether a resumed transfer sets the timer */
+    engine->curl_due_ns = VLLM_POLLER_NEVER; /* not every version sets the timer for a resumed transfer */
     return curl_multi_socket_action(engine->multi, CURL_SOCKET_TIMEOUT, 0, &still_running);
 }
 

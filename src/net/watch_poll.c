@@ -1,5 +1,5 @@
-/* How the driver waits where there is no epoll: inside curl_multi_poll, on the engine's thread. A wake costs a look at
- * every stream. Built on any system with VLLM_NET_PORTABLE. Sources: libcurl's documentation of curl_multi_poll,
+/* How the driver waits on systems without epoll: in curl_multi_poll, on the engine's thread. A wake costs a look at every
+ * stream. VLLM_NET_PORTABLE builds this on any system. Sources: libcurl's documentation of curl_multi_poll,
  * curl_multi_wakeup, curl_multi_perform. */
 #define _GNU_SOURCE
 #include "internal.h"
@@ -55,7 +55,7 @@ CURLMcode vllm_watch_serve(struct vllm_engine *engine) {
     return curl_multi_perform(engine->multi, &still_running);
 }
 
-/* What starts or goes on is due at once by libcurl's clock, so the next wait does not wait. */
+/* Started and resumed transfers are due at once by libcurl's clock, so the next wait ends at once. */
 CURLMcode vllm_watch_kick(struct vllm_engine *engine, bool resumed) {
     (void)engine;
     (void)resumed;
