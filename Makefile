@@ -284,8 +284,9 @@ CPPCHECK_FACTS = '-D__has_include(x)=1' -DLIBCURL_VERSION_NUM=0x075800 --suppres
 sources: ## the rockspec lists what is on the disk
 	@$(LUA) scripts/sources.lua $(CORE) $(CURL) $(LUA_MODULES)
 
-layers: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so ## who includes, links and exports what
+layers: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so ## who includes, links, exports and requires what
 	@scripts/lint-layers build/$(LUA)/vllm
+	@$(LUA) scripts/layers.lua $(LUA_MODULES)
 
 doc: ## docs/reference.md, from the annotations of every public function
 	$(LUA) scripts/reference.lua >docs/reference.md

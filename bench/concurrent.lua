@@ -30,7 +30,7 @@ end
 
 local function client(url, streams, sample_ms)
   local vllm = require "vllm"
-  require "vllm.tasks"
+  require "vllm.hosts.tasks"
   require "vllm.curl"
   local made = vllm.new { model = "m", base_url = url, retry = { max = 0 } }
   local count, kb_then = 0, nil

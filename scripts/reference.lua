@@ -5,12 +5,13 @@ local unpack = rawget(table, "unpack") or rawget(_G, "unpack")
 
 -- Title, file, what a function is called there, what users call it. Only the names listed, where there are any.
 local SECTIONS = {
-  { "The module", { "lua/vllm/init.lua", "vllm.", "vllm." }, { "lua/vllm/media.lua", "media.", "vllm.", "image audio video file" },
+  { "The module", { "lua/vllm/init.lua", "vllm.", "vllm." }, { "lua/vllm/request/media.lua", "media.", "vllm.", "image audio video file" },
     { "lua/vllm/text.lua", "text.", "vllm.", "text printable" } },
   { "Clients", { "lua/vllm/client.lua", "Client:", "client:" } },
-  { "Turns", { "lua/vllm/turn.lua", "Turn:", "turn:" } },
+  { "Turns", { "lua/vllm/turn/init.lua", "Turn:", "turn:" } },
   { "Sessions", { "lua/vllm/session.lua", "Session:", "session:" } },
-  { "Many turns at once", { "lua/vllm/tasks.lua", "tasks.", "vllm.", "run spawn sleep map" }, { "lua/vllm/tasks.lua", "Task:", "task:" },
+  { "Many turns at once", { "lua/vllm/hosts/tasks.lua", "tasks.", "vllm.", "run spawn sleep map" },
+    { "lua/vllm/hosts/tasks.lua", "Task:", "task:" },
     { "lua/vllm/hosts/init.lua", "hosts.", "vllm.host.", "register" } },
   { "JSON", { "lua/vllm/json.lua", "json.", "vllm.json." } },
   { "The decoder alone", { "lua/vllm/decoder.lua", "Decoder:", "decoder:" } },

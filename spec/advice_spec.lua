@@ -1,6 +1,6 @@
 -- What a refusal says to do: it must be something that can help.
-local advice = require "vllm.advice"
-local errors = require "vllm.errors"
+local advice = require "vllm.base.advice"
+local errors = require "vllm.base.errors"
 local testing = require "vllm.testing"
 
 local function say(message) return ('{"error":{"message":"%s","code":400}}'):format(message) end

@@ -1,7 +1,7 @@
 -- Every wrong value with the exact sentence that a user reads. Misuse of vllm.new throws; a bad call and a bad environment return nil.
-local config = require "vllm.config"
+local config = require "vllm.request.config"
 local core = require "vllm.core"
-local fields = require "vllm.fields"
+local fields = require "vllm.request.fields"
 local vllm = require "vllm"
 local request = require "vllm.request"
 

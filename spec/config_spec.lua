@@ -1,9 +1,9 @@
 -- What vllm.new, client:with and vllm.from_env make of their options. Wrong values: bad_input_spec.lua.
-local config = require "vllm.config"
+local config = require "vllm.request.config"
 local core = require "vllm.core"
-local fields = require "vllm.fields"
-local spelling = require "vllm.spelling"
-local url = require "vllm.url"
+local fields = require "vllm.request.fields"
+local spelling = require "vllm.base.spelling"
+local url = require "vllm.request.url"
 
 local function with_environment(variables, fn)
   local real = os.getenv

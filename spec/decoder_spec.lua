@@ -185,7 +185,7 @@ describe("core.decoder", function()
     end)
 
     it("goes back with the message", function()
-      local sent = core.json_decode(assert(require("vllm.messages").encode { "x", whole().message, { role = "tool", call = "c1", result = "ok" } }))
+      local sent = core.json_decode(assert(require("vllm.request.messages").encode { "x", whole().message, { role = "tool", call = "c1", result = "ok" } }))
       assert.same({ role = "assistant", reasoning_details = { { text = "a", id = core.null }, { text = "b" } }, signature = "s\195\164t",
         task = { n = 1 }, tool_calls = { { id = "c1", type = "function", extra_content = { google = { thought_signature = "x", y = core.null } },
           ["function"] = { name = "f", arguments = "{}" } } } }, sent[2])

@@ -1,7 +1,7 @@
 -- The documents and the code say the same: every name of one is in the other, and every piece of Lua in them runs.
-local config = require "vllm.config"
-local errors = require "vllm.errors"
-local fields = require "vllm.fields"
+local config = require "vllm.request.config"
+local errors = require "vllm.base.errors"
+local fields = require "vllm.request.fields"
 local server = require "spec.support.server"
 local testing = require "vllm.testing"
 local vllm = require "vllm"
@@ -480,9 +480,11 @@ end)
 
 describe("the annotations", function()
   local SOURCES = {
-    "init", "client", "turn", "session", "decoder", "testing", "json", "media", "errors", "config", "headers", "hints", "url", "spelling", "tools",
-    "foreign", "served", "clocks", "repair", "request", "messages", "fields", "exchange", "calls", "excerpt",
-    "attempt", "retry", "continuation", "gate", "callbacks", "hosts/init", "transports/curl",
+    "init", "client", "session", "decoder", "testing", "json", "hosts/init", "transports/curl", "base/errors", "base/excerpt", "base/foreign",
+    "base/spelling", "base/values", "request/config", "request/continuation", "request/fields", "request/headers", "request/init",
+    "request/media", "request/messages", "request/repair", "request/tools", "request/transcript_calls", "request/url",
+    "turn/attempt", "turn/callbacks", "turn/clocks", "turn/exchange", "turn/gate", "turn/hints", "turn/init", "turn/inputs", "turn/retry",
+    "turn/served",
   }
   local INTERNAL = { Stream = true, FURTHER = true } -- tables that never leave their files
   for _, name in ipairs(SOURCES) do

@@ -1,7 +1,7 @@
 -- What a server says in an error body, of any shape, through the parser and through a turn.
 local core = require "vllm.core"
-local error_body = require "vllm.error_body"
-local errors = require "vllm.errors"
+local error_body = require "vllm.base.error_body"
+local errors = require "vllm.base.errors"
 local testing = require "vllm.testing"
 
 describe("the words of an error body:", function()

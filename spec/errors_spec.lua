@@ -1,5 +1,5 @@
 -- Errors: kind, numbers and words, from what real servers sent and from what proxies are known to send.
-local errors = require "vllm.errors"
+local errors = require "vllm.base.errors"
 
 local function recorded(name)
   local file = assert(io.open("spec/fixtures/" .. name .. ".http", "rb"))

@@ -1,7 +1,7 @@
 -- max_concurrent: so many turns of a client are open at once; the others stand in a queue.
 require "spec.support.env"
 local core = require "vllm.core"
-local gate = require "vllm.gate"
+local gate = require "vllm.turn.gate"
 local server = require "spec.support.server"
 local testing = require "vllm.testing"
 local vllm = require "vllm"

@@ -1,7 +1,7 @@
 -- An exception of our own between a failure and the values that tell of it: each step is made to raise, in turn, under vllm.run. The turn
 -- is over all the same and says so, its place in max_concurrent is free, and the other tasks never notice.
 require "spec.support.env"
-local errors = require "vllm.errors"
+local errors = require "vllm.base.errors"
 local testing = require "vllm.testing"
 local vllm = require "vllm"
 
@@ -30,15 +30,15 @@ local STEPS = {}
 local function steps(where, ...)
   for _, name in ipairs { ... } do STEPS[#STEPS + 1] = { where, name } end
 end
-steps("errors", "from_status", "from_decoder", "from_transport", "shown", "retry_after_s", "is_compressed")
-steps("excerpt", "of")
-steps("retry", "is_retried", "wait_s")
-steps("continuation", "is_possible", "join")
-steps("error_body", "parse", "beginning")
-steps("values", "settle", "settle_all")
-steps("hints", "of")
+steps("base.errors", "from_status", "from_decoder", "from_transport", "shown", "retry_after_s", "is_compressed")
+steps("base.excerpt", "of")
+steps("turn.retry", "is_retried", "wait_s")
+steps("request.continuation", "is_possible", "join")
+steps("base.error_body", "parse", "beginning")
+steps("turn.inputs", "settle", "settle_all")
+steps("turn.hints", "of")
 steps("hosts", "wake")
-steps("url", "shown")
+steps("request.url", "shown")
 steps("gate", "leave")
 steps("stream", "info", "close")
 steps("core", "json_decode", "json_encode")
@@ -124,14 +124,14 @@ describe("a fault of ours in the way of a failure", function()
   end
 
   it("is said in the message, and as a hint of a result", function()
-    local turn = run(WAYS[1], { "error_body", "parse" })
+    local turn = run(WAYS[1], { "base.error_body", "parse" })
     assert.truthy(turn:error().message:find("explaining it failed: boom", 1, true), turn:error().message)
     assert.equal(422, turn:error().status)
     assert.equal(WAYS[1][2].body, turn:error().body)
     turn = run(WAYS[5], { "stream", "close" })
     assert.truthy(turn:error().message:find("; besides, closing the connection failed: boom", 1, true), turn:error().message)
     assert.equal("so far", turn:error().partial.text)
-    turn = run(WAYS[#WAYS], { "hints", "of" })
+    turn = run(WAYS[#WAYS], { "turn.hints", "of" })
     assert.equal("looking for hints failed: boom", turn:result().hints[1])
   end)
 end)
@@ -158,7 +158,7 @@ end)
 describe("turn:start, with a fault of ours in the way", function()
   it("calls on_done, once", function()
     for _, way in ipairs(WAYS) do
-      for _, step in ipairs { { "errors", "from_status" }, { "errors", "from_decoder" }, { "continuation", "is_possible" }, { "hints", "of" } } do
+      for _, step in ipairs { { "base.errors", "from_status" }, { "base.errors", "from_decoder" }, { "request.continuation", "is_possible" }, { "turn.hints", "of" } } do
         local fault_in, name, done = of_module(step[1]), step[2], {}
         local original = fault_in[name]
         local client = vllm.new { model = "m", retry = { max = way.retries or 0, base_s = 0.001 },

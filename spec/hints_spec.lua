@@ -1,5 +1,5 @@
 -- Hints: sentences that a person can act on, from answers that real servers gave.
-local hints = require "vllm.hints"
+local hints = require "vllm.turn.hints"
 
 local function result(choice, tokens)
   return { choices = { choice }, usage = tokens and { completion_tokens = tokens } }

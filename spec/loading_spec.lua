@@ -67,7 +67,7 @@ describe('require "vllm"', function()
         -- Which Lua it was built for, nobody can tell.
         [""] = "vllm: its part in C, vllm.core, is not built: run `luarocks --lua-version=" .. VERSION .. " make` in " .. copy,
       } do
-        assert.equal(said .. "\n", run(('%s package.cpath = "" print((select(2, dofile("%s/lua/vllm/native.lua").load "vllm.core")))'):format(
+        assert.equal(said .. "\n", run(('%s package.cpath = "" print((select(2, dofile("%s/lua/vllm/base/native.lua").load "vllm.core")))'):format(
           program, copy)))
       end
     end)
@@ -75,7 +75,7 @@ describe('require "vllm"', function()
 
   it("loads the words of other clients for a slip alone", function()
     local code = 'require "vllm" local client = require("vllm.testing").client { "a", "b" } assert(client:ask "x") assert(client:session():ask "y") '
-      .. 'print(package.loaded["vllm.foreign"])'
+      .. 'print(package.loaded["vllm.base.foreign"])'
     assert.equal("nil\n", run(code))
   end)
 

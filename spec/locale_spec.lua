@@ -10,7 +10,7 @@ assert(os.setlocale(name), "no such locale: " .. name)
 local is_comma = ("%.1f"):format(0.5) == "0,5"
 assert(is_comma == (name ~= "C") or rawget(_G, "jit"), "the decimal point of " .. name) -- LuaJIT writes numbers itself
 
-local core, errors, vllm = require "vllm.core", require "vllm.errors", require "vllm"
+local core, errors, vllm = require "vllm.core", require "vllm.base.errors", require "vllm"
 local json = vllm.json
 
 local function show(...) io.write((select("#", ...) > 0 and table.concat({ ... }, " ") or ""):gsub(",", ";") .. "\n") end

@@ -1,6 +1,6 @@
 -- vllm.image, vllm.audio, vllm.video, vllm.file: what they read, what they see in it, what they refuse.
 
-local media = require "vllm.media"
+local media = require "vllm.request.media"
 
 local function file_of(bytes, name)
   local path = os.tmpname()

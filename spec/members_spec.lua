@@ -1,8 +1,8 @@
 -- Roles, members and parts that nobody here knows: what goes out. What is refused of them: messages_spec.lua.
 
 local core = require "vllm.core"
-local media = require "vllm.media"
-local messages = require "vllm.messages"
+local media = require "vllm.request.media"
+local messages = require "vllm.request.messages"
 
 local null = core.null
 

@@ -1,9 +1,9 @@
 -- What a Lua user writes as messages, and the exact bytes that become of it.
 
 local core = require "vllm.core"
-local media = require "vllm.media"
-local messages = require "vllm.messages"
-local spelling = require "vllm.spelling"
+local media = require "vllm.request.media"
+local messages = require "vllm.request.messages"
+local spelling = require "vllm.base.spelling"
 
 local null = core.null
 

@@ -1,5 +1,5 @@
 -- Tables that stand where a message, or its content, is wanted.
-local messages = require "vllm.messages"
+local messages = require "vllm.request.messages"
 local testing = require "vllm.testing"
 
 local A_MESSAGE = 'missing: a message is { role = "…", content = "…" }'

@@ -2,7 +2,7 @@
 -- from an error, an event, or what a program logs. Without sockets; secrets_spec.lua has the connections.
 require "spec.support.env"
 local core = require "vllm.core"
-local redact = require "vllm.redact"
+local redact = require "vllm.base.redact"
 local testing = require "vllm.testing"
 local vllm = require "vllm"
 

@@ -1,8 +1,8 @@
 -- vllm.repair: a transcript that was cut short can be sent again, and nothing of it is changed.
 
 local core = require "vllm.core"
-local messages = require "vllm.messages"
-local repair = require("vllm.repair").repair
+local messages = require "vllm.request.messages"
+local repair = require("vllm.request.repair").repair
 
 local function call(...)
   local calls = {}

@@ -1,5 +1,5 @@
 -- From a request table to the exact bytes. Wrong values: bad_input_spec.lua.
-local config = require "vllm.config"
+local config = require "vllm.request.config"
 local core = require "vllm.core"
 local request = require "vllm.request"
 

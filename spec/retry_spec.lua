@@ -1,7 +1,7 @@
 -- Attempts: which failures are tried again, after how long, and what is told about it.
 local core = require "vllm.core"
-local errors = require "vllm.errors"
-local retry = require "vllm.retry"
+local errors = require "vllm.base.errors"
+local retry = require "vllm.turn.retry"
 local server = require "spec.support.server"
 local testing = require "vllm.testing"
 local vllm = require "vllm"

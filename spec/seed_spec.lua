@@ -1,9 +1,9 @@
 -- The defects of the system whose job this is, in what it sends, and what we do instead. (What it reads: seed_decoder_spec.lua.)
 
 local core = require "vllm.core"
-local media = require "vllm.media"
-local messages = require "vllm.messages"
-local repair = require("vllm.repair").repair
+local media = require "vllm.request.media"
+local messages = require "vllm.request.messages"
+local repair = require("vllm.request.repair").repair
 
 local function decode(list, options) return core.json_decode((assert(messages.encode(list, options)))) end
 local function roles(list, options)
@@ -101,7 +101,7 @@ describe("the seed's defects in requests", function()
   end)
 
   it("D22: a base URL is completed, an empty key sends no header, and a key shows nowhere", function()
-    local config, request = require "vllm.config", require "vllm.request"
+    local config, request = require "vllm.request.config", require "vllm.request"
     local function built(options)
       options.model = "m"
       return assert(request.build(config.check(options), "hi"))

@@ -1,9 +1,9 @@
 -- Words of other clients: each is refused wherever options are taken, with what to write here. A server would ignore it without a word.
-local config = require "vllm.config"
-local fields = require "vllm.fields"
-local foreign = require "vllm.foreign"
+local config = require "vllm.request.config"
+local fields = require "vllm.request.fields"
+local foreign = require "vllm.base.foreign"
 local request = require "vllm.request"
-local spelling = require "vllm.spelling"
+local spelling = require "vllm.base.spelling"
 local testing = require "vllm.testing"
 local vllm = require "vllm"
 

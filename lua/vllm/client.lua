@@ -1,19 +1,20 @@
 --- A client: a checked configuration and a transport with its pool of connections. Making one does no I/O and opens no descriptor,
 -- so it is safe before a fork.
 
+local config = require "vllm.request.config"
 local core = require "vllm.core"
-local config = require "vllm.config"
-local errors = require "vllm.errors"
-local fields = require "vllm.fields"
-local exchange = require "vllm.exchange"
-local gate = require "vllm.gate"
-local guard = require "vllm.guard"
-local misuse = require "vllm.misuse"
+local errors = require "vllm.base.errors"
+local exchange = require "vllm.turn.exchange"
+local fields = require "vllm.request.fields"
+local gate = require "vllm.turn.gate"
+local guard = require "vllm.base.guard"
+local json_library = require "vllm.request.json_library"
+local misuse = require "vllm.base.misuse"
 local request_builder = require "vllm.request"
-local spelling = require "vllm.spelling"
+local spelling = require "vllm.base.spelling"
 local Turn = require "vllm.turn"
-local url = require "vllm.url"
-local values = require "vllm.values"
+local url = require "vllm.request.url"
+local values = require "vllm.base.values"
 
 ---@class vllm.Client
 ---@field config table the checked configuration; read only
@@ -101,15 +102,15 @@ end
 local function request_of(name, request, more)
   local kind = type(request)
   if kind ~= "table" and kind ~= "string" then
-    error(("client:%s: a request (table or string) is needed, got %s"):format(name, fields.shown(request)), 3)
+    error(("client:%s: a request (table or string) is needed, got %s"):format(name, values.shown(request)), 3)
   end
   if more == nil then return request end
   if kind == "table" then
     error(("client:%s: a request is one table, { messages = …, temperature = … }; got another argument, %s")
-      :format(name, fields.shown(more)), 3)
+      :format(name, values.shown(more)), 3)
   end
   if type(more) ~= "table" then
-    error(("client:%s: behind the text goes a table of options, got %s"):format(name, fields.shown(more)), 3)
+    error(("client:%s: behind the text goes a table of options, got %s"):format(name, values.shown(more)), 3)
   end
   if more.text ~= nil then error(("client:%s: the text is given twice"):format(name), 3) end
   local whole = { text = request }
@@ -203,7 +204,7 @@ local REQUEST_OPTIONS = { timeout = true }
 -- The clocks of one request. Level 3: the caller of the public function.
 local function request_timeout(checked, options)
   if options == nil then return checked.timeout end
-  if type(options) ~= "table" then error("client:request: options must be a table, got " .. fields.shown(options), 3) end
+  if type(options) ~= "table" then error("client:request: options must be a table, got " .. values.shown(options), 3) end
   local why = spelling.unknown_key(options, REQUEST_OPTIONS)
   if not why and options.timeout ~= nil then
     why = fields.fault(fields.own.timeout, "timeout", options.timeout) or config.timeout_fault(options.timeout)
@@ -240,9 +241,9 @@ end
 function Client:request(method, path, body, options)
   check_self("request", self)
   if type(method) ~= "string" or not method:find("^%u+$") then
-    error("client:request: method must be a word in capitals, got " .. fields.shown(method), 2)
+    error("client:request: method must be a word in capitals, got " .. values.shown(method), 2)
   end
-  if type(path) ~= "string" or not path:find("^/") then error("client:request: path must begin with /, got " .. fields.shown(path), 2) end
+  if type(path) ~= "string" or not path:find("^/") then error("client:request: path must begin with /, got " .. values.shown(path), 2) end
   local fault = body_fault(method, body, options)
   if fault then error("client:request: " .. fault, 2) end
   if type(body) == "table" then
@@ -279,7 +280,7 @@ function Client:request(method, path, body, options)
   local is_json = (answer.headers["content-type"] or ""):find("json", 1, true)
   answer.headers = self:_redactor():headers(answer.headers)
   if is_json then
-    answer.json, answer.invalid = values.decode(checked.json, answer.body)
+    answer.json, answer.invalid = json_library.decode(checked.json, answer.body)
   end
   return answer
 end

@@ -1,10 +1,10 @@
 --- `vllm.decoder`: the decoder of the C core with this module's errors around it.
 
 local core = require "vllm.core"
-local errors = require "vllm.errors"
-local fields = require "vllm.fields"
-local guard = require "vllm.guard"
-local spelling = require "vllm.spelling"
+local errors = require "vllm.base.errors"
+local guard = require "vllm.base.guard"
+local spelling = require "vllm.base.spelling"
+local values = require "vllm.base.values"
 
 ---@class vllm.Decoder
 local Decoder = {}
@@ -30,7 +30,7 @@ local SSE_OPTIONS = { max_event_bytes = true, lenient_end = true }
 -- Misuse throws at the caller of the public function; the values are the C part's to check.
 local function make(constructor, name, options, known)
   if options == nil then options = {} end
-  if type(options) ~= "table" then error(("%s: options must be a table, got %s"):format(name, fields.shown(options)), 4) end
+  if type(options) ~= "table" then error(("%s: options must be a table, got %s"):format(name, values.shown(options)), 4) end
   local unknown_key = spelling.unknown_key(options, known)
   if unknown_key then error(("%s: %s"):format(name, unknown_key), 4) end
   local ok, made = pcall(constructor, options)
@@ -55,7 +55,7 @@ function decoder.sse(options)
 end
 
 local function check_text(method, text)
-  if type(text) ~= "string" then error(("decoder:%s: a string is needed, got %s"):format(method, fields.shown(text)), 3) end
+  if type(text) ~= "string" then error(("decoder:%s: a string is needed, got %s"):format(method, values.shown(text)), 3) end
 end
 
 --- Takes bytes of an event stream, cut anywhere.

@@ -15,7 +15,7 @@ end
 
 local function check_modules(to)
   to.start "vllm: modules"
-  local native, versions = require "vllm.native", {}
+  local native, versions = require "vllm.base.native", {}
   for _, name in ipairs { "vllm.core", "vllm.curl" } do
     local module, message = native.load(name)
     if not module then
@@ -64,7 +64,7 @@ function health.report(client)
   local answer, message, err = short:request("GET", "/v1/models")
   if answer then
     to.ok "the server answers"
-    check_model(to, client.config.model, require("vllm.served").names(answer.json))
+    check_model(to, client.config.model, require("vllm.turn.served").names(answer.json))
   elseif err.kind == "auth" then
     to.error(message, { "set api_key, or VLLM_API_KEY" })
   else

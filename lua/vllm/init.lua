@@ -1,21 +1,21 @@
 --- `require "vllm"`: connects an agent loop in Lua to a vLLM server, or to anything that speaks OpenAI-compatible chat completions.
 -- Loading this does no I/O, reads no environment, and loads no libcurl (that happens at the first request).
 
-local core, why_not = require("vllm.native").load "vllm.core"
+local core, why_not = require("vllm.base.native").load "vllm.core"
 if not core then error(why_not, 0) end
 
 -- Loaded again, as by a plugin that reloads itself: the engines of before, with their threads and descriptors, end with their last turn.
 for reactor in pairs(debug.getregistry()["vllm.reactors"] or {}) do reactor:retire() end
 
 local json = require "vllm.json"
-local misuse = require "vllm.misuse"
+local misuse = require "vllm.base.misuse"
 
 local vllm = { version = core.version, json = json, null = core.null, array = json.array, raw = json.raw }
 
 -- Loaded when they are first used, so that `require "vllm"` stays cheap for programs that may never ask anything.
 local MODULE_OF = {
-  image = "vllm.media", audio = "vllm.media", video = "vllm.media", file = "vllm.media",
-  run = "vllm.tasks", spawn = "vllm.tasks", sleep = "vllm.tasks", map = "vllm.tasks", host = "vllm.hosts",
+  image = "vllm.request.media", audio = "vllm.request.media", video = "vllm.request.media", file = "vllm.request.media",
+  run = "vllm.hosts.tasks", spawn = "vllm.hosts.tasks", sleep = "vllm.hosts.tasks", map = "vllm.hosts.tasks", host = "vllm.hosts",
   text = "vllm.text", printable = "vllm.text",
 }
 
@@ -31,7 +31,7 @@ end)
 ---@return vllm.Client
 function vllm.new(options)
   if options == vllm then error("vllm.new: written with a colon; write vllm.new { … }", 2) end
-  local checked = require("vllm.config").check(options, 3)
+  local checked = require("vllm.request.config").check(options, 3)
   local client = require("vllm.client")._new(checked, nil, 3) -- no tail call: errors count the levels
   return client
 end
@@ -43,8 +43,8 @@ end
 ---@return vllm.Error? err kind `config`
 function vllm.from_env(overrides)
   misuse.check_dot("from_env", overrides)
-  local checked, message = require("vllm.config").from_env(overrides, 3)
-  if not checked then return nil, message, require("vllm.errors").new("config", message) end
+  local checked, message = require("vllm.request.config").from_env(overrides, 3)
+  if not checked then return nil, message, require("vllm.base.errors").new("config", message) end
   local client = require("vllm.client")._new(checked, nil, 3) -- no tail call: errors count the levels
   return client
 end
@@ -83,7 +83,7 @@ end
 ---@return table[] repaired a new list
 function vllm.repair(messages)
   misuse.check_dot("repair", messages)
-  local repaired = require("vllm.repair").repair(messages) -- no tail call: errors count the levels
+  local repaired = require("vllm.request.repair").repair(messages) -- no tail call: errors count the levels
   return repaired
 end
 
@@ -91,7 +91,7 @@ end
 ---@param value any
 ---@return boolean
 function vllm.is_error(value)
-  return require("vllm.errors").is(value)
+  return require("vllm.base.errors").is(value)
 end
 
 return vllm

@@ -33,7 +33,7 @@ local DECODE_OPTIONS = { null = true, drop_nulls = true, array_mt = true, max_de
 local function check_options(name, options, known)
   if options == nil then return end
   if type(options) ~= "table" then error(name .. ": options must be a table, got " .. type(options), 3) end
-  local unknown_key = require("vllm.spelling").unknown_key(options, known)
+  local unknown_key = require("vllm.base.spelling").unknown_key(options, known)
   if unknown_key then error(("%s: %s"):format(name, unknown_key), 3) end
 end
 

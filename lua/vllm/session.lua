@@ -1,12 +1,13 @@
 --- A session: a transcript that grows by turns. The transcript is a list of plain message tables, which survive JSON.
 
-local config = require "vllm.config"
-local continuation = require "vllm.continuation"
-local errors = require "vllm.errors"
-local fields = require "vllm.fields"
-local misuse = require "vllm.misuse"
-local repair = require "vllm.repair"
+local config = require "vllm.request.config"
+local continuation = require "vllm.request.continuation"
+local errors = require "vllm.base.errors"
+local fields = require "vllm.request.fields"
+local misuse = require "vllm.base.misuse"
+local repair = require "vllm.request.repair"
 local Turn = require "vllm.turn"
+local values = require "vllm.base.values"
 
 ---@class vllm.Session
 ---@field id string? sent as `user` and `session_id` with every request
@@ -25,8 +26,8 @@ end
 
 -- A list of messages as tables; misuse throws. Levels of errors count from here, so that none of the callers may be a tail call.
 local function messages_of(list, name, level)
-  local length = fields.list_length(list)
-  if not length then error(("%s: messages must be a list, got %s"):format(name, fields.shown(list)), level) end
+  local length = values.list_length(list)
+  if not length then error(("%s: messages must be a list, got %s"):format(name, values.shown(list)), level) end
   local out = {}
   for i = 1, length do
     local message = list[i]
@@ -35,7 +36,7 @@ local function messages_of(list, name, level)
       error(("%s: message %d is a list: give its messages one by one"):format(name, i), level)
     end
     if type(message) ~= "table" then
-      error(("%s: message %d must be a table or a string, got %s"):format(name, i, fields.shown(message)), level)
+      error(("%s: message %d must be a table or a string, got %s"):format(name, i, values.shown(message)), level)
     end
     out[i] = message
   end
@@ -56,7 +57,7 @@ end
 -- The options that are defaults of the turns; misuse throws. Levels of errors as above.
 local function defaults_of(options)
   local defaults = {}
-  for _, key in ipairs(fields.sorted_keys(options)) do
+  for _, key in ipairs(values.sorted_keys(options)) do
     local why = fault_of_name(key)
     if why then error("client:session: " .. why, 4) end
     if not OWN[key] then defaults[key] = options[key] end
@@ -77,10 +78,10 @@ local function name_session(request, defaults, id)
 end
 
 function Session._new(client, options)
-  if type(options) ~= "table" then error("client:session: a table of options is needed, got " .. fields.shown(options), 3) end
+  if type(options) ~= "table" then error("client:session: a table of options is needed, got " .. values.shown(options), 3) end
   local defaults = defaults_of(options)
   if options.id ~= nil and type(options.id) ~= "string" then
-    error("client:session: id must be a string, got " .. fields.shown(options.id), 3)
+    error("client:session: id must be a string, got " .. values.shown(options.id), 3)
   end
   local messages = messages_of(options.messages or {}, "client:session", 4)
   if next(defaults) ~= nil then client = client:_derive(defaults, 4, "client:session") end
@@ -120,7 +121,7 @@ end
 -- Content that survives JSON: itself, unless it has media as raw bytes.
 local function portable_content(content)
   if type(content) ~= "table" then return content end
-  local portable_part, parts, is_changed = require("vllm.media").portable, {}, false
+  local portable_part, parts, is_changed = require("vllm.request.media").portable, {}, false
   if content.type ~= nil then return portable_part(content) end
   for key, part in pairs(content) do
     parts[key] = portable_part(part)
@@ -159,7 +160,7 @@ local TAKEN = { "messages", "text", "body" }
 -- Misuse throws, at the caller of the public function `name`, as in messages_of.
 local function request_fields(name, request)
   if request ~= nil and type(request) ~= "table" then
-    error(("session:%s: request must be a table of fields, got %s"):format(name, fields.shown(request)), 4)
+    error(("session:%s: request must be a table of fields, got %s"):format(name, values.shown(request)), 4)
   end
   local out = {}
   for key, value in pairs(request or {}) do out[key] = value end
@@ -245,7 +246,7 @@ local function assignment_fault(name, value)
     return "is a function; client:session { messages = … } begins another session, session:append(…) adds"
   end
   if type(rawget(Session, name)) == "function" then return "is a function of the session" end
-  if name == "id" and value ~= nil and type(value) ~= "string" then return "must be a string, got " .. fields.shown(value) end
+  if name == "id" and value ~= nil and type(value) ~= "string" then return "must be a string, got " .. values.shown(value) end
   if config.client_only[name] then return ("belongs to the client: client:with { %s = … }:session()"):format(name) end
   if not config.is_option(name) then return nil end
   return (": set when the session is made, client:session { %s = … }, or for one turn, session:turn(input, { %s = … })"):format(name, name)

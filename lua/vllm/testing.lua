@@ -2,9 +2,9 @@
 -- request builder, the real decoder and real server bytes, in the chunks that vLLM would send.
 
 local core = require "vllm.core"
-local errors = require "vllm.errors"
-local fields = require "vllm.fields"
-local spelling = require "vllm.spelling"
+local errors = require "vllm.base.errors"
+local spelling = require "vllm.base.spelling"
+local values = require "vllm.base.values"
 
 local testing = {}
 
@@ -29,11 +29,11 @@ local REPLY_KEYS = {
 
 -- A slip in a script would make a test that passes for another reason.
 local function fault_of(reply)
-  if type(reply) ~= "table" then return "a reply must be a string, a table or a function, got " .. fields.shown(reply) end
+  if type(reply) ~= "table" then return "a reply must be a string, a table or a function, got " .. values.shown(reply) end
   local unknown_key = spelling.unknown_key(reply, REPLY_KEYS)
   if unknown_key then return unknown_key end
   if reply.fail ~= nil and errors.kinds[reply.fail] == nil then
-    return "`fail` must be a kind of error, got " .. fields.shown(reply.fail)
+    return "`fail` must be a kind of error, got " .. values.shown(reply.fail)
   end
 end
 
@@ -152,13 +152,13 @@ end
 
 -- Misuse throws at the caller of the public function.
 local function check_script(replies, split)
-  if type(replies) ~= "table" then error("vllm.testing: replies must be a list, got " .. fields.shown(replies), 3) end
+  if type(replies) ~= "table" then error("vllm.testing: replies must be a list, got " .. values.shown(replies), 3) end
   local key = next(replies)
   if key ~= nil and #replies == 0 then
     error(("vllm.testing: replies must be a list, got a table with the key `%s`: put braces around one reply"):format(tostring(key)), 3)
   end
   if split ~= nil and (type(split) ~= "number" or split < 1 or split % 1 ~= 0) then
-    error("vllm.testing: split must be a number of bytes of at least 1, got " .. fields.shown(split), 3)
+    error("vllm.testing: split must be a number of bytes of at least 1, got " .. values.shown(split), 3)
   end
   for i, reply in ipairs(replies) do
     local why = type(reply) == "table" and fault_of(reply)
@@ -215,7 +215,7 @@ function testing.client(replies, options)
   if all.retry == nil then all.retry = false end
   check_script(replies, split)
   all.transport = new_transport(replies, split)
-  local checked = require("vllm.config").check(all, 3)
+  local checked = require("vllm.request.config").check(all, 3)
   return require("vllm.client")._new(checked, nil, 3), all.transport
 end
 

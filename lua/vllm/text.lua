@@ -5,7 +5,7 @@ local core = require "vllm.core"
 local text = {}
 
 local function refuse(name, value)
-  require("vllm.misuse").check_dot(name, value, 3)
+  require("vllm.base.misuse").check_dot(name, value, 3)
   error(("vllm.%s: a string is needed, got %s"):format(name, type(value)), 3)
 end
 

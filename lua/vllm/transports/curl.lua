@@ -3,7 +3,7 @@
 local core = require "vllm.core"
 local curl_errors = require "vllm.transports.curl_errors"
 local hosts = require "vllm.hosts"
-local native = require "vllm.native"
+local native = require "vllm.base.native"
 local reactor = require "vllm.transports.reactor"
 
 ---@class vllm.transports.curl

@@ -1,8 +1,8 @@
 --- The head of an HTTP/1.1 request, for transports that write it themselves. What could smuggle a second request into it is refused.
 -- Source: RFC 9112 sections 2 to 6, RFC 9110 sections 5, 7.2 and 9.1.
 
-local headers = require "vllm.headers"
-local url = require "vllm.url"
+local headers = require "vllm.request.headers"
+local url = require "vllm.request.url"
 
 local request_head = {}
 

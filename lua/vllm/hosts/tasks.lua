@@ -1,0 +1,423 @@
+--- Tasks: vllm.run, spawn, sleep, map, over whatever host is in charge.
+--
+-- A task belongs to the scope of vllm.run or vllm.map in which it was spawned; a scope ends when all its tasks have ended, and the first
+-- error in one cancels the others and is raised by the scope. Outside of a scope (in Neovim, in nginx) an error that nobody waits for is
+-- reported where the host reports errors. Cancelling wakes a task from its wait: a turn fails with `cancelled`, a sleep or a join raises.
+-- What a function raises is caught where its coroutine is resumed: Lua 5.1 cannot yield through a pcall.
+
+local core = require "vllm.core"
+local hosts = require "vllm.hosts"
+local misuse = require "vllm.base.misuse"
+local spelling = require "vllm.base.spelling"
+
+local unpack = rawget(_G, "unpack") or table.unpack -- luacheck: ignore 143
+local CANCELLED = "cancelled: the task was cancelled"
+local INTERRUPTED = "cancelled: interrupted by Ctrl-C"
+local NO_REASON = "no reason was given" -- of error(nil)
+local NOWHERE = "vllm: nothing here can wait for a task; call this inside vllm.run(function() … end)"
+
+local tasks = {}
+
+---@class vllm.Task
+---@field state "ready"|"running"|"done"|"failed"|"cancelled"
+local Task = {}
+Task.__index = Task
+Task.__name = "vllm.task"
+
+-- coroutine → task. Weak at both ends: a task knows its coroutine, so that an entry would keep itself before Lua 5.2 (no ephemerons);
+-- while it runs, its coroutine has it.
+local task_of = setmetatable({}, { __mode = "kv" })
+
+local function this_task()
+  local running = coroutine.running()
+  return running and task_of[running]
+end
+
+function hosts.cancelled()
+  local running = coroutine.running()
+  local task = running and task_of[running]
+  return task ~= nil and task._cancelled
+end
+
+local function check_cancelled()
+  if hosts.cancelled() then error(CANCELLED, 0) end
+end
+
+-- The end of a task ------------------------------------------------------------------------------------------------
+
+local function pack(...)
+  return { n = select("#", ...), ... }
+end
+
+local function end_of(task, state, results)
+  if task._results then return end
+  task.state, task._results, task._token = state, results, nil
+  if task._cancelled then hosts.cancellations = hosts.cancellations - 1 end
+  local scope = task._scope
+  if scope then scope.count, scope.tasks[task] = scope.count - 1, nil end
+  for token, host in pairs(task._waiters or {}) do host.wake(token) end
+  if scope and scope.count == 0 and scope.waiter then scope.waiter.host.wake(scope.waiter.token) end
+end
+
+local function end_cancelled(task)
+  end_of(task, "cancelled", { n = 2, nil, CANCELLED })
+end
+
+local function cancel_all(scope)
+  scope.is_closing = true
+  for task in pairs(scope.tasks) do task:cancel() end
+end
+
+local function reason_of(value)
+  if value == nil then return NO_REASON end
+  return value
+end
+
+local function fail_scope(scope, value)
+  if scope.error then return end
+  scope.error = { value = reason_of(value) }
+  cancel_all(scope)
+end
+
+-- An error value may refuse to become a string.
+local function text_of(value)
+  local ok, text = pcall(tostring, reason_of(value))
+  return ok and type(text) == "string" and text or "an error that is a " .. type(value)
+end
+
+--- For xpcall: the words of an error value and the traceback. debug.traceback hands on what is no string, nil too in Lua 5.1.
+---@return string
+function tasks.traced(value)
+  return debug.traceback(text_of(value), 2)
+end
+
+-- What the stand-alone interpreter raises at Ctrl-C is nobody's fault: an error object, which ends a program without a traceback.
+local function interruption(value)
+  if type(value) ~= "string" or not value:find("interrupted!$") then return nil end
+  return require("vllm.base.errors").new("cancelled", "interrupted by Ctrl-C")
+end
+
+local function failed(task, value, traceback)
+  if task._results then return end -- a wait that could not begin (Lua 5.1, in a pcall) may wake it after its end
+  local interrupted = interruption(value) -- LuaJIT may raise it in any coroutine
+  if interrupted and task._scope then value, task._on_failure = interrupted, nil end
+  value = reason_of(value)
+  local message = text_of(value)
+  local is_cancelled = task._cancelled and message:find("cancelled: ", 1, true)
+  if is_cancelled then value = CANCELLED end
+  if task._on_failure and task._on_failure(value, message .. "\n" .. traceback) then
+    return end_of(task, "failed", { n = 2, nil, message })
+  end
+  if is_cancelled then return end_cancelled(task) end
+  local is_heard, scope = task._waiters and next(task._waiters) ~= nil, task._scope
+  end_of(task, "failed", { n = type(value) == "table" and 3 or 2, nil, message, value })
+  if scope then
+    fail_scope(scope, type(value) == "string" and value .. "\n" .. traceback or value)
+  elseif not is_heard then
+    task._host.report(message .. "\n" .. traceback)
+  end
+end
+
+-- Spawning and joining ---------------------------------------------------------------------------------------------
+
+local function start(task, fn, arguments)
+  local scope = task._scope
+  if scope then
+    scope.count, scope.tasks[task] = scope.count + 1, true
+    if scope.is_closing then task:cancel() end
+  end
+  task._host.spawn(function()
+    if task._cancelled and not task._always_begins then return end_cancelled(task) end
+    task_of[coroutine.running()] = task
+    task.state, task._token = "running", task._host.current()
+    end_of(task, "done", pack(fn(unpack(arguments, 1, arguments.n))))
+  end, function(value, traceback) failed(task, value, traceback) end)
+  return task
+end
+
+local function new_task(host, scope)
+  return setmetatable({ state = "ready", _host = host, _scope = scope, _cancelled = false }, Task)
+end
+
+-- The scope of the task in which this runs, perhaps in a coroutine of its own.
+local function scope_in(host)
+  local task = this_task()
+  if not task and host.active then task = task_of[host.active()] end
+  return task and task._scope
+end
+
+local function check_function(name, fn)
+  if type(fn) == "function" then return end
+  misuse.check_dot(name, fn, 3)
+  error(("vllm.%s: a function is needed, got %s"):format(name, type(fn)), 3)
+end
+
+--- Starts a task in the host that is in charge: in plain Lua inside vllm.run, in Neovim and nginx anywhere a coroutine may wait.
+---@param fn function
+---@param ... any its arguments
+---@return vllm.Task
+function tasks.spawn(fn, ...)
+  check_function("spawn", fn)
+  local host = hosts.here()
+  if not host then error("vllm.spawn: no event loop runs here; call it inside vllm.run(function() … end)", 2) end
+  return start(new_task(host, scope_in(host)), fn, pack(...))
+end
+
+--- The same in a host that was found already, for what must begin even if the task is cancelled before.
+---@param host vllm.Host
+---@param fn function
+---@param on_failure fun(value: any, traced: string): boolean hears first what fn raises; true: nobody else need. Must not wait
+---@return vllm.Task
+function tasks.spawn_in(host, fn, on_failure)
+  local task = new_task(host, scope_in(host))
+  task._always_begins, task._on_failure = true, on_failure
+  return start(task, fn, { n = 0 })
+end
+
+-- Where no coroutine can be suspended: the host's loop runs until `is_over()`, if the host can do that.
+local function block(host, is_over, seconds)
+  local _, why = hosts.block(host, is_over, seconds)
+  if why == "interrupted" then error(INTERRUPTED, 0) end
+end
+
+local function block_for(task)
+  local host = hosts.here()
+  if not host or not host.block then error(NOWHERE, 0) end
+  block(host, function() return task._results ~= nil end)
+end
+
+local function check_self(name, self)
+  if getmetatable(self) ~= Task then error(("task:%s: written with a dot; write task:%s()"):format(name, name), 3) end
+end
+
+local NOBODY = { wake = function() end } -- stands for the host of one who blocks
+
+--- Waits for the task's end.
+---@return any ... what its function returned; or nil, the message, and the error object if there is one, when it failed or was cancelled
+function Task:join()
+  check_self("join", self)
+  if self == this_task() then error("task:join: a task cannot wait for itself", 2) end
+  check_cancelled()
+  self._waiters = self._waiters or {}
+  while not self._results do
+    local host, token = hosts.here()
+    if token ~= nil then
+      self._waiters[token] = host
+      host.park(token)
+      self._waiters[token] = nil
+    else
+      self._waiters[NOBODY] = NOBODY
+      local ok, why = pcall(block_for, self) -- yields nothing
+      self._waiters[NOBODY] = nil
+      if not ok then error(why, 0) end
+    end
+    check_cancelled()
+  end
+  return unpack(self._results, 1, self._results.n)
+end
+
+--- Ends the task at its current or next wait. Idempotent, from anywhere; does not wait for that end (join does).
+function Task:cancel()
+  check_self("cancel", self)
+  if self._results or self._cancelled then return end
+  self._cancelled, hosts.cancellations = true, hosts.cancellations + 1
+  if self._token ~= nil then self._host.wake(self._token) end
+end
+
+function Task:__tostring()
+  return "vllm.task (" .. self.state .. ")"
+end
+
+local function never()
+  return false
+end
+
+--- Waits without work for others: in a host they go on meanwhile; without one the thread sleeps.
+---@param seconds number 0: the others go first
+function tasks.sleep(seconds)
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
+    misuse.check_dot("sleep", seconds)
+    error("vllm.sleep: a number of seconds, 0 or more, is needed, got " .. tostring(seconds), 2)
+  end
+  check_cancelled()
+  local ends_at, left = core.now() + seconds, seconds
+  repeat
+    local host, token = hosts.here()
+    if token ~= nil then
+      host.park(token, left)
+    elseif host and host.block then
+      block(host, never, left)
+    else
+      core.sleep(left)
+    end
+    check_cancelled()
+    left = ends_at - core.now()
+  until left <= 0
+end
+
+-- Scopes -----------------------------------------------------------------------------------------------------------
+
+-- With no host that can park us: our own loop. What breaks it off cancels the tasks and is raised after their end; what breaks it off
+-- again leaves them behind.
+local function run_loop(scope, begin)
+  local scheduler = require "vllm.hosts.scheduler"
+  local function is_done() return scope.count == 0 end
+  local ok, value = scheduler.loop(begin, is_done)
+  if ok then return end
+  fail_scope(scope, interruption(value) or value)
+  if not scheduler.loop(nil, is_done) then scheduler.abandon() end
+end
+
+-- In the host that is in charge. Whoever waits here is cancelled with the whole scope, but not before it has ended.
+local function await_scope(scope)
+  local function is_done() return scope.count == 0 end
+  while not is_done() do
+    if hosts.cancelled() and not scope.is_closing then cancel_all(scope) end
+    local host, token = hosts.here()
+    if token ~= nil then
+      scope.waiter = { host = host, token = token }
+      host.park(token)
+      scope.waiter = nil
+    else
+      local _, why = hosts.block(host, is_done)
+      if why == "interrupted" then fail_scope(scope, INTERRUPTED) end
+    end
+  end
+end
+
+local function always()
+  return true
+end
+
+-- Its tasks run in the host in charge; with none, in our own loop, for which the caller waits. Raises where nobody may wait, before
+-- anything has started.
+local function new_scope()
+  local host, token = hosts.here()
+  if host and token == nil and host.block then
+    hosts.block(host, always, 0)
+  elseif token == nil then
+    host = nil
+  end
+  return { host = host or require "vllm.hosts.scheduler", is_own_loop = host == nil, tasks = {}, count = 0, is_closing = false }
+end
+
+-- From `begin()`, which starts its first tasks, to the end of the last.
+local function run_scope(scope, begin)
+  if scope.is_own_loop then
+    run_loop(scope, begin)
+  else
+    begin()
+    await_scope(scope)
+  end
+  if scope.error then error(scope.error.value, 0) end
+  check_cancelled()
+end
+
+local FOREIGN_LOOPS = { neovim = true, nginx = true }
+
+--- Runs a function and every task that it spawns, many at a time in this one thread, and returns when all have ended. In a task: a scope
+--- of its own inside it.
+---@param fn function
+---@param ... any its arguments
+---@return any ... what it returned. The first error of a task cancels the others and is raised here, with its traceback
+function tasks.run(fn, ...)
+  check_function("run", fn)
+  local host = hosts.here()
+  if host and FOREIGN_LOOPS[host.name] then
+    error(("vllm.run: %s has its own loop, which must not be held up; use vllm.spawn"):format(host.name), 2)
+  end
+  check_cancelled()
+  local scope = new_scope()
+  local main, arguments = new_task(scope.host, scope), pack(...)
+  run_scope(scope, function() start(main, fn, arguments) end)
+  return unpack(main._results, 1, main._results.n)
+end
+
+-- What the workers of one vllm.map share. A worker takes one item after the other; one that fails makes way for another.
+local Map = {}
+Map.__index = Map
+
+-- An item has ended: what fn returned, or nil and what it raised. Who returns nothing at all has nothing to say, and did not fail.
+function Map:_note(i, value, message, err)
+  local failure
+  if value == nil then failure = err or message or nil end
+  self.values[i], self.failures[i] = value, failure
+  if not self.each then return end
+  local ok, why = pcall(self.each, i, value, failure)
+  if not ok then fail_scope(self.scope, why) end
+end
+
+function Map:_work(worker)
+  while self.taken < self.count and not worker._cancelled do
+    self.taken = self.taken + 1
+    worker._item = self.taken
+    self:_note(worker._item, self.fn(self.list[self.taken], self.taken))
+  end
+end
+
+function Map:_start_worker()
+  local worker = new_task(self.scope.host, self.scope)
+  worker._on_failure = function(value)
+    self:_note(worker._item, nil, value or NO_REASON)
+    if self.taken < self.count and not self.scope.is_closing then self:_start_worker() end
+    return true
+  end
+  start(worker, self._work, { n = 2, self, worker })
+end
+
+-- Its length would be anybody's guess. A metatable may give it one.
+local function has_holes(list)
+  if getmetatable(list) then return false end
+  local count = 0
+  for key in pairs(list) do
+    if type(key) == "number" then count = count + 1 end
+  end
+  return count ~= #list
+end
+
+local MAP_OPTIONS = { concurrency = true, each = true }
+
+local function check_map(list, options, fn)
+  misuse.check_dot("map", list, 3)
+  if type(list) ~= "table" then error("vllm.map: a list is needed, got " .. type(list), 3) end
+  local key = next(list)
+  if key ~= nil and #list == 0 and type(key) ~= "number" then
+    error(("vllm.map: a list is needed, got a table with the key `%s`"):format(tostring(key)), 3)
+  end
+  if has_holes(list) then error("vllm.map: a list is needed, got one with holes", 3) end
+  if type(options) ~= "table" then error("vllm.map: a table of options is needed, got " .. type(options), 3) end
+  if type(fn) ~= "function" then error("vllm.map: a function is needed, got " .. type(fn), 3) end
+  local unknown_key = spelling.unknown_key(options, MAP_OPTIONS, nil, "map")
+  if unknown_key then error("vllm.map: " .. unknown_key, 3) end
+  local concurrency = options.concurrency or 64
+  if type(concurrency) ~= "number" or concurrency < 1 or concurrency % 1 ~= 0 then
+    error("vllm.map: concurrency: a whole number, 1 or more, is needed, got " .. tostring(concurrency), 3)
+  end
+  local each = options.each
+  if each ~= nil and type(each) ~= "function" then error("vllm.map: each: a function is needed, got " .. type(each), 3) end
+  return concurrency
+end
+
+--- Calls `fn(item, i)` for each item, `concurrency` at a time, and returns when all have ended. Works in every host, and in plain Lua
+--- without vllm.run.
+---@param list any[]
+---@param options { concurrency: integer?, each: (fun(i: integer, value: any, failure: any))? } concurrency: default 64; each: called as
+---  each item ends, in the order of their ends; must not wait. They may be left out: vllm.map(list, fn)
+---@param fn fun(item: any, i: integer): any, any, any
+---@return table values i → the first value that fn returned
+---@return table failures i → where fn raised, or returned nil and a reason: the error object, or the message
+function tasks.map(list, options, fn)
+  if fn == nil and type(options) == "function" then options, fn = {}, options end
+  if options == nil then options = {} end
+  local concurrency = check_map(list, options, fn)
+  check_cancelled()
+  local map = setmetatable({
+    scope = new_scope(), list = list, count = #list, taken = 0, fn = fn, each = options.each, values = {}, failures = {},
+  }, Map)
+  run_scope(map.scope, function()
+    for _ = 1, math.min(concurrency, map.count) do map:_start_worker() end
+  end)
+  return map.values, map.failures
+end
+
+return tasks

@@ -1,0 +1,47 @@
+--- What a table is that stands where something else belongs: a result where a message is wanted, a message in the place of its content.
+-- For the sentence that tells so; nothing is looked into that was not given by the caller.
+
+local excerpt = require "vllm.base.excerpt"
+local values = require "vllm.base.values"
+
+local mistaken = {}
+
+local A_MESSAGE = 'missing: a message is { role = "…", content = "…" }'
+
+local CLASSES = {
+  ["vllm.turn"] = "a turn: append the `message` of its result",
+  ["vllm.session"] = "a session, which has messages of its own: session:ask(…)",
+}
+
+-- What it is, in words; nil: nobody knows.
+local function what_is(value)
+  local metatable = getmetatable(value)
+  local class = type(metatable) == "table" and CLASSES[metatable.__name]
+  if class then return class end
+  if type(value.choices) == "table" and type(value.message) == "table" then return "a result: append its `message`" end
+  if value.role ~= nil then return "a message" end
+  if value.messages ~= nil then return "a request" end
+  if type(value.type) == "string" and value.content == nil then return "a part, which stands in the content of a message" end
+  if value.arguments ~= nil and value.name ~= nil then return "a call" end
+  if value[1] ~= nil then return "a list" end
+end
+
+--- Of a table that stands for a message and has no role.
+---@param value table
+---@return string why
+function mistaken.for_message(value)
+  local what = what_is(value)
+  return what and A_MESSAGE .. "; this is " .. what or A_MESSAGE
+end
+
+--- Of a table with keys that stands for content.
+---@param value table
+---@return string why
+function mistaken.for_content(value)
+  local what = what_is(value)
+  if what then return "expected a string or a list of parts; this is " .. what end
+  local key = excerpt.of(tostring(values.sorted_keys(value)[1]), 40)
+  return ("expected a string or a list of parts, got a table with the key `%s`"):format(key)
+end
+
+return mistaken

@@ -1,0 +1,145 @@
+--- Tool calls inside transcripts: the wire's shape, `{ id, type = "function", ["function"] = { name, arguments } }`, and the flat one,
+-- `{ id, name, arguments | input }`, as results and `tool_call` events have it. Also which call a tool message answers.
+
+local core = require "vllm.core"
+local members = require "vllm.request.members"
+
+local calls = { value = members.value, check_keys = members.check_keys, encode = members.encode }
+local given = calls.value
+
+local ARGUMENTS, ID, NAME = "unknown key; did you mean `arguments`?", "unknown key; did you mean `id`?", "unknown key; did you mean `name`?"
+local RESULT = "a result goes into a message of role tool"
+local CALL = {
+  keys = {
+    id = true, type = true, ["function"] = true, name = true, arguments = true, input = true,
+    invalid = true, index = true, choice = true, part = true, metadata = true, extra = true,
+  },
+  refused = {
+    args = ARGUMENTS, params = ARGUMENTS, parameters = ARGUMENTS, tool_call_id = ID, call_id = ID, toolCallId = ID, tool_use_id = ID,
+    tool_name = NAME, toolName = NAME, result = RESULT, output = RESULT,
+  },
+  written = { id = true, type = true, ["function"] = true },
+}
+local FUNCTION = { keys = { name = true, arguments = true }, refused = CALL.refused }
+
+-- Raw text stays as it is; a table is encoded.
+local function arguments_text(arguments)
+  if arguments == nil then return "{}" end
+  if type(arguments) == "string" then return arguments end
+  if type(arguments) ~= "table" then return nil, "expected a JSON text or a table, got " .. type(arguments), "" end
+  local text, why, where = calls.encode(arguments)
+  if not text then return nil, why, where end
+  if text:byte() ~= 123 then return nil, "not a JSON object", "" end
+  return text
+end
+
+-- The object that has name and arguments, and where it stands.
+local function definition_of(call)
+  local wire = given(call["function"])
+  if wire == nil then return call, "" end
+  if type(wire) ~= "table" then return nil, "expected a table, got " .. type(wire), ".function" end
+  return wire, ".function"
+end
+
+-- What nobody here knows of a call, and of its function.
+local function members_of(call, from, prefix)
+  local own, why, where = members.of(call, CALL)
+  if own == nil then return nil, why, where end
+  if from == call then return own, false end
+  local inner
+  inner, why, where = members.of(from, FUNCTION)
+  if inner == nil then return nil, why, prefix .. where end
+  return own, inner
+end
+
+--- Reads one call of an assistant message. Its name may be anything, even empty: a model made it, and what it said must not spoil the
+-- requests that follow. (The names of tools that are offered are checked where they are offered.)
+---@param call any
+---@return string? id
+---@return string name or why it cannot be sent
+---@return string arguments raw text, or the path of the fault inside the call
+---@return table|false|nil own members nobody here knows (members.of)
+---@return table|false|nil inner those of its function
+function calls.read(call)
+  if type(call) ~= "table" then return nil, "expected a call (a table), got " .. type(call), "" end
+  local from, prefix, where = definition_of(call)
+  if not from then return nil, prefix, where end
+  local own, inner
+  own, inner, where = members_of(call, from, prefix)
+  if own == nil then return nil, inner, where end
+  local kind = call.type
+  if kind ~= nil and kind ~= "function" and kind ~= "tool_call" and given(kind) ~= nil then
+    return nil, ("calls of type `%s` cannot be sent, only functions"):format(tostring(kind)), ".type"
+  end
+  local id, name = call.id, from.name
+  if type(id) ~= "string" or id == "" then return nil, "expected the call's id (a string that is not empty)", ".id" end
+  if type(name) ~= "string" then return nil, "expected the tool's name (a string)", prefix .. ".name" end
+  local field, raw = ".arguments", given(from.arguments)
+  if raw == nil and given(call.input) ~= nil then prefix, field, raw = "", ".input", call.input end
+  local text, why
+  text, why, where = arguments_text(raw)
+  if not text then return nil, why, prefix .. field .. where end
+  return id, name, text, own, inner
+end
+
+--- The calls of an assistant message and the key they stand under; an empty list is none.
+---@param message table
+---@return table? list
+---@return string key
+---@return string? why `calls` and `tool_calls` both, or no list
+function calls.of(message)
+  local short, wire = message.calls, message.tool_calls
+  if short == nil and wire == nil then return nil, "tool_calls" end
+  short, wire = given(short), given(wire)
+  if short ~= nil and wire ~= nil then return nil, "calls", "calls and tool_calls are both given" end
+  local key = short ~= nil and "calls" or "tool_calls"
+  local list = short
+  if list == nil then list = wire end
+  if list == nil then return nil, key end
+  if type(list) ~= "table" then return nil, key, "expected a list of calls, got " .. type(list) end
+  if list.id ~= nil or list.name ~= nil or list["function"] ~= nil then
+    return nil, key, "expected a list of calls, got one call: put it in braces"
+  end
+  if next(list) == nil then return nil, key end
+  return list, key
+end
+
+--- The id of the call that a tool message (or a tool_result part) answers: `tool_call_id`, `call_id`, or `call` (a call or its id).
+---@param message table
+---@return string? id
+---@return string where the key it stands under, as a path
+function calls.answered(message)
+  local id, where = message.tool_call_id, ".tool_call_id"
+  if type(id) == "string" and id ~= "" then return id, where end
+  if id == nil or given(id) == nil then id, where = given(message.call_id), ".call_id" end
+  if id == nil then
+    id, where = given(message.call), ".call"
+    if type(id) == "table" then id, where = given(id.id), ".call.id" end
+  end
+  if type(id) ~= "string" or id == "" then return nil, id == nil and ".tool_call_id" or where end
+  return id, where
+end
+
+--- Appends the ids of the calls in a list of wire messages, which may be anything.
+---@param messages any
+---@param ids string[]
+---@return string[] ids
+function calls.ids_of(messages, ids)
+  for _, message in ipairs(type(messages) == "table" and messages or {}) do
+    local list = type(message) == "table" and message.tool_calls
+    for _, call in ipairs(type(list) == "table" and list or {}) do
+      if type(call) == "table" and type(call.id) == "string" then ids[#ids + 1] = call.id end
+    end
+  end
+  return ids
+end
+
+--- Would this raw text go out as it is? Blank arguments mean `{}`.
+---@param text string
+---@return boolean
+function calls.is_object(text)
+  if not text:find("[^ \t\r\n]") then return true end
+  return text:find("^[ \t\r\n]*{") ~= nil and core.json_check(text) == true
+end
+
+return calls

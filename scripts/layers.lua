@@ -1,0 +1,113 @@
+--- The folders of lua/vllm: a file may require its own folder and those below it, never one above; and no file touches the private
+-- members (`_name`) of another's objects.
+-- usage: lua scripts/layers.lua FILE...     all files of lua/vllm; names each line at fault, and fails
+-- Runs on Lua 5.1 and later.
+
+-- From the roof to the cellar. "" is lua/vllm itself.
+local FLOORS = { "", "turn", "transports", "request", "hosts", "base" }
+
+-- Private names that another file may use, each with its reason.
+local ALLOWED = {
+    ["lua/vllm/hosts/init.lua"] = { _interrupt = true, _wait_host = true, _wait_token = true },
+    ["lua/vllm/hosts/tasks.lua"] = { _on_failure = true },
+    ["lua/vllm/init.lua"] = { _new = true },
+    ["lua/vllm/session.lua"] = { _derive = true, _on_result = true },
+    ["lua/vllm/testing.lua"] = { _new = true },
+    ["lua/vllm/transports/curl.lua"] = { _curl = true, _headers = true },
+    ["lua/vllm/transports/reactor.lua"] = { _host_wanted = true, _interruptible = true, _wait_host = true, _wait_token
+    = true },
+    ["lua/vllm/turn/attempt.lua"] = { _transport_request = true },
+    ["lua/vllm/turn/callbacks.lua"] = { _await_event = true, _cancel = true, _host = true, _outcome = true },
+    ["lua/vllm/turn/clocks.lua"] = { _attempt = true, _body_bytes = true, _finish_s = true, _finished_choices = true,
+    _first_delta_at = true, _first_event_s = true, _idle_s = true, _phase = true, _queue_deadline = true, _queue_s =
+    true, _seems_whole = true, _seen = true, _silence_left_s = true, _total_deadline = true, _total_s = true, _weighed
+    = true },
+    ["lua/vllm/turn/ending.lua"] = { _attempt = true, _attempts = true, _began_at = true, _built = true, _client =
+    true, _err = true, _finish_s = true, _first_delta_at = true, _info = true, _interrupt = true, _on_result = true,
+    _phase = true, _result = true, _settles = true },
+    ["lua/vllm/turn/gate.lua"] = { _attempt = true, _attempts = true },
+    ["lua/vllm/turn/init.lua"] = { _first_delta_at = true, _queue_deadline = true, _result = true },
+    ["lua/vllm/turn/served.lua"] = { _headers = true, _transport_request = true },
+}
+
+local floor_of = {}
+for number, folder in ipairs(FLOORS) do floor_of[folder] = number end
+
+local complaints, used = {}, {}
+local function complain(...) complaints[#complaints + 1] = string.format(...) end
+
+local function lines_of(path)
+  local list, file = {}, assert(io.open(path, "rb"))
+  for line in file:lines() do list[#list + 1] = line end
+  file:close()
+  return list
+end
+
+local function folder_of(path)
+  return path:match "^lua/vllm/([%w_]+)/" or ""
+end
+
+-- vllm.turn.gate → turn; vllm.turn → turn, where that is a folder; vllm.client → "".
+local function folder_of_module(name)
+  local first = name:match "^vllm%.([%w_]+)" or ""
+  return floor_of[first] and first or ""
+end
+
+local IN_C = { ["vllm.core"] = true, ["vllm.curl"] = true }
+
+local function check_requires(path, number, code)
+  local folder = folder_of(path)
+  if not floor_of[folder] then return complain("%s: the folder has no floor in scripts/layers.lua", path) end
+  for name in code:gmatch "require *%(?\"(vllm[%w_.]*)\"" do
+    if not IN_C[name] and floor_of[folder_of_module(name)] < floor_of[folder] then
+      complain("%s:%d: requires %s, which is above", path, number, name)
+    end
+  end
+end
+
+-- A name that only one file touches is its own. Of one that several touch, each must give it to objects of its own: as a method, in a
+-- constructor, or to `self`.
+local OWNING = { "function [%w_]+[.:](_%a[%w_]*)", "[{,%s](_%a[%w_]*) = ", "self%.(_%a[%w_]*)[%w_., ]* = " }
+
+local touched = {} -- name → path → the first line, or false where the path has objects of its own with it
+
+local function note_privates(path, number, code)
+  for name in code:gmatch "[%w_%])][.:](_%a[%w_]*)" do
+    touched[name] = touched[name] or {}
+    if touched[name][path] == nil then touched[name][path] = number end
+  end
+  for _, pattern in ipairs(OWNING) do
+    for name in code:gmatch(pattern) do
+      touched[name] = touched[name] or {}
+      touched[name][path] = false
+    end
+  end
+end
+
+local function check_private(name, paths)
+  local count = 0
+  for _ in pairs(paths) do count = count + 1 end
+  for path, number in pairs(count > 1 and paths or {}) do
+    local allowed = ALLOWED[path] and ALLOWED[path][name]
+    if allowed then used[path .. name] = true end
+    if number and not allowed then complain("%s:%d: touches %s, which is another file's", path, number, name) end
+  end
+end
+
+for _, path in ipairs { ... } do
+  for number, line in ipairs(lines_of(path)) do
+    local code = line:gsub("%-%-.*$", "")
+    check_requires(path, number, code)
+    note_privates(path, number, (code:gsub('"[^"]*"', '""')))
+  end
+end
+for name, paths in pairs(touched) do check_private(name, paths) end
+for path, names in pairs(ALLOWED) do
+  for name in pairs(names) do
+    if not used[path .. name] then complain("%s does not touch %s any more: take it off scripts/layers.lua", path, name) end
+  end
+end
+
+table.sort(complaints)
+for _, text in ipairs(complaints) do io.stderr:write("layers: ", text, "\n") end
+os.exit(#complaints == 0 and 0 or 1)
