@@ -11,14 +11,14 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "../src/core/turn.h"
+#include "../src/core/decoder.h"
 
 enum { BATCH = 64, STARTS = 16, MAX_STREAMS = 20000 };
 
 static int epoll_fd;
 static long due_ms = -1; /* libcurl's clock */
 static unsigned long long seen;
-static struct vllm_turn_options decoding;
+static struct vllm_decoder_options decoding;
 
 static long now_ms(void) {
     struct timespec now;
@@ -65,8 +65,8 @@ static const struct vllm_alloc heap = {grow, NULL};
 
 static size_t on_decoded_body(char *bytes, size_t size, size_t count, void *ud) {
     struct vllm_event event;
-    if (vllm_turn_feed(ud, bytes, size * count) != VLLM_OK) return 0;
-    while (vllm_turn_next(ud, &event) == VLLM_OK) {
+    if (vllm_decoder_feed(ud, bytes, size * count) != VLLM_OK) return 0;
+    while (vllm_decoder_next(ud, &event) == VLLM_OK) {
         seen++;
     }
     return size * count;
@@ -85,9 +85,9 @@ static CURL *new_request(const char *url, struct curl_slist *headers, bool decod
     curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"stream\":true}");
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, decodes ? on_decoded_body : on_body);
-    struct vllm_turn *turn = decodes ? vllm_turn_new(&heap, &decoding) : NULL;
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, turn);
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, turn);
+    struct vllm_decoder *decoder = decodes ? vllm_decoder_new(&heap, &decoding) : NULL;
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, decoder);
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, decoder);
     return easy;
 }
 
@@ -115,11 +115,11 @@ static int take_ends(CURLM *multi) {
         if (message->msg != CURLMSG_DONE) continue;
         CURL *easy = message->easy_handle;
         if (message->data.result != CURLE_OK) fprintf(stderr, "%s\n", curl_easy_strerror(message->data.result));
-        char *turn = NULL;
-        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &turn);
+        char *decoder = NULL;
+        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &decoder);
         curl_multi_remove_handle(multi, easy);
         curl_easy_cleanup(easy);
-        vllm_turn_free((struct vllm_turn *)(void *)turn);
+        vllm_decoder_free((struct vllm_decoder *)(void *)decoder);
         ended++;
     }
     return ended;
@@ -136,7 +136,7 @@ int main(int argc, char **argv) {
     int streams = argc > 3 ? atoi(argv[2]) : 0, started = 0, ended = 0, running;
     if (streams < 1 || streams > MAX_STREAMS) return 2;
     bool decodes = argc > 4 && strcmp(argv[4], "decode") == 0;
-    vllm_turn_options_default(&decoding);
+    vllm_decoder_options_default(&decoding);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     CURLM *multi = curl_multi_init();

@@ -1,4 +1,4 @@
--- core.decoder for Lua: tables, values, returns. What the events are is tested in spec/c/turn_test.c and on the recordings.
+-- core.decoder for Lua: tables, values, returns. What the events are is tested in spec/c/decoder_test.c and on the recordings.
 
 local core = require "vllm.core"
 

@@ -1,7 +1,7 @@
 /* Members that only the server knows: what is kept of them at each level, and their bounds. */
 #include "check.h"
 
-#include "../../src/core/turn.h"
+#include "../../src/core/decoder.h"
 
 #define MAX_TRACE 4096
 #define TEXT(slice) (slice).ptr ? (int)(slice).len : 1, (slice).ptr ? (slice).ptr : "-"
@@ -26,24 +26,24 @@ static void put_extras(struct trace *trace, const char *level, const struct vllm
     }
 }
 
-static void put_choice_extras(struct trace *trace, const struct vllm_turn *turn, size_t position) {
-    struct vllm_turn_choice choice;
-    vllm_turn_choice(turn, position, &choice);
+static void put_choice_extras(struct trace *trace, const struct vllm_decoder *decoder, size_t position) {
+    struct vllm_decoder_choice choice;
+    vllm_decoder_choice(decoder, position, &choice);
     put_extras(trace, "choice ", choice.extras);
     put_extras(trace, "message ", choice.message_extras);
     for (size_t k = 0; k < choice.call_count; k++) {
-        struct vllm_turn_call call;
-        vllm_turn_call(turn, position, k, &call);
+        struct vllm_decoder_call call;
+        vllm_decoder_call(decoder, position, k, &call);
         put_extras(trace, "call ", call.extras);
     }
 }
 
-static enum vllm_status feed(struct vllm_turn *turn, const char *bytes, size_t *events) {
+static enum vllm_status feed(struct vllm_decoder *decoder, const char *bytes, size_t *events) {
     struct vllm_event event;
-    enum vllm_status status = bytes[0] == '{' ? vllm_turn_body(turn, bytes, strlen(bytes)) : vllm_turn_feed(turn, bytes, strlen(bytes));
+    enum vllm_status status = bytes[0] == '{' ? vllm_decoder_body(decoder, bytes, strlen(bytes)) : vllm_decoder_feed(decoder, bytes, strlen(bytes));
     for (*events = 0; status == VLLM_OK || status == VLLM_MORE;) {
-        enum vllm_status ended = status == VLLM_MORE ? vllm_turn_finish(turn) : VLLM_OK;
-        status = ended == VLLM_OK ? vllm_turn_next(turn, &event) : ended;
+        enum vllm_status ended = status == VLLM_MORE ? vllm_decoder_finish(decoder) : VLLM_OK;
+        status = ended == VLLM_OK ? vllm_decoder_next(decoder, &event) : ended;
         *events += status == VLLM_OK;
     }
     return status;
@@ -53,20 +53,20 @@ static enum vllm_status feed(struct vllm_turn *turn, const char *bytes, size_t *
 static enum vllm_status read_all(const char *bytes, size_t max_message_bytes, char out[MAX_TRACE], size_t *events) {
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
-    struct vllm_turn_options options;
-    struct vllm_turn_state state;
+    struct vllm_decoder_options options;
+    struct vllm_decoder_state state;
     struct trace extras = {""};
-    vllm_turn_options_default(&options);
+    vllm_decoder_options_default(&options);
     options.max_message_bytes = max_message_bytes;
-    struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
-    enum vllm_status status = feed(turn, bytes, events);
-    vllm_turn_state(turn, &state);
+    struct vllm_decoder *decoder = vllm_decoder_new(&alloc, &options);
+    enum vllm_status status = feed(decoder, bytes, events);
+    vllm_decoder_state(decoder, &state);
     put_extras(&extras, "", state.extras);
     for (size_t i = 0; i < state.choice_count; i++) {
-        put_choice_extras(&extras, turn, i);
+        put_choice_extras(&extras, decoder, i);
     }
     memcpy(out, extras.text, sizeof extras.text);
-    vllm_turn_free(turn);
+    vllm_decoder_free(decoder);
     CHECK(memory.live == 0);
     return status;
 }

@@ -6,7 +6,7 @@
 #include "../../src/core/http1.h"
 #include "../../src/core/messages.h"
 #include "../../src/core/sse.h"
-#include "../../src/core/turn.h"
+#include "../../src/core/decoder.h"
 #include "recorded.h"
 
 #define MAX_NOTES (1024 * 1024)
@@ -43,10 +43,10 @@ struct job {
 
 /* Turns ------------------------------------------------------------------------------------------------------------ */
 
-static enum vllm_status note_events(struct vllm_turn *turn, struct notes *notes) {
+static enum vllm_status note_events(struct vllm_decoder *decoder, struct notes *notes) {
     struct vllm_event event;
     enum vllm_status status;
-    while ((status = vllm_turn_next(turn, &event)) == VLLM_OK) {
+    while ((status = vllm_decoder_next(decoder, &event)) == VLLM_OK) {
         const struct vllm_slice slices[] = {event.part, event.id,  event.name,      event.model,
                                             event.text, event.raw, event.token_ids, event.usage.raw};
         note_bytes(notes, &event.type, sizeof event.type);
@@ -66,17 +66,17 @@ static void note_extras(const struct vllm_extras *extras, struct notes *notes) {
     }
 }
 
-static void note_choice(const struct vllm_turn *turn, size_t position, struct notes *notes) {
-    struct vllm_turn_choice choice;
-    vllm_turn_choice(turn, position, &choice);
+static void note_choice(const struct vllm_decoder *decoder, size_t position, struct notes *notes) {
+    struct vllm_decoder_choice choice;
+    vllm_decoder_choice(decoder, position, &choice);
     const struct vllm_slice slices[] = {choice.text,  choice.reasoning, choice.refusal,  choice.finish_reason, choice.stop_reason,
                                         choice.media, choice.logprobs,  choice.token_ids};
     for (size_t i = 0; i < sizeof slices / sizeof *slices; i++) {
         note(notes, slices[i]);
     }
     for (size_t i = 0; i < choice.call_count; i++) {
-        struct vllm_turn_call call;
-        vllm_turn_call(turn, position, i, &call);
+        struct vllm_decoder_call call;
+        vllm_decoder_call(decoder, position, i, &call);
         CHECK(call.arguments.ptr != NULL);
         note(notes, call.id);
         note(notes, call.name);
@@ -87,92 +87,92 @@ static void note_choice(const struct vllm_turn *turn, size_t position, struct no
     note_extras(choice.message_extras, notes);
 }
 
-static void note_result(const struct vllm_turn *turn, struct notes *notes) {
-    struct vllm_turn_state state;
-    vllm_turn_state(turn, &state);
+static void note_result(const struct vllm_decoder *decoder, struct notes *notes) {
+    struct vllm_decoder_state state;
+    vllm_decoder_state(decoder, &state);
     note(notes, state.id);
     note(notes, state.usage.raw);
-    note(notes, vllm_turn_evidence(turn));
+    note(notes, vllm_decoder_evidence(decoder));
     for (size_t i = 0; i < state.choice_count; i++) {
-        note_choice(turn, i, notes);
+        note_choice(decoder, i, notes);
     }
     note_extras(state.extras, notes);
 }
 
-/* Lack of memory is the end, whatever is asked of the turn then; what it has is there to be read. */
-static void check_dead(struct vllm_turn *turn) {
+/* Lack of memory is the end, whatever is asked of the decoder then; what it has is there to be read. */
+static void check_dead(struct vllm_decoder *decoder) {
     static struct notes unused;
     struct vllm_event event;
     unused.len = 0;
-    CHECK_STATUS(vllm_turn_next(turn, &event), VLLM_ENOMEM);
-    CHECK_STATUS(vllm_turn_feed(turn, "data: {}\n\n", 10), VLLM_ENOMEM);
-    CHECK_STATUS(vllm_turn_body(turn, "{}", 2), VLLM_ENOMEM);
-    CHECK_STATUS(vllm_turn_finish(turn), VLLM_ENOMEM);
-    CHECK_STATUS(vllm_turn_next(turn, &event), VLLM_ENOMEM);
-    CHECK(vllm_turn_why(turn)[0] != '\0');
-    note_result(turn, &unused);
+    CHECK_STATUS(vllm_decoder_next(decoder, &event), VLLM_ENOMEM);
+    CHECK_STATUS(vllm_decoder_feed(decoder, "data: {}\n\n", 10), VLLM_ENOMEM);
+    CHECK_STATUS(vllm_decoder_body(decoder, "{}", 2), VLLM_ENOMEM);
+    CHECK_STATUS(vllm_decoder_finish(decoder), VLLM_ENOMEM);
+    CHECK_STATUS(vllm_decoder_next(decoder, &event), VLLM_ENOMEM);
+    CHECK(vllm_decoder_why(decoder)[0] != '\0');
+    note_result(decoder, &unused);
 }
 
-static enum vllm_status feed(const struct job *job, struct vllm_turn *turn, struct notes *notes) {
+static enum vllm_status feed(const struct job *job, struct vllm_decoder *decoder, struct notes *notes) {
     enum vllm_status status = VLLM_MORE;
     for (size_t at = 0; at < job->len && status == VLLM_MORE; at += job->step) {
         size_t piece = job->step < job->len - at ? job->step : job->len - at;
-        status = vllm_turn_feed(turn, job->text + at, piece);
-        status = status == VLLM_OK ? note_events(turn, notes) : status;
+        status = vllm_decoder_feed(decoder, job->text + at, piece);
+        status = status == VLLM_OK ? note_events(decoder, notes) : status;
     }
     if (status == VLLM_MORE) {
-        status = vllm_turn_finish(turn);
-        status = status == VLLM_OK ? note_events(turn, notes) : status;
+        status = vllm_decoder_finish(decoder);
+        status = status == VLLM_OK ? note_events(decoder, notes) : status;
     }
     return status;
 }
 
 /* A step of 0: the text is one whole completion. */
-static enum vllm_status run_turn_with(const struct job *job, const struct vllm_turn_options *options, const struct vllm_alloc *alloc,
+static enum vllm_status run_decoder_with(const struct job *job, const struct vllm_decoder_options *options, const struct vllm_alloc *alloc,
                                       struct notes *notes) {
-    struct vllm_turn *turn = vllm_turn_new(alloc, options);
+    struct vllm_decoder *decoder = vllm_decoder_new(alloc, options);
     enum vllm_status status = VLLM_ENOMEM;
-    if (turn && job->step > 0) {
-        status = feed(job, turn, notes);
-    } else if (turn) {
-        status = vllm_turn_body(turn, job->text, job->len);
-        status = status == VLLM_OK ? note_events(turn, notes) : status;
+    if (decoder && job->step > 0) {
+        status = feed(job, decoder, notes);
+    } else if (decoder) {
+        status = vllm_decoder_body(decoder, job->text, job->len);
+        status = status == VLLM_OK ? note_events(decoder, notes) : status;
     }
-    if (turn && status == VLLM_ENOMEM) {
-        check_dead(turn);
-    } else if (turn) {
-        note_result(turn, notes);
+    if (decoder && status == VLLM_ENOMEM) {
+        check_dead(decoder);
+    } else if (decoder) {
+        note_result(decoder, notes);
     }
-    vllm_turn_free(turn);
+    vllm_decoder_free(decoder);
     return status;
 }
 
-static enum vllm_status run_turn(const struct job *job, const struct vllm_alloc *alloc, struct notes *notes) {
-    struct vllm_turn_options options;
-    vllm_turn_options_default(&options);
+static enum vllm_status run_decoder(const struct job *job, const struct vllm_alloc *alloc, struct notes *notes) {
+    struct vllm_decoder_options options;
+    vllm_decoder_options_default(&options);
     options.want_chunks = job->step == 64;
     if (options.want_chunks) {
         options.taken_ids = (struct vllm_slice){"call_0\0c1", 9};
     }
-    return run_turn_with(job, &options, alloc, notes);
+    return run_decoder_with(job, &options, alloc, notes);
 }
 
 /* An event is larger than it may be. */
 static enum vllm_status run_large_event(const struct job *job, const struct vllm_alloc *alloc, struct notes *notes) {
-    struct vllm_turn_options options;
-    vllm_turn_options_default(&options);
+    struct vllm_decoder_options options;
+    vllm_decoder_options_default(&options);
     options.max_event_bytes = 500;
-    enum vllm_status status = run_turn_with(job, &options, alloc, notes);
+    enum vllm_status status = run_decoder_with(job, &options, alloc, notes);
     CHECK(status == VLLM_ELIMIT || status == VLLM_ENOMEM);
     return status;
 }
 
 /* A message is larger than it may be. */
 static enum vllm_status run_large_message(const struct job *job, const struct vllm_alloc *alloc, struct notes *notes) {
-    struct vllm_turn_options options;
-    vllm_turn_options_default(&options);
+    struct vllm_decoder_options options;
+    vllm_decoder_options_default(&options);
     options.max_message_bytes = 60;
-    enum vllm_status status = run_turn_with(job, &options, alloc, notes);
+    enum vllm_status status = run_decoder_with(job, &options, alloc, notes);
     CHECK(status == VLLM_ELIMIT || status == VLLM_ENOMEM);
     return status;
 }
@@ -324,7 +324,7 @@ static enum vllm_status add_piece(struct vllm_messages *messages, enum vllm_piec
 /* A transcript of eight turns, each with the job's text. */
 static enum vllm_status collect(const struct job *job, struct vllm_messages *messages) {
     enum vllm_status status = add_message(messages, VLLM_MESSAGE_SYSTEM, "Be \"brief\".");
-    for (int turn = 0; turn < 8 && status == VLLM_OK; turn++) {
+    for (int round = 0; round < 8 && status == VLLM_OK; round++) {
         status = add_message(messages, VLLM_MESSAGE_USER, job->text);
         if (status == VLLM_OK) status = add_piece(messages, VLLM_PIECE_IMAGE_BYTES, job->text, "image/png");
         if (status == VLLM_OK) status = add_message(messages, VLLM_MESSAGE_NOTIFICATION, "a file\nchanged");
@@ -421,23 +421,23 @@ static void fail_everywhere(const struct job *job) {
 #define VALUE  "{\"a\\n\":[1,-2.5e300,true,null,\"\\ud83d\\ude00\",{}],\"b\":\"a long string, to make the buffer grow: \\u0000\"}"
 
 static const struct job recorded[] = {
-    {"vllm/text", run_turn, 100, NULL, 0},
-    {"vllm/reasoning-two-tools", run_turn, 64, NULL, 0},
-    {"vllm/tool-auto-two", run_turn, 4096, NULL, 0},
-    {"vllm/tool-named-nested", run_turn, 1400, NULL, 0},
-    {"vllm/text-two-choices", run_turn, 1400, NULL, 0},
-    {"vllm/text-logprobs", run_turn, 1400, NULL, 0},
-    {"vllm/text-token-ids", run_turn, 1400, NULL, 0},
-    {"vllm/text-unicode", run_turn, 7, NULL, 0},
-    {"vllm/engine-death", run_turn, 1400, NULL, 0},
-    {"vllm/json-schema-cut", run_turn, 1400, NULL, 0},
-    {"llama-server/tool-auto", run_turn, 1400, NULL, 0},
-    {"llama-server/text-logprobs", run_turn, 1400, NULL, 0},
-    {"vllm/text-logprobs-buffered", run_turn, 0, NULL, 0},
-    {"vllm/tool-auto-two-buffered", run_turn, 0, NULL, 0},
-    {"vllm/reasoning-tool-buffered", run_turn, 0, NULL, 0},
-    {"vllm/text-two-choices-buffered", run_turn, 0, NULL, 0},
-    {"vllm/error-context-buffered", run_turn, 0, NULL, 0},
+    {"vllm/text", run_decoder, 100, NULL, 0},
+    {"vllm/reasoning-two-tools", run_decoder, 64, NULL, 0},
+    {"vllm/tool-auto-two", run_decoder, 4096, NULL, 0},
+    {"vllm/tool-named-nested", run_decoder, 1400, NULL, 0},
+    {"vllm/text-two-choices", run_decoder, 1400, NULL, 0},
+    {"vllm/text-logprobs", run_decoder, 1400, NULL, 0},
+    {"vllm/text-token-ids", run_decoder, 1400, NULL, 0},
+    {"vllm/text-unicode", run_decoder, 7, NULL, 0},
+    {"vllm/engine-death", run_decoder, 1400, NULL, 0},
+    {"vllm/json-schema-cut", run_decoder, 1400, NULL, 0},
+    {"llama-server/tool-auto", run_decoder, 1400, NULL, 0},
+    {"llama-server/text-logprobs", run_decoder, 1400, NULL, 0},
+    {"vllm/text-logprobs-buffered", run_decoder, 0, NULL, 0},
+    {"vllm/tool-auto-two-buffered", run_decoder, 0, NULL, 0},
+    {"vllm/reasoning-tool-buffered", run_decoder, 0, NULL, 0},
+    {"vllm/text-two-choices-buffered", run_decoder, 0, NULL, 0},
+    {"vllm/error-context-buffered", run_decoder, 0, NULL, 0},
     {"vllm/text-logprobs", run_large_event, 1400, NULL, 0},
     {"vllm/text-long", run_large_message, 1400, NULL, 0},
     {"vllm/text-unicode", run_sse, 100, NULL, 0},
@@ -446,8 +446,8 @@ static const struct job recorded[] = {
 };
 
 static const struct job written[] = {
-    {"all that is rare", run_turn, 30, RARE, sizeof RARE - 1},
-    {"a list of chunks", run_turn, 0, LIST, sizeof LIST - 1},
+    {"all that is rare", run_decoder, 30, RARE, sizeof RARE - 1},
+    {"a list of chunks", run_decoder, 0, LIST, sizeof LIST - 1},
     {"events", run_sse, 3, EVENTS, sizeof EVENTS - 1},
     {"a value", run_json, 0, VALUE, sizeof VALUE - 1},
     {"a transcript", run_messages, 0, "What is \"this\"?\n", 16},

@@ -6,7 +6,7 @@
 
 #include <dirent.h>
 
-#include "../../src/core/turn.h"
+#include "../../src/core/decoder.h"
 #include "recorded.h"
 
 #define LIMIT_BYTES 8192
@@ -51,13 +51,13 @@ static void put_event(struct trace *trace, const struct vllm_event *event) {
     }
 }
 
-static void put_state(struct trace *trace, const struct vllm_turn *turn) {
-    struct vllm_turn_state state;
-    vllm_turn_state(turn, &state);
+static void put_state(struct trace *trace, const struct vllm_decoder *decoder) {
+    struct vllm_decoder_state state;
+    vllm_decoder_state(decoder, &state);
     put_number(trace, state.complete * 2 + state.done);
     for (size_t i = 0; i < state.choice_count; i++) {
-        struct vllm_turn_choice choice;
-        vllm_turn_choice(turn, i, &choice);
+        struct vllm_decoder_choice choice;
+        vllm_decoder_choice(decoder, i, &choice);
         const struct vllm_slice slices[] = {choice.text,  choice.reasoning, choice.refusal,  choice.finish_reason, choice.stop_reason,
                                             choice.media, choice.logprobs,  choice.token_ids};
         put_number(trace, choice.choice);
@@ -65,8 +65,8 @@ static void put_state(struct trace *trace, const struct vllm_turn *turn) {
             put_slice(trace, slices[k]);
         }
         for (size_t k = 0; k < choice.call_count; k++) {
-            struct vllm_turn_call call;
-            vllm_turn_call(turn, i, k, &call);
+            struct vllm_decoder_call call;
+            vllm_decoder_call(decoder, i, k, &call);
             put_slice(trace, call.id);
             put_slice(trace, call.name);
             put_slice(trace, call.arguments);
@@ -75,10 +75,10 @@ static void put_state(struct trace *trace, const struct vllm_turn *turn) {
     }
 }
 
-static enum vllm_status drain(struct vllm_turn *turn, struct trace *trace) {
+static enum vllm_status drain(struct vllm_decoder *decoder, struct trace *trace) {
     struct vllm_event event;
     enum vllm_status status;
-    while ((status = vllm_turn_next(turn, &event)) == VLLM_OK) {
+    while ((status = vllm_decoder_next(decoder, &event)) == VLLM_OK) {
         put_event(trace, &event);
     }
     return status;
@@ -87,25 +87,25 @@ static enum vllm_status drain(struct vllm_turn *turn, struct trace *trace) {
 static void run(const char *body, size_t len, size_t cut, struct trace *trace) {
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
-    struct vllm_turn_options options;
-    vllm_turn_options_default(&options);
-    struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
+    struct vllm_decoder_options options;
+    vllm_decoder_options_default(&options);
+    struct vllm_decoder *decoder = vllm_decoder_new(&alloc, &options);
     trace->len = 0;
-    enum vllm_status status = vllm_turn_feed(turn, body, cut);
+    enum vllm_status status = vllm_decoder_feed(decoder, body, cut);
     CHECK(status == VLLM_OK);
-    status = drain(turn, trace);
+    status = drain(decoder, trace);
     if (status == VLLM_MORE || status == VLLM_END) { /* else the error sticks */
-        CHECK(vllm_turn_feed(turn, body + cut, len - cut) == VLLM_OK);
-        status = drain(turn, trace);
+        CHECK(vllm_decoder_feed(decoder, body + cut, len - cut) == VLLM_OK);
+        status = drain(decoder, trace);
     }
     if (status == VLLM_MORE) {
-        CHECK(vllm_turn_finish(turn) == VLLM_OK);
-        status = drain(turn, trace);
+        CHECK(vllm_decoder_finish(decoder) == VLLM_OK);
+        status = drain(decoder, trace);
     }
     put_number(trace, (int64_t)status);
-    put_slice(trace, vllm_turn_evidence(turn));
-    put_state(trace, turn);
-    vllm_turn_free(turn);
+    put_slice(trace, vllm_decoder_evidence(decoder));
+    put_state(trace, decoder);
+    vllm_decoder_free(decoder);
     CHECK(memory.live == 0);
 }
 

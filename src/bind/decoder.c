@@ -1,5 +1,5 @@
 /* core.decoder{ max_event_bytes, max_message_bytes, max_tool_calls, max_choices, max_depth, chunks, max_completion_tokens, taken_ids }: the
- * turn decoder for Lua. taken_ids: one string, a NUL between two ids.
+ * the decoder for Lua. taken_ids: one string, a NUL between two ids.
  *   :feed(bytes) :body(json) :finish() → true | nil, failure
  *   :next() → event table · false (feed more) · nil (end) · nil, failure
  *   :next_text() → the next text of choice 0, same other returns
@@ -7,7 +7,7 @@
  * `finished`: how many choices, if all that were seen have a finish reason; else 0.
  * A failure is { kind = "stream" | "server" | "protocol" | "limit" | "truncated", detail, body (the server's error, or the bytes that were
  * not understood) }. Calls in an impossible order and lack of memory raise. Everything it holds hangs on its userdata, so any raise is safe. */
-#include "../core/turn.h"
+#include "../core/decoder.h"
 
 #include "bind.h"
 #include "events.h"
@@ -17,16 +17,16 @@
 #define MOST_COUNT ((size_t)1 << 20)
 
 struct decoder {
-    struct vllm_turn *turn;
-    bool lending; /* an event or result becomes Lua values: a finalizer that runs meanwhile must leave the turn alone */
+    struct vllm_decoder *core;
+    bool lending; /* an event or result becomes Lua values: a finalizer that runs meanwhile must leave it alone */
 };
 
 static int l_decoder_release(lua_State *L) {
     struct decoder *decoder = luaL_checkudata(L, 1, CLASS);
     bool is_gc = lua_gettop(L) == 1; /* __close has a second argument */
     if (is_gc || !decoder->lending) {
-        vllm_turn_free(decoder->turn);
-        decoder->turn = NULL;
+        vllm_decoder_free(decoder->core);
+        decoder->core = NULL;
     }
     return 0;
 }
@@ -41,7 +41,7 @@ static struct decoder *check_decoder(lua_State *L) {
         decoder = luaL_checkudata(L, 1, CLASS); /* raises */
     }
     lua_pop(L, 1);
-    if (!decoder->turn) {
+    if (!decoder->core) {
         luaL_error(L, "this decoder is closed");
     }
     if (decoder->lending) {
@@ -61,7 +61,7 @@ static const char *kind_of(enum vllm_status status) {
 }
 
 static int push_failure(lua_State *L, struct decoder *decoder, enum vllm_status status) {
-    const struct vllm_turn *turn = decoder->turn;
+    const struct vllm_decoder *core = decoder->core;
     if (status == VLLM_EINVALID) {
         return luaL_error(L, "a decoder takes either one body or bytes, and nothing after finish()");
     }
@@ -73,9 +73,9 @@ static int push_failure(lua_State *L, struct decoder *decoder, enum vllm_status 
     lua_createtable(L, 0, 3);
     lua_pushstring(L, kind_of(status));
     lua_setfield(L, -2, "kind");
-    lua_pushstring(L, vllm_turn_why(turn));
+    lua_pushstring(L, vllm_decoder_why(core));
     lua_setfield(L, -2, "detail");
-    bind_push_slice(L, vllm_turn_evidence(turn));
+    bind_push_slice(L, vllm_decoder_evidence(core));
     lua_setfield(L, -2, "body");
     decoder->lending = false;
     return 2;
@@ -93,19 +93,19 @@ static int l_decoder_feed(lua_State *L) {
     size_t len;
     const char *bytes = luaL_checklstring(L, 2, &len); /* first: a number becomes a string, and a finalizer may run */
     struct decoder *decoder = check_decoder(L);
-    return push_status(L, decoder, vllm_turn_feed(decoder->turn, bytes, len));
+    return push_status(L, decoder, vllm_decoder_feed(decoder->core, bytes, len));
 }
 
 static int l_decoder_body(lua_State *L) {
     size_t len;
     const char *json = luaL_checklstring(L, 2, &len); /* first: a number becomes a string, and a finalizer may run */
     struct decoder *decoder = check_decoder(L);
-    return push_status(L, decoder, vllm_turn_body(decoder->turn, json, len));
+    return push_status(L, decoder, vllm_decoder_body(decoder->core, json, len));
 }
 
 static int l_decoder_finish(lua_State *L) {
     struct decoder *decoder = check_decoder(L);
-    return push_status(L, decoder, vllm_turn_finish(decoder->turn));
+    return push_status(L, decoder, vllm_decoder_finish(decoder->core));
 }
 
 /* What next and next_text return when there is no event. */
@@ -123,25 +123,25 @@ static int push_no_event(lua_State *L, struct decoder *decoder, enum vllm_status
 
 static int l_decoder_next(lua_State *L) {
     struct decoder *decoder = check_decoder(L);
-    struct vllm_turn *turn = decoder->turn;
+    struct vllm_decoder *core = decoder->core;
     struct vllm_event event;
-    enum vllm_status status = vllm_turn_next(turn, &event);
+    enum vllm_status status = vllm_decoder_next(core, &event);
     if (status != VLLM_OK) {
         return push_no_event(L, decoder, status);
     }
     decoder->lending = true;
-    bind_push_event(L, &event, turn, EVENT_STRINGS);
+    bind_push_event(L, &event, core, EVENT_STRINGS);
     decoder->lending = false;
     return 1;
 }
 
 static int l_decoder_next_text(lua_State *L) {
     struct decoder *decoder = check_decoder(L);
-    struct vllm_turn *turn = decoder->turn;
+    struct vllm_decoder *core = decoder->core;
     struct vllm_event event;
-    enum vllm_status status = vllm_turn_next(turn, &event);
+    enum vllm_status status = vllm_decoder_next(core, &event);
     while (status == VLLM_OK && (event.type != VLLM_EVENT_TEXT_DELTA || event.choice != 0)) {
-        status = vllm_turn_next(turn, &event);
+        status = vllm_decoder_next(core, &event);
     }
     if (status != VLLM_OK) {
         return push_no_event(L, decoder, status);
@@ -155,14 +155,14 @@ static int l_decoder_next_text(lua_State *L) {
 static int l_decoder_result(lua_State *L) {
     struct decoder *decoder = check_decoder(L);
     decoder->lending = true;
-    bind_push_result(L, decoder->turn);
+    bind_push_result(L, decoder->core);
     decoder->lending = false;
     return 1;
 }
 
 static int l_decoder_state(lua_State *L) {
-    struct vllm_turn_state state;
-    vllm_turn_state(check_decoder(L)->turn, &state);
+    struct vllm_decoder_state state;
+    vllm_decoder_state(check_decoder(L)->core, &state);
     bind_push_integer(L, (int64_t)state.bytes);
     bind_push_integer(L, (int64_t)state.events);
     lua_pushboolean(L, state.complete);
@@ -173,9 +173,9 @@ static int l_decoder_state(lua_State *L) {
 }
 
 static int l_decoder(lua_State *L) {
-    struct vllm_turn_options options;
+    struct vllm_decoder_options options;
     lua_settop(L, 1);
-    vllm_turn_options_default(&options);
+    vllm_decoder_options_default(&options);
     options.max_event_bytes = bind_option_size(L, 1, "max_event_bytes", options.max_event_bytes, 1, MOST_BYTES);
     options.max_message_bytes = bind_option_size(L, 1, "max_message_bytes", options.max_message_bytes, 1, MOST_BYTES);
     options.max_tool_calls = bind_option_size(L, 1, "max_tool_calls", options.max_tool_calls, 0, MOST_COUNT);
@@ -186,8 +186,8 @@ static int l_decoder(lua_State *L) {
     options.taken_ids = bind_option_text(L, 1, "taken_ids");
     struct decoder *decoder = bind_new_object(L, CLASS, sizeof *decoder);
     struct vllm_alloc alloc = bind_alloc(L);
-    decoder->turn = vllm_turn_new(&alloc, &options);
-    return decoder->turn ? 1 : bind_no_memory(L);
+    decoder->core = vllm_decoder_new(&alloc, &options);
+    return decoder->core ? 1 : bind_no_memory(L);
 }
 
 void bind_open_decoder(lua_State *L) {

@@ -196,7 +196,7 @@ static void push_delta(lua_State *L, const struct vllm_event *event, int strings
     lua_rawset(L, -3);
 }
 
-static void push_other(lua_State *L, const struct vllm_event *event, const struct vllm_turn *turn) {
+static void push_other(lua_State *L, const struct vllm_event *event, const struct vllm_decoder *decoder) {
     luaL_checkstack(L, 8, "an event");
     lua_createtable(L, 0, event->type == VLLM_EVENT_TOOL_CALL ? 8 : 4);
     lua_pushstring(L, TYPES[event->type]);
@@ -209,18 +209,18 @@ static void push_other(lua_State *L, const struct vllm_event *event, const struc
     case VLLM_EVENT_USAGE: set_usage_fields(L, &event->usage); break;
     case VLLM_EVENT_CHUNK: set_slice(L, "raw", event->raw); break;
     case VLLM_EVENT_TURN_END:
-        bind_push_result(L, turn);
+        bind_push_result(L, decoder);
         lua_setfield(L, -2, "result");
         break;
     default: set_choice_fields(L, event); break;
     }
 }
 
-void bind_push_event(lua_State *L, const struct vllm_event *event, const struct vllm_turn *turn, int strings) {
+void bind_push_event(lua_State *L, const struct vllm_event *event, const struct vllm_decoder *decoder, int strings) {
     if (event->type >= VLLM_EVENT_TEXT_DELTA && event->type <= VLLM_EVENT_TOOL_CALL_DELTA) {
         push_delta(L, event, strings);
     } else {
-        push_other(L, event, turn);
+        push_other(L, event, decoder);
     }
 }
 
@@ -239,7 +239,7 @@ static void push_list(lua_State *L, size_t count) {
     lua_setmetatable(L, -2);
 }
 
-static void push_call(lua_State *L, const struct vllm_turn_call *call, int64_t choice, size_t index) {
+static void push_call(lua_State *L, const struct vllm_decoder_call *call, int64_t choice, size_t index) {
     lua_createtable(L, 0, 7);
     set_slice(L, "id", call->id);
     set_name(L, call->name);
@@ -251,7 +251,7 @@ static void push_call(lua_State *L, const struct vllm_turn_call *call, int64_t c
 }
 
 /* { id, type = "function", function = { name, arguments } } of the call at the top */
-static void push_wire_call(lua_State *L, const struct vllm_turn_call *call) {
+static void push_wire_call(lua_State *L, const struct vllm_decoder_call *call) {
     struct vllm_slice name = {call->name.ptr ? call->name.ptr : "", call->name.len};
     int known = lua_gettop(L);
     lua_createtable(L, 0, 3);
@@ -266,12 +266,12 @@ static void push_wire_call(lua_State *L, const struct vllm_turn_call *call) {
 }
 
 /* The lists of calls, one for the program and one for the wire, into `result` and `message`, the two tables at the top. */
-static void set_calls(lua_State *L, const struct vllm_turn *turn, size_t position, const struct vllm_turn_choice *choice) {
-    struct vllm_turn_call call;
+static void set_calls(lua_State *L, const struct vllm_decoder *decoder, size_t position, const struct vllm_decoder_choice *choice) {
+    struct vllm_decoder_call call;
     push_list(L, choice->call_count);
     push_list(L, choice->call_count);
     for (size_t i = 0; i < choice->call_count; i++) {
-        vllm_turn_call(turn, position, i, &call);
+        vllm_decoder_call(decoder, position, i, &call);
         push_call(L, &call, choice->choice, i);
         push_wire_call(L, &call);
         lua_rawseti(L, -3, (int)i + 1);
@@ -285,10 +285,10 @@ static void set_calls(lua_State *L, const struct vllm_turn *turn, size_t positio
     lua_setfield(L, -3, "tool_calls");
 }
 
-static void push_choice(lua_State *L, const struct vllm_turn *turn, size_t position) {
-    struct vllm_turn_choice choice;
+static void push_choice(lua_State *L, const struct vllm_decoder *decoder, size_t position) {
+    struct vllm_decoder_choice choice;
     int known = lua_gettop(L) + 1;
-    vllm_turn_choice(turn, position, &choice);
+    vllm_decoder_choice(decoder, position, &choice);
     lua_createtable(L, 0, 12);
     set_integer(L, "choice", choice.choice);
     set_slice(L, "text", choice.text);
@@ -307,7 +307,7 @@ static void push_choice(lua_State *L, const struct vllm_turn *turn, size_t posit
     share(L, known, "reasoning", "reasoning");
     share(L, known, "refusal", "refusal");
     set_extras(L, choice.message_extras, true);
-    set_calls(L, turn, position, &choice);
+    set_calls(L, decoder, position, &choice);
     lua_setfield(L, -2, "message");
 }
 
@@ -321,10 +321,10 @@ static void mirror_choice(lua_State *L) {
     }
 }
 
-void bind_push_result(lua_State *L, const struct vllm_turn *turn) {
-    struct vllm_turn_state state;
+void bind_push_result(lua_State *L, const struct vllm_decoder *decoder) {
+    struct vllm_decoder_state state;
     luaL_checkstack(L, 16, "a result");
-    vllm_turn_state(turn, &state);
+    vllm_decoder_state(decoder, &state);
     lua_createtable(L, 0, 16);
     set_slice(L, "id", state.id);
     set_slice(L, "model", state.model);
@@ -343,7 +343,7 @@ void bind_push_result(lua_State *L, const struct vllm_turn *turn) {
     int choices = lua_gettop(L) + 1;
     push_list(L, state.choice_count);
     for (size_t i = 0; i < state.choice_count; i++) {
-        push_choice(L, turn, i);
+        push_choice(L, decoder, i);
         if (i == 0) {
             lua_pushvalue(L, choices - 1);
             lua_insert(L, -2);

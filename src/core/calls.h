@@ -19,7 +19,7 @@ struct vllm_call {
     bool whole;                          /* it began in a whole message */
     bool id_is_taken;                    /* by another call, here or in the transcript */
     int64_t wire_index;                  /* the last one it was sent under, or -1 */
-    uint32_t half;                       /* see pieces.h */
+    uint32_t half;                       /* see halves.h */
     struct vllm_call_scan scan;
     bool announces;      /* its name came again, alone and under another index */
     size_t again;        /* so many bytes of its complete arguments have come again */
@@ -53,7 +53,7 @@ bool vllm_calls_have_id(const struct vllm_calls *calls, const struct vllm_call *
 VLLM_NODISCARD enum vllm_status vllm_call_name(const struct vllm_calls *calls, struct vllm_call *call, const struct vllm_delta *fragment,
                                                bool *news);
 bool vllm_call_has_arguments(struct vllm_call *call); /* did more than blanks come? */
-/* Is `text` the call's complete arguments once more, or their next piece? Then `again` has moved on. */
+/* Is `text` the call's complete arguments once more, or the next fragment of them? Then `again` has moved on. */
 bool vllm_call_repeats(struct vllm_call *call, struct vllm_slice text);
 /* Rule 11, for a call without arguments: may some that stand beside it be its own? */
 bool vllm_calls_may_lack_arguments(const struct vllm_calls *calls, const struct vllm_call *call);

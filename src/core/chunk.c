@@ -31,7 +31,7 @@
 
 #define MAX_TEMPLATE_BYTES 4096
 
-/* Everything around the text of the last chunk that was nothing but one piece of text, of reasoning or of a call's arguments. While the next
+/* Everything around the text of the last chunk that was nothing but one fragment of text, of reasoning or of a call's arguments. While the next
  * chunk has the same bytes around its text, only the text is read. */
 struct template {
     struct vllm_buf bytes; /* what stood before the text, opening quote included, then what stood after it, from the closing quote */

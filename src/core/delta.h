@@ -81,7 +81,7 @@ struct vllm_delta *vllm_gather_add(struct vllm_gather *gather, struct vllm_delta
 
 /* The text of a string that is not empty (halves of surrogate pairs kept at its ends); absent for every other value. */
 struct vllm_slice vllm_gather_text(struct vllm_gather *gather, const struct vllm_value *value);
-/* As vllm_gather_text, of a string that no other piece goes on with: halves are lone, and malformed. */
+/* As vllm_gather_text, of a string that no other fragment continues: halves are lone, and malformed. */
 struct vllm_slice vllm_gather_name(struct vllm_gather *gather, const struct vllm_value *value);
 /* The JSON text of a value, its UTF-8 repaired, for what will be sent back as it is. */
 struct vllm_slice vllm_gather_json(struct vllm_gather *gather, const struct vllm_value *value);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "delta.h"
-#include "message.h"
+#include "answer.h"
 
 #define NO_MEMORY "no memory"
 
@@ -32,23 +32,23 @@ void vllm_extras_free(struct vllm_extras *extras, const struct vllm_alloc *alloc
 
 void vllm_extras_at(const struct vllm_extras *extras, size_t position, struct vllm_slice *name, struct vllm_slice *json) {
     *name = vllm_buf_view(&extras->items[position].name);
-    *json = vllm_message_view(&extras->items[position].value);
+    *json = vllm_answer_view(&extras->items[position].value);
 }
 
 static bool is_same(const struct vllm_buf *buf, struct vllm_slice text) {
     return buf->len == text.len && (text.len == 0 || memcmp(buf->data, text.ptr, text.len) == 0);
 }
 
-static enum vllm_status no_memory(struct vllm_message *message) {
-    message->why = NO_MEMORY;
+static enum vllm_status no_memory(struct vllm_answer *answer) {
+    answer->why = NO_MEMORY;
     return VLLM_ENOMEM;
 }
 
-static enum vllm_status grow(struct vllm_message *message, struct vllm_extras *extras) {
+static enum vllm_status grow(struct vllm_answer *answer, struct vllm_extras *extras) {
     size_t cap = extras->cap ? extras->cap * 2 : 4, size = sizeof *extras->items;
-    void *grown = message->alloc.fn(message->alloc.ud, extras->items, extras->cap * size, cap * size);
+    void *grown = answer->alloc.fn(answer->alloc.ud, extras->items, extras->cap * size, cap * size);
     if (!grown) {
-        return no_memory(message);
+        return no_memory(answer);
     }
     extras->items = grown;
     extras->cap = cap;
@@ -56,7 +56,7 @@ static enum vllm_status grow(struct vllm_message *message, struct vllm_extras *e
 }
 
 /* The place of this name, perhaps a new one; VLLM_MAX_EXTRAS: there are enough. */
-static enum vllm_status find(struct vllm_message *message, struct vllm_extras *extras, struct vllm_slice name, size_t *place) {
+static enum vllm_status find(struct vllm_answer *answer, struct vllm_extras *extras, struct vllm_slice name, size_t *place) {
     for (*place = 0; *place < extras->count; ++*place) {
         if (is_same(&extras->items[*place].name, name)) {
             return VLLM_OK;
@@ -65,25 +65,25 @@ static enum vllm_status find(struct vllm_message *message, struct vllm_extras *e
     if (extras->count == VLLM_MAX_EXTRAS) {
         return VLLM_OK;
     }
-    enum vllm_status status = extras->count == extras->cap ? grow(message, extras) : VLLM_OK;
+    enum vllm_status status = extras->count == extras->cap ? grow(answer, extras) : VLLM_OK;
     if (status != VLLM_OK) {
         return status;
     }
     struct vllm_extra *extra = &extras->items[extras->count];
-    vllm_buf_init(&extra->name, &message->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&extra->value, &message->alloc, SIZE_MAX / 2);
-    status = vllm_message_keep(message, &extra->name, name);
+    vllm_buf_init(&extra->name, &answer->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&extra->value, &answer->alloc, SIZE_MAX / 2);
+    status = vllm_answer_keep(answer, &extra->name, name);
     extras->count += status == VLLM_OK;
     return status;
 }
 
-static enum vllm_status replace(struct vllm_message *message, struct vllm_buf *value, struct vllm_slice json) {
+static enum vllm_status replace(struct vllm_answer *answer, struct vllm_buf *value, struct vllm_slice json) {
     if (is_same(value, json)) {
         return VLLM_OK;
     }
-    message->used -= value->len;
+    answer->used -= value->len;
     vllm_buf_clear(value);
-    return vllm_message_keep(message, value, json);
+    return vllm_answer_keep(answer, value, json);
 }
 
 static bool is_empty_list(struct vllm_slice json) {
@@ -93,16 +93,16 @@ static bool is_empty_list(struct vllm_slice json) {
 }
 
 /* Both are strings (the escapes of one text go on in the other, halves of surrogate pairs, too), or lists with something in them. */
-static enum vllm_status append(struct vllm_message *message, struct vllm_buf *value, struct vllm_slice json) {
+static enum vllm_status append(struct vllm_answer *answer, struct vllm_buf *value, struct vllm_slice json) {
     bool is_list = json.ptr[0] == '[';
     struct vllm_slice rest = {json.ptr + !is_list, json.len - !is_list};
     value->len--; /* the closing bracket or quote */
-    message->used--;
+    answer->used--;
     size_t at = value->len;
-    enum vllm_status status = vllm_message_keep(message, value, rest);
+    enum vllm_status status = vllm_answer_keep(answer, value, rest);
     if (status != VLLM_OK) {
         value->len++;
-        message->used++;
+        answer->used++;
     } else if (is_list) {
         value->data[at] = ',';
     }
@@ -113,27 +113,27 @@ static bool may_join(const struct vllm_buf *value, struct vllm_slice json) {
     return value->len > 0 && value->data[0] == json.ptr[0] && (json.ptr[0] == '[' || json.ptr[0] == '"');
 }
 
-static enum vllm_status join(struct vllm_message *message, struct vllm_buf *value, struct vllm_slice json) {
+static enum vllm_status join(struct vllm_answer *answer, struct vllm_buf *value, struct vllm_slice json) {
     if (is_empty_list(json) || (json.ptr[0] == '"' && is_same(value, json))) {
         return VLLM_OK;
     }
-    return may_join(value, json) ? append(message, value, json) : replace(message, value, json);
+    return may_join(value, json) ? append(answer, value, json) : replace(answer, value, json);
 }
 
 /* Takes back what a duplicate added. */
-static void restore(struct vllm_message *message, struct vllm_buf *value, size_t len) {
-    message->used -= value->len - len;
+static void restore(struct vllm_answer *answer, struct vllm_buf *value, size_t len) {
+    answer->used -= value->len - len;
     value->len = len;
     if (len > 0) {
         value->data[len - 1] = value->data[0] == '[' ? ']' : '"';
     }
 }
 
-static enum vllm_status join_once(struct vllm_message *message, struct vllm_extras *extras, size_t place, struct vllm_slice json,
+static enum vllm_status join_once(struct vllm_answer *answer, struct vllm_extras *extras, size_t place, struct vllm_slice json,
                                   struct before *before) {
     struct vllm_buf *value = &extras->items[place].value;
     if (before->seen[place]) {
-        restore(message, value, before->len[place]);
+        restore(answer, value, before->len[place]);
     } else {
         before->seen[place] = true;
         before->len[place] = value->len;
@@ -141,54 +141,54 @@ static enum vllm_status join_once(struct vllm_message *message, struct vllm_extr
     if (!may_join(value, json)) {
         before->len[place] = 0; /* what was there is gone with this one */
     }
-    return join(message, value, json);
+    return join(answer, value, json);
 }
 
-static enum vllm_status put(struct vllm_message *message, struct vllm_extras *extras, struct vllm_slice name, struct vllm_slice json,
+static enum vllm_status put(struct vllm_answer *answer, struct vllm_extras *extras, struct vllm_slice name, struct vllm_slice json,
                             struct before *before) {
     size_t place;
-    enum vllm_status status = find(message, extras, name, &place);
+    enum vllm_status status = find(answer, extras, name, &place);
     if (status != VLLM_OK || place == VLLM_MAX_EXTRAS) {
         return status;
     }
-    return before ? join_once(message, extras, place, json, before) : replace(message, &extras->items[place].value, json);
+    return before ? join_once(answer, extras, place, json, before) : replace(answer, &extras->items[place].value, json);
 }
 
-static enum vllm_status read_members(struct vllm_message *message, struct vllm_extras *extras, struct vllm_slice object,
+static enum vllm_status read_members(struct vllm_answer *answer, struct vllm_extras *extras, struct vllm_slice object,
                                      enum vllm_level level, bool joins) {
     struct vllm_json j;
     struct vllm_json_string key;
     struct before before;
     enum vllm_status status = VLLM_OK;
     memset(before.seen, 0, sizeof before.seen);
-    vllm_json_init(&j, object.ptr, object.len, message->limits.max_depth);
+    vllm_json_init(&j, object.ptr, object.len, answer->limits.max_depth);
     bool more = vllm_json_peek(&j) == VLLM_JSON_OBJECT && vllm_json_enter(&j);
     while (more && status == VLLM_OK && vllm_json_member(&j, &key)) {
         struct vllm_value value;
         vllm_value_read(&j, &value);
         bool is_extra = !vllm_key_is_known(level, vllm_key_of(&key)) && vllm_value_is_given(&value);
         if (is_extra && key.plain && key.raw.len > 0) {
-            status = put(message, extras, key.raw, value.raw, joins ? &before : NULL);
+            status = put(answer, extras, key.raw, value.raw, joins ? &before : NULL);
         }
     }
     return status;
 }
 
-enum vllm_status vllm_message_extra(struct vllm_message *message, const struct vllm_delta *delta) {
+enum vllm_status vllm_answer_extra(struct vllm_answer *answer, const struct vllm_delta *delta) {
     struct vllm_choice *choice;
     if (delta->kind == VLLM_DELTA_EXTRA) {
-        return put(message, &message->extras, delta->name, delta->raw, NULL);
+        return put(answer, &answer->extras, delta->name, delta->raw, NULL);
     }
-    enum vllm_status status = vllm_message_choice(message, delta->choice, &choice);
+    enum vllm_status status = vllm_answer_choice(answer, delta->choice, &choice);
     if (status != VLLM_OK) {
         return status;
     }
     if (delta->kind == VLLM_DELTA_CHOICE_MEMBERS) {
-        return read_members(message, &choice->extras, delta->raw, VLLM_LEVEL_CHOICE, false);
+        return read_members(answer, &choice->extras, delta->raw, VLLM_LEVEL_CHOICE, false);
     }
-    return read_members(message, &choice->message_extras, delta->raw, VLLM_LEVEL_MESSAGE, !delta->whole);
+    return read_members(answer, &choice->message_extras, delta->raw, VLLM_LEVEL_MESSAGE, !delta->whole);
 }
 
-enum vllm_status vllm_message_call_members(struct vllm_message *message, struct vllm_call *call, struct vllm_slice object) {
-    return read_members(message, &call->extras, object, VLLM_LEVEL_CALL, false);
+enum vllm_status vllm_answer_call_members(struct vllm_answer *answer, struct vllm_call *call, struct vllm_slice object) {
+    return read_members(answer, &call->extras, object, VLLM_LEVEL_CALL, false);
 }

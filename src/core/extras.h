@@ -19,7 +19,7 @@ struct vllm_extras {
 };
 
 void vllm_extras_free(struct vllm_extras *extras, const struct vllm_alloc *alloc);
-/* Valid as long as the turn is not changed; `json` may be absent after a failure. */
+/* Valid as long as the answer is not changed; `json` may be absent after a failure. */
 void vllm_extras_at(const struct vllm_extras *extras, size_t position, struct vllm_slice *name, struct vllm_slice *json);
 
 #endif

@@ -1,4 +1,4 @@
---- What finish reasons mean, by the names that servers give them; in any case of letters, as in src/core/message.c.
+--- What finish reasons mean, by the names that servers give them; in any case of letters, as in src/core/answer.c.
 
 local finish = {}
 

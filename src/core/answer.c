@@ -1,30 +1,30 @@
-/* Deltas → the message of a turn, as far as it has come.
+/* Deltas → the answer, as far as it has come.
  * Bounds: choices, calls of a choice, extras, and max_message_bytes for all texts, arguments, names, token data and extras together. Texts grow by doubling
  * and are never copied out; a choice never moves once it was made. Nothing is judged before its choice is over. */
-#include "message.h"
+#include "answer.h"
 
 #include <string.h>
 
-#include "pieces.h"
+#include "halves.h"
 
 #define NO_MEMORY "no memory"
 
-static void init_choice(struct vllm_message *message, struct vllm_choice *choice, int64_t number) {
-    size_t max = message->limits.max_message_bytes;
+static void init_choice(struct vllm_answer *answer, struct vllm_choice *choice, int64_t number) {
+    size_t max = answer->limits.max_message_bytes;
     memset(choice, 0, sizeof *choice);
     choice->number = number;
     for (size_t i = 0; i < VLLM_TEXT_KINDS; i++) {
-        vllm_buf_init(&choice->texts[i], &message->alloc, SIZE_MAX / 2);
+        vllm_buf_init(&choice->texts[i], &answer->alloc, SIZE_MAX / 2);
     }
-    vllm_buf_init(&choice->media, &message->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&choice->logprobs, &message->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&choice->token_ids, &message->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&choice->finish_reason, &message->alloc, max);
-    vllm_buf_init(&choice->stop_reason, &message->alloc, max);
-    vllm_calls_init(&choice->calls, &message->alloc, message->limits.max_tool_calls, SIZE_MAX / 2, &message->taken_ids);
+    vllm_buf_init(&choice->media, &answer->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&choice->logprobs, &answer->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&choice->token_ids, &answer->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&choice->finish_reason, &answer->alloc, max);
+    vllm_buf_init(&choice->stop_reason, &answer->alloc, max);
+    vllm_calls_init(&choice->calls, &answer->alloc, answer->limits.max_tool_calls, SIZE_MAX / 2, &answer->taken_ids);
 }
 
-static void free_choice(struct vllm_message *message, struct vllm_choice *choice) {
+static void free_choice(struct vllm_answer *answer, struct vllm_choice *choice) {
     for (size_t i = 0; i < VLLM_TEXT_KINDS; i++) {
         vllm_buf_free(&choice->texts[i]);
     }
@@ -34,90 +34,90 @@ static void free_choice(struct vllm_message *message, struct vllm_choice *choice
     vllm_buf_free(&choice->finish_reason);
     vllm_buf_free(&choice->stop_reason);
     vllm_calls_free(&choice->calls);
-    vllm_extras_free(&choice->extras, &message->alloc);
-    vllm_extras_free(&choice->message_extras, &message->alloc);
-    message->alloc.fn(message->alloc.ud, choice, sizeof *choice, 0);
+    vllm_extras_free(&choice->extras, &answer->alloc);
+    vllm_extras_free(&choice->message_extras, &answer->alloc);
+    answer->alloc.fn(answer->alloc.ud, choice, sizeof *choice, 0);
 }
 
-enum vllm_status vllm_message_init(struct vllm_message *message, const struct vllm_alloc *alloc, const struct vllm_turn_options *limits) {
-    memset(message, 0, sizeof *message);
-    message->alloc = *alloc;
-    message->limits = *limits;
-    vllm_buf_init(&message->id, &message->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&message->model, &message->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&message->usage, &message->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&message->taken_ids, &message->alloc, SIZE_MAX / 2);
-    return vllm_buf_append(&message->taken_ids, limits->taken_ids.ptr, limits->taken_ids.len);
+enum vllm_status vllm_answer_init(struct vllm_answer *answer, const struct vllm_alloc *alloc, const struct vllm_decoder_options *limits) {
+    memset(answer, 0, sizeof *answer);
+    answer->alloc = *alloc;
+    answer->limits = *limits;
+    vllm_buf_init(&answer->id, &answer->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&answer->model, &answer->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&answer->usage, &answer->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&answer->taken_ids, &answer->alloc, SIZE_MAX / 2);
+    return vllm_buf_append(&answer->taken_ids, limits->taken_ids.ptr, limits->taken_ids.len);
 }
 
-void vllm_message_free(struct vllm_message *message) {
-    for (size_t i = 0; i < message->count; i++) {
-        free_choice(message, message->choices[i]);
+void vllm_answer_free(struct vllm_answer *answer) {
+    for (size_t i = 0; i < answer->count; i++) {
+        free_choice(answer, answer->choices[i]);
     }
-    if (message->choices) {
-        message->alloc.fn(message->alloc.ud, message->choices, message->cap * sizeof *message->choices, 0);
+    if (answer->choices) {
+        answer->alloc.fn(answer->alloc.ud, answer->choices, answer->cap * sizeof *answer->choices, 0);
     }
-    vllm_buf_free(&message->id);
-    vllm_buf_free(&message->model);
-    vllm_buf_free(&message->usage);
-    vllm_buf_free(&message->taken_ids);
-    vllm_extras_free(&message->extras, &message->alloc);
+    vllm_buf_free(&answer->id);
+    vllm_buf_free(&answer->model);
+    vllm_buf_free(&answer->usage);
+    vllm_buf_free(&answer->taken_ids);
+    vllm_extras_free(&answer->extras, &answer->alloc);
 }
 
-static enum vllm_status fail(struct vllm_message *message, enum vllm_status status, const char *limit) {
+static enum vllm_status fail(struct vllm_answer *answer, enum vllm_status status, const char *limit) {
     if (status != VLLM_OK) {
-        message->why = status == VLLM_ENOMEM ? NO_MEMORY : limit;
+        answer->why = status == VLLM_ENOMEM ? NO_MEMORY : limit;
     }
     return status;
 }
 
 /* Before `len` bytes more are kept. */
-static enum vllm_status spend(struct vllm_message *message, size_t len) {
-    if (len > message->limits.max_message_bytes - message->used) {
-        return fail(message, VLLM_ELIMIT, "the answer is larger than max_message_bytes");
+static enum vllm_status spend(struct vllm_answer *answer, size_t len) {
+    if (len > answer->limits.max_message_bytes - answer->used) {
+        return fail(answer, VLLM_ELIMIT, "the answer is larger than max_message_bytes");
     }
-    message->used += len;
+    answer->used += len;
     return VLLM_OK;
 }
 
-enum vllm_status vllm_message_keep(struct vllm_message *message, struct vllm_buf *buf, struct vllm_slice text) {
-    enum vllm_status status = spend(message, text.len);
-    return status == VLLM_OK ? fail(message, vllm_buf_append(buf, text.ptr, text.len), NO_MEMORY) : status;
+enum vllm_status vllm_answer_keep(struct vllm_answer *answer, struct vllm_buf *buf, struct vllm_slice text) {
+    enum vllm_status status = spend(answer, text.len);
+    return status == VLLM_OK ? fail(answer, vllm_buf_append(buf, text.ptr, text.len), NO_MEMORY) : status;
 }
 
-static enum vllm_status keep_first(struct vllm_message *message, struct vllm_buf *buf, struct vllm_slice text) {
-    return buf->len > 0 || text.len == 0 ? VLLM_OK : vllm_message_keep(message, buf, text);
+static enum vllm_status keep_first(struct vllm_answer *answer, struct vllm_buf *buf, struct vllm_slice text) {
+    return buf->len > 0 || text.len == 0 ? VLLM_OK : vllm_answer_keep(answer, buf, text);
 }
 
-enum vllm_status vllm_message_envelope(struct vllm_message *message, const struct vllm_delta *delta) {
-    enum vllm_status status = keep_first(message, &message->id, delta->id);
-    return status == VLLM_OK ? keep_first(message, &message->model, delta->model) : status;
+enum vllm_status vllm_answer_envelope(struct vllm_answer *answer, const struct vllm_delta *delta) {
+    enum vllm_status status = keep_first(answer, &answer->id, delta->id);
+    return status == VLLM_OK ? keep_first(answer, &answer->model, delta->model) : status;
 }
 
-enum vllm_status vllm_message_usage(struct vllm_message *message, struct vllm_slice raw) {
-    vllm_buf_clear(&message->usage);
-    return fail(message, vllm_buf_append(&message->usage, raw.ptr, raw.len), NO_MEMORY);
+enum vllm_status vllm_answer_usage(struct vllm_answer *answer, struct vllm_slice raw) {
+    vllm_buf_clear(&answer->usage);
+    return fail(answer, vllm_buf_append(&answer->usage, raw.ptr, raw.len), NO_MEMORY);
 }
 
 /* Choices ------------------------------------------------------------------------------------------------------------ */
 
-static enum vllm_status grow(struct vllm_message *message) {
-    size_t cap = message->cap ? message->cap * 2 : 4, size = sizeof *message->choices;
-    void *grown = cap > SIZE_MAX / size ? NULL : message->alloc.fn(message->alloc.ud, message->choices, message->cap * size, cap * size);
+static enum vllm_status grow(struct vllm_answer *answer) {
+    size_t cap = answer->cap ? answer->cap * 2 : 4, size = sizeof *answer->choices;
+    void *grown = cap > SIZE_MAX / size ? NULL : answer->alloc.fn(answer->alloc.ud, answer->choices, answer->cap * size, cap * size);
     if (!grown) {
-        return fail(message, VLLM_ENOMEM, NO_MEMORY);
+        return fail(answer, VLLM_ENOMEM, NO_MEMORY);
     }
-    message->choices = grown;
-    message->cap = cap;
+    answer->choices = grown;
+    answer->cap = cap;
     return VLLM_OK;
 }
 
 /* The first place whose choice is not below `number`. */
-static size_t place_of(const struct vllm_message *message, int64_t number) {
-    size_t low = 0, high = message->count;
+static size_t place_of(const struct vllm_answer *answer, int64_t number) {
+    size_t low = 0, high = answer->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (message->choices[middle]->number < number) {
+        if (answer->choices[middle]->number < number) {
             low = middle + 1;
         } else {
             high = middle;
@@ -126,42 +126,42 @@ static size_t place_of(const struct vllm_message *message, int64_t number) {
     return low;
 }
 
-enum vllm_status vllm_message_choice(struct vllm_message *message, int64_t number, struct vllm_choice **out) {
-    size_t place = place_of(message, number);
-    if (place < message->count && message->choices[place]->number == number) {
-        *out = message->choices[place];
+enum vllm_status vllm_answer_choice(struct vllm_answer *answer, int64_t number, struct vllm_choice **out) {
+    size_t place = place_of(answer, number);
+    if (place < answer->count && answer->choices[place]->number == number) {
+        *out = answer->choices[place];
         return VLLM_OK;
     }
-    if (message->count >= message->limits.max_choices) {
-        return fail(message, VLLM_ELIMIT, "the answer has more choices than max_choices");
+    if (answer->count >= answer->limits.max_choices) {
+        return fail(answer, VLLM_ELIMIT, "the answer has more choices than max_choices");
     }
-    enum vllm_status status = message->count == message->cap ? grow(message) : VLLM_OK;
+    enum vllm_status status = answer->count == answer->cap ? grow(answer) : VLLM_OK;
     if (status != VLLM_OK) {
         return status;
     }
-    struct vllm_choice *choice = message->alloc.fn(message->alloc.ud, NULL, 0, sizeof *choice);
+    struct vllm_choice *choice = answer->alloc.fn(answer->alloc.ud, NULL, 0, sizeof *choice);
     if (!choice) {
-        return fail(message, VLLM_ENOMEM, NO_MEMORY);
+        return fail(answer, VLLM_ENOMEM, NO_MEMORY);
     }
-    init_choice(message, choice, number);
-    memmove(message->choices + place + 1, message->choices + place, (message->count - place) * sizeof *message->choices);
-    message->choices[place] = choice;
-    message->count++;
+    init_choice(answer, choice, number);
+    memmove(answer->choices + place + 1, answer->choices + place, (answer->count - place) * sizeof *answer->choices);
+    answer->choices[place] = choice;
+    answer->count++;
     *out = choice;
     return VLLM_OK;
 }
 
-enum vllm_status vllm_message_text(struct vllm_message *message, struct vllm_choice *choice, enum vllm_part_kind kind,
-                                   struct vllm_slice piece) {
-    enum vllm_status status = spend(message, piece.len);
-    return status == VLLM_OK ? fail(message, vllm_pieces_append(&choice->texts[kind], &choice->half, piece), NO_MEMORY) : status;
+enum vllm_status vllm_answer_text(struct vllm_answer *answer, struct vllm_choice *choice, enum vllm_part_kind kind,
+                                  struct vllm_slice text) {
+    enum vllm_status status = spend(answer, text.len);
+    return status == VLLM_OK ? fail(answer, vllm_halves_append(&choice->texts[kind], &choice->half, text), NO_MEMORY) : status;
 }
 
 /* Appends `items` (values and the commas between them) to the array in `buf`: all or nothing, so that it stays readable. */
-static enum vllm_status add_items(struct vllm_message *message, struct vllm_buf *buf, struct vllm_slice items) {
-    enum vllm_status status = spend(message, items.len);
+static enum vllm_status add_items(struct vllm_answer *answer, struct vllm_buf *buf, struct vllm_slice items) {
+    enum vllm_status status = spend(answer, items.len);
     if (status == VLLM_OK) {
-        status = fail(message, items.len > SIZE_MAX - 2 ? VLLM_ENOMEM : vllm_buf_reserve(buf, items.len + 2), NO_MEMORY);
+        status = fail(answer, items.len > SIZE_MAX - 2 ? VLLM_ENOMEM : vllm_buf_reserve(buf, items.len + 2), NO_MEMORY);
     }
     if (status == VLLM_OK) {
         char *p = buf->data + (buf->len > 0 ? buf->len - 1 : 0);
@@ -185,26 +185,26 @@ static struct vllm_slice items_of(struct vllm_slice raw) {
     return items;
 }
 
-enum vllm_status vllm_message_media(struct vllm_message *message, struct vllm_choice *choice, struct vllm_slice raw) {
-    return add_items(message, &choice->media, raw);
+enum vllm_status vllm_answer_media(struct vllm_answer *answer, struct vllm_choice *choice, struct vllm_slice raw) {
+    return add_items(answer, &choice->media, raw);
 }
 
-enum vllm_status vllm_message_tokens(struct vllm_message *message, struct vllm_choice *choice, const struct vllm_delta *delta) {
+enum vllm_status vllm_answer_tokens(struct vllm_answer *answer, struct vllm_choice *choice, const struct vllm_delta *delta) {
     struct vllm_slice logprobs = items_of(delta->text);
     struct vllm_slice token_ids = items_of(delta->token_ids);
-    enum vllm_status status = logprobs.ptr ? add_items(message, &choice->logprobs, logprobs) : VLLM_OK;
-    return status == VLLM_OK && token_ids.ptr ? add_items(message, &choice->token_ids, token_ids) : status;
+    enum vllm_status status = logprobs.ptr ? add_items(answer, &choice->logprobs, logprobs) : VLLM_OK;
+    return status == VLLM_OK && token_ids.ptr ? add_items(answer, &choice->token_ids, token_ids) : status;
 }
 
-enum vllm_status vllm_message_finish(struct vllm_message *message, struct vllm_choice *choice, const struct vllm_delta *delta) {
-    enum vllm_status status = keep_first(message, &choice->finish_reason, delta->text);
+enum vllm_status vllm_answer_finish(struct vllm_answer *answer, struct vllm_choice *choice, const struct vllm_delta *delta) {
+    enum vllm_status status = keep_first(answer, &choice->finish_reason, delta->text);
     choice->finished = choice->finished || status == VLLM_OK;
-    return status == VLLM_OK ? keep_first(message, &choice->stop_reason, delta->raw) : status;
+    return status == VLLM_OK ? keep_first(answer, &choice->stop_reason, delta->raw) : status;
 }
 
 /* Calls -------------------------------------------------------------------------------------------------------------- */
 
-struct vllm_slice vllm_message_news(const struct vllm_buf *text, size_t at, struct vllm_slice whole) {
+struct vllm_slice vllm_answer_news(const struct vllm_buf *text, size_t at, struct vllm_slice whole) {
     size_t there = at < text->len ? text->len - at : 0;
     size_t shared = there < whole.len ? there : whole.len;
     if (shared > 0 && memcmp(text->data + at, whole.ptr, shared) == 0) {
@@ -232,10 +232,10 @@ static void write_id(char out[VLLM_MADE_ID], uint64_t value) {
 /* Nine letters and digits, the one form that every server accepts. The same answer after the same transcript gives the same ids: what tells
  * them apart is what the call says, where the id of the answer is absent or always the same, and then the number of the try. Within 2^53
  * the steps can be undone, so no two tries give the same, and one of them is free. (A call whose id is taken gets its own at once.) */
-static void find_id(const struct vllm_message *message, const struct vllm_choice *choice, size_t place, char out[VLLM_MADE_ID]) {
+static void find_id(const struct vllm_answer *answer, const struct vllm_choice *choice, size_t place, char out[VLLM_MADE_ID]) {
     const uint64_t mask = (UINT64_C(1) << 53) - 1;
     const struct vllm_call *call = &choice->calls.items[place];
-    uint64_t seed = hash(hash(UINT64_C(0xCBF29CE484222325), &message->id), &call->id);
+    uint64_t seed = hash(hash(UINT64_C(0xCBF29CE484222325), &answer->id), &call->id);
     if (!call->id_is_taken) {
         seed = hash(hash(seed, &call->name), &call->arguments);
     }
@@ -251,17 +251,17 @@ static void find_id(const struct vllm_message *message, const struct vllm_choice
     } while (vllm_calls_have_id(&choice->calls, call, made));
 }
 
-static void make_id(const struct vllm_message *message, const struct vllm_choice *choice, size_t place) {
+static void make_id(const struct vllm_answer *answer, const struct vllm_choice *choice, size_t place) {
     char id[VLLM_MADE_ID];
-    find_id(message, choice, place, id);
+    find_id(answer, choice, place, id);
     memcpy(choice->calls.items[place].made_id, id, sizeof id);
 }
 
-struct vllm_slice vllm_message_call_id(const struct vllm_message *message, const struct vllm_choice *choice, size_t place,
-                                       char made[VLLM_MADE_ID]) {
+struct vllm_slice vllm_answer_call_id(const struct vllm_answer *answer, const struct vllm_choice *choice, size_t place,
+                                      char made[VLLM_MADE_ID]) {
     struct vllm_slice id = vllm_call_id(&choice->calls.items[place]);
     if (!id.ptr) {
-        find_id(message, choice, place, made);
+        find_id(answer, choice, place, made);
         id.ptr = made;
         id.len = VLLM_MADE_ID;
     }
@@ -269,29 +269,29 @@ struct vllm_slice vllm_message_call_id(const struct vllm_message *message, const
 }
 
 /* What looked like a repetition of the arguments and was none. */
-static enum vllm_status take_back(struct vllm_message *message, struct vllm_call *call) {
+static enum vllm_status take_back(struct vllm_answer *answer, struct vllm_call *call) {
     size_t len = call->again;
     call->again = 0;
-    enum vllm_status status = spend(message, len);
+    enum vllm_status status = spend(answer, len);
     if (status == VLLM_OK) {
-        status = fail(message, vllm_buf_reserve(&call->arguments, len), NO_MEMORY); /* so that appending moves nothing */
+        status = fail(answer, vllm_buf_reserve(&call->arguments, len), NO_MEMORY); /* so that appending moves nothing */
     }
-    return status == VLLM_OK ? fail(message, vllm_buf_append(&call->arguments, call->arguments.data, len), NO_MEMORY) : status;
+    return status == VLLM_OK ? fail(answer, vllm_buf_append(&call->arguments, call->arguments.data, len), NO_MEMORY) : status;
 }
 
-static enum vllm_status add_arguments(struct vllm_message *message, struct vllm_call *call, struct vllm_slice text) {
-    enum vllm_status status = take_back(message, call);
+static enum vllm_status add_arguments(struct vllm_answer *answer, struct vllm_call *call, struct vllm_slice text) {
+    enum vllm_status status = take_back(answer, call);
     if (status == VLLM_OK) {
-        status = spend(message, text.len);
+        status = spend(answer, text.len);
     }
-    return status == VLLM_OK ? fail(message, vllm_pieces_append(&call->arguments, &call->half, text), NO_MEMORY) : status;
+    return status == VLLM_OK ? fail(answer, vllm_halves_append(&call->arguments, &call->half, text), NO_MEMORY) : status;
 }
 
-enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_choice *choice, const struct vllm_delta *fragment,
-                                   struct vllm_call_change *change) {
+enum vllm_status vllm_answer_call(struct vllm_answer *answer, struct vllm_choice *choice, const struct vllm_delta *fragment,
+                                  struct vllm_call_change *change) {
     enum vllm_status status = vllm_calls_route(&choice->calls, fragment, &change->place, &change->is_new);
     if (status != VLLM_OK) {
-        return fail(message, status, "a choice has more tool calls than max_tool_calls");
+        return fail(answer, status, "a choice has more tool calls than max_tool_calls");
     }
     struct vllm_call *call = &choice->calls.items[change->place];
     struct vllm_slice text = fragment->text;
@@ -299,25 +299,25 @@ enum vllm_status vllm_message_call(struct vllm_message *message, struct vllm_cho
     change->from = change->is_new ? 0 : call->arguments.len;
     change->news = false;
     if (fragment->whole && text.ptr) {
-        text = vllm_message_news(&call->arguments, 0, text);
+        text = vllm_answer_news(&call->arguments, 0, text);
     } else if (text.len > 0 && vllm_call_repeats(call, text)) {
         text.len = 0;
     }
     if (call->ended) {
-        return fail(message, text.len > 0 ? VLLM_ESYNTAX : VLLM_OK, "arguments came for a tool call that had ended");
+        return fail(answer, text.len > 0 ? VLLM_ESYNTAX : VLLM_OK, "arguments came for a tool call that had ended");
     }
-    status = fail(message, vllm_call_name(&choice->calls, call, fragment, &change->news), NO_MEMORY);
+    status = fail(answer, vllm_call_name(&choice->calls, call, fragment, &change->news), NO_MEMORY);
     if (status == VLLM_OK && call->id_is_taken && !call->made_id[0]) {
-        make_id(message, choice, change->place);
+        make_id(answer, choice, change->place);
     }
     if (status == VLLM_OK) {
-        status = spend(message, call->id.len + call->name.len + call->arguments.len - had);
+        status = spend(answer, call->id.len + call->name.len + call->arguments.len - had);
     }
     if (status == VLLM_OK && text.len > 0) {
-        status = add_arguments(message, call, text);
+        status = add_arguments(answer, call, text);
     }
     if (status == VLLM_OK && fragment->object.ptr) {
-        status = vllm_message_call_members(message, call, fragment->object);
+        status = vllm_answer_call_members(answer, call, fragment->object);
     }
     change->news = change->news || call->arguments.len > change->from;
     return status;
@@ -336,7 +336,7 @@ static bool is_reason(const struct vllm_choice *choice, const char *word) {
     return i == reason->len && !word[i];
 }
 
-const char *vllm_message_failure(const struct vllm_message *message) {
+const char *vllm_answer_failure(const struct vllm_answer *answer) {
     static const struct {
         const char *finish, *why;
     } failures[] = {
@@ -345,9 +345,9 @@ const char *vllm_message_failure(const struct vllm_message *message) {
         {"error", "the server failed during the answer"},
         {"network_error", "the server failed during the answer"}, /* Zhipu */
     };
-    for (size_t i = 0; i < message->count; i++) {
+    for (size_t i = 0; i < answer->count; i++) {
         for (size_t k = 0; k < sizeof failures / sizeof failures[0]; k++) {
-            if (is_reason(message->choices[i], failures[k].finish)) {
+            if (is_reason(answer->choices[i], failures[k].finish)) {
                 return failures[k].why;
             }
         }
@@ -371,15 +371,15 @@ static bool is_whole(const struct vllm_choice *choice) {
 }
 
 /* vLLM says "tool_calls" of answers that its limit cut. Usage is of all choices together. */
-static bool is_at_limit(const struct vllm_message *message) {
+static bool is_at_limit(const struct vllm_answer *answer) {
     struct vllm_usage usage;
-    int64_t max = message->limits.max_completion_tokens;
-    vllm_message_read_usage(message, &usage);
-    return max > 0 && message->count == 1 && usage.completion_tokens >= max;
+    int64_t max = answer->limits.max_completion_tokens;
+    vllm_answer_read_usage(answer, &usage);
+    return max > 0 && answer->count == 1 && usage.completion_tokens >= max;
 }
 
 /* Why nobody may trust that the choice's calls are all there, or NULL. */
-static const char *cut_reason(const struct vllm_message *message, const struct vllm_choice *choice) {
+static const char *cut_reason(const struct vllm_answer *answer, const struct vllm_choice *choice) {
     static const struct {
         const char *finish, *why;
     } cuts[] = {
@@ -401,61 +401,61 @@ static const char *cut_reason(const struct vllm_message *message, const struct v
     if (!is_whole(choice)) {
         return "the answer's finish reason is not one of a whole answer";
     }
-    return is_at_limit(message) ? "the answer has as many tokens as were allowed: it was cut off" : NULL;
+    return is_at_limit(answer) ? "the answer has as many tokens as were allowed: it was cut off" : NULL;
 }
 
-static const char *call_fault(const struct vllm_message *message, const struct vllm_call *call) {
+static const char *call_fault(const struct vllm_answer *answer, const struct vllm_call *call) {
     struct vllm_json j;
     if (call->name.len == 0) {
         return "the call names no tool";
     }
-    if (!vllm_json_check(call->arguments.data, call->arguments.len, message->limits.max_depth, &j)) {
+    if (!vllm_json_check(call->arguments.data, call->arguments.len, answer->limits.max_depth, &j)) {
         return j.status == VLLM_ELIMIT ? "the arguments are nested too deeply" : "the arguments are not valid JSON";
     }
-    vllm_json_init(&j, call->arguments.data, call->arguments.len, message->limits.max_depth);
+    vllm_json_init(&j, call->arguments.data, call->arguments.len, answer->limits.max_depth);
     return vllm_json_peek(&j) == VLLM_JSON_OBJECT ? NULL : "the arguments are not a JSON object";
 }
 
 /* Absent arguments are those of a tool that takes none, unless the call may have lost its own. */
-static const char *fill_arguments(struct vllm_message *message, const struct vllm_choice *choice, struct vllm_call *call,
+static const char *fill_arguments(struct vllm_answer *answer, const struct vllm_choice *choice, struct vllm_call *call,
                                   enum vllm_status *status) {
     if (vllm_calls_may_lack_arguments(&choice->calls, call)) {
         return "the call came without arguments, beside arguments that may be its own";
     }
     call->filled = true;
     vllm_buf_clear(&call->arguments);
-    *status = fail(message, vllm_buf_text(&call->arguments, "{}"), NO_MEMORY);
+    *status = fail(answer, vllm_buf_text(&call->arguments, "{}"), NO_MEMORY);
     return NULL;
 }
 
-enum vllm_status vllm_message_judge(struct vllm_message *message, const struct vllm_choice *choice, size_t place) {
+enum vllm_status vllm_answer_judge(struct vllm_answer *answer, const struct vllm_choice *choice, size_t place) {
     struct vllm_call *call = &choice->calls.items[place];
-    const char *why = cut_reason(message, choice);
-    enum vllm_status status = take_back(message, call);
+    const char *why = cut_reason(answer, choice);
+    enum vllm_status status = take_back(answer, call);
     if (call->id.len == 0) {
-        make_id(message, choice, place);
+        make_id(answer, choice, place);
     }
     if (status == VLLM_OK && !why && !vllm_call_has_arguments(call)) {
-        why = fill_arguments(message, choice, call, &status);
+        why = fill_arguments(answer, choice, call, &status);
     }
-    call->invalid = why ? why : call_fault(message, call);
+    call->invalid = why ? why : call_fault(answer, call);
     return status;
 }
 
 /* Reading ------------------------------------------------------------------------------------------------------------ */
 
-struct vllm_slice vllm_message_view(const struct vllm_buf *buf) {
+struct vllm_slice vllm_answer_view(const struct vllm_buf *buf) {
     struct vllm_slice view = {buf->len > 0 ? buf->data : NULL, buf->len};
     return view;
 }
 
-size_t vllm_message_finished(const struct vllm_message *message) {
-    for (size_t i = 0; i < message->count; i++) {
-        if (!message->choices[i]->finished) {
+size_t vllm_answer_finished(const struct vllm_answer *answer) {
+    for (size_t i = 0; i < answer->count; i++) {
+        if (!answer->choices[i]->finished) {
             return 0;
         }
     }
-    return message->count;
+    return answer->count;
 }
 
 /* A whole number, also one that is written as 5.0. */
@@ -497,10 +497,10 @@ static void read_counters(struct vllm_slice raw, struct vllm_usage *usage, bool 
     }
 }
 
-void vllm_message_read_usage(const struct vllm_message *message, struct vllm_usage *usage) {
+void vllm_answer_read_usage(const struct vllm_answer *answer, struct vllm_usage *usage) {
     struct vllm_usage none = {-1, -1, -1, -1, -1, {NULL, 0}};
     *usage = none;
-    usage->raw = vllm_message_view(&message->usage);
+    usage->raw = vllm_answer_view(&answer->usage);
     if (usage->raw.ptr) {
         read_counters(usage->raw, usage, false);
     }

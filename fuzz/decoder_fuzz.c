@@ -1,9 +1,9 @@
-/* A whole turn: any bytes give events or one sticky error, the same ones however the reads fall; the message that is left equals the sum
- * of its deltas; every part that begins ends once, before the turn does; texts are UTF-8 and JSON is JSON; the calls of a choice have ids of
+/* The decoder: any bytes give events or one sticky error, the same ones however the reads fall; the message that is left equals the sum
+ * of its deltas; every part that begins ends once, before the answer does; texts are UTF-8 and JSON is JSON; the calls of a choice have ids of
  * their own, and none that may be run has no arguments while some came for a call without a name; the memory held is bounded by the limits and
  * all of it comes back. The first byte of the input chooses the reads, the second the bounds; bit 2 of it takes the rest as a completion, which
  * must give what it gives as the one event of a stream; bit 3 has a transcript and a limit of tokens before it. */
-#include "../src/core/turn.h"
+#include "../src/core/decoder.h"
 #include "../src/core/utf8.h"
 #include "fuzz.h"
 
@@ -71,23 +71,23 @@ static bool is_blank(struct vllm_slice text) {
 }
 
 /* A call of choice 0 is handed out: if it never had arguments, nobody beside it has any to give away. */
-static void check_empty_call(const struct vllm_turn *turn, const struct sums *sums, const struct vllm_event *event) {
-    struct vllm_turn_choice choice;
-    struct vllm_turn_call call;
+static void check_empty_call(const struct vllm_decoder *decoder, const struct sums *sums, const struct vllm_event *event) {
+    struct vllm_decoder_choice choice;
+    struct vllm_decoder_call call;
     if (event->invalid || event->index >= WATCHED_CALLS || sums->call_bytes[event->index] > 0) return;
-    vllm_turn_choice(turn, 0, &choice);
+    vllm_decoder_choice(decoder, 0, &choice);
     for (size_t i = 0; choice.choice == 0 && i < choice.call_count; i++) {
-        vllm_turn_call(turn, 0, i, &call);
+        vllm_decoder_call(decoder, 0, i, &call);
         bool has_none = i < WATCHED_CALLS && sums->call_bytes[i] == 0; /* then they are "{}", if it has ended */
         CLAIM(call.name.len > 0 || has_none || is_blank(call.arguments));
     }
 }
 
-static void watch_calls(const struct vllm_turn *turn, struct sums *sums, const struct vllm_event *event) {
+static void watch_calls(const struct vllm_decoder *decoder, struct sums *sums, const struct vllm_event *event) {
     if (event->choice != 0) return;
     bool is_piece = event->type == VLLM_EVENT_TOOL_CALL_DELTA && event->index < WATCHED_CALLS && !is_blank(event->text);
     if (is_piece) sums->call_bytes[event->index] += event->text.len;
-    if (event->type == VLLM_EVENT_TOOL_CALL) check_empty_call(turn, sums, event);
+    if (event->type == VLLM_EVENT_TOOL_CALL) check_empty_call(decoder, sums, event);
 }
 
 static void note_event(struct vllm_buf *notes, const struct vllm_event *event) {
@@ -99,13 +99,13 @@ static void note_event(struct vllm_buf *notes, const struct vllm_event *event) {
     note_number(notes, event->invalid != NULL);
 }
 
-static enum vllm_status drain(struct vllm_turn *turn, struct vllm_buf *notes, struct sums *sums) {
+static enum vllm_status drain(struct vllm_decoder *decoder, struct vllm_buf *notes, struct sums *sums) {
     struct vllm_event event;
     enum vllm_status status;
     memset(&event, 0, sizeof event);
-    while ((status = vllm_turn_next(turn, &event)) == VLLM_OK) {
+    while ((status = vllm_decoder_next(decoder, &event)) == VLLM_OK) {
         check_event(sums, &event);
-        watch_calls(turn, sums, &event);
+        watch_calls(decoder, sums, &event);
         note_event(notes, &event);
         if (event.type == VLLM_EVENT_TEXT_DELTA) add(&sums->text, &event);
         if (event.type == VLLM_EVENT_REASONING_DELTA) add(&sums->reasoning, &event);
@@ -122,13 +122,13 @@ static bool same(struct vllm_slice a, struct vllm_slice b) {
     return a.ptr && b.ptr && a.len == b.len && memcmp(a.ptr, b.ptr, a.len) == 0;
 }
 
-static void check_ids(const struct vllm_turn *turn, size_t choice, size_t count, bool taken) {
-    struct vllm_turn_call call, other;
+static void check_ids(const struct vllm_decoder *decoder, size_t choice, size_t count, bool taken) {
+    struct vllm_decoder_call call, other;
     for (size_t i = 0; i < count; i++) {
-        vllm_turn_call(turn, choice, i, &call);
+        vllm_decoder_call(decoder, choice, i, &call);
         CLAIM(!taken || !call.id.ptr || (!same(call.id, (struct vllm_slice){"a", 1}) && !same(call.id, (struct vllm_slice){"call_0", 6})));
         for (size_t k = 0; k < i; k++) {
-            vllm_turn_call(turn, choice, k, &other);
+            vllm_decoder_call(decoder, choice, k, &other);
             CLAIM(!same(call.id, other.id));
         }
     }
@@ -146,13 +146,13 @@ static void check_extras(const struct vllm_extras *extras, struct vllm_buf *note
     }
 }
 
-static void check_message(const struct vllm_turn *turn, const struct sums *sums, bool taken, struct vllm_buf *notes) {
-    struct vllm_turn_state state;
-    vllm_turn_state(turn, &state);
+static void check_message(const struct vllm_decoder *decoder, const struct sums *sums, bool taken, struct vllm_buf *notes) {
+    struct vllm_decoder_state state;
+    vllm_decoder_state(decoder, &state);
     check_extras(state.extras, notes);
     for (size_t i = 0; i < state.choice_count; i++) {
-        struct vllm_turn_choice choice;
-        vllm_turn_choice(turn, i, &choice);
+        struct vllm_decoder_choice choice;
+        vllm_decoder_choice(decoder, i, &choice);
         check_json(choice.media);
         check_json(choice.logprobs);
         check_json(choice.token_ids);
@@ -162,10 +162,10 @@ static void check_message(const struct vllm_turn *turn, const struct sums *sums,
             check_sum(&sums->text, choice.text);
             check_sum(&sums->reasoning, choice.reasoning);
         }
-        check_ids(turn, i, choice.call_count, taken);
+        check_ids(decoder, i, choice.call_count, taken);
         for (size_t k = 0; k < choice.call_count; k++) {
-            struct vllm_turn_call call;
-            vllm_turn_call(turn, i, k, &call);
+            struct vllm_decoder_call call;
+            vllm_decoder_call(decoder, i, k, &call);
             CLAIM(call.arguments.ptr != NULL);
             check_utf8(call.arguments);
             check_extras(call.extras, notes);
@@ -173,13 +173,13 @@ static void check_message(const struct vllm_turn *turn, const struct sums *sums,
     }
 }
 
-static enum vllm_status feed_all(struct vllm_turn *turn, const char *bytes, size_t size, unsigned seed, struct vllm_buf *notes,
+static enum vllm_status feed_all(struct vllm_decoder *decoder, const char *bytes, size_t size, unsigned seed, struct vllm_buf *notes,
                                  struct sums *sums) {
     enum vllm_status status = VLLM_MORE;
     while (size > 0 && status == VLLM_MORE) {
         size_t len = next_read(&seed, size);
-        (void)!vllm_turn_feed(turn, bytes, len); /* next reports the same failure, after the events that came before it */
-        status = drain(turn, notes, sums);
+        (void)!vllm_decoder_feed(decoder, bytes, len); /* next reports the same failure, after the events that came before it */
+        status = drain(decoder, notes, sums);
         bytes += len;
         size -= len;
     }
@@ -197,11 +197,11 @@ static bool as_event(struct vllm_buf *out, const char *json, size_t size) {
 }
 
 static void run(const uint8_t *data, size_t size, unsigned seed, struct vllm_buf *notes) {
-    struct vllm_turn_options options;
+    struct vllm_decoder_options options;
     struct sums sums = {.open_parts = 0};
     struct meter meter = {0, 0};
     struct vllm_alloc alloc = {metered, &meter};
-    vllm_turn_options_default(&options);
+    vllm_decoder_options_default(&options);
     if (data[1] & 1) {
         options.max_event_bytes = 512;
         options.max_message_bytes = 256;
@@ -216,31 +216,31 @@ static void run(const uint8_t *data, size_t size, unsigned seed, struct vllm_buf
     }
     vllm_buf_init(&sums.text, &fuzz_alloc, SIZE_MAX / 4);
     vllm_buf_init(&sums.reasoning, &fuzz_alloc, SIZE_MAX / 4);
-    struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
-    CLAIM(turn != NULL);
+    struct vllm_decoder *decoder = vllm_decoder_new(&alloc, &options);
+    CLAIM(decoder != NULL);
     enum vllm_status status = VLLM_MORE;
     struct vllm_buf event_bytes;
     vllm_buf_init(&event_bytes, &fuzz_alloc, SIZE_MAX / 4);
     if ((data[1] & 5) == 4 && seed > 0 && as_event(&event_bytes, (const char *)data + 2, size - 2)) {
-        status = feed_all(turn, event_bytes.data, event_bytes.len, seed, notes, &sums);
+        status = feed_all(decoder, event_bytes.data, event_bytes.len, seed, notes, &sums);
     } else if (data[1] & 4) {
-        (void)!vllm_turn_body(turn, (const char *)data + 2, size - 2);
-        status = drain(turn, notes, &sums);
+        (void)!vllm_decoder_body(decoder, (const char *)data + 2, size - 2);
+        status = drain(decoder, notes, &sums);
     } else {
-        status = feed_all(turn, (const char *)data + 2, size - 2, seed, notes, &sums);
+        status = feed_all(decoder, (const char *)data + 2, size - 2, seed, notes, &sums);
     }
     if (status == VLLM_MORE) {
-        (void)!vllm_turn_finish(turn);
-        status = drain(turn, notes, &sums);
+        (void)!vllm_decoder_finish(decoder);
+        status = drain(decoder, notes, &sums);
     }
     struct vllm_event event;
     CLAIM(status != VLLM_OK && status != VLLM_MORE && status != VLLM_ENOMEM && status != VLLM_EINVALID);
-    CLAIM(vllm_turn_next(turn, &event) == status);
-    CLAIM(vllm_turn_why(turn) != NULL);
+    CLAIM(vllm_decoder_next(decoder, &event) == status);
+    CLAIM(vllm_decoder_why(decoder) != NULL);
     note_number(notes, status);
-    check_message(turn, &sums, data[1] & 8, notes);
+    check_message(decoder, &sums, data[1] & 8, notes);
     vllm_buf_free(&event_bytes);
-    vllm_turn_free(turn);
+    vllm_decoder_free(decoder);
     CLAIM(meter.live == 0);
     CLAIM(!(data[1] & 1) || meter.peak < 65536 + 256 * size);
     vllm_buf_free(&sums.text);

@@ -1,6 +1,6 @@
-/* The decoder of a turn. Every stream is fed whole, byte by byte, and cut in two at every place, and must give the same trace of events; a
+/* The decoder. Every stream is fed whole, byte by byte, and cut in two at every place, and must give the same trace of events; a
  * stream is also run with the allocation failing at every point. */
-#include "../../src/core/turn.h"
+#include "../../src/core/decoder.h"
 
 #include "check.h"
 
@@ -69,15 +69,15 @@ static void render(struct trace *trace, const struct vllm_event *e) {
     }
 }
 
-static enum vllm_status drain(struct vllm_turn *turn, struct trace *trace) {
+static enum vllm_status drain(struct vllm_decoder *decoder, struct trace *trace) {
     struct vllm_event event;
     enum vllm_status status;
-    while ((status = vllm_turn_next(turn, &event)) == VLLM_OK) {
+    while ((status = vllm_decoder_next(decoder, &event)) == VLLM_OK) {
         render(trace, &event);
     }
     if (status != VLLM_MORE && status != VLLM_END && status != VLLM_ENOMEM) {
-        struct vllm_slice error = vllm_turn_evidence(turn);
-        put(trace, "! %s%s%.*s\n", vllm_turn_why(turn), error.ptr ? ": " : "", error.ptr ? (int)error.len : 0, error.ptr ? error.ptr : "");
+        struct vllm_slice error = vllm_decoder_evidence(decoder);
+        put(trace, "! %s%s%.*s\n", vllm_decoder_why(decoder), error.ptr ? ": " : "", error.ptr ? (int)error.len : 0, error.ptr ? error.ptr : "");
     }
     return status;
 }
@@ -91,15 +91,15 @@ static void check_extras(const struct vllm_extras *extras) {
 }
 
 /* What has come is always readable, whatever happened. */
-static void touch_state(const struct vllm_turn *turn) {
-    struct vllm_turn_state state;
-    vllm_turn_state(turn, &state);
+static void touch_state(const struct vllm_decoder *decoder) {
+    struct vllm_decoder_state state;
+    vllm_decoder_state(decoder, &state);
     for (size_t i = 0; i < state.choice_count; i++) {
-        struct vllm_turn_choice choice;
-        vllm_turn_choice(turn, i, &choice);
+        struct vllm_decoder_choice choice;
+        vllm_decoder_choice(decoder, i, &choice);
         for (size_t k = 0; k < choice.call_count; k++) {
-            struct vllm_turn_call call;
-            vllm_turn_call(turn, i, k, &call);
+            struct vllm_decoder_call call;
+            vllm_decoder_call(decoder, i, k, &call);
             CHECK(call.arguments.ptr != NULL);
             check_extras(call.extras);
         }
@@ -112,25 +112,25 @@ static void touch_state(const struct vllm_turn *turn) {
     check_extras(state.extras);
 }
 
-static enum vllm_status run(struct vllm_turn *turn, const char *bytes, size_t len, size_t cut, size_t step, struct trace *trace) {
+static enum vllm_status run(struct vllm_decoder *decoder, const char *bytes, size_t len, size_t cut, size_t step, struct trace *trace) {
     enum vllm_status status = VLLM_MORE;
     for (size_t at = 0; at < len && status == VLLM_MORE;) {
         size_t piece = step ? step : at < cut ? cut : len - at;
         piece = piece > len - at ? len - at : piece;
-        status = vllm_turn_feed(turn, bytes + at, piece);
+        status = vllm_decoder_feed(decoder, bytes + at, piece);
         at += piece;
-        status = status == VLLM_OK ? drain(turn, trace) : status;
+        status = status == VLLM_OK ? drain(decoder, trace) : status;
     }
     if (status == VLLM_MORE) {
-        status = vllm_turn_finish(turn);
-        status = status == VLLM_OK ? drain(turn, trace) : status;
+        status = vllm_decoder_finish(decoder);
+        status = status == VLLM_OK ? drain(decoder, trace) : status;
     }
-    touch_state(turn);
+    touch_state(decoder);
     return status;
 }
 
-static void options_of(struct vllm_turn_options *options) {
-    vllm_turn_options_default(options);
+static void options_of(struct vllm_decoder_options *options) {
+    vllm_decoder_options_default(options);
     options->max_event_bytes = 4096;
     options->max_message_bytes = 4096;
     options->max_tool_calls = 4;
@@ -147,16 +147,16 @@ static void check_trace(const struct trace *trace, const char *expected, int lin
 static void run_cut(const char *bytes, const char *expected, int line, size_t cut, size_t step) {
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
-    struct vllm_turn_options options;
+    struct vllm_decoder_options options;
     struct trace trace = {"", 0};
     struct vllm_event event;
     options_of(&options);
-    struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
-    enum vllm_status status = run(turn, bytes, strlen(bytes), cut, step, &trace);
+    struct vllm_decoder *decoder = vllm_decoder_new(&alloc, &options);
+    enum vllm_status status = run(decoder, bytes, strlen(bytes), cut, step, &trace);
     CHECK(status != VLLM_MORE);
-    CHECK(vllm_turn_next(turn, &event) == status); /* it sticks */
+    CHECK(vllm_decoder_next(decoder, &event) == status); /* it sticks */
     check_trace(&trace, expected, line, cut);
-    vllm_turn_free(turn);
+    vllm_decoder_free(decoder);
     CHECK(memory.live == 0);
 }
 
@@ -165,18 +165,18 @@ static void fail_everywhere(const char *bytes, const char *expected, int line) {
     for (long left = 0; status == VLLM_ENOMEM; left++) {
         struct check_memory memory;
         struct vllm_alloc alloc = check_alloc(&memory);
-        struct vllm_turn_options options;
+        struct vllm_decoder_options options;
         struct trace trace = {"", 0};
         options_of(&options);
         memory.left = left;
-        struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
-        status = turn ? run(turn, bytes, strlen(bytes), strlen(bytes), 0, &trace) : VLLM_ENOMEM;
+        struct vllm_decoder *decoder = vllm_decoder_new(&alloc, &options);
+        status = decoder ? run(decoder, bytes, strlen(bytes), strlen(bytes), 0, &trace) : VLLM_ENOMEM;
         if (status == VLLM_ENOMEM) {
             CHECK(strncmp(trace.text, expected, trace.len) == 0); /* what came before is right */
         } else {
             check_trace(&trace, expected, line, 0);
         }
-        vllm_turn_free(turn);
+        vllm_decoder_free(decoder);
         CHECK(memory.live == 0);
     }
 }
@@ -354,19 +354,19 @@ static void test_errors(void) {
 static void run_body(const char *json, const char *expected, int line) {
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
-    struct vllm_turn_options options;
+    struct vllm_decoder_options options;
     struct trace trace = {"", 0};
     options_of(&options);
-    struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
-    enum vllm_status status = vllm_turn_body(turn, json, strlen(json));
+    struct vllm_decoder *decoder = vllm_decoder_new(&alloc, &options);
+    enum vllm_status status = vllm_decoder_body(decoder, json, strlen(json));
     if (status == VLLM_OK) {
-        CHECK(vllm_turn_feed(turn, "x", 1) == VLLM_EINVALID);
-        CHECK(vllm_turn_body(turn, "x", 1) == VLLM_EINVALID);
-        drain(turn, &trace);
+        CHECK(vllm_decoder_feed(decoder, "x", 1) == VLLM_EINVALID);
+        CHECK(vllm_decoder_body(decoder, "x", 1) == VLLM_EINVALID);
+        drain(decoder, &trace);
     }
-    touch_state(turn);
+    touch_state(decoder);
     check_trace(&trace, expected, line, 0);
-    vllm_turn_free(turn);
+    vllm_decoder_free(decoder);
     CHECK(memory.live == 0);
 }
 
@@ -443,47 +443,47 @@ static void test_whole_after_deltas(void) {
 static void test_limits(void) {
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
-    struct vllm_turn_options options;
-    struct vllm_turn_state state;
+    struct vllm_decoder_options options;
+    struct vllm_decoder_state state;
     struct trace trace = {"", 0};
     options_of(&options);
     options.max_message_bytes = 5;
-    struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
+    struct vllm_decoder *decoder = vllm_decoder_new(&alloc, &options);
     static const char bytes[] = SAY("abc") SAY("d");
-    CHECK(run(turn, bytes, sizeof bytes - 1, sizeof bytes - 1, 0, &trace) == VLLM_ELIMIT);
+    CHECK(run(decoder, bytes, sizeof bytes - 1, sizeof bytes - 1, 0, &trace) == VLLM_ELIMIT);
     CHECK(strstr(trace.text, "text-0: abc\n! the answer is larger than max_message_bytes") != NULL);
-    CHECK(vllm_turn_feed(turn, "x", 1) == VLLM_ELIMIT);
-    vllm_turn_state(turn, &state);
+    CHECK(vllm_decoder_feed(decoder, "x", 1) == VLLM_ELIMIT);
+    vllm_decoder_state(decoder, &state);
     CHECK(state.started && !state.done && !state.complete && state.events == 2 && state.bytes == sizeof bytes - 1);
-    vllm_turn_free(turn);
+    vllm_decoder_free(decoder);
 
     options_of(&options);
     options.max_event_bytes = 16;
-    turn = vllm_turn_new(&alloc, &options);
+    decoder = vllm_decoder_new(&alloc, &options);
     trace.len = 0;
-    CHECK(run(turn, bytes, sizeof bytes - 1, sizeof bytes - 1, 0, &trace) == VLLM_ELIMIT);
+    CHECK(run(decoder, bytes, sizeof bytes - 1, sizeof bytes - 1, 0, &trace) == VLLM_ELIMIT);
     CHECK(strcmp(trace.text, "! an event is larger than max_event_bytes\n") == 0);
-    vllm_turn_free(turn);
-    turn = vllm_turn_new(&alloc, &options);
-    CHECK(vllm_turn_body(turn, bytes, 17) == VLLM_ELIMIT);
-    vllm_turn_free(turn);
-    vllm_turn_free(NULL);
+    vllm_decoder_free(decoder);
+    decoder = vllm_decoder_new(&alloc, &options);
+    CHECK(vllm_decoder_body(decoder, bytes, 17) == VLLM_ELIMIT);
+    vllm_decoder_free(decoder);
+    vllm_decoder_free(NULL);
     CHECK(memory.live == 0);
 }
 
 static void test_chunks_on_request(void) {
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
-    struct vllm_turn_options options;
+    struct vllm_decoder_options options;
     struct trace trace = {"", 0};
     static const char bytes[] = EVENT("{\"x\":1}") EVENT("{\"choices\":[{\"finish_reason\":\"stop\"}]}") DONE;
     options_of(&options);
     options.want_chunks = true;
-    struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
-    CHECK(run(turn, bytes, sizeof bytes - 1, 0, 1, &trace) == VLLM_END);
+    struct vllm_decoder *decoder = vllm_decoder_new(&alloc, &options);
+    CHECK(run(decoder, bytes, sizeof bytes - 1, 0, 1, &trace) == VLLM_END);
     CHECK(strcmp(trace.text, "chunk {\"x\":1}\nchunk {\"choices\":[{\"finish_reason\":\"stop\"}]}\nstart - -\nend 0 stop -\nturn end\n") == 0);
-    CHECK(vllm_turn_feed(turn, "anything", 8) == VLLM_OK);
-    vllm_turn_free(turn);
+    CHECK(vllm_decoder_feed(decoder, "anything", 8) == VLLM_OK);
+    vllm_decoder_free(decoder);
 }
 
 /* In steady state a token costs no allocation but the text's doubling. */
@@ -497,42 +497,42 @@ static void test_parts_of_a_whole(void) {
 static void test_steady_state(void) {
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
-    struct vllm_turn_options options;
+    struct vllm_decoder_options options;
     struct vllm_event event;
     static const char bytes[] = SAY("word");
-    vllm_turn_options_default(&options);
-    struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
+    vllm_decoder_options_default(&options);
+    struct vllm_decoder *decoder = vllm_decoder_new(&alloc, &options);
     for (int i = 0; i < 600; i++) {
         memory.left = i == 520 ? 0 : memory.left; /* 4 × 512 bytes of text filled its buffer, and it has grown */
-        CHECK(vllm_turn_feed(turn, bytes, sizeof bytes - 1) == VLLM_OK);
+        CHECK(vllm_decoder_feed(decoder, bytes, sizeof bytes - 1) == VLLM_OK);
         enum vllm_status status;
-        while ((status = vllm_turn_next(turn, &event)) == VLLM_OK) {
+        while ((status = vllm_decoder_next(decoder, &event)) == VLLM_OK) {
         }
         CHECK(status == VLLM_MORE);
     }
-    vllm_turn_free(turn);
+    vllm_decoder_free(decoder);
     CHECK(memory.live == 0);
 }
 
 static void test_made_ids(void) {
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
-    struct vllm_turn_options options;
+    struct vllm_decoder_options options;
     struct trace trace = {"", 0};
     static const char bytes[] = DELTA("\"tool_calls\":[{\"index\":0,\"function\":{\"name\":\"f\"}},{\"index\":1,\"function\":{\"name\":\"f\"}}]")
         DELTA1("\"tool_calls\":[{\"index\":0,\"function\":{\"name\":\"f\"}}]") DONE;
     options_of(&options);
-    struct vllm_turn *turn = vllm_turn_new(&alloc, &options);
-    struct vllm_turn_call calls[3];
-    CHECK(run(turn, bytes, sizeof bytes - 1, 0, 1, &trace) == VLLM_END);
-    vllm_turn_call(turn, 0, 0, &calls[0]);
-    vllm_turn_call(turn, 0, 1, &calls[1]);
-    vllm_turn_call(turn, 1, 0, &calls[2]);
+    struct vllm_decoder *decoder = vllm_decoder_new(&alloc, &options);
+    struct vllm_decoder_call calls[3];
+    CHECK(run(decoder, bytes, sizeof bytes - 1, 0, 1, &trace) == VLLM_END);
+    vllm_decoder_call(decoder, 0, 0, &calls[0]);
+    vllm_decoder_call(decoder, 0, 1, &calls[1]);
+    vllm_decoder_call(decoder, 1, 0, &calls[2]);
     for (int i = 0; i < 3; i++) {
         CHECK(calls[i].id.len == 9);
         CHECK(memcmp(calls[i].id.ptr, calls[(i + 1) % 3].id.ptr, 9) != 0);
     }
-    vllm_turn_free(turn);
+    vllm_decoder_free(decoder);
 }
 
 int main(void) {
@@ -550,5 +550,5 @@ int main(void) {
     test_parts_of_a_whole();
     test_steady_state();
     test_made_ids();
-    return check_report("turn");
+    return check_report("decoder");
 }

@@ -1,12 +1,12 @@
-/* A choice's parts → their events. Slices of the events lie in the message and live until it changes. Allocates nothing but the three bytes
+/* A choice's parts → their events. Slices of the events lie in the answer and live until it changes. Allocates nothing but the three bytes
  * of a half that never found its other half, and what the verdict on a call needs. */
-#include "parts.h"
+#include "part_events.h"
 
 #include <string.h>
 
-#include "pieces.h"
+#include "halves.h"
 
-void vllm_parts_event(struct vllm_event *event, enum vllm_event_type type, const struct vllm_choice *choice) {
+void vllm_part_event(struct vllm_event *event, enum vllm_event_type type, const struct vllm_choice *choice) {
     static const struct vllm_event nothing;
     *event = nothing; /* a memset of this size becomes one slow instruction */
     event->type = type;
@@ -42,34 +42,34 @@ static struct vllm_slice text_from(const struct vllm_buf *buf, size_t at) {
 
 /* Text --------------------------------------------------------------------------------------------------------------- */
 
-void vllm_parts_open(struct vllm_choice *choice, enum vllm_part_kind kind, struct vllm_event *event) {
+void vllm_part_open(struct vllm_choice *choice, enum vllm_part_kind kind, struct vllm_event *event) {
     choice->open = true;
     choice->open_kind = kind;
     choice->open_at = choice->texts[kind].len;
     choice->part_len = write_part_id(choice->part, choice->number, kind, choice->parts[kind]++);
-    vllm_parts_event(event, VLLM_EVENT_PART_START, choice);
+    vllm_part_event(event, VLLM_EVENT_PART_START, choice);
     set_part(event, kind, choice->part, choice->part_len);
 }
 
-void vllm_parts_text(const struct vllm_choice *choice, size_t from, struct vllm_event *event) {
+void vllm_part_text(const struct vllm_choice *choice, size_t from, struct vllm_event *event) {
     static const enum vllm_event_type types[VLLM_TEXT_KINDS] = {VLLM_EVENT_TEXT_DELTA, VLLM_EVENT_REASONING_DELTA,
                                                                 VLLM_EVENT_REFUSAL_DELTA};
-    vllm_parts_event(event, types[choice->open_kind], choice);
+    vllm_part_event(event, types[choice->open_kind], choice);
     set_part(event, choice->open_kind, choice->part, choice->part_len);
     event->text = text_from(&choice->texts[choice->open_kind], from);
 }
 
-enum vllm_status vllm_parts_close(struct vllm_message *message, struct vllm_choice *choice, struct vllm_event *event) {
+enum vllm_status vllm_part_close(struct vllm_answer *answer, struct vllm_choice *choice, struct vllm_event *event) {
     struct vllm_buf *text = &choice->texts[choice->open_kind];
     if (choice->half) {
         size_t from = text->len;
-        enum vllm_status status = vllm_pieces_finish(text, &choice->half);
-        message->why = "no memory";
-        vllm_parts_text(choice, from, event);
+        enum vllm_status status = vllm_halves_finish(text, &choice->half);
+        answer->why = "no memory";
+        vllm_part_text(choice, from, event);
         return status;
     }
     choice->open = false;
-    vllm_parts_event(event, VLLM_EVENT_PART_END, choice);
+    vllm_part_event(event, VLLM_EVENT_PART_END, choice);
     set_part(event, choice->open_kind, choice->part, choice->part_len);
     event->text = text_from(text, choice->open_at);
     return VLLM_OK;
@@ -77,20 +77,20 @@ enum vllm_status vllm_parts_close(struct vllm_message *message, struct vllm_choi
 
 /* Calls and media ---------------------------------------------------------------------------------------------------- */
 
-void vllm_parts_call(struct vllm_choice *choice, size_t place, enum vllm_event_type type, size_t from, struct vllm_event *event) {
+void vllm_part_call(struct vllm_choice *choice, size_t place, enum vllm_event_type type, size_t from, struct vllm_event *event) {
     const struct vllm_call *call = &choice->calls.items[place];
     size_t len = write_part_id(choice->other_part, choice->number, VLLM_PART_TOOL_CALL, place);
-    vllm_parts_event(event, type, choice);
+    vllm_part_event(event, type, choice);
     set_part(event, VLLM_PART_TOOL_CALL, choice->other_part, len);
     event->index = (int64_t)place;
     event->id = vllm_call_id(call);
-    event->name = vllm_message_view(&call->name);
+    event->name = vllm_answer_view(&call->name);
     event->text = text_from(&call->arguments, from);
 }
 
-void vllm_parts_media(struct vllm_choice *choice, enum vllm_event_type type, struct vllm_slice raw, struct vllm_event *event) {
+void vllm_part_media(struct vllm_choice *choice, enum vllm_event_type type, struct vllm_slice raw, struct vllm_event *event) {
     size_t len = write_part_id(choice->other_part, choice->number, VLLM_PART_MEDIA, choice->parts[VLLM_PART_MEDIA]);
-    vllm_parts_event(event, type, choice);
+    vllm_part_event(event, type, choice);
     set_part(event, VLLM_PART_MEDIA, choice->other_part, len);
     if (type == VLLM_EVENT_PART_END) {
         event->raw = raw;
@@ -101,41 +101,41 @@ void vllm_parts_media(struct vllm_choice *choice, enum vllm_event_type type, str
 /* Ends --------------------------------------------------------------------------------------------------------------- */
 
 /* The next call that has not ended: its waiting half, the call, the end of its part. */
-static enum vllm_status end_call(struct vllm_message *message, struct vllm_choice *choice, struct vllm_event *event) {
+static enum vllm_status end_call(struct vllm_answer *answer, struct vllm_choice *choice, struct vllm_event *event) {
     size_t place = choice->calls_ended;
     struct vllm_call *call = &choice->calls.items[place];
     enum vllm_status status = VLLM_OK;
     if (call->half) {
         size_t from = call->arguments.len;
-        status = vllm_pieces_finish(&call->arguments, &call->half);
-        message->why = "no memory";
-        vllm_parts_call(choice, place, VLLM_EVENT_TOOL_CALL_DELTA, from, event);
+        status = vllm_halves_finish(&call->arguments, &call->half);
+        answer->why = "no memory";
+        vllm_part_call(choice, place, VLLM_EVENT_TOOL_CALL_DELTA, from, event);
     } else if (!call->ended) {
-        status = vllm_message_judge(message, choice, place);
+        status = vllm_answer_judge(answer, choice, place);
         call->ended = true;
-        vllm_parts_call(choice, place, VLLM_EVENT_TOOL_CALL, 0, event);
+        vllm_part_call(choice, place, VLLM_EVENT_TOOL_CALL, 0, event);
         event->invalid = call->invalid;
         event->extras = &call->extras;
     } else {
         choice->calls_ended++;
-        vllm_parts_call(choice, place, VLLM_EVENT_PART_END, 0, event);
+        vllm_part_call(choice, place, VLLM_EVENT_PART_END, 0, event);
     }
     return status;
 }
 
-enum vllm_status vllm_parts_end(struct vllm_message *message, struct vllm_choice *choice, struct vllm_event *event) {
+enum vllm_status vllm_part_end(struct vllm_answer *answer, struct vllm_choice *choice, struct vllm_event *event) {
     if (choice->open) {
-        return vllm_parts_close(message, choice, event);
+        return vllm_part_close(answer, choice, event);
     }
     if (choice->calls_ended < choice->calls.count) {
-        return end_call(message, choice, event);
+        return end_call(answer, choice, event);
     }
     if (choice->ended) {
         return VLLM_END;
     }
     choice->ended = true;
-    vllm_parts_event(event, VLLM_EVENT_CHOICE_END, choice);
-    event->text = vllm_message_view(&choice->finish_reason);
-    event->raw = vllm_message_view(&choice->stop_reason);
+    vllm_part_event(event, VLLM_EVENT_CHOICE_END, choice);
+    event->text = vllm_answer_view(&choice->finish_reason);
+    event->raw = vllm_answer_view(&choice->stop_reason);
     return VLLM_OK;
 }
