@@ -46,6 +46,7 @@ build = {
         "src/core/decimal.c",
         "src/core/decoder.c",
         "src/core/delta.c",
+        "src/core/delta_events.c",
         "src/core/extras.c",
         "src/core/halves.c",
         "src/core/http1.c",

@@ -5,7 +5,7 @@ return {
   -- src/core: the turn, its chunks, its calls ------------------------------------------------------------------------------
   { "src/core/decoder.c", "status == VLLM_ESYNTAX && sse->cut", "status == VLLM_ESYNTAX", "decoder_test spec/decoder_spec.lua" },
   { "src/core/decoder.c", "if (!complete && !(decoder->done && is_whole))", "if (!complete && !decoder->done && empty)", "decoder_test" },
-  { "src/core/decoder.c", "out->finished_count > 0 && !vllm_answer_failure(&decoder->answer)", "out->finished_count > 0",
+  { "src/core/decoder.c", "out->finished_count > 0 && !vllm_answer_failure(&decoder->events.answer)", "out->finished_count > 0",
     "decoder_test spec/finish_spec.lua" },
   { "src/core/choice.c", "before += item->text.len", "before = item->text.len", "spec/decoder_spec.lua" },
   { "src/core/choice.c", "    add_thought(target, &body->reasoning);\n    if (target->gather->deltas.count == before) {",

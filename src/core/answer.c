@@ -39,7 +39,8 @@ static void free_choice(struct vllm_answer *answer, struct vllm_choice *choice) 
     answer->alloc.fn(answer->alloc.ud, choice, sizeof *choice, 0);
 }
 
-enum vllm_status vllm_answer_init(struct vllm_answer *answer, const struct vllm_alloc *alloc, const struct vllm_decoder_options *limits) {
+enum vllm_status vllm_answer_init(struct vllm_answer *answer, const struct vllm_alloc *alloc, const struct vllm_answer_limits *limits,
+                                  struct vllm_slice taken_ids) {
     memset(answer, 0, sizeof *answer);
     answer->alloc = *alloc;
     answer->limits = *limits;
@@ -47,7 +48,7 @@ enum vllm_status vllm_answer_init(struct vllm_answer *answer, const struct vllm_
     vllm_buf_init(&answer->model, &answer->alloc, SIZE_MAX / 2);
     vllm_buf_init(&answer->usage, &answer->alloc, SIZE_MAX / 2);
     vllm_buf_init(&answer->taken_ids, &answer->alloc, SIZE_MAX / 2);
-    return vllm_buf_append(&answer->taken_ids, limits->taken_ids.ptr, limits->taken_ids.len);
+    return vllm_buf_append(&answer->taken_ids, taken_ids.ptr, taken_ids.len);
 }
 
 void vllm_answer_free(struct vllm_answer *answer) {

@@ -4,7 +4,7 @@
 #define VLLM_ANSWER_H
 
 #include "calls.h"
-#include "decoder.h"
+#include "event.h"
 
 #define VLLM_TEXT_KINDS  3 /* text, reasoning, refusal: the first of enum vllm_part_kind */
 #define VLLM_PART_KINDS  5
@@ -38,21 +38,28 @@ struct vllm_call_change {
     bool news;          /* it brought an id, a name or arguments */
 };
 
+/* Those of struct vllm_decoder_options. */
+struct vllm_answer_limits {
+    size_t max_message_bytes, max_tool_calls, max_choices;
+    unsigned max_depth;
+    int64_t max_completion_tokens;
+};
+
 struct vllm_answer {
     struct vllm_alloc alloc;
-    struct vllm_decoder_options limits;
+    struct vllm_answer_limits limits;
     struct vllm_choice **choices; /* ascending by number */
     size_t count, cap;
     size_t used; /* of max_message_bytes */
     struct vllm_buf id, model, usage;
-    struct vllm_buf taken_ids; /* of the options */
+    struct vllm_buf taken_ids; /* of calls in the transcript, a NUL between two */
     struct vllm_extras extras; /* of chunks and completions */
     const char *why;           /* after a failure: which bound */
 };
 
-/* After VLLM_ENOMEM it can be freed like any other. */
+/* Copies `taken_ids`. After VLLM_ENOMEM the answer can be freed like any other. */
 VLLM_NODISCARD enum vllm_status vllm_answer_init(struct vllm_answer *answer, const struct vllm_alloc *alloc,
-                                                 const struct vllm_decoder_options *limits);
+                                                 const struct vllm_answer_limits *limits, struct vllm_slice taken_ids);
 void vllm_answer_free(struct vllm_answer *answer);
 
 /* Every one of these: VLLM_OK, VLLM_ENOMEM or VLLM_ELIMIT, and then `why` is set. */
