@@ -1,6 +1,6 @@
 -- What a refusal says to do: it must be something that can help.
 local advice = require "vllm.base.advice"
-local errors = require "vllm.base.errors"
+local server_errors = require "vllm.base.server_errors"
 local testing = require "vllm.testing"
 
 local function say(message) return ('{"error":{"message":"%s","code":400}}'):format(message) end
@@ -65,7 +65,7 @@ describe("a refusal advises about", function()
     it(case[1], function()
       local context = { url = URL, has_key = false, now_unix = 0 }
       for key, value in pairs(case[4]) do context[key] = value end
-      local message = errors.from_status(case[2], {}, case[3], context).message
+      local message = server_errors.from_status(case[2], {}, case[3], context).message
       local said = message:match("%(status %d+%); (.*)$")
       if case[5] == NONE then assert.is_nil(said) else assert.equal(case[5], said) end
     end)
@@ -79,7 +79,7 @@ describe("a refusal advises about", function()
   end)
 
   it("an error inside a stream, too", function()
-    local text = advice.of("role_order", nil, { message = "Conversation roles must alternate" }, {}, tostring)
+    local text = advice.of("role_order", nil, { message = "Conversation roles must alternate" }, {})
     assert.equal("strict_alternating_roles = true merges adjacent user messages", text)
   end)
 end)

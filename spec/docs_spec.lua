@@ -1,6 +1,7 @@
 -- The documents and the code say the same: every name of one is in the other, and every piece of Lua in them runs.
 local config = require "vllm.request.config"
 local errors = require "vllm.base.errors"
+local server_errors = require "vllm.base.server_errors"
 local fields = require "vllm.request.fields"
 local server = require "spec.support.server"
 local testing = require "vllm.testing"
@@ -138,7 +139,7 @@ describe("docs/errors.md", function()
   it("has the statuses where they belong", function()
     for _, cells in ipairs(rows(text)) do
       for status in cells[2]:gmatch "%f[%d](%d%d%d)%f[%D]" do
-        local err = errors.from_status(tonumber(status), {}, "", { url = "", has_key = true, now_unix = 0 })
+        local err = server_errors.from_status(tonumber(status), {}, "", { url = "", has_key = true, now_unix = 0 })
         assert.equal(cells[1]:match "`([%w_]+)`", err.kind, status)
       end
     end
@@ -480,7 +481,8 @@ end)
 
 describe("the annotations", function()
   local SOURCES = {
-    "init", "client", "session", "decoder", "testing", "json", "hosts/init", "transports/curl", "base/errors", "base/excerpt", "base/foreign",
+    "init", "client", "session", "decoder", "testing", "json", "hosts/init", "transports/curl", "base/errors", "base/excerpt",
+    "base/foreign", "base/retry_after", "base/server_errors", "base/verdict",
     "base/spelling", "base/values", "request/config", "request/continuation", "request/fields", "request/headers", "request/init",
     "request/media", "request/messages", "request/repair", "request/tools", "request/transcript_calls", "request/url",
     "turn/attempt", "turn/callbacks", "turn/clocks", "turn/exchange", "turn/gate", "turn/hints", "turn/init", "turn/inputs", "turn/retry",
@@ -491,7 +493,7 @@ describe("the annotations", function()
     it("stand above every public function of " .. name .. ".lua, parameter by parameter", function()
       local comment, documented = {}, 0
       for line in (read("lua/vllm/" .. name .. ".lua") .. "\n"):gmatch "(.-)\n" do
-        local owner, method, parameters = line:match "^function ([%w]+)[.:]([%w_.]+)%(([^)]*)%)"
+        local owner, method, parameters = line:match "^function ([%w_]+)[.:]([%w_.]+)%(([^)]*)%)"
         if owner and not INTERNAL[owner] and not method:find "^_" then
           local text = table.concat(comment, "\n")
           assert(text:find("---", 1, true), owner .. "." .. method .. " has no annotation")

@@ -2,6 +2,7 @@
 -- is over all the same and says so, its place in max_concurrent is free, and the other tasks never notice.
 require "spec.support.env"
 local errors = require "vllm.base.errors"
+local server_errors = require "vllm.base.server_errors"
 local testing = require "vllm.testing"
 local vllm = require "vllm"
 
@@ -30,7 +31,11 @@ local STEPS = {}
 local function steps(where, ...)
   for _, name in ipairs { ... } do STEPS[#STEPS + 1] = { where, name } end
 end
-steps("base.errors", "from_status", "from_decoder", "from_transport", "shown", "retry_after_s", "is_compressed")
+steps("base.errors", "from_transport", "shown")
+steps("base.server_errors", "from_status", "from_decoder", "is_compressed")
+steps("base.verdict", "kind", "context_numbers", "is_retryable")
+steps("base.retry_after", "seconds")
+steps("base.advice", "of")
 steps("base.excerpt", "of")
 steps("turn.retry", "is_retried", "wait_s")
 steps("request.continuation", "is_possible", "join")
@@ -158,7 +163,7 @@ end)
 describe("turn:start, with a fault of ours in the way", function()
   it("calls on_done, once", function()
     for _, way in ipairs(WAYS) do
-      for _, step in ipairs { { "base.errors", "from_status" }, { "base.errors", "from_decoder" }, { "request.continuation", "is_possible" }, { "turn.hints", "of" } } do
+      for _, step in ipairs { { "base.server_errors", "from_status" }, { "base.server_errors", "from_decoder" }, { "request.continuation", "is_possible" }, { "turn.hints", "of" } } do
         local fault_in, name, done = of_module(step[1]), step[2], {}
         local original = fault_in[name]
         local client = vllm.new { model = "m", retry = { max = way.retries or 0, base_s = 0.001 },
@@ -177,9 +182,9 @@ end)
 
 describe("vllm.decoder, with a fault of ours in the way", function()
   it("gives an error", function()
-    local original = errors.from_decoder
-    finally(function() errors.from_decoder = original end)
-    errors.from_decoder = boom
+    local original = server_errors.from_decoder
+    finally(function() server_errors.from_decoder = original end)
+    server_errors.from_decoder = boom
     local decoder = vllm.decoder()
     decoder:feed "data: {no\n\n"
     local event, message, err = decoder:next()

@@ -10,7 +10,7 @@ assert(os.setlocale(name), "no such locale: " .. name)
 local is_comma = ("%.1f"):format(0.5) == "0,5"
 assert(is_comma == (name ~= "C") or rawget(_G, "jit"), "the decimal point of " .. name) -- LuaJIT writes numbers itself
 
-local core, errors, vllm = require "vllm.core", require "vllm.base.errors", require "vllm"
+local core, retry_after, vllm = require "vllm.core", require "vllm.base.retry_after", require "vllm"
 local json = vllm.json
 
 local function show(...) io.write((select("#", ...) > 0 and table.concat({ ... }, " ") or ""):gsub(",", ";") .. "\n") end
@@ -37,7 +37,7 @@ local client = vllm.new { model = "test-model", base_url = os.getenv "URL" .. "/
   timeout = { total_s = 20.5 }, retry = false }
 show(assert(client:body { messages = { "Hi" }, tools = {}, logit_bias = { [17] = -1.5 }, min_p = 1e-3,
   extra_body = { factor = 0.25, list = { 0.5, 1.5 } } }))
-for _, text in ipairs { "1.5", "0", "12", "0.25 ", "1,5", "Sun, 06 Nov 1994 08:49:40 GMT" } do show("after", text, exactly(errors.retry_after_s({ ["retry-after"] = text }, 784111777))) end
+for _, text in ipairs { "1.5", "0", "12", "0.25 ", "1,5", "Sun, 06 Nov 1994 08:49:40 GMT" } do show("after", text, exactly(retry_after.seconds({ ["retry-after"] = text }, 784111777))) end
 show("after-ms", exactly(select(3, client:with { base_url = os.getenv "URL" .. os.getenv "BUSY" }:ask "x").retry_after_s))
 local result = assert(client:turn { messages = { "one two" }, temperature = 0.25 }:result())
 show(result.text, exactly(result.usage.total_tokens))

@@ -88,7 +88,7 @@ return {
   { "lua/vllm/request/config.lua", "out[key] = copy(value, {})", "out[key] = value", "spec/config_spec.lua" },
   { "lua/vllm/request/config.lua", "list[#list + 1] = options.tls and options.tls.key_password", "", "spec/secrets_spec.lua spec/redact_spec.lua" },
   { "lua/vllm/base/error_body.lua", "not IS_WORD[name] and not ECHOES[name]", "not IS_WORD[name]", "spec/error_body_spec.lua" },
-  { "lua/vllm/base/errors.lua", "(is_fault or base == 429)", "is_fault", "spec/errors_spec.lua" },
+  { "lua/vllm/base/verdict.lua", "is_fault or number == 429", "is_fault", "spec/verdict_spec.lua" },
   { "lua/vllm/turn/exchange.lua", "if self._size > self._max_bytes then return true end", "", "spec/faults_spec.lua" },
   { "lua/vllm/base/redact.lua", "#a.text > #b.text", "#a.text < #b.text", "spec/redact_spec.lua" },
   { "lua/vllm/base/redact.lua", "for _, mark in ipairs(CUTS) do text = without_tails(text, mark, secret) end", "", "spec/redact_spec.lua" },

@@ -1,6 +1,7 @@
 -- Attempts: which failures are tried again, after how long, and what is told about it.
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
+local server_errors = require "vllm.base.server_errors"
 local retry = require "vllm.turn.retry"
 local server = require "spec.support.server"
 local testing = require "vllm.testing"
@@ -14,7 +15,7 @@ describe("an attempt is made again after", function()
   local function of_status(status, body, more)
     local all = { ["content-type"] = headers["content-type"] }
     for name, value in pairs(more or {}) do all[name] = value end
-    return errors.from_status(status, all, body or "{}", { url = "http://h/v1", now_unix = 0 })
+    return server_errors.from_status(status, all, body or "{}", { url = "http://h/v1", now_unix = 0 })
   end
 
   for status = 400, 599 do
@@ -55,7 +56,7 @@ describe("an attempt is made again after", function()
   end)
 
   it("an error event by its code", function()
-    local function of_event(body) return errors.from_decoder({ kind = "stream", detail = "", body = body }, { url = "" }) end
+    local function of_event(body) return server_errors.from_decoder({ kind = "stream", detail = "", body = body }, { url = "" }) end
     assert.is_true(retry.is_retried(POLICY, of_event '{"error":{"message":"m","code":503}}'))
     assert.is_true(retry.is_retried(POLICY, of_event '{"error":{"message":"m","code":"429"}}'))
     assert.is_false(retry.is_retried(POLICY, of_event '{"error":{"message":"m","code":400}}'))

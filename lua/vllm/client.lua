@@ -11,6 +11,7 @@ local guard = require "vllm.base.guard"
 local json_library = require "vllm.request.json_library"
 local misuse = require "vllm.base.misuse"
 local request_builder = require "vllm.request"
+local server_errors = require "vllm.base.server_errors"
 local spelling = require "vllm.base.spelling"
 local Turn = require "vllm.turn"
 local url = require "vllm.request.url"
@@ -82,7 +83,7 @@ function Client:_headers()
   return assert(request_builder.headers(self.config, {}, false)) -- without a call's own headers nothing can be wrong
 end
 
--- What errors.lua needs to know to explain an answer from `address`, to the request `built` if it was a turn's.
+-- What server_errors.lua needs to know to explain an answer from `address`, to the request `built` if it was a turn's.
 function Client:_error_context(address, built)
   return { url = url.shown(address), has_key = self.config.authorization ~= nil, now_unix = os.time(), strict = built and built.strict }
 end
@@ -194,7 +195,7 @@ function Client:_error_of_answer(address, answer)
   local body, headers = text:sub(1, max_bytes), redactor:headers(answer.headers)
   context.is_of_caller = true
   local plain = { status = answer.status, body = body }
-  local err = guard.explained(nil, plain, errors.from_status, answer.status, headers, body, context)
+  local err = guard.explained(nil, plain, server_errors.from_status, answer.status, headers, body, context)
   err.body_cut = (answer.cut or #text > max_bytes) or nil
   return redactor:error(err)
 end

@@ -3,6 +3,7 @@
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
 local guard = require "vllm.base.guard"
+local server_errors = require "vllm.base.server_errors"
 local spelling = require "vllm.base.spelling"
 local values = require "vllm.base.values"
 
@@ -16,7 +17,7 @@ local CONTEXT = { url = "", has_key = true, now_unix = 0 }
 
 local function give(self, failure)
   if failure.body then failure.body = failure.body:sub(1, MAX_BODY_BYTES) end
-  self._err = self._err or guard.explained(failure, { body = failure.body }, errors.from_decoder, failure, CONTEXT)
+  self._err = self._err or guard.explained(failure, { body = failure.body }, server_errors.from_decoder, failure, CONTEXT)
   return errors.give(self._err)
 end
 

@@ -1,6 +1,8 @@
 --- What a person can do about a server's refusal: sentences, by its kind and its own words. None where nothing of ours would help.
 -- Sources: the chat templates of Mistral, Llama, Gemma and Qwen (role order); vLLM's, llama.cpp's, OpenAI's and LiteLLM's wordings.
 
+local errors = require "vllm.base.errors"
+
 local advice = {}
 
 local HAVE_ALL = "strict_alternating_roles does already what it can: look for a message that stands between two others"
@@ -91,35 +93,34 @@ local function about_address(status, context)
   return "the server has no such address: " .. context.url .. hint
 end
 
-local function about_redirect(context, shown)
+local function about_redirect(context)
   local target = (context.location or ""):match("^%a+://([^/?#]+)")
   target = target and target:gsub("^.*@", "")
   return "redirects are not followed, since they would carry the key away; the server points to "
-    .. (target and shown(target) or "another path") .. ": set base_url to where the server is"
+    .. (target and errors.shown(target) or "another path") .. ": set base_url to where the server is"
 end
 
-local function about_model(context, shown)
+local function about_model(context)
   local served = context.served
-  return served and #served > 0 and ("the server serves: " .. shown(table.concat(served, ", "))) or nil
+  return served and #served > 0 and ("the server serves: " .. errors.shown(table.concat(served, ", "))) or nil
 end
 
-local function of_status(status, context, shown)
+local function of_status(status, context)
   if status == 407 then return 'a proxy wants a user and a password: proxy = "http://user:password@host:port"' end
-  if status >= 300 and status < 400 then return about_redirect(context, shown) end
+  if status >= 300 and status < 400 then return about_redirect(context) end
 end
 
 --- The sentence for a refusal.
 ---@param kind string
 ---@param status integer? nil: an error inside an answer
 ---@param parts table of error_body.parse, and `context` (counts), `is_json`
----@param context table as for errors.from_status
----@param shown fun(text: string): string makes a text printable
+---@param context table as for server_errors.from_status
 ---@return string?
-function advice.of(kind, status, parts, context, shown)
-  local told, text = status and of_status(status, context, shown), (parts.message or ""):lower()
+function advice.of(kind, status, parts, context)
+  local told, text = status and of_status(status, context), (parts.message or ""):lower()
   if told then return told end
   if kind == "auth" then return about_key(status, parts, context) end
-  if kind == "not_found" and (parts.param == "model" or text:find("model", 1, true)) then return about_model(context, shown) end
+  if kind == "not_found" and (parts.param == "model" or text:find("model", 1, true)) then return about_model(context) end
   if kind == "not_found" then return about_address(status, context) end
   if kind == "context_length" then
     return parts.context and parts.context.prompt_is_lower_bound

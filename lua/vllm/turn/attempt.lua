@@ -6,6 +6,7 @@
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
 local guard = require "vllm.base.guard"
+local server_errors = require "vllm.base.server_errors"
 local served = require "vllm.turn.served"
 
 ---@class vllm.Attempt
@@ -93,9 +94,9 @@ function Attempt:_on_head(status, headers)
   local kind = (headers["content-type"] or ""):lower()
   if status < 200 or status > 299 then
     self._phase = "error_body"
-    if errors.is_compressed(headers) then return self:_on_error_body(true) end
-  elseif errors.is_compressed(headers) then
-    return nil, errors.new("protocol", errors.COMPRESSED, { status = status })
+    if server_errors.is_compressed(headers) then return self:_on_error_body(true) end
+  elseif server_errors.is_compressed(headers) then
+    return nil, errors.new("protocol", server_errors.COMPRESSED, { status = status })
   elseif kind:find("text/event-stream", 1, true) then
     self._phase = "stream"
   else
@@ -146,7 +147,7 @@ end
 local function explain_status(self)
   local context = self._client:_error_context(self._built.url, self._built)
   context.served = self._served
-  return errors.from_status(self.status, self.headers, self._error_text, context)
+  return server_errors.from_status(self.status, self.headers, self._error_text, context)
 end
 
 function Attempt:_error_of_status()
@@ -292,7 +293,7 @@ local function explain_decoder(self, failure)
   local context = self._client:_error_context(self._built.url, self._built)
   context.is_whole = self._is_whole
   if #self.decoder:result().choices == 0 then context.content_type = self.headers["content-type"] or "no content type" end
-  local err = errors.from_decoder(failure, context)
+  local err = server_errors.from_decoder(failure, context)
   err.status = self.status
   if failure.kind == "truncated" then
     err.clean = broken == nil

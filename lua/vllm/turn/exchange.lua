@@ -1,7 +1,7 @@
 --- One plain request and its whole answer over a transport: for small bodies (other endpoints, error bodies).
 
-local errors = require "vllm.base.errors"
 local guard = require "vllm.base.guard"
+local server_errors = require "vllm.base.server_errors"
 
 ---@class vllm.Exchange
 local Exchange = {}
@@ -50,9 +50,9 @@ function Exchange:_head(deadline)
   local status, headers = self._stream:head(deadline)
   if not status then return status, headers end
   self.status, self.headers = status, headers
-  local known, is_compressed = pcall(errors.is_compressed, headers)
+  local known, is_compressed = pcall(server_errors.is_compressed, headers)
   if not known or is_compressed then
-    return nil, { kind = "protocol", detail = known and errors.COMPRESSED or guard.words(is_compressed) }
+    return nil, { kind = "protocol", detail = known and server_errors.COMPRESSED or guard.words(is_compressed) }
   end
   return true
 end
