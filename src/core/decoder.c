@@ -108,29 +108,26 @@ static enum vllm_status fail_input(struct vllm_decoder *decoder, enum vllm_statu
 
 /* Chunks ------------------------------------------------------------------------------------------------------------- */
 
-/* Takes up the deltas of the chunk that was read. */
-static void take_deltas(struct vllm_decoder *decoder) {
-    size_t count;
-    const struct vllm_delta *deltas = vllm_chunk_deltas(decoder->chunk, &count);
-    bool is_last = count > 0 && (deltas[count - 1].kind == VLLM_DELTA_ERROR || deltas[count - 1].kind == VLLM_DELTA_FOREIGN);
-    decoder->last = is_last ? &deltas[count - 1] : NULL;
-    decoder->events.deltas = deltas;
-    decoder->events.count = is_last ? count - 1 : count;
-    decoder->events.at = 0;
-}
-
 static bool is_error(const struct vllm_delta *last) {
     return last && last->kind == VLLM_DELTA_ERROR;
 }
 
+/* The next chunk, whose deltas are to be told. */
 static enum vllm_status read_chunk(struct vllm_decoder *decoder, struct vllm_slice json, struct vllm_slice type, const char **why) {
     enum vllm_status status = vllm_chunk_read(decoder->chunk, json, type, why);
-    if (status == VLLM_OK) {
-        take_deltas(decoder);
-        decoder->raw_chunk.ptr = decoder->options.want_chunks && !is_error(decoder->last) ? json.ptr : NULL;
-        decoder->raw_chunk.len = json.len;
+    if (status != VLLM_OK) {
+        return status;
     }
-    return status;
+    struct vllm_delta_events *events = &decoder->events;
+    size_t count;
+    events->deltas = vllm_chunk_deltas(decoder->chunk, &count);
+    const struct vllm_delta *last = count > 0 ? &events->deltas[count - 1] : NULL;
+    decoder->last = last && (last->kind == VLLM_DELTA_FOREIGN || is_error(last)) ? last : NULL;
+    events->count = decoder->last ? count - 1 : count;
+    events->at = 0;
+    decoder->raw_chunk.ptr = decoder->options.want_chunks && !is_error(last) ? json.ptr : NULL;
+    decoder->raw_chunk.len = json.len;
+    return VLLM_OK;
 }
 
 /* What was not told by events. */
@@ -140,7 +137,7 @@ static enum vllm_status take_last(struct vllm_decoder *decoder) {
     if (is_error(last)) {
         return fail_with(decoder, last->of_answer ? VLLM_EFAILED : VLLM_ESERVER, "the server reported an error", last->raw);
     }
-    return last ? fail_input(decoder, keep_evidence(decoder, last->raw), NO_MEMORY) : VLLM_OK;
+    return fail_input(decoder, keep_evidence(decoder, last->raw), NO_MEMORY);
 }
 
 static void begin_body(struct vllm_decoder *decoder) {
@@ -152,16 +149,14 @@ static void begin_body(struct vllm_decoder *decoder) {
 /* Is this the JSON of an error? Then it is the chunk at hand. */
 static bool read_error(struct vllm_decoder *decoder, struct vllm_slice json) {
     static const struct vllm_slice no_type = {"", 0};
-    const char *why = NULL;
-    if (vllm_chunk_read(decoder->chunk, json, no_type, &why) != VLLM_OK) {
-        return false;
+    const char *why;
+    if (read_chunk(decoder, json, no_type, &why) == VLLM_OK && is_error(decoder->last)) {
+        return true;
     }
-    take_deltas(decoder);
-    if (!is_error(decoder->last)) {
-        decoder->last = NULL;
-        decoder->events.count = 0;
-    }
-    return decoder->last != NULL;
+    decoder->last = NULL;
+    decoder->raw_chunk.ptr = NULL;
+    decoder->events.count = decoder->events.at;
+    return false;
 }
 
 /* The stream is over without a whole answer, and had lines that are no field. True: they are an answer of their own or an error, which is to be
@@ -301,13 +296,16 @@ enum vllm_status vllm_decoder_finish(struct vllm_decoder *decoder) {
 
 /* VLLM_OK with an event, VLLM_MORE: all that was read is told; VLLM_END or a failure. */
 static enum vllm_status tell(struct vllm_decoder *decoder, struct vllm_event *event) {
+    struct vllm_delta_events *events = &decoder->events;
     if (decoder->raw_chunk.ptr) {
         vllm_part_event(event, VLLM_EVENT_CHUNK, NULL);
         event->raw = decoder->raw_chunk;
         decoder->raw_chunk.ptr = NULL;
         return VLLM_OK;
     }
-    struct vllm_delta_events *events = &decoder->events;
+    if (events->at == events->count && !decoder->closing) {
+        return VLLM_MORE;
+    }
     enum vllm_status status = decoder->closing ? vllm_delta_events_close(events, event) : vllm_delta_events_next(events, event);
     bool is_failure = status != VLLM_OK && status != VLLM_MORE && status != VLLM_END;
     return is_failure ? fail(decoder, status, events->answer.why) : status;
@@ -320,10 +318,7 @@ enum vllm_status vllm_decoder_next(struct vllm_decoder *decoder, struct vllm_eve
         if (status != VLLM_MORE) {
             return status;
         }
-        status = take_last(decoder);
-        if (status == VLLM_OK) {
-            status = decoder->has_body ? step_body(decoder) : step_stream(decoder);
-        }
+        status = decoder->last ? take_last(decoder) : decoder->has_body ? step_body(decoder) : step_stream(decoder);
     }
     return status;
 }

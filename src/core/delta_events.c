@@ -216,7 +216,7 @@ static enum vllm_status step_delta(struct vllm_delta_events *events, struct vllm
 
 enum vllm_status vllm_delta_events_next(struct vllm_delta_events *events, struct vllm_event *event) {
     enum vllm_status status = VLLM_MORE;
-    while (status == VLLM_MORE && (events->ending || events->at < events->count)) {
+    while (status == VLLM_MORE && events->at < events->count) {
         status = events->ending ? end_choice(events, event) : step_delta(events, event, &events->deltas[events->at]);
     }
     return status;
