@@ -192,15 +192,4 @@ bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_de
 /* Returns nil, message, position (of the first wrong byte, from 1) to Lua. */
 int bind_push_json_failure(lua_State *L, const struct vllm_json *j);
 
-/* Lua values → JSON, appended to `out`, which must hang on a userdata (this raises when memory or Lua's stack is full). */
-struct bind_encode_options {
-    bool request;     /* bare {} is an array under the member names that a request's schema says so */
-    unsigned indent;  /* spaces a level; 0: compact */
-    const char *path; /* where the value stands, for messages: "messages[1].content"; may be NULL */
-    const char *name; /* the member name under which it stands (for the rules of bare {} and logit_bias); may be NULL */
-};
-/* True, and the stack is as it was; or false, with message and path (two strings) pushed and `out` as it was. `options`
- * may be NULL. */
-bool bind_json_encode(lua_State *L, int index, struct vllm_buf *out, const struct bind_encode_options *options);
-
 #endif

@@ -48,11 +48,7 @@ static void push_path(const struct encoder *e, const struct encode_frame *frame)
     }
     luaL_Buffer b;
     luaL_buffinit(e->L, &b);
-    bool is_first = !e->options->path || !*e->options->path;
-    if (!is_first) {
-        luaL_addstring(&b, e->options->path);
-    }
-    for (; count > 0; count--, is_first = false) {
+    for (bool is_first = true; count > 0; count--, is_first = false) {
         if (chain[count - 1]->name) {
             add_name(&b, chain[count - 1]->name, chain[count - 1]->name_len, is_first);
         } else {
@@ -310,48 +306,30 @@ bool encode_value(struct encoder *e, struct encode_frame *frame) {
     }
 }
 
-bool bind_json_encode(lua_State *L, int index, struct vllm_buf *out, const struct bind_encode_options *options) {
-    static const struct bind_encode_options defaults;
-    struct encoder e = {L, out, NULL, 0, options ? options : &defaults};
-    struct encode_frame root = {NULL, e.options->name, e.options->name ? strlen(e.options->name) : 0, 0, 0, 0, false};
-    int base = lua_gettop(L);
-    size_t before = out->len;
-    index = lua_absindex(L, index);
-    luaL_checkstack(L, 20, "encoding JSON");
-    e.keys = bind_new_buf(L, MAX_KEYS);
-    lua_newtable(L);
-    e.names = base + 2;
-    lua_pushvalue(L, index);
-    bool done = encode_value(&e, &root);
-    vllm_buf_free(e.keys);
-    if (done) {
-        lua_settop(L, base);
-        return true;
-    }
-    out->len = before;
-    lua_replace(L, base + 2); /* the path */
-    lua_replace(L, base + 1);
-    lua_settop(L, base + 2);
-    return false;
-}
-
 static int l_json_encode(lua_State *L) {
-    struct bind_encode_options options = {false, 0, NULL, NULL};
+    struct encode_options options;
     luaL_checkany(L, 1);
     lua_settop(L, 2);
     options.request = bind_option_bool(L, 2, "request", false);
     options.indent = (unsigned)bind_option_size(L, 2, "indent", 0, 0, 16);
-    struct vllm_buf *out = bind_new_buf(L, MAX_TEXT);
-    if (!bind_json_encode(L, 1, out, &options)) {
-        vllm_buf_free(out);
+    luaL_checkstack(L, 20, "encoding JSON");
+    struct encoder e = {L, bind_new_buf(L, MAX_TEXT), NULL, 0, &options};
+    e.keys = bind_new_buf(L, MAX_KEYS);
+    lua_newtable(L);
+    e.names = lua_gettop(L);
+    struct encode_frame root = {NULL, NULL, 0, 0, 0, 0, false};
+    lua_pushvalue(L, 1);
+    bool done = encode_value(&e, &root);
+    if (done) {
+        struct vllm_slice text = vllm_buf_view(e.out);
+        lua_pushlstring(L, text.ptr, text.len);
+    } else {
         lua_pushnil(L);
         lua_insert(L, -3);
-        return 3;
     }
-    struct vllm_slice text = vllm_buf_view(out);
-    lua_pushlstring(L, text.ptr, text.len);
-    vllm_buf_free(out);
-    return 1;
+    vllm_buf_free(e.keys);
+    vllm_buf_free(e.out);
+    return done ? 1 : 3;
 }
 
 static int l_is_marked_array(lua_State *L) {

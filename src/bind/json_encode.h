@@ -24,12 +24,17 @@ struct encode_key {
     size_t len, rank;
 };
 
+struct encode_options {
+    bool request;    /* bare {} is an array under the member names that a request's schema says so */
+    unsigned indent; /* spaces a level; 0: compact */
+};
+
 struct encoder {
     lua_State *L;
     struct vllm_buf *out;
     struct vllm_buf *keys; /* of all open objects: struct encode_key, one after the other */
     int names;             /* stack index of a list of the same names: a finalizer may empty the object meanwhile */
-    const struct bind_encode_options *options;
+    const struct encode_options *options;
 };
 
 /* The value at the top of the stack. False: message and path were pushed. */

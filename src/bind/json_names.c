@@ -6,36 +6,16 @@
 #include <string.h>
 
 /* Members of a request whose value is an array wherever it may be empty. From vLLM's ChatCompletionRequest and its
- * neighbours (completions, embeddings, rerank, responses), the structural tags, and JSON Schema. */
-static const char *const array_names[] = {"messages",
-                                          "tools",
-                                          "stop",
-                                          "stop_token_ids",
-                                          "bad_words",
-                                          "allowed_token_ids",
-                                          "logprob_token_ids",
-                                          "documents", /* request */
-                                          "modalities",
-                                          "include",
-                                          "prompt",
-                                          "input",
-                                          "prompt_token_ids", /* others' */
-                                          "content",
-                                          "tool_calls",
-                                          "annotations", /* messages */
-                                          "choice",
-                                          "structures",
-                                          "triggers",
-                                          "tags",
-                                          "elements",
-                                          "excludes", /* structured_outputs, structural tags */
-                                          "required",
-                                          "enum",
-                                          "anyOf",
-                                          "oneOf",
-                                          "allOf",
-                                          "prefixItems",
-                                          "examples"}; /* JSON Schema */
+ * neighbours (completions, embeddings, rerank, responses), the structural tags, and JSON Schema. A new list among the
+ * wire fields of fields.lua goes here as well: spec/fields_spec.lua compares the two. */
+static const char *const array_names[] = {"messages", "tools", "stop", "stop_token_ids", "bad_words", "allowed_token_ids",
+                                          "logprob_token_ids", "documents", "modalities", "include", "prompt", "input", "prompt_token_ids",
+                                          /* in messages */
+                                          "content", "tool_calls", "annotations",
+                                          /* in structured_outputs and structural tags */
+                                          "choice", "structures", "triggers", "tags", "elements", "excludes",
+                                          /* in JSON Schema */
+                                          "required", "enum", "anyOf", "oneOf", "allOf", "prefixItems", "examples"};
 
 /* Members whose own members the user has named. */
 static const char *const thing_names[] = {"properties",  "patternProperties", "$defs",
