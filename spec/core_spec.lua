@@ -135,7 +135,7 @@ end)
 describe("core.messages", function()
   it("raises for a list that messages.lua does not write", function()
     for sentence, list in pairs {
-      ["operand 3 is no text"] = { 4, 1, true }, ["operand 2 is no number"] = { 4, "1" }, ["unknown operation at 1"] = { 99 },
+      ["operand 3 is not a text"] = { 4, 1, true }, ["operand 2 is not a number"] = { 4, "1" }, ["unknown operation at 1"] = { 99 },
       ["unknown operation at 4"] = { 4, 1, false, 0 }, ["a piece that its message cannot hold"] = { 1, 1, false, 11, "why" },
     } do
       local ok, message = pcall(core.messages, list, {})

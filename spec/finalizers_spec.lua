@@ -25,13 +25,14 @@ describe("an __index of an options table", function()
   end)
 
   it("may make texts that nobody else holds", function()
+    local codes = core.message_codes
     for round = 1, 50 do
       local field = ("field" .. round .. " "):rep(20)
       local options = setmetatable({}, { __index = function(_, name)
         collectgarbage()
         return (name == "filler" or name == "reasoning_field") and ("field" .. round .. " "):rep(20) or nil
       end })
-      local text = core.messages({ 6, 1, false, 11, "because", 9, "so" }, options)
+      local text = core.messages({ codes.assistant, 1, false, codes.reasoning, "because", codes.text, "so" }, options)
       assert.equal(('[{"content":"%s","role":"user"},{"content":"so","%s":"because","role":"assistant"}]'):format(field, field), text)
     end
   end)

@@ -4,6 +4,7 @@
 -- never bytes of memory that is gone: memory_test.c fills that with rubbish meanwhile, and `make asan` sees each read of it.
 
 local core = require "vllm.core"
+local codes = core.message_codes
 local meddle_at = require "spec.support.meddle"
 
 local MAX_CHANCES = 3000
@@ -169,10 +170,11 @@ job("base64_decode", function() return core.base64_decode, ("YWJj"):rep(100), ni
 
 -- Messages -------------------------------------------------------------------------------------------------------------
 
--- The flat list of messages.lua: a text of the user (4 its kind, 9 the piece), an assistant's (6), one more, one of a role of its own.
+-- The flat list of messages.lua: a text of the user, an assistant's, one more, one of a role of its own.
 local function transcript(last)
-  return { 4, 1, long("member", 1), 9, long("value", 1), 6, 2, false, 9, long("value", 2), 4, 3, false, 9, last,
-    8, 4, false, long("inner", 1), 9, long("value", 5) }
+  local user, assistant, other, text = codes.user, codes.assistant, codes.other, codes.text
+  return { user, 1, long("member", 1), text, long("value", 1), assistant, 2, false, text, long("value", 2), user, 3, false, text, last,
+    other, 4, false, long("inner", 1), text, long("value", 5) }
 end
 
 job("messages", function()

@@ -1,22 +1,53 @@
 /* core.messages(list, options): the flat list of messages.lua in, the JSON text of the wire messages out.
+ * core.message_codes: name → number, of `kinds` and `pieces` below.
  *
  * The list is flat, so that a transcript costs no table a message: a number says what follows, then come its operands.
- *   1 to 8    a message, by kind (system, context, developer, user, notification, assistant, tool, other): its number in
- * the caller's list, its name or false; a tool message also its call's id and whether it is an error; another its role
- * 9 and up  a piece of the last message, in the order of enum vllm_piece_type: the operands of `layouts` below. Returns the
- * text, or nil, message, the number of the message at fault (or nil), the text at fault (or nil). Texts are borrowed from the list,
- * which keeps them alive. A malformed list raises: only messages.lua writes one. */
+ *   a kind    a message: its number in the caller's list, and its name or false; of a tool message also its call's id
+ *             and whether it is an error; of another also its role
+ *   a piece   a piece of the last message: the operands that its row of `pieces` names
+ * Returns the text, or nil, message, the number of the message at fault (or nil), the text at fault (or nil). Texts are
+ * borrowed from the list, which keeps them alive. A malformed list raises: only messages.lua writes one. */
 #include "bind.h"
 
 #include "../core/messages.h"
 
 #define CLASS     "vllm.messages"
-#define KINDS     8
 #define MAX_BODY  ((size_t)256 << 20)
 #define MOST_BODY ((size_t)1 << 40 < SIZE_MAX / 4 ? (size_t)1 << 40 : SIZE_MAX / 4)
 
-/* Operands of each piece: t text, n name, e extra. */
-static const char *const layouts[] = {"t", "te", "t", "tne", "te", "tne", "t", "tn", "tn", "t", "tn", "t", "tn", "tn"};
+static const char *const kinds[] = {
+    [VLLM_MESSAGE_SYSTEM] = "system",
+    [VLLM_MESSAGE_CONTEXT] = "context",
+    [VLLM_MESSAGE_DEVELOPER] = "developer",
+    [VLLM_MESSAGE_USER] = "user",
+    [VLLM_MESSAGE_NOTIFICATION] = "notification",
+    [VLLM_MESSAGE_ASSISTANT] = "assistant",
+    [VLLM_MESSAGE_TOOL] = "tool",
+    [VLLM_MESSAGE_OTHER] = "other",
+};
+
+static const struct {
+    const char *name, *operands; /* t text, n name, e extra */
+} pieces[] = {
+    [VLLM_PIECE_TEXT] = {"text", "t"},
+    [VLLM_PIECE_FILE] = {"file", "te"},
+    [VLLM_PIECE_REASONING] = {"reasoning", "t"},
+    [VLLM_PIECE_CALL] = {"call", "tne"},
+    [VLLM_PIECE_IMAGE] = {"image", "te"},
+    [VLLM_PIECE_IMAGE_BYTES] = {"image_bytes", "tne"},
+    [VLLM_PIECE_AUDIO] = {"audio", "t"},
+    [VLLM_PIECE_AUDIO_DATA] = {"audio_data", "tn"},
+    [VLLM_PIECE_AUDIO_BYTES] = {"audio_bytes", "tn"},
+    [VLLM_PIECE_VIDEO] = {"video", "t"},
+    [VLLM_PIECE_VIDEO_BYTES] = {"video_bytes", "tn"},
+    [VLLM_PIECE_JSON] = {"json", "t"},
+    [VLLM_PIECE_FUNCTION_MEMBER] = {"function_member", "tn"},
+    [VLLM_PIECE_MEMBER] = {"member", "tn"},
+};
+
+/* The number of a kind is its place in `kinds`, from 1 on; the pieces follow. */
+#define KINDS  (sizeof kinds / sizeof *kinds)
+#define PIECES (sizeof pieces / sizeof *pieces)
 
 struct transcript {
     struct vllm_alloc alloc;
@@ -43,7 +74,7 @@ static struct vllm_slice read_text(struct reader *r) {
     if (lua_type(r->L, -1) == LUA_TSTRING) {
         text.ptr = lua_tolstring(r->L, -1, &text.len);
     } else if (!lua_isboolean(r->L, -1) || lua_toboolean(r->L, -1)) {
-        luaL_error(r->L, "core.messages: operand %d is no text", (int)(r->at - 1));
+        luaL_error(r->L, "core.messages: operand %d is not a text", (int)(r->at - 1));
     }
     lua_pop(r->L, 1);
     return text;
@@ -53,7 +84,7 @@ static size_t read_number(struct reader *r) {
     lua_rawgeti(r->L, 1, (int)r->at++);
     lua_Integer number = lua_tointeger(r->L, -1);
     if (lua_type(r->L, -1) != LUA_TNUMBER || number < 0) {
-        luaL_error(r->L, "core.messages: operand %d is no number", (int)(r->at - 1));
+        luaL_error(r->L, "core.messages: operand %d is not a number", (int)(r->at - 1));
     }
     lua_pop(r->L, 1);
     return (size_t)number;
@@ -78,7 +109,7 @@ static enum vllm_status read_message(struct reader *r, struct vllm_messages *mes
 
 static enum vllm_status read_piece(struct reader *r, struct vllm_messages *messages, size_t type) {
     struct vllm_piece piece = {(enum vllm_piece_type)type, {NULL, 0}, {NULL, 0}, {NULL, 0}};
-    for (const char *operand = layouts[type]; *operand; operand++) {
+    for (const char *operand = pieces[type].operands; *operand; operand++) {
         struct vllm_slice text = read_text(r);
         *(*operand == 't' ? &piece.text : *operand == 'n' ? &piece.name : &piece.extra) = text;
     }
@@ -91,7 +122,7 @@ static enum vllm_status read_list(lua_State *L, struct vllm_messages *messages) 
     enum vllm_status status = length < INT32_MAX - 8 ? VLLM_OK : VLLM_ELIMIT;
     while (status == VLLM_OK && (size_t)r.at <= length) {
         size_t op = read_number(&r);
-        if (op < 1 || op > KINDS + sizeof layouts / sizeof *layouts) {
+        if (op < 1 || op > KINDS + PIECES) {
             luaL_error(L, "core.messages: unknown operation at %d", (int)(r.at - 1));
         }
         status = op <= KINDS ? read_message(&r, messages, op) : read_piece(&r, messages, op - KINDS - 1);
@@ -166,4 +197,10 @@ void bind_open_messages(lua_State *L) {
     bind_class(L, CLASS, none, l_messages_release);
     lua_pushcfunction(L, l_messages);
     lua_setfield(L, -2, "messages");
+    lua_createtable(L, 0, (int)(KINDS + PIECES));
+    for (size_t i = 0; i < KINDS + PIECES; i++) {
+        lua_pushinteger(L, (lua_Integer)i + 1);
+        lua_setfield(L, -2, i < KINDS ? kinds[i] : pieces[i - KINDS].name);
+    }
+    lua_setfield(L, -2, "message_codes");
 }

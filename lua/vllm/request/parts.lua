@@ -26,13 +26,19 @@ local parts = {}
 
 local given, check_keys = calls.value, calls.check_keys
 
---- The numbers of the kinds of messages and of the pieces; src/bind/messages.c reads them.
-parts.kinds = { system = 1, context = 2, developer = 3, user = 4, notification = 5, assistant = 6, tool = 7 }
-parts.OTHER = 8 -- the kind of a role that only the server's template knows
-local USER, NOTIFICATION, ASSISTANT, TOOL, OTHER = 4, 5, 6, 7, parts.OTHER
-local TEXT, FILE, REASONING, CALL, IMAGE, IMAGE_BYTES, AUDIO, AUDIO_DATA, AUDIO_BYTES, VIDEO, VIDEO_BYTES, JSON =
-  9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20
-local FUNCTION_MEMBER, MEMBER = 21, 22
+local codes = core.message_codes
+
+--- Role → the number of its kind of message.
+parts.kinds = {}
+for _, role in ipairs { "system", "context", "developer", "user", "notification", "assistant", "tool" } do
+  parts.kinds[role] = codes[role]
+end
+parts.OTHER = codes.other -- the kind of a role that only the server's template knows
+local USER, NOTIFICATION, ASSISTANT, TOOL, OTHER = codes.user, codes.notification, codes.assistant, codes.tool, codes.other
+local TEXT, FILE, REASONING, CALL, JSON = codes.text, codes.file, codes.reasoning, codes.call, codes.json
+local IMAGE, IMAGE_BYTES, VIDEO, VIDEO_BYTES = codes.image, codes.image_bytes, codes.video, codes.video_bytes
+local AUDIO, AUDIO_DATA, AUDIO_BYTES = codes.audio, codes.audio_data, codes.audio_bytes
+local FUNCTION_MEMBER, MEMBER = codes.function_member, codes.member
 
 local function push(s, a, b, c, d)
   local list, n = s.list, s.n
