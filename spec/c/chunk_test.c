@@ -1,6 +1,6 @@
 /* One chunk's JSON → deltas: each dialect as a case. Every case is read three times by one reader, so that speculation on repeated bytes is
  * tried on all of them, and once more between two other chunks. */
-#include "../../src/core/chunk.h"
+#include "../../src/core/delta.h"
 
 #include "check.h"
 
@@ -435,8 +435,27 @@ static void test_failing_memory(void) {
     }
 }
 
+static enum vllm_key key_of(const char *json) {
+    struct vllm_json j;
+    struct vllm_json_string name;
+    vllm_json_init(&j, json, strlen(json), 1);
+    return vllm_json_string(&j, &name) ? vllm_key_of(&name) : VLLM_KEY_COUNT;
+}
+
+/* Each name is found, and only as it is written; with an escape, too. */
+static void test_keys(void) {
+#define CHECK_KEY(key, text, n) \
+    CHECK(key_of("\"" text "\"") == VLLM_KEY_##key); \
+    CHECK(key_of("\"" text "\\u0061\"") == VLLM_KEY_OTHER); \
+    CHECK(key_of("\"" text "_and_what_is_no_longer_a_key\"") == VLLM_KEY_OTHER);
+    VLLM_KEYS(CHECK_KEY, 0)
+    CHECK(key_of("\"\"") == VLLM_KEY_OTHER);
+    CHECK(key_of("\"i\\u0064\"") == VLLM_KEY_ID);
+}
+
 int main(void) {
     test_cases();
+    test_keys();
     test_speculation();
     test_extras();
     test_event_type();

@@ -4,11 +4,16 @@
 
 #include <string.h>
 
+/* Those of the deltas stand among STRINGS. */
 static const char *const TYPES[] = {
-    "turn_start", "part_start", "text_delta", "reasoning_delta", "refusal_delta", "tool_call_delta", "part_end",
-    "tool_call",  "tokens",     "choice_end", "usage",           "chunk",         "turn_end",
+    [VLLM_EVENT_TURN_START] = "turn_start", [VLLM_EVENT_PART_START] = "part_start", [VLLM_EVENT_PART_END] = "part_end",
+    [VLLM_EVENT_TOOL_CALL] = "tool_call",   [VLLM_EVENT_TOKENS] = "tokens",         [VLLM_EVENT_CHOICE_END] = "choice_end",
+    [VLLM_EVENT_USAGE] = "usage",           [VLLM_EVENT_CHUNK] = "chunk",           [VLLM_EVENT_TURN_END] = "turn_end",
 };
-static const char *const KINDS[] = {"text", "reasoning", "refusal", "tool_call", "media"};
+static const char *const KINDS[] = {
+    [VLLM_PART_TEXT] = "text",           [VLLM_PART_REASONING] = "reasoning", [VLLM_PART_REFUSAL] = "refusal",
+    [VLLM_PART_TOOL_CALL] = "tool_call", [VLLM_PART_MEDIA] = "media",
+};
 
 /* Field setters: the table is at the top of the stack. */
 static void set_slice(lua_State *L, const char *name, struct vllm_slice slice) {
@@ -140,6 +145,9 @@ static const char *const STRINGS[] = {
     "type",          "choice",          "part", "text", "index", "id", "name", "json", "text_delta", "reasoning_delta",
     "refusal_delta", "tool_call_delta", "",     "",     ""};
 enum string { TYPE, CHOICE, PART, TEXT, INDEX, ID, NAME, JSON, TEXT_DELTA, LAST_PART = TEXT_DELTA + 4, LAST_ID, LAST_NAME, STRING_COUNT };
+#define IS_NTH_DELTA(event, n) (VLLM_EVENT_##event##_DELTA == VLLM_EVENT_TEXT_DELTA + n)
+VLLM_ASSERT(deltas_are_in_order, IS_NTH_DELTA(REASONING, 1) && IS_NTH_DELTA(REFUSAL, 2) && IS_NTH_DELTA(TOOL_CALL, 3));
+VLLM_ASSERT(each_string_has_a_name, sizeof STRINGS / sizeof *STRINGS == STRING_COUNT);
 #define LONGEST_KEPT 256 /* an id may be as long as the server likes */
 
 int bind_push_event_strings(lua_State *L) {

@@ -6,8 +6,8 @@
 #include "calls.h"
 #include "event.h"
 
-#define VLLM_TEXT_KINDS  3 /* text, reasoning, refusal: the first of enum vllm_part_kind */
-#define VLLM_PART_KINDS  5
+#define VLLM_TEXT_KINDS  (VLLM_PART_REFUSAL + 1) /* text, reasoning, refusal */
+#define VLLM_PART_KINDS  (VLLM_PART_MEDIA + 1)
 #define VLLM_PART_ID_MAX 72
 
 struct vllm_choice {

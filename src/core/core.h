@@ -33,6 +33,9 @@ enum vllm_status {
 #define VLLM_NODISCARD
 #endif
 
+/* Refuses to compile where `holds`, a constant, is false. */
+#define VLLM_ASSERT(name, holds) typedef char vllm_assert_##name[(holds) ? 1 : -1]
+
 /* Bytes that belong to somebody else; not terminated. `ptr` NULL means absent, which is not the same as empty. */
 struct vllm_slice {
     const char *ptr;

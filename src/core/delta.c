@@ -10,45 +10,20 @@
 #define NO_MEMORY          "no memory"
 #define SCRATCH_LIMIT      "the texts of a chunk are larger than max_event_bytes allows"
 
-/* In the order of enum vllm_key, which is by length. */
-static const char *const KEYS[] = {"",
-                                   "id",
-                                   "name",
-                                   "role",
-                                   "text",
-                                   "type",
-                                   "audio",
-                                   "delta",
-                                   "error",
-                                   "index",
-                                   "model",
-                                   "usage",
-                                   "images",
-                                   "object",
-                                   "choices",
-                                   "content",
-                                   "created",
-                                   "message",
-                                   "refusal",
-                                   "summary",
-                                   "function",
-                                   "logprobs",
-                                   "thinking",
-                                   "arguments",
-                                   "reasoning",
-                                   "token_ids",
-                                   "tool_calls",
-                                   "stop_reason",
-                                   "finish_reason",
-                                   "function_call",
-                                   "reasoning_content"};
-#define KEY_COUNT   (sizeof KEYS / sizeof KEYS[0])
-#define LONGEST_KEY 17
+#define TEXT(key, text, n) text,
+static const char *const KEYS[] = {"", VLLM_KEYS(TEXT, 0)};
 
-/* The first key that is at least so long. */
-static const unsigned char FIRST_OF_LENGTH[LONGEST_KEY + 2] = {1, 1, 1, 2, 2, 6, 12, 14, 20, 23, 26, 27, 28, 28, 30, 30, 30, 30, 31};
+/* The first key that is at least so long: as many are shorter. */
+#define IS_SHORTER(key, text, n) +(sizeof text - 1 < n)
+#define FIRST(n)                 1 VLLM_KEYS(IS_SHORTER, n)
+static const unsigned char FIRST_OF_LENGTH[] = {FIRST(0),  FIRST(1),  FIRST(2),  FIRST(3),  FIRST(4),  FIRST(5),  FIRST(6),
+                                                FIRST(7),  FIRST(8),  FIRST(9),  FIRST(10), FIRST(11), FIRST(12), FIRST(13),
+                                                FIRST(14), FIRST(15), FIRST(16), FIRST(17), FIRST(18)};
+#define LENGTHS (sizeof FIRST_OF_LENGTH - 1)
+VLLM_ASSERT(no_key_is_longer, (FIRST(18)) == (int)VLLM_KEY_COUNT);
 
 #define BIT(key) (UINT32_C(1) << (key))
+VLLM_ASSERT(each_key_has_a_bit, VLLM_KEY_COUNT <= 32);
 
 bool vllm_key_is_known(enum vllm_level level, enum vllm_key key) {
     static const uint32_t known[] = {
@@ -66,16 +41,16 @@ bool vllm_key_is_known(enum vllm_level level, enum vllm_key key) {
 enum vllm_key vllm_key_of(const struct vllm_json_string *name) {
     size_t len = name->raw.len;
     if (!name->plain) {
-        for (size_t i = 1; i < KEY_COUNT; i++) {
+        for (size_t i = 1; i < VLLM_KEY_COUNT; i++) {
             if (vllm_json_string_is(name, KEYS[i])) {
                 return (enum vllm_key)i;
             }
         }
         return VLLM_KEY_OTHER;
     }
-    if (len <= LONGEST_KEY) {
+    if (len < LENGTHS) {
         for (size_t i = FIRST_OF_LENGTH[len]; i < FIRST_OF_LENGTH[len + 1]; i++) {
-            if (KEYS[i][0] == name->raw.ptr[0] && memcmp(name->raw.ptr, KEYS[i], len) == 0) {
+            if (KEYS[i][0] == name->raw.ptr[0] && strncmp(name->raw.ptr, KEYS[i], len) == 0) {
                 return (enum vllm_key)i;
             }
         }

@@ -4,40 +4,20 @@
 
 #include "chunk.h"
 
-/* The names that mean something anywhere in a chunk. */
-enum vllm_key {
-    VLLM_KEY_OTHER,
-    VLLM_KEY_ID,
-    VLLM_KEY_NAME,
-    VLLM_KEY_ROLE,
-    VLLM_KEY_TEXT,
-    VLLM_KEY_TYPE,
-    VLLM_KEY_AUDIO,
-    VLLM_KEY_DELTA,
-    VLLM_KEY_ERROR,
-    VLLM_KEY_INDEX,
-    VLLM_KEY_MODEL,
-    VLLM_KEY_USAGE,
-    VLLM_KEY_IMAGES,
-    VLLM_KEY_OBJECT,
-    VLLM_KEY_CHOICES,
-    VLLM_KEY_CONTENT,
-    VLLM_KEY_CREATED,
-    VLLM_KEY_MESSAGE,
-    VLLM_KEY_REFUSAL,
-    VLLM_KEY_SUMMARY,
-    VLLM_KEY_FUNCTION,
-    VLLM_KEY_LOGPROBS,
-    VLLM_KEY_THINKING,
-    VLLM_KEY_ARGUMENTS,
-    VLLM_KEY_REASONING,
-    VLLM_KEY_TOKEN_IDS,
-    VLLM_KEY_TOOL_CALLS,
-    VLLM_KEY_STOP_REASON,
-    VLLM_KEY_FINISH_REASON,
-    VLLM_KEY_FUNCTION_CALL,
-    VLLM_KEY_REASONING_CONTENT
-};
+/* The names that mean something anywhere in a chunk, the short ones first: vllm_key_of relies on it. */
+/* clang-format off */
+#define VLLM_KEYS(X, n) \
+    X(ID, "id", n) X(NAME, "name", n) X(ROLE, "role", n) X(TEXT, "text", n) X(TYPE, "type", n) X(AUDIO, "audio", n) \
+    X(DELTA, "delta", n) X(ERROR, "error", n) X(INDEX, "index", n) X(MODEL, "model", n) X(USAGE, "usage", n) \
+    X(IMAGES, "images", n) X(OBJECT, "object", n) X(CHOICES, "choices", n) X(CONTENT, "content", n) \
+    X(CREATED, "created", n) X(MESSAGE, "message", n) X(REFUSAL, "refusal", n) X(SUMMARY, "summary", n) \
+    X(FUNCTION, "function", n) X(LOGPROBS, "logprobs", n) X(THINKING, "thinking", n) X(ARGUMENTS, "arguments", n) \
+    X(REASONING, "reasoning", n) X(TOKEN_IDS, "token_ids", n) X(TOOL_CALLS, "tool_calls", n) \
+    X(STOP_REASON, "stop_reason", n) X(FINISH_REASON, "finish_reason", n) X(FUNCTION_CALL, "function_call", n) \
+    X(REASONING_CONTENT, "reasoning_content", n)
+/* clang-format on */
+#define VLLM_KEY_ENUMERATOR(key, text, n) VLLM_KEY_##key,
+enum vllm_key { VLLM_KEY_OTHER, VLLM_KEYS(VLLM_KEY_ENUMERATOR, 0) VLLM_KEY_COUNT };
 enum vllm_key vllm_key_of(const struct vllm_json_string *name);
 /* Does it mean something in an object of this level? */
 bool vllm_key_is_known(enum vllm_level level, enum vllm_key key);

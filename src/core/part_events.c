@@ -15,7 +15,11 @@ void vllm_part_event(struct vllm_event *event, enum vllm_event_type type, const 
 
 /* "part-<choice>-<kind>-<n>" */
 static size_t write_part_id(char out[VLLM_PART_ID_MAX], int64_t choice, enum vllm_part_kind kind, size_t n) {
-    static const char *const names[VLLM_PART_KINDS] = {"text", "reasoning", "refusal", "tool", "media"};
+    static const char *const names[VLLM_PART_KINDS] = {[VLLM_PART_TEXT] = "text",
+                                                       [VLLM_PART_REASONING] = "reasoning",
+                                                       [VLLM_PART_REFUSAL] = "refusal",
+                                                       [VLLM_PART_TOOL_CALL] = "tool",
+                                                       [VLLM_PART_MEDIA] = "media"};
     char *p = out;
     memcpy(p, "part-", 5);
     p += 5;
@@ -52,8 +56,9 @@ void vllm_part_open(struct vllm_choice *choice, enum vllm_part_kind kind, struct
 }
 
 void vllm_part_text(const struct vllm_choice *choice, size_t from, struct vllm_event *event) {
-    static const enum vllm_event_type types[VLLM_TEXT_KINDS] = {VLLM_EVENT_TEXT_DELTA, VLLM_EVENT_REASONING_DELTA,
-                                                                VLLM_EVENT_REFUSAL_DELTA};
+    static const enum vllm_event_type types[VLLM_TEXT_KINDS] = {[VLLM_PART_TEXT] = VLLM_EVENT_TEXT_DELTA,
+                                                                [VLLM_PART_REASONING] = VLLM_EVENT_REASONING_DELTA,
+                                                                [VLLM_PART_REFUSAL] = VLLM_EVENT_REFUSAL_DELTA};
     vllm_part_event(event, types[choice->open_kind], choice);
     set_part(event, choice->open_kind, choice->part, choice->part_len);
     event->text = text_from(&choice->texts[choice->open_kind], from);
