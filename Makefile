@@ -154,7 +154,7 @@ demo: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so build/test-server ## t
 	@scripts/run-demo
 
 test: all $(SPEC_NEEDS) $(CTESTS:%=build/ctest/%) $(BIND_CTESTS:%=build/ctest/%) build/preload/slow_names.so ## C tests, the specs on every Lua, then hosts
-	@scripts/run-tests build ctest $(LUAS) hosts
+	@scripts/run-tests build hosts ctest $(LUAS)
 
 hosts: all build/preload/slow_names.so ## every host, on every Lua that it exists for; prints the matrix. SPEC=spec/hosts/x_spec.lua for one
 	@SPEC="$(SPEC)" scripts/run-tests build hosts
@@ -164,7 +164,7 @@ test-thread: all $(SPEC_NEEDS) $(ENGINE_CTESTS:%=build/portable/ctest/%) ## spec
 	@VLLM_TEST_ENGINE=thread scripts/run-tests build $(LUAS)
 
 check: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so $(SPEC_NEEDS) $(CTESTS:%=build/ctest/%) build/ctest/$(LUA)_memory_test layers ## quick: C tests, specs on LUA=lua5.4
-	@scripts/run-tests build ctest $(LUA)
+	@CTEST="$(filter build/ctest/%,$^)" scripts/run-tests build ctest $(LUA)
 
 spec: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so $(SPEC_NEEDS) ## specs on LUA=lua5.4; SPEC=spec/x_spec.lua for one
 	@SPEC="$(SPEC)" scripts/run-tests build $(LUA)

@@ -50,14 +50,12 @@ local function delta(json)
   return ('data: {"id":"1","model":"m","choices":[{"index":0,"delta":%s,"finish_reason":null}]}\n\n'):format(json)
 end
 
--- Tool calls from `first` on, a hundred in each event.
+-- Tool calls, a hundred in each event, with the last two digits of the index the same in all events.
 local function calls(first, count, item)
-  local events = {}
-  for i = first, first + count - 1, 100 do
-    local list = {}
-    for j = i, i + 99 do list[#list + 1] = item:format(j) end
-    events[#events + 1] = delta('{"tool_calls":[' .. table.concat(list, ",") .. "]}")
-  end
+  local list, events = {}, {}
+  for i = 0, 99 do list[i + 1] = item:gsub("%%d", ("@%02d"):format(i)) end
+  local event = delta('{"tool_calls":[' .. table.concat(list, ",") .. "]}")
+  for i = first, first + count - 1, 100 do events[#events + 1] = event:gsub("@", ("%d"):format(i / 100 + 1)) end
   return table.concat(events)
 end
 

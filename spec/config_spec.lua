@@ -281,8 +281,11 @@ describe("config.from_env", function()
   end)
 end)
 
--- The textbook recursion, for short names only.
-local function textbook_distance(a, b)
+local known_distances = {}
+local textbook_distance
+
+-- The textbook recursion.
+local function recurse(a, b)
   if #a == 0 or #b == 0 then return math.max(#a, #b) end
   local cost = a:sub(-1) == b:sub(-1) and 0 or 1
   local best = math.min(textbook_distance(a:sub(1, -2), b) + 1, textbook_distance(a, b:sub(1, -2)) + 1,
@@ -291,6 +294,12 @@ local function textbook_distance(a, b)
     best = math.min(best, textbook_distance(a:sub(1, -3), b:sub(1, -3)) + 1)
   end
   return best
+end
+
+function textbook_distance(a, b)
+  local pair = a .. " " .. b
+  known_distances[pair] = known_distances[pair] or recurse(a, b)
+  return known_distances[pair]
 end
 
 describe("spelling.nearest", function()

@@ -571,7 +571,7 @@ describe("hostile input", function()
   it("never throws: it is either JSON or a message that begins with its place", function()
     seed = 20240607
     local sent = 0
-    for _ = 1, 20000 do
+    for _ = 1, 6000 do
       local list = {}
       for i = 1, random(4) do list[i] = message() end
       local options = { strict_alternating_roles = pick { false, true, { system = "fold", assistant = "join", first = "filler" } }, reasoning_replay = pick { "never", "always", "tool_turns" },

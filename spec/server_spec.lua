@@ -5,7 +5,7 @@ local cjson = require "cjson"
 local driver = require "spec.support.server"
 local env = require "spec.support.env"
 
-if env.lua ~= "lua5.4" then return end
+if _VERSION ~= "Lua 5.4" then return end
 
 local function read_file(name)
   local file = assert(io.open(name, "rb"))

@@ -57,10 +57,8 @@ describe("a word of another client", function()
   end
 
   it("is none of vLLM's fields and none of our options", function()
-    for _, word in ipairs(sorted(foreign.words.request)) do
-      for _, known in ipairs { fields.wire, fields.own, config.client_only, config.call_only } do
-        for name in pairs(known) do assert.are_not.equal(word, (name:gsub("_", ""))) end
-      end
+    for _, known in ipairs { fields.wire, fields.own, config.client_only, config.call_only } do
+      for name in pairs(known) do assert.is_nil(foreign.words.request[(name:gsub("_", ""))], name) end
     end
   end)
 
