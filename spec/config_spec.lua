@@ -98,11 +98,7 @@ describe("config.check", function()
   end)
 
   it("blames the caller's line for a misuse", function()
-    local function new(options)
-      local built = config.check(options, 3)
-      return built
-    end
-    local _, message = pcall(function() new { tempurature = 1 } end)
+    local _, message = pcall(function() config.check { tempurature = 1 } end)
     assert.equal("spec/config_spec.lua", message:match("^%.?/?(.-):%d+: vllm%.new: unknown key `tempurature`"))
   end)
 end)

@@ -89,7 +89,7 @@ describe("docs/configuration.md", function()
   end)
 
   it("has every bound with its default, every clock and every member of tls", function()
-    local checked = config.check({ model = "m" }, 2)
+    local checked = config.check { model = "m" }
     local UNITS = { [1024] = "KiB", [1048576] = "MiB" }
     for name, value in pairs(checked.limits) do
       local shown = tostring(value)

@@ -51,22 +51,22 @@ local MISUSE = {
   { function() vllm.json.encode(1, { indnt = 1 }) end, "vllm.json.encode: unknown key `indnt` (did you mean `indent`?)" },
   { function() a_client().ask "x" end, "client:ask: written with a dot; write client:ask(…)" },
   { function() a_client().turn { text = "x" } end, "client:turn: written with a dot; write client:turn(…)" },
-  { function() vllm:new { model = "m" } end, "vllm.new: written with a colon; write vllm.new { … }" },
+  { function() vllm:new { model = "m" } end, "vllm.new: call it with a dot: vllm.new(…)" },
   { function() a_client():session().turn "x" end, "session:turn: written with a dot; write session:turn(…)" },
   { function() a_client():session().append "x" end, "session:append: written with a dot; write session:append(…)" },
   { function() a_client():session().messages() end, "session:messages: written with a dot; write session:messages(…)" },
   { function() a_client():session().repair() end, "session:repair: written with a dot; write session:repair(…)" },
   { function() a_client():session().cancel() end, "session:cancel: written with a dot; write session:cancel(…)" },
-  { function() vllm:map({}, print) end, "vllm.map: written with a colon; write vllm.map(…)" },
-  { function() vllm:run(print) end, "vllm.run: written with a colon; write vllm.run(…)" },
-  { function() vllm:spawn(print) end, "vllm.spawn: written with a colon; write vllm.spawn(…)" },
-  { function() vllm:sleep(1) end, "vllm.sleep: written with a colon; write vllm.sleep(…)" },
-  { function() vllm:image { path = "x" } end, "vllm.image: written with a colon; write vllm.image(…)" },
-  { function() vllm:text "x" end, "vllm.text: written with a colon; write vllm.text(…)" },
-  { function() vllm:printable "x" end, "vllm.printable: written with a colon; write vllm.printable(…)" },
-  { function() vllm:repair {} end, "vllm.repair: written with a colon; write vllm.repair(…)" },
-  { function() vllm:ask "x" end, "vllm.ask: written with a colon; write vllm.ask(…)" },
-  { function() vllm:from_env() end, "vllm.from_env: written with a colon; write vllm.from_env(…)" },
+  { function() vllm:map({}, print) end, "vllm.map: call it with a dot: vllm.map(…)" },
+  { function() vllm:run(print) end, "vllm.run: call it with a dot: vllm.run(…)" },
+  { function() vllm:spawn(print) end, "vllm.spawn: call it with a dot: vllm.spawn(…)" },
+  { function() vllm:sleep(1) end, "vllm.sleep: call it with a dot: vllm.sleep(…)" },
+  { function() vllm:image { path = "x" } end, "vllm.image: call it with a dot: vllm.image(…)" },
+  { function() vllm:text "x" end, "vllm.text: call it with a dot: vllm.text(…)" },
+  { function() vllm:printable "x" end, "vllm.printable: call it with a dot: vllm.printable(…)" },
+  { function() vllm:repair {} end, "vllm.repair: call it with a dot: vllm.repair(…)" },
+  { function() vllm:ask "x" end, "vllm.ask: call it with a dot: vllm.ask(…)" },
+  { function() vllm:from_env() end, "vllm.from_env: call it with a dot: vllm.from_env(…)" },
   { function() vllm.image { "cat.png" } end, "vllm.image: a file is named: vllm.image { path = … }" },
   { function() a_client():ask({ { role = "user", content = "x" } }, { temperature = 0 }) end,
     "client:ask: a request is one table, { messages = …, temperature = … }; got another argument, a table" },
@@ -164,6 +164,79 @@ describe("misuse throws, naming what is wrong, at the caller's line", function()
       assert.truthy(why:find("misuse_spec.lua:", 1, true), why)
     end)
   end
+end)
+
+describe("the position of a misuse is the innermost line of the program", function()
+  local load = rawget(_G, "loadstring") or load
+  local NEW = "vllm.new: a table of options is needed, got nil"
+
+  -- What `code`, a chunk of that source with vllm as its argument, raises.
+  local function raised(source, code)
+    local ok, why = pcall(assert(load("local vllm = ...\n" .. code, source)), vllm)
+    assert.is_false(ok)
+    return why
+  end
+
+  local function assert_here(why)
+    assert.equal(NEW, why:match("misuse_spec%.lua:%d+: (.*)$"), why)
+  end
+
+  it("when pcall calls the function itself", function()
+    local ok, why = pcall(vllm.new)
+    assert.is_false(ok)
+    assert_here(why)
+  end)
+
+  it("when the program tail-calls it", function()
+    local function new(options) return vllm.new(options) end
+    local _, why = pcall(function()
+      local client = new(nil)
+      return client
+    end)
+    assert_here(why)
+  end)
+
+  it("inside a coroutine, and without a line of the program there is none", function()
+    local _, why = coroutine.resume(coroutine.create(function() vllm.new() end))
+    assert_here(why)
+    local _, bare = coroutine.resume(coroutine.create(vllm.new))
+    assert.equal(NEW, bare)
+  end)
+
+  it("inside the callback of vllm.map", function()
+    local why
+    vllm.run(function()
+      vllm.map({ 1 }, function() why = select(2, pcall(vllm.new)) end)
+    end)
+    assert_here(why)
+  end)
+
+  it("in a file called vllm.lua, and in a folder of that name", function()
+    assert.equal("./vllm.lua:2: " .. NEW, raised("@./vllm.lua", "vllm.new()"))
+    assert.equal("./vllm/bot.lua:3: " .. NEW, raised("@./vllm/bot.lua", "\nvllm.new()"))
+    assert.equal("/srv/vllm/init.lua:2: " .. NEW, raised("@/srv/vllm/init.lua", "vllm.new()"))
+    assert.equal('[string "vllm"]:2: ' .. NEW, raised("=[string \"vllm\"]", "vllm.new()"))
+  end)
+
+  -- misuse.lua as another source has it, raising from a function of the source `caller`.
+  local function raised_by(source, caller)
+    local own_source = debug.getinfo(require("vllm.base.misuse").raise, "S").source
+    local file = assert(io.open((own_source:gsub("^@", ""))))
+    local misuse = assert(load(file:read "*a", source))()
+    file:close()
+    local raise = assert(load("local raise = ...\nreturn function() raise 'wrong' end", caller))(misuse.raise)
+    return select(2, pcall(assert(load("local raise = ...\nraise()", "@program.lua")), raise))
+  end
+
+  it("wherever the module is installed", function()
+    assert.equal("program.lua:2: wrong", raised_by("@./vllm/base/misuse.lua", "@./vllm/request/config.lua"))
+    assert.equal("program.lua:2: wrong", raised_by("@C:\\lua\\vllm\\base\\misuse.lua", "@C:\\lua\\vllm\\client.lua"))
+    assert.equal("/b/vllm/client.lua:2: wrong", raised_by("@/a/vllm/base/misuse.lua", "@/b/vllm/client.lua"))
+  end)
+
+  it("where the module's chunks are stripped of their names", function()
+    assert.equal("program.lua:2: wrong", raised_by("=?", "=?"))
+  end)
 end)
 
 describe("vllm.json.encode", function()

@@ -56,13 +56,12 @@ end
 --- Makes a client from a checked configuration (vllm.new checks it).
 ---@param checked table of config.check
 ---@param transport table? shared with the client it is derived from
----@param level integer? of the error on a misuse, as `error` takes it, seen from here; do not call in tail position
 ---@param own_gate vllm.Gate? shared with the client it is derived from
 ---@return vllm.Client
-function Client._new(checked, transport, level, own_gate)
+function Client._new(checked, transport, own_gate)
   transport = transport or checked.transport or new_default_transport()
   local name = dishonoured(transport, checked)
-  if name then error(refusal(transport, name), level or 2) end
+  if name then misuse.raise(refusal(transport, name)) end
   if checked.max_concurrent and not own_gate then own_gate = gate.new(checked.max_concurrent) end
   return setmetatable({ config = checked, transport = transport, _gate = own_gate }, Client)
 end
@@ -167,15 +166,14 @@ end
 function Client:with(options)
   check_self("with", self)
   if type(options) ~= "table" then error("client:with: a table of options is needed, got " .. type(options), 2) end
-  local merged = config.merge(self.config, options, 3)
+  local merged = config.merge(self.config, options)
   local shared_gate = options.max_concurrent == nil and self._gate or nil
-  local client = Client._new(merged, options.transport and merged.transport or self.transport, 3, shared_gate)
-  return client
+  return Client._new(merged, options.transport and merged.transport or self.transport, shared_gate)
 end
 
--- A client with further defaults, on the same connections. `level`: of the error on a misuse of `name`, seen from here.
-function Client:_derive(options, level, name)
-  return Client._new(config.merge(self.config, options, level + 1, name), self.transport, level, self._gate)
+-- A client with further defaults, on the same connections. `name`: of the function that a misuse is told of.
+function Client:_derive(options, name)
+  return Client._new(config.merge(self.config, options, name), self.transport, self._gate)
 end
 
 --- A session: a transcript that turns grow.

@@ -3,6 +3,7 @@
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
 local guard = require "vllm.base.guard"
+local misuse = require "vllm.base.misuse"
 local server_errors = require "vllm.base.server_errors"
 local spelling = require "vllm.base.spelling"
 local values = require "vllm.base.values"
@@ -31,15 +32,15 @@ local SSE_OPTIONS = { max_event_bytes = true, lenient_end = true }
 -- Misuse throws at the caller of the public function; the values are the C part's to check.
 local function make(constructor, name, options, known)
   if options == nil then options = {} end
-  if type(options) ~= "table" then error(("%s: options must be a table, got %s"):format(name, values.shown(options)), 4) end
+  if type(options) ~= "table" then misuse.raise(("%s: options must be a table, got %s"):format(name, values.shown(options))) end
   local unknown_key = spelling.unknown_key(options, known)
-  if unknown_key then error(("%s: %s"):format(name, unknown_key), 4) end
+  if unknown_key then misuse.raise(("%s: %s"):format(name, unknown_key)) end
   local ok, made = pcall(constructor, options)
-  if not ok then error(("%s: %s"):format(name, made), 4) end
+  if not ok then misuse.raise(("%s: %s"):format(name, made)) end
   return made
 end
 
---- For vllm.decoder, which must not call it in tail position: errors count the levels.
+--- For vllm.decoder.
 ---@param options table?
 ---@return vllm.Decoder
 function decoder.new(options)
@@ -51,12 +52,11 @@ end
 ---@param options table?
 ---@return userdata
 function decoder.sse(options)
-  local made = make(core.sse, "vllm.sse", options, SSE_OPTIONS)
-  return made
+  return make(core.sse, "vllm.sse", options, SSE_OPTIONS)
 end
 
 local function check_text(method, text)
-  if type(text) ~= "string" then error(("decoder:%s: a string is needed, got %s"):format(method, values.shown(text)), 3) end
+  if type(text) ~= "string" then misuse.raise(("decoder:%s: a string is needed, got %s"):format(method, values.shown(text))) end
 end
 
 --- Takes bytes of an event stream, cut anywhere.

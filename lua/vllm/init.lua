@@ -30,10 +30,8 @@ end)
 ---@param options table see docs/configuration.md; `model` is required
 ---@return vllm.Client
 function vllm.new(options)
-  if options == vllm then error("vllm.new: written with a colon; write vllm.new { … }", 2) end
-  local checked = require("vllm.request.config").check(options, 3)
-  local client = require("vllm.client")._new(checked, nil, 3) -- no tail call: errors count the levels
-  return client
+  misuse.check_dot("new", options)
+  return require("vllm.client")._new(require("vllm.request.config").check(options))
 end
 
 --- Makes a client from VLLM_MODEL, VLLM_BASE_URL and VLLM_API_KEY.
@@ -43,10 +41,9 @@ end
 ---@return vllm.Error? err kind `config`
 function vllm.from_env(overrides)
   misuse.check_dot("from_env", overrides)
-  local checked, message = require("vllm.request.config").from_env(overrides, 3)
+  local checked, message = require("vllm.request.config").from_env(overrides)
   if not checked then return nil, message, require("vllm.base.errors").new("config", message) end
-  local client = require("vllm.client")._new(checked, nil, 3) -- no tail call: errors count the levels
-  return client
+  return require("vllm.client")._new(checked)
 end
 
 --- The five-minute way: asks the server of the environment and waits for the text.
@@ -66,16 +63,14 @@ end
 ---@param options table? limits: max_event_bytes, max_message_bytes, max_tool_calls, max_choices, max_depth; chunks = true for raw chunks
 ---@return vllm.Decoder
 function vllm.decoder(options)
-  local made = require("vllm.decoder").new(options) -- no tail call: errors count the levels
-  return made
+  return require("vllm.decoder").new(options)
 end
 
 --- The server-sent events stage alone: feed(bytes), finish(), next() → data, type, id · false (feed more) · nil (end) · nil, why.
 ---@param options { max_event_bytes: integer?, lenient_end: boolean? }?
 ---@return userdata
 function vllm.sse(options)
-  local made = require("vllm.decoder").sse(options) -- no tail call: errors count the levels
-  return made
+  return require("vllm.decoder").sse(options)
 end
 
 --- Answers open tool calls and drops orphan results, so that a transcript that was cut short can be sent again.
@@ -83,8 +78,7 @@ end
 ---@return table[] repaired a new list
 function vllm.repair(messages)
   misuse.check_dot("repair", messages)
-  local repaired = require("vllm.request.repair").repair(messages) -- no tail call: errors count the levels
-  return repaired
+  return require("vllm.request.repair").repair(messages)
 end
 
 --- Is this an error value of this module?

@@ -84,7 +84,7 @@ function Session._new(client, options)
     error("client:session: id must be a string, got " .. values.shown(options.id), 3)
   end
   local messages = messages_of(options.messages or {}, "client:session", 4)
-  if next(defaults) ~= nil then client = client:_derive(defaults, 4, "client:session") end
+  if next(defaults) ~= nil then client = client:_derive(defaults, "client:session") end
   return setmetatable({ id = options.id, _client = client, _messages = messages, _defaults = defaults,
     _last = setmetatable({}, WEAK) }, Session)
 end

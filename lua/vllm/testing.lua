@@ -216,7 +216,7 @@ function testing.client(replies, options)
   check_script(replies, split)
   all.transport = new_transport(replies, split)
   local checked = require("vllm.request.config").check(all, 3)
-  return require("vllm.client")._new(checked, nil, 3), all.transport
+  return require("vllm.client")._new(checked), all.transport
 end
 
 return testing

@@ -1,6 +1,29 @@
---- Misuse that can be told where Lua alone would say "attempt to call a nil value": methods of other clients, and a colon for a dot.
+--- Misuse throws, at the line of the program that made the mistake. It also tells what Lua alone would call "attempt to call a nil value":
+-- methods of other clients, a dot where a colon belongs, a colon where a dot belongs.
 
 local misuse = {}
+
+-- The sources of this module begin like this one: "@/usr/share/lua/5.4/vllm/base/misuse.lua" gives "@/usr/share/lua/5.4/vllm/". A stripped
+-- or bundled chunk has no path of its own: then whatever has the same source counts as ours.
+local own_source = debug.getinfo(1, "S").source
+local OURS = own_source:match "^(.*[/\\])base[/\\]misuse%.lua$" or own_source
+
+-- C and the places of tail calls (Lua 5.1) have no line that could be shown.
+local function is_of_program(frame)
+  return frame.what ~= "C" and frame.what ~= "tail" and frame.source:sub(1, #OURS) ~= OURS
+end
+
+--- Throws `message` at the innermost line outside this module; without a position where the coroutine has no such line.
+---@param message string
+function misuse.raise(message)
+  local level = 1
+  local frame = debug.getinfo(level, "S")
+  while frame and not is_of_program(frame) do
+    level = level + 1
+    frame = debug.getinfo(level, "S")
+  end
+  error(message, frame and level or 0)
+end
 
 -- Our own members that may be absent begin with "_": the words are not loaded for them.
 local function advice_of(group, name)
@@ -18,17 +41,25 @@ function misuse.tell_members(class, shown, group, otherwise)
     local value = otherwise and otherwise(name)
     if value ~= nil then return value end
     local advice = advice_of(group, name)
-    if advice then error(("%s.%s is not here: %s"):format(shown, name, advice), 2) end
+    if advice then misuse.raise(("%s.%s is not here: %s"):format(shown, name, advice)) end
   end })
 end
 
---- Throws for `vllm:map(…)`. For where an argument was found wrong already.
+--- Throws for `client.ask(…)`.
+---@param is_object any truthy: what the method was given as self is such an object
+---@param class string how it is written: "client"
+---@param name string of the method
+function misuse.check_colon(is_object, class, name)
+  if is_object then return end
+  misuse.raise(("%s:%s: call it with a colon: %s:%s(…)"):format(class, name, class, name))
+end
+
+--- Throws for `vllm:map(…)`.
 ---@param name string of a function of the module
 ---@param first any its first argument
----@param level integer? of the error, seen from the caller; default: the caller's caller
-function misuse.check_dot(name, first, level)
+function misuse.check_dot(name, first)
   if first == nil or first ~= package.loaded["vllm"] then return end
-  error(("vllm.%s: written with a colon; write vllm.%s(…)"):format(name, name), (level or 2) + 1)
+  misuse.raise(("vllm.%s: call it with a dot: vllm.%s(…)"):format(name, name))
 end
 
 return misuse

@@ -7,6 +7,7 @@ local fields = require "vllm.request.fields"
 local headers = require "vllm.request.headers"
 local hosts = require "vllm.hosts"
 local json_library = require "vllm.request.json_library"
+local misuse = require "vllm.base.misuse"
 local redact = require "vllm.base.redact"
 local spelling = require "vllm.base.spelling"
 local tools = require "vllm.request.tools"
@@ -394,11 +395,10 @@ end
 
 --- Checks the options of vllm.new. Throws on misuse.
 ---@param options vllm.Options
----@param level integer? of the error, as `error` takes it, seen from here; do not call in tail position
 ---@return table checked see `build` above; treat as read only
-function config.check(options, level)
+function config.check(options)
   local built, why = checked(options)
-  if not built then error("vllm.new: " .. why, level or 2) end
+  if not built then misuse.raise("vllm.new: " .. why) end
   return built
 end
 
@@ -420,10 +420,9 @@ end
 --- The configuration of client:with: options over those of another configuration. Null unsets. Throws on misuse.
 ---@param base table a checked configuration
 ---@param options table as for vllm.new; timeout, tls, limits, headers, extra_body are joined by their keys
----@param level integer? as for check
 ---@param name string? of the function, for the error; default client:with
 ---@return table checked
-function config.merge(base, options, level, name)
+function config.merge(base, options, name)
   local merged = merged_map(base.options, {})
   if options.stream ~= nil or options.streaming ~= nil then merged.stream, merged.streaming = nil, nil end
   for key, value in pairs(options) do
@@ -431,7 +430,7 @@ function config.merge(base, options, level, name)
     merged[key] = join and merged_map(merged[key], value, key == "headers") or value
   end
   local built, why = checked(merged)
-  if not built then error((name or "client:with") .. ": " .. why, level or 2) end
+  if not built then misuse.raise((name or "client:with") .. ": " .. why) end
   return built
 end
 
@@ -460,17 +459,16 @@ end
 
 --- The configuration of vllm.from_env: VLLM_MODEL, VLLM_BASE_URL, VLLM_API_KEY under the overrides. An empty variable is an unset one.
 ---@param overrides table? as for vllm.new; they win. Misuse throws
----@param level integer? as for check
 ---@return table? checked
 ---@return string? message `missing environment variable VLLM_MODEL`, or which variable cannot be used and why
-function config.from_env(overrides, level)
+function config.from_env(overrides)
   if overrides == nil then overrides = {} end
   if type(overrides) ~= "table" then
-    error("vllm.from_env: a table of overrides is needed, got " .. values.shown(overrides), level or 2)
+    misuse.raise("vllm.from_env: a table of overrides is needed, got " .. values.shown(overrides))
   end
   local options = fresh(overrides)
   local why = first_fault(options)
-  if why then error("vllm.from_env: " .. why, level or 2) end
+  if why then misuse.raise("vllm.from_env: " .. why) end
   for _, entry in ipairs(ENVIRONMENT) do
     local name, variable = entry[1], entry[2]
     local value = os.getenv(variable)

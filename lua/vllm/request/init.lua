@@ -9,6 +9,7 @@ local fields = require "vllm.request.fields"
 local formats = require "vllm.request.formats"
 local headers = require "vllm.request.headers"
 local messages = require "vllm.request.messages"
+local misuse = require "vllm.base.misuse"
 local redact = require "vllm.base.redact"
 local tools = require "vllm.request.tools"
 local values = require "vllm.base.values"
@@ -422,7 +423,7 @@ end
 ---@return string? param the field at fault: `tools[2].name`, `messages[3].content`
 function request.build(config, call)
   if type(call) == "string" then call = { text = call } end
-  if type(call) ~= "table" then error("a request must be a table or a string, got " .. values.shown(call), 2) end
+  if type(call) ~= "table" then misuse.raise("a request must be a table or a string, got " .. values.shown(call)) end
   local message, param = first_fault(call)
   if message then return nil, message, param end
   local continued = option(call, "continue")

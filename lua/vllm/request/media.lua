@@ -4,6 +4,7 @@
 
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
+local misuse = require "vllm.base.misuse"
 local spelling = require "vllm.base.spelling"
 
 local media = {}
@@ -133,21 +134,21 @@ end
 
 -- Misuse throws at the constructor's caller.
 local function check_spec(spec, kind)
-  require("vllm.base.misuse").check_dot(kind, spec, 4)
-  if type(spec) ~= "table" then error(("vllm.%s: expected a table such as { path = … }, got %s"):format(kind, type(spec)), 4) end
-  if spec[1] ~= nil then error(("vllm.%s: a file is named: vllm.%s { path = … }"):format(kind, kind), 4) end
+  misuse.check_dot(kind, spec)
+  if type(spec) ~= "table" then misuse.raise(("vllm.%s: expected a table such as { path = … }, got %s"):format(kind, type(spec))) end
+  if spec[1] ~= nil then misuse.raise(("vllm.%s: a file is named: vllm.%s { path = … }"):format(kind, kind)) end
   local unknown_key = spelling.unknown_key(spec, SPEC_KEYS, nil, "media")
-  if unknown_key then error(("vllm.%s: %s"):format(kind, unknown_key), 4) end
+  if unknown_key then misuse.raise(("vllm.%s: %s"):format(kind, unknown_key)) end
   for key, value in pairs(spec) do
-    if type(value) ~= "string" then error(("vllm.%s: %s must be a string, got %s"):format(kind, key, type(value)), 4) end
+    if type(value) ~= "string" then misuse.raise(("vllm.%s: %s must be a string, got %s"):format(kind, key, type(value))) end
   end
   local sources = (spec.path and 1 or 0) + (spec.url and 1 or 0) + (spec.bytes and 1 or 0)
-  if spec.uuid and kind == "file" then error("vllm.file: only images, audio and video have a uuid", 4) end
+  if spec.uuid and kind == "file" then misuse.raise("vllm.file: only images, audio and video have a uuid") end
   if sources > 1 or (sources == 0 and not spec.uuid) then
-    error(("vllm.%s: expected exactly one of path, url and bytes"):format(kind), 4)
+    misuse.raise(("vllm.%s: expected exactly one of path, url and bytes"):format(kind))
   end
-  if spec.url and kind == "file" then error("vllm.file: files go by path or bytes; only images, audio and video go by URL", 4) end
-  if spec.mime and not media.is_mime(spec.mime) then error(("vllm.%s: mime must be a media type such as image/png"):format(kind), 4) end
+  if spec.url and kind == "file" then misuse.raise("vllm.file: files go by path or bytes; only images, audio and video go by URL") end
+  if spec.mime and not media.is_mime(spec.mime) then misuse.raise(("vllm.%s: mime must be a media type such as image/png"):format(kind)) end
 end
 
 local function fail(kind, why)
@@ -191,8 +192,7 @@ end
 ---@return string? message begins with `invalid_request`
 ---@return vllm.Error? err
 function media.image(spec)
-  local part, message, err = construct(spec, "image") -- no tail call: errors count the levels
-  return part, message, err
+  return construct(spec, "image")
 end
 
 --- Sound for a user message; see `image`.
@@ -201,8 +201,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function media.audio(spec)
-  local part, message, err = construct(spec, "audio") -- no tail call: errors count the levels
-  return part, message, err
+  return construct(spec, "audio")
 end
 
 --- A video for a user message; see `image`.
@@ -211,8 +210,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function media.video(spec)
-  local part, message, err = construct(spec, "video") -- no tail call: errors count the levels
-  return part, message, err
+  return construct(spec, "video")
 end
 
 --- A file for a user message: text reaches the model under a heading with its name, media go as media, other binaries are refused when the
@@ -222,8 +220,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function media.file(spec)
-  local part, message, err = construct(spec, "file") -- no tail call: errors count the levels
-  return part, message, err
+  return construct(spec, "file")
 end
 
 return media

@@ -3,6 +3,7 @@
 -- without a call are dropped, and so are second results of one call. Nothing else moves, and nothing of the input is changed.
 
 local calls = require "vllm.request.transcript_calls"
+local misuse = require "vllm.base.misuse"
 local values = require "vllm.base.values"
 
 local repair = {}
@@ -100,7 +101,7 @@ end
 ---@return table[] a new list; the messages in it are the same tables, but for the synthetic ones
 function repair.repair(messages)
   local fault = fault_of(messages)
-  if fault then error("vllm.repair: expected a list of messages, got " .. fault, 3) end
+  if fault then misuse.raise("vllm.repair: expected a list of messages, got " .. fault) end
   local out, count = {}, #messages
   local next_round = {} -- of each message with calls: where the next such message stands
   local last_seen = count + 1
