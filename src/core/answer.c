@@ -8,20 +8,21 @@
 #include "halves.h"
 
 #define NO_MEMORY "no memory"
+#define TOO_LARGE "the answer is larger than max_message_bytes"
 
 static void init_choice(struct vllm_answer *answer, struct vllm_choice *choice, int64_t number) {
     size_t max = answer->limits.max_message_bytes;
     memset(choice, 0, sizeof *choice);
     choice->number = number;
     for (size_t i = 0; i < VLLM_TEXT_KINDS; i++) {
-        vllm_buf_init(&choice->texts[i], &answer->alloc, SIZE_MAX / 2);
+        vllm_buf_init(&choice->texts[i], &answer->alloc, max);
     }
-    vllm_buf_init(&choice->media, &answer->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&choice->logprobs, &answer->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&choice->token_ids, &answer->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&choice->media, &answer->alloc, max);
+    vllm_buf_init(&choice->logprobs, &answer->alloc, max);
+    vllm_buf_init(&choice->token_ids, &answer->alloc, max);
     vllm_buf_init(&choice->finish_reason, &answer->alloc, max);
     vllm_buf_init(&choice->stop_reason, &answer->alloc, max);
-    vllm_calls_init(&choice->calls, &answer->alloc, answer->limits.max_tool_calls, SIZE_MAX / 2, &answer->taken_ids);
+    vllm_calls_init(&choice->calls, &answer->alloc, answer->limits.max_tool_calls, max, &answer->taken_ids);
 }
 
 static void free_choice(struct vllm_answer *answer, struct vllm_choice *choice) {
@@ -44,10 +45,10 @@ enum vllm_status vllm_answer_init(struct vllm_answer *answer, const struct vllm_
     memset(answer, 0, sizeof *answer);
     answer->alloc = *alloc;
     answer->limits = *limits;
-    vllm_buf_init(&answer->id, &answer->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&answer->model, &answer->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&answer->usage, &answer->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&answer->taken_ids, &answer->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&answer->id, &answer->alloc, limits->max_message_bytes);
+    vllm_buf_init(&answer->model, &answer->alloc, limits->max_message_bytes);
+    vllm_buf_init(&answer->usage, &answer->alloc, VLLM_BUF_MAX);
+    vllm_buf_init(&answer->taken_ids, &answer->alloc, taken_ids.len);
     return vllm_buf_append(&answer->taken_ids, taken_ids.ptr, taken_ids.len);
 }
 
@@ -75,7 +76,7 @@ static enum vllm_status fail(struct vllm_answer *answer, enum vllm_status status
 /* Before `len` bytes more are kept. */
 static enum vllm_status spend(struct vllm_answer *answer, size_t len) {
     if (len > answer->limits.max_message_bytes - answer->used) {
-        return fail(answer, VLLM_ELIMIT, "the answer is larger than max_message_bytes");
+        return fail(answer, VLLM_ELIMIT, TOO_LARGE);
     }
     answer->used += len;
     return VLLM_OK;
@@ -83,7 +84,7 @@ static enum vllm_status spend(struct vllm_answer *answer, size_t len) {
 
 enum vllm_status vllm_answer_keep(struct vllm_answer *answer, struct vllm_buf *buf, struct vllm_slice text) {
     enum vllm_status status = spend(answer, text.len);
-    return status == VLLM_OK ? fail(answer, vllm_buf_append(buf, text.ptr, text.len), NO_MEMORY) : status;
+    return status == VLLM_OK ? fail(answer, vllm_buf_append(buf, text.ptr, text.len), TOO_LARGE) : status;
 }
 
 static enum vllm_status keep_first(struct vllm_answer *answer, struct vllm_buf *buf, struct vllm_slice text) {
@@ -97,21 +98,10 @@ enum vllm_status vllm_answer_envelope(struct vllm_answer *answer, const struct v
 
 enum vllm_status vllm_answer_usage(struct vllm_answer *answer, struct vllm_slice raw) {
     vllm_buf_clear(&answer->usage);
-    return fail(answer, vllm_buf_append(&answer->usage, raw.ptr, raw.len), NO_MEMORY);
+    return fail(answer, vllm_buf_append(&answer->usage, raw.ptr, raw.len), TOO_LARGE);
 }
 
 /* Choices ------------------------------------------------------------------------------------------------------------ */
-
-static enum vllm_status grow(struct vllm_answer *answer) {
-    size_t cap = answer->cap ? answer->cap * 2 : 4, size = sizeof *answer->choices;
-    void *grown = cap > SIZE_MAX / size ? NULL : answer->alloc.fn(answer->alloc.ud, answer->choices, answer->cap * size, cap * size);
-    if (!grown) {
-        return fail(answer, VLLM_ENOMEM, NO_MEMORY);
-    }
-    answer->choices = grown;
-    answer->cap = cap;
-    return VLLM_OK;
-}
 
 /* The first place whose choice is not below `number`. */
 static size_t place_of(const struct vllm_answer *answer, int64_t number) {
@@ -136,9 +126,12 @@ enum vllm_status vllm_answer_choice(struct vllm_answer *answer, int64_t number, 
     if (answer->count >= answer->limits.max_choices) {
         return fail(answer, VLLM_ELIMIT, "the answer has more choices than max_choices");
     }
-    enum vllm_status status = answer->count == answer->cap ? grow(answer) : VLLM_OK;
-    if (status != VLLM_OK) {
-        return status;
+    if (answer->count == answer->cap) {
+        struct vllm_choice **grown = vllm_grow(&answer->alloc, answer->choices, &answer->cap, sizeof *grown);
+        if (!grown) {
+            return fail(answer, VLLM_ENOMEM, NO_MEMORY);
+        }
+        answer->choices = grown;
     }
     struct vllm_choice *choice = answer->alloc.fn(answer->alloc.ud, NULL, 0, sizeof *choice);
     if (!choice) {
@@ -155,14 +148,14 @@ enum vllm_status vllm_answer_choice(struct vllm_answer *answer, int64_t number, 
 enum vllm_status vllm_answer_text(struct vllm_answer *answer, struct vllm_choice *choice, enum vllm_part_kind kind,
                                   struct vllm_slice text) {
     enum vllm_status status = spend(answer, text.len);
-    return status == VLLM_OK ? fail(answer, vllm_halves_append(&choice->texts[kind], &choice->half, text), NO_MEMORY) : status;
+    return status == VLLM_OK ? fail(answer, vllm_halves_append(&choice->texts[kind], &choice->half, text), TOO_LARGE) : status;
 }
 
 /* Appends `items` (values and the commas between them) to the array in `buf`: all or nothing, so that it stays readable. */
 static enum vllm_status add_items(struct vllm_answer *answer, struct vllm_buf *buf, struct vllm_slice items) {
     enum vllm_status status = spend(answer, items.len);
     if (status == VLLM_OK) {
-        status = fail(answer, items.len > SIZE_MAX - 2 ? VLLM_ENOMEM : vllm_buf_reserve(buf, items.len + 2), NO_MEMORY);
+        status = fail(answer, items.len > SIZE_MAX - 2 ? VLLM_ENOMEM : vllm_buf_reserve(buf, items.len + 2), TOO_LARGE);
     }
     if (status == VLLM_OK) {
         char *p = buf->data + (buf->len > 0 ? buf->len - 1 : 0);
@@ -275,9 +268,9 @@ static enum vllm_status take_back(struct vllm_answer *answer, struct vllm_call *
     call->again = 0;
     enum vllm_status status = spend(answer, len);
     if (status == VLLM_OK) {
-        status = fail(answer, vllm_buf_reserve(&call->arguments, len), NO_MEMORY); /* so that appending moves nothing */
+        status = fail(answer, vllm_buf_reserve(&call->arguments, len), TOO_LARGE); /* so that appending moves nothing */
     }
-    return status == VLLM_OK ? fail(answer, vllm_buf_append(&call->arguments, call->arguments.data, len), NO_MEMORY) : status;
+    return status == VLLM_OK ? fail(answer, vllm_buf_append(&call->arguments, call->arguments.data, len), TOO_LARGE) : status;
 }
 
 static enum vllm_status add_arguments(struct vllm_answer *answer, struct vllm_call *call, struct vllm_slice text) {
@@ -285,7 +278,7 @@ static enum vllm_status add_arguments(struct vllm_answer *answer, struct vllm_ca
     if (status == VLLM_OK) {
         status = spend(answer, text.len);
     }
-    return status == VLLM_OK ? fail(answer, vllm_halves_append(&call->arguments, &call->half, text), NO_MEMORY) : status;
+    return status == VLLM_OK ? fail(answer, vllm_halves_append(&call->arguments, &call->half, text), TOO_LARGE) : status;
 }
 
 enum vllm_status vllm_answer_call(struct vllm_answer *answer, struct vllm_choice *choice, const struct vllm_delta *fragment,
@@ -307,7 +300,7 @@ enum vllm_status vllm_answer_call(struct vllm_answer *answer, struct vllm_choice
     if (call->ended) {
         return fail(answer, text.len > 0 ? VLLM_ESYNTAX : VLLM_OK, "arguments came for a tool call that had ended");
     }
-    status = fail(answer, vllm_call_name(&choice->calls, call, fragment, &change->news), NO_MEMORY);
+    status = fail(answer, vllm_call_name(&choice->calls, call, fragment, &change->news), TOO_LARGE);
     if (status == VLLM_OK && call->id_is_taken && !call->made_id[0]) {
         make_id(answer, choice, change->place);
     }
@@ -425,7 +418,7 @@ static const char *fill_arguments(struct vllm_answer *answer, const struct vllm_
     }
     call->filled = true;
     vllm_buf_clear(&call->arguments);
-    *status = fail(answer, vllm_buf_text(&call->arguments, "{}"), NO_MEMORY);
+    *status = fail(answer, vllm_buf_text(&call->arguments, "{}"), TOO_LARGE);
     return NULL;
 }
 

@@ -1,4 +1,4 @@
-/* Bytes in, bytes out: the one growable buffer of the core.
+/* Bytes in, bytes out: the one growable buffer of the core, and the growth of its lists.
  * Bound: `max` bytes, given at birth. Capacity doubles, so n appended bytes cost O(n) copies. Every size is checked for
  * overflow here and nowhere else. It never shrinks by itself and never frees what it did not allocate. */
 #include "buf.h"
@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define FIRST_CAPACITY 64
+#define FIRST_ITEMS    4
 
 void vllm_buf_init(struct vllm_buf *buf, const struct vllm_alloc *alloc, size_t max) {
     buf->data = NULL;
@@ -84,4 +85,14 @@ void vllm_buf_consume(struct vllm_buf *buf, size_t len) {
 struct vllm_slice vllm_buf_view(const struct vllm_buf *buf) {
     struct vllm_slice view = {buf->data ? buf->data : "", buf->len};
     return view;
+}
+
+void *vllm_grow(const struct vllm_alloc *alloc, void *items, size_t *cap, size_t size) {
+    size_t wanted = *cap ? *cap * 2 : FIRST_ITEMS;
+    if (*cap > SIZE_MAX / 2 / size) {
+        return NULL;
+    }
+    void *grown = alloc->fn(alloc->ud, items, *cap * size, wanted * size);
+    *cap = grown ? wanted : *cap;
+    return grown;
 }

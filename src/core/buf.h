@@ -11,6 +11,9 @@ struct vllm_buf {
     const struct vllm_alloc *alloc; /* must outlive the buffer */
 };
 
+/* For a buffer that takes what has a bound already. */
+#define VLLM_BUF_MAX (SIZE_MAX / 2)
+
 void vllm_buf_init(struct vllm_buf *buf, const struct vllm_alloc *alloc, size_t max);
 void vllm_buf_free(struct vllm_buf *buf);  /* may run twice; the buffer is empty and usable afterwards */
 void vllm_buf_clear(struct vllm_buf *buf); /* keeps the memory */
@@ -24,5 +27,9 @@ VLLM_NODISCARD enum vllm_status vllm_buf_reserve(struct vllm_buf *buf, size_t mo
 /* Drops the first `len` bytes (one memmove: call it once per read, not once per line). */
 void vllm_buf_consume(struct vllm_buf *buf, size_t len);
 struct vllm_slice vllm_buf_view(const struct vllm_buf *buf); /* valid until the next change; never NULL ptr */
+
+/* Room for twice as many items of `size` bytes: the block, which took the place of `items`, and `*cap` is raised; or NULL, and nothing is
+ * changed. */
+void *vllm_grow(const struct vllm_alloc *alloc, void *items, size_t *cap, size_t size);
 
 #endif

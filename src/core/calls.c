@@ -221,35 +221,25 @@ static struct vllm_call *existing(struct vllm_calls *calls, const struct vllm_de
     return is_foreign && !goes_on(call, fragment) ? NULL : call;
 }
 
-static enum vllm_status grow(struct vllm_calls *calls) {
-    size_t cap = calls->cap ? calls->cap * 2 : 4, size = sizeof *calls->items;
-    if (cap > SIZE_MAX / size) {
-        return VLLM_ENOMEM;
-    }
-    void *grown = calls->alloc->fn(calls->alloc->ud, calls->items, calls->cap * size, cap * size);
-    if (!grown) {
-        return VLLM_ENOMEM;
-    }
-    calls->items = grown;
-    calls->cap = cap;
-    return VLLM_OK;
-}
-
 static enum vllm_status open_call(struct vllm_calls *calls) {
     if (calls->count >= calls->max) {
         return VLLM_ELIMIT;
     }
-    enum vllm_status status = calls->count == calls->cap ? grow(calls) : VLLM_OK;
-    if (status == VLLM_OK) {
-        struct vllm_call *call = &calls->items[calls->count++];
-        memset(call, 0, sizeof *call);
-        vllm_buf_init(&call->id, calls->alloc, calls->max_bytes);
-        vllm_buf_init(&call->name, calls->alloc, calls->max_bytes);
-        vllm_buf_init(&call->arguments, calls->alloc, calls->max_bytes);
-        call->wire_index = -1;
-        call->invalid = "unfinished";
+    if (calls->count == calls->cap) {
+        struct vllm_call *grown = vllm_grow(calls->alloc, calls->items, &calls->cap, sizeof *grown);
+        if (!grown) {
+            return VLLM_ENOMEM;
+        }
+        calls->items = grown;
     }
-    return status;
+    struct vllm_call *call = &calls->items[calls->count++];
+    memset(call, 0, sizeof *call);
+    vllm_buf_init(&call->id, calls->alloc, calls->max_bytes);
+    vllm_buf_init(&call->name, calls->alloc, calls->max_bytes);
+    vllm_buf_init(&call->arguments, calls->alloc, calls->max_bytes);
+    call->wire_index = -1;
+    call->invalid = "unfinished";
+    return VLLM_OK;
 }
 
 /* The last call takes id and name of the one that announced it, and what was taken for a repetition of its arguments. */

@@ -60,7 +60,7 @@ struct vllm_decoder *vllm_decoder_new(const struct vllm_alloc *alloc, const stru
                                         options->max_completion_tokens};
     enum vllm_status status = vllm_answer_init(&decoder->events.answer, &decoder->alloc, &limits, options->taken_ids);
     vllm_buf_init(&decoder->body, &decoder->alloc, options->max_event_bytes);
-    vllm_buf_init(&decoder->evidence, &decoder->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&decoder->evidence, &decoder->alloc, VLLM_BUF_MAX);
     size_t event = options->max_event_bytes;
     struct vllm_chunk_limits chunk = {options->max_depth, MAX_CHUNK_DELTAS, event > SIZE_MAX / 3 ? SIZE_MAX : event * 3};
     decoder->sse = vllm_sse_new(&decoder->alloc, event, true);

@@ -95,7 +95,7 @@ void vllm_gather_init(struct vllm_gather *gather, const struct vllm_alloc *alloc
     memset(gather, 0, sizeof *gather);
     gather->alloc = *alloc;
     gather->limits = *limits;
-    vllm_buf_init(&gather->scratch, &gather->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&gather->scratch, &gather->alloc, VLLM_BUF_MAX);
 }
 
 static void free_deltas(struct vllm_gather *gather, struct vllm_deltas *deltas) {
@@ -134,27 +134,18 @@ bool vllm_gather_fail(struct vllm_gather *gather, enum vllm_status status, const
     return false;
 }
 
-static bool grow(struct vllm_gather *gather, struct vllm_deltas *deltas) {
-    size_t size = sizeof *deltas->items, cap = deltas->cap ? deltas->cap * 2 : 8;
-    if (cap > SIZE_MAX / size) {
-        return vllm_gather_fail(gather, VLLM_ENOMEM, NO_MEMORY);
-    }
-    void *grown = gather->alloc.fn(gather->alloc.ud, deltas->items, deltas->cap * size, cap * size);
-    if (!grown) {
-        return vllm_gather_fail(gather, VLLM_ENOMEM, NO_MEMORY);
-    }
-    deltas->items = grown;
-    deltas->cap = cap;
-    return true;
-}
-
 struct vllm_delta *vllm_gather_add(struct vllm_gather *gather, struct vllm_deltas *deltas, enum vllm_delta_kind kind) {
     if (deltas->count >= gather->limits.max_deltas) {
         vllm_gather_fail(gather, VLLM_ELIMIT, "a chunk has too many parts");
         return NULL;
     }
-    if (deltas->count == deltas->cap && !grow(gather, deltas)) {
-        return NULL;
+    if (deltas->count == deltas->cap) {
+        struct vllm_delta *grown = vllm_grow(&gather->alloc, deltas->items, &deltas->cap, sizeof *grown);
+        if (!grown) {
+            vllm_gather_fail(gather, VLLM_ENOMEM, NO_MEMORY);
+            return NULL;
+        }
+        deltas->items = grown;
     }
     static const struct vllm_delta nothing;
     struct vllm_delta *delta = &deltas->items[deltas->count++];

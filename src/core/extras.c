@@ -44,17 +44,6 @@ static enum vllm_status no_memory(struct vllm_answer *answer) {
     return VLLM_ENOMEM;
 }
 
-static enum vllm_status grow(struct vllm_answer *answer, struct vllm_extras *extras) {
-    size_t cap = extras->cap ? extras->cap * 2 : 4, size = sizeof *extras->items;
-    void *grown = answer->alloc.fn(answer->alloc.ud, extras->items, extras->cap * size, cap * size);
-    if (!grown) {
-        return no_memory(answer);
-    }
-    extras->items = grown;
-    extras->cap = cap;
-    return VLLM_OK;
-}
-
 /* The place of this name, perhaps a new one; VLLM_MAX_EXTRAS: there are enough. */
 static enum vllm_status find(struct vllm_answer *answer, struct vllm_extras *extras, struct vllm_slice name, size_t *place) {
     for (*place = 0; *place < extras->count; ++*place) {
@@ -65,14 +54,17 @@ static enum vllm_status find(struct vllm_answer *answer, struct vllm_extras *ext
     if (extras->count == VLLM_MAX_EXTRAS) {
         return VLLM_OK;
     }
-    enum vllm_status status = extras->count == extras->cap ? grow(answer, extras) : VLLM_OK;
-    if (status != VLLM_OK) {
-        return status;
+    if (extras->count == extras->cap) {
+        struct vllm_extra *grown = vllm_grow(&answer->alloc, extras->items, &extras->cap, sizeof *grown);
+        if (!grown) {
+            return no_memory(answer);
+        }
+        extras->items = grown;
     }
     struct vllm_extra *extra = &extras->items[extras->count];
-    vllm_buf_init(&extra->name, &answer->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&extra->value, &answer->alloc, SIZE_MAX / 2);
-    status = vllm_answer_keep(answer, &extra->name, name);
+    vllm_buf_init(&extra->name, &answer->alloc, answer->limits.max_message_bytes);
+    vllm_buf_init(&extra->value, &answer->alloc, answer->limits.max_message_bytes);
+    enum vllm_status status = vllm_answer_keep(answer, &extra->name, name);
     extras->count += status == VLLM_OK;
     return status;
 }

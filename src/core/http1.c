@@ -90,8 +90,8 @@ struct vllm_http1 *vllm_http1_new(const struct vllm_alloc *alloc, const struct v
     http1->options = *options;
     http1->why = "";
     http1->fresh = true;
-    vllm_buf_init(&http1->head, &http1->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&http1->body, &http1->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&http1->head, &http1->alloc, VLLM_BUF_MAX);
+    vllm_buf_init(&http1->body, &http1->alloc, VLLM_BUF_MAX);
     return http1;
 }
 

@@ -51,31 +51,17 @@ void vllm_messages_free(struct vllm_messages *m) {
     vllm_messages_init(m, m->alloc);
 }
 
-/* Makes room for one more item. `*items` and `*cap` change only on success. */
-static enum vllm_status grow(const struct vllm_alloc *alloc, void **items, size_t *cap, size_t count, size_t size) {
-    if (count < *cap) {
-        return VLLM_OK;
-    }
-    if (count >= MAX_ITEMS || *cap > SIZE_MAX / 2 / size) {
+enum vllm_status vllm_messages_begin(struct vllm_messages *m, const struct vllm_message *message) {
+    if (m->entry_count == MAX_ITEMS) {
         return VLLM_ELIMIT;
     }
-    size_t wanted = *cap ? *cap * 2 : 16;
-    void *grown = alloc->fn(alloc->ud, *items, *cap * size, wanted * size);
-    if (!grown) {
-        return VLLM_ENOMEM;
+    if (m->entry_count == m->entry_cap) {
+        struct vllm_messages_entry *grown = vllm_grow(m->alloc, m->entries, &m->entry_cap, sizeof *grown);
+        if (!grown) {
+            return VLLM_ENOMEM;
+        }
+        m->entries = grown;
     }
-    *items = grown;
-    *cap = wanted;
-    return VLLM_OK;
-}
-
-enum vllm_status vllm_messages_begin(struct vllm_messages *m, const struct vllm_message *message) {
-    void *items = m->entries;
-    enum vllm_status status = grow(m->alloc, &items, &m->entry_cap, m->entry_count, sizeof *m->entries);
-    if (status != VLLM_OK) {
-        return status;
-    }
-    m->entries = items;
     struct vllm_messages_entry *entry = &m->entries[m->entry_count++];
     memset(entry, 0, sizeof *entry);
     entry->message = *message;
@@ -127,12 +113,16 @@ enum vllm_status vllm_messages_piece(struct vllm_messages *m, const struct vllm_
     if (piece->text.len == 0 && !empty_matters) {
         return VLLM_OK;
     }
-    void *items = m->pieces;
-    enum vllm_status status = grow(m->alloc, &items, &m->piece_cap, m->piece_count, sizeof *m->pieces);
-    if (status != VLLM_OK) {
-        return status;
+    if (m->piece_count == MAX_ITEMS) {
+        return VLLM_ELIMIT;
     }
-    m->pieces = items;
+    if (m->piece_count == m->piece_cap) {
+        struct vllm_piece *grown = vllm_grow(m->alloc, m->pieces, &m->piece_cap, sizeof *grown);
+        if (!grown) {
+            return VLLM_ENOMEM;
+        }
+        m->pieces = grown;
+    }
     m->pieces[m->piece_count++] = *piece;
     count_piece(entry, piece);
     return VLLM_OK;

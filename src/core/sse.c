@@ -55,11 +55,11 @@ struct vllm_sse *vllm_sse_new(const struct vllm_alloc *alloc, size_t max_event_b
     sse->max_line_bytes = max_event_bytes > SIZE_MAX - field ? SIZE_MAX : max_event_bytes + field;
     sse->lenient_end = lenient_end;
     sse->retry_ms = -1;
-    vllm_buf_init(&sse->input, &sse->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&sse->late, &sse->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&sse->input, &sse->alloc, VLLM_BUF_MAX);
+    vllm_buf_init(&sse->late, &sse->alloc, VLLM_BUF_MAX);
     vllm_buf_init(&sse->joined, &sse->alloc, max_event_bytes);
-    vllm_buf_init(&sse->type, &sse->alloc, SIZE_MAX / 2);
-    vllm_buf_init(&sse->id, &sse->alloc, SIZE_MAX / 2);
+    vllm_buf_init(&sse->type, &sse->alloc, VLLM_BUF_MAX);
+    vllm_buf_init(&sse->id, &sse->alloc, VLLM_BUF_MAX);
     vllm_buf_init(&sse->strays, &sse->alloc, max_event_bytes);
     return sse;
 }
