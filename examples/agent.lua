@@ -1,11 +1,13 @@
--- An agent loop written by hand: ask, stream the text as it comes, run the tools that the model calls, append, go on.
--- VLLM_MODEL=… [VLLM_BASE_URL=http://host:8000/v1] lua examples/agent.lua [question [tool]]      tool: must be called first
+-- An agent loop written by hand: ask, stream the text, run the tools that the model calls, append their results,
+-- repeat. If a tool is named, the model must call it first.
+-- VLLM_MODEL=… [VLLM_BASE_URL=http://host:8000/v1] lua examples/agent.lua [question [tool]]
 local vllm = require "vllm"
 
 local question = arg[1] or "What is the weather in Paris? Use the tool."
 local MAX_ROUNDS = 8
 
--- What the model may call. `run` is ours and is not sent; it gets the decoded arguments, and what it returns goes to the model.
+-- What the model may call. `run` is ours and is not sent: it gets the decoded arguments, and its result goes to the
+-- model.
 local tools = {
   {
     name = "get_weather",
@@ -21,7 +23,7 @@ local tools = {
 local tool_named = {}
 for _, tool in ipairs(tools) do tool_named[tool.name] = tool end
 
--- The tool message that answers a call. A failure is an answer too: the model reads it and can try again.
+-- The tool message that answers a call. A failure is an answer, too: the model reads it and can try again.
 local function answer(call)
   local tool = tool_named[call.name]
   if call.invalid then return { role = "tool", call = call, result = "the call cannot be run: " .. call.invalid, is_error = true } end

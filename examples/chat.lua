@@ -1,5 +1,5 @@
--- A chat in the terminal that streams. What is pasted is one message, however many lines it has. Ctrl-C stops an answer; at the prompt it
--- ends the chat, as Ctrl-D does.
+-- A streaming chat in the terminal. Pasted text is one message, however many lines it has. Ctrl-C stops an answer; at
+-- the prompt it ends the chat, like Ctrl-D.
 -- VLLM_MODEL=… [VLLM_BASE_URL=http://host:8000/v1] lua examples/chat.lua
 local core = require "vllm.core"
 local vllm = require "vllm"
@@ -14,7 +14,7 @@ local session = client:session()
 local is_terminal = os.getenv "TERM" ~= "dumb" and succeeds "test -t 0 && test -t 1"
 local DIM, PLAIN = is_terminal and "\27[2m" or "", is_terminal and "\27[0m" or ""
 
--- Bracketed paste: the terminal puts marks around what is pasted, and must not show them.
+-- Bracketed paste: the terminal puts marks around pasted text, and must not show them.
 local function set_terminal(is_on)
   if not is_terminal then return end
   succeeds(is_on and "stty -echoctl" or "stty echoctl")
@@ -22,9 +22,9 @@ local function set_terminal(is_on)
   io.flush()
 end
 
-io.stdin:setvbuf "no" -- what core.poll does not see must not hide in a buffer
+io.stdin:setvbuf "no" -- core.poll does not see what is in a buffer
 
--- A line, or all the lines of a paste and what was typed around them. nil: the end of the input.
+-- A line, or all lines of a paste with what was typed around them. nil: end of input.
 local function read_message()
   local lines, in_paste = {}, false
   repeat
@@ -63,7 +63,7 @@ local function answer(text)
     for _, hint in ipairs(result.hints) do print("(" .. hint .. ")") end
   elseif err.kind == "cancelled" then
     print("(stopped)")
-    -- What was said stays said: keep the part of the answer that was seen.
+    -- Keep the part of the answer that the user saw.
     if err.partial and err.partial.text then session:append { role = "assistant", content = err.partial.text } end
   else
     print("(" .. vllm.printable(message) .. ")")

@@ -1,5 +1,6 @@
--- A tool over a JSON file, with lua-cjson: the model looks up what it needs. `json = "cjson"` makes the input of calls and the results of
--- tools values of lua-cjson, like those that the rest of such a program has; what goes over the wire stays the client's own.
+-- A tool that reads a JSON file, with lua-cjson: the model looks up what it needs. With `json = "cjson"`, inputs of
+-- calls and results of tools are lua-cjson's values, like those in the rest of such a program. What goes over the wire
+-- is still written by the client.
 -- VLLM_MODEL=… [VLLM_BASE_URL=http://host:8000/v1] lua examples/lookup.lua FILE.json [question]
 local cjson = require "cjson"
 local vllm = require "vllm"

@@ -181,7 +181,7 @@ describe("client:request", function()
   it("does not blame base_url for the caller's path", function()
     local _, message = answering(404, '{"detail":"Not Found"}'):request("GET", "/nope")
     assert.equal("not_found: Not Found (status 404); the server has no such address: http://h:1/prefix/nope; "
-      .. "a path begins at the server's root, as in /v1/models", message)
+      .. "a path starts at the server's root, as in /v1/models", message)
   end)
 
   it("throws on misuse", function()

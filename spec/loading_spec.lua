@@ -50,22 +50,22 @@ describe('require "vllm"', function()
 
     it("says what makes it, for the program that asks", function()
       for program, command in pairs { [""] = "luarocks --lua-version=" .. VERSION .. " make", ["vim = {}"] = "make nvim", ["ngx = {}"] = "make nginx" } do
-        assert.equal("vllm: its part in C, vllm.core, is not built: run `" .. command .. "` in this directory\n",
+        assert.equal("vllm: the C module vllm.core is not built: run `" .. command .. "` in this directory\n",
           run(program .. ' package.cpath = "" print((select(2, pcall(require, "vllm"))))', copy))
       end
-      assert.equal("config: vllm: its part in C, vllm.curl, is not built: run `luarocks --lua-version=" .. VERSION .. " make` in this directory\n",
+      assert.equal("config: vllm: the C module vllm.curl is not built: run `luarocks --lua-version=" .. VERSION .. " make` in this directory\n",
         run 'local vllm = require "vllm" package.cpath = "" print((select(2, vllm.new { model = "m" }:ask "x")))')
     end)
 
     it("says where it is, if it is built and not found", function()
       local file = assert(io.open(copy .. "/lua/vllm/core.so", "w"))
       file:close()
-      local place = "vllm: its part in C, vllm.core, is in " .. copy .. "/lua, where "
+      local place = "vllm: the C module vllm.core is in " .. copy .. "/lua, where "
       for program, said in pairs {
         ["vim = {}"] = place .. "Neovim does not look: put " .. copy .. " into 'runtimepath'",
-        ["ngx = {}"] = place .. 'nginx does not look: it needs lua_package_cpath "' .. copy .. '/lua/?.so;;";',
+        ["ngx = {}"] = place .. 'nginx does not look: set lua_package_cpath "' .. copy .. '/lua/?.so;;";',
         -- Which Lua it was built for, nobody can tell.
-        [""] = "vllm: its part in C, vllm.core, is not built: run `luarocks --lua-version=" .. VERSION .. " make` in " .. copy,
+        [""] = "vllm: the C module vllm.core is not built: run `luarocks --lua-version=" .. VERSION .. " make` in " .. copy,
       } do
         assert.equal(said .. "\n", run(('%s package.cpath = "" print((select(2, dofile("%s/lua/vllm/base/native.lua").load "vllm.core")))'):format(
           program, copy)))

@@ -15,16 +15,16 @@ local MISUSE = {
   { function() vllm.new { model = "m", [1.5] = 1 } end, "vllm.new: unknown key 1.5: options have names" },
   { function() vllm.from_env "x" end, 'vllm.from_env: a table of overrides is needed, got "x"' },
   { function() vllm.from_env { colour = 1 } end, "vllm.from_env: unknown key `colour`; extra_body = { … } sends what only the server knows" },
-  { function() vllm.decoder(5) end, "vllm.decoder: options must be a table, got 5" },
+  { function() vllm.decoder(5) end, "vllm.decoder: expected a table of options, got 5" },
   { function() vllm.decoder { max_evnt_bytes = 1 } end, "vllm.decoder: unknown key `max_evnt_bytes` (did you mean `max_event_bytes`?)" },
   { function() vllm.decoder { [1] = 1 } end, "vllm.decoder: unknown key `1`; known are chunks, max_choices, max_depth, max_event_bytes, max_message_bytes, max_tool_calls" },
   { function() vllm.decoder { max_depth = 1e9 } end, "vllm.decoder: max_depth: expected a whole number from 1 to 128" },
   { function() vllm.decoder { max_event_bytes = NAN } end, "vllm.decoder: max_event_bytes: expected a whole number from 1 to 1099511627776" },
   { function() vllm.decoder { chunks = 1 } end, "vllm.decoder: chunks: expected a boolean" },
-  { function() vllm.decoder():feed() end, "decoder:feed: a string is needed, got nil" },
-  { function() vllm.decoder():feed(5) end, "decoder:feed: a string is needed, got 5" },
-  { function() vllm.decoder():body {} end, "decoder:body: a string is needed, got a table" },
-  { function() vllm.sse(true) end, "vllm.sse: options must be a table, got true" },
+  { function() vllm.decoder():feed() end, "decoder:feed: expected a string, got nil" },
+  { function() vllm.decoder():feed(5) end, "decoder:feed: expected a string, got 5" },
+  { function() vllm.decoder():body {} end, "decoder:body: expected a string, got a table" },
+  { function() vllm.sse(true) end, "vllm.sse: expected a table of options, got true" },
   { function() vllm.sse { chunks = true } end, "vllm.sse: unknown key `chunks`; known are lenient_end, max_event_bytes" },
   { function() vllm.sse { max_event_bytes = 0 } end, "vllm.sse: max_event_bytes: expected a whole number from 1 to 1099511627776" },
   { function() vllm.repair() end, "vllm.repair: expected a list of messages, got nil" },
@@ -42,12 +42,12 @@ local MISUSE = {
   { function() a_client().ask = 1 end, "client.ask is a function of the client" },
   { function() testing.client { text = "x" } end, "vllm.testing: replies must be a list, got a table with the key `text`: put braces around one reply" },
   { function() vllm.array "x" end, "vllm.array: expected a table, got string" },
-  { function() vllm.raw {} end, "vllm.raw: text must be a string, got table" },
+  { function() vllm.raw {} end, "vllm.raw: expected a string, got table" },
   { function() vllm.image() end, "vllm.image: expected a table such as { path = … }, got nil" },
   { function() vllm.audio { path = "a", url = "b" } end, "vllm.audio: expected exactly one of path, url and bytes" },
   { function() vllm.video { paths = "a" } end, "vllm.video: unknown key `paths` (did you mean `path`?)" },
   { function() vllm.file { url = "http://h/" } end, "vllm.file: files go by path or bytes; only images, audio and video go by URL" },
-  { function() vllm.json.decode() end, "vllm.json.decode: text must be a string, got nil" },
+  { function() vllm.json.decode() end, "vllm.json.decode: expected a string, got nil" },
   { function() vllm.json.encode(1, { indnt = 1 }) end, "vllm.json.encode: unknown key `indnt` (did you mean `indent`?)" },
   { function() a_client().ask "x" end, "client:ask: written with a dot; write client:ask(…)" },
   { function() a_client().turn { text = "x" } end, "client:turn: written with a dot; write client:turn(…)" },
@@ -241,8 +241,8 @@ end)
 
 describe("vllm.json.encode", function()
   it("says what to write of a session and of a turn", function()
-    assert.same({ nil, "a session is no JSON value: write session:messages()", "" }, { vllm.json.encode(a_client():session()) })
-    assert.same({ nil, "a turn is no JSON value: write what turn:result() gives", "" }, { vllm.json.encode(a_client():turn "x") })
+    assert.same({ nil, "a session is not a JSON value: encode session:messages()", "" }, { vllm.json.encode(a_client():session()) })
+    assert.same({ nil, "a turn is not a JSON value: encode what turn:result() returns", "" }, { vllm.json.encode(a_client():turn "x") })
   end)
 end)
 

@@ -33,7 +33,7 @@ describe("the error of a recorded answer", function()
     { "vllm/error-method", "not_found", words = "Method Not Allowed" },
     { "vllm/error-model", "not_found", words = "nope", param = "model" },
     { "vllm/error-no-key", "auth", words = "Unauthorized" },
-    { "vllm/error-wrong-key", "auth", words = "refuses the key" },
+    { "vllm/error-wrong-key", "auth", words = "rejected the key" },
     { "vllm/error-no-messages", "invalid_request" },
     { "vllm/error-not-json-type", "invalid_request" },
     { "vllm/error-path", "not_found", words = "base_url usually ends in /v1" },
@@ -104,14 +104,14 @@ describe("a status without a recording", function()
     assert.is_nil(err.message:find("abc", 1, true))
   end)
 
-  it("a proxy that wants a password says so, and blames no key", function()
+  it("a proxy that requires a password says so, and blames no key", function()
     local err = server_errors.from_status(407, {}, "", context { has_key = false })
-    assert.truthy(err.message:find("a proxy wants a user and a password", 1, true))
+    assert.truthy(err.message:find("a proxy requires a user and a password", 1, true))
   end)
 
   it("a missing key is told apart from a refused one", function()
     local err = server_errors.from_status(401, {}, "", context { has_key = false })
-    assert.truthy(err.message:find("wants a key", 1, true))
+    assert.truthy(err.message:find("requires a key", 1, true))
   end)
 
   it("a 404 for a model names the models that are served", function()
@@ -157,7 +157,7 @@ describe("a message", function()
 
   it("of a page that is not UTF-8 can be written as JSON", function()
     local err = server_errors.from_status(502, {}, "<html><title>Caf\233\n ferm\233</title>", context())
-    assert.equal("overloaded: an HTML page came back (Caf? ferm?); is a proxy in between? (status 502)", err.message)
+    assert.equal("overloaded: the server returned an HTML page (Caf? ferm?); is there a proxy in between? (status 502)", err.message)
   end)
 end)
 

@@ -45,8 +45,8 @@ describe("vllm.text", function()
   end)
 
   it("takes nothing but a string", function()
-    assert.has_error(function() vllm.text(7) end, "vllm.text: a string is needed, got number")
-    assert.has_error(function() vllm.printable() end, "vllm.printable: a string is needed, got nil")
+    assert.has_error(function() vllm.text(7) end, "vllm.text: expected a string, got number")
+    assert.has_error(function() vllm.printable() end, "vllm.printable: expected a string, got nil")
   end)
 end)
 

@@ -1,4 +1,4 @@
---- `vllm.decoder`: the decoder of the C core with this module's errors around it.
+--- `vllm.decoder`: the C core's decoder, with errors as the rest of the module has them.
 
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
@@ -29,10 +29,10 @@ local DECODER_OPTIONS = {
 }
 local SSE_OPTIONS = { max_event_bytes = true, lenient_end = true }
 
--- Misuse throws at the caller of the public function; the values are the C part's to check.
+-- Misuse throws at the caller of the public function. The C module checks the values.
 local function make(constructor, name, options, known)
   if options == nil then options = {} end
-  if type(options) ~= "table" then misuse.raise(("%s: options must be a table, got %s"):format(name, values.shown(options))) end
+  if type(options) ~= "table" then misuse.raise(("%s: expected a table of options, got %s"):format(name, values.shown(options))) end
   local unknown_key = spelling.unknown_key(options, known)
   if unknown_key then misuse.raise(("%s: %s"):format(name, unknown_key)) end
   local ok, made = pcall(constructor, options)
@@ -48,7 +48,7 @@ function decoder.new(options)
   return setmetatable({ _core = made }, Decoder)
 end
 
---- For vllm.sse; as `new`.
+--- For vllm.sse; see `new`.
 ---@param options table?
 ---@return userdata
 function decoder.sse(options)
@@ -56,10 +56,10 @@ function decoder.sse(options)
 end
 
 local function check_text(method, text)
-  if type(text) ~= "string" then misuse.raise(("decoder:%s: a string is needed, got %s"):format(method, values.shown(text))) end
+  if type(text) ~= "string" then misuse.raise(("decoder:%s: expected a string, got %s"):format(method, values.shown(text))) end
 end
 
---- Takes bytes of an event stream, cut anywhere.
+--- Feeds bytes of an event stream; they may be cut anywhere.
 ---@param bytes string
 ---@return true?
 ---@return string? message
@@ -71,7 +71,7 @@ function Decoder:feed(bytes)
   return true
 end
 
---- Takes one whole completion (a body that is not an event stream).
+--- Feeds one whole completion (a body that is not an event stream).
 ---@param json_text string
 ---@return true?
 ---@return string? message
@@ -83,7 +83,7 @@ function Decoder:body(json_text)
   return true
 end
 
---- Says that no more bytes will come.
+--- Tells the decoder that no more bytes will come.
 ---@return true?
 ---@return string? message
 ---@return vllm.Error? err
@@ -93,8 +93,8 @@ function Decoder:finish()
   return true
 end
 
---- The next event, in the same form as turn:next() gives it.
----@return table|false|nil event false: feed more · nil: the end, or a failure
+--- The next event, as turn:next() returns it.
+---@return table|false|nil event false: feed more · nil: the end, or an error
 ---@return string? message
 ---@return vllm.Error? err kinds: truncated, limit, protocol, and those of the server's own error
 function Decoder:next()
@@ -103,7 +103,7 @@ function Decoder:next()
   return event
 end
 
---- The result so far, at any time; after an error it holds what had come.
+--- The result so far, at any time. After an error: what had arrived by then.
 ---@return table
 function Decoder:result()
   return self._core:result()

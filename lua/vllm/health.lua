@@ -1,11 +1,13 @@
---- :checkhealth vllm, in Neovim. Shows no secret; waits for the server for three seconds at the most, and the editor goes on meanwhile.
+--- :checkhealth vllm in Neovim. Shows no secret. Waits at most three seconds for the server; the editor stays
+-- responsive meanwhile.
 
 local LIMIT_S = 3
 local MAX_MODELS_SHOWN = 5
 
 local health = {}
 
--- Neovim 0.10 and later have vim.health.start, 0.7 the module `health` with report_start, those between have both.
+-- Neovim 0.10 and later have vim.health.start, 0.7 has the module `health` with report_start, versions in between have
+-- both.
 local function reporter()
   local new = vim.health
   if type(new) == "table" and new.start then return new end
@@ -32,12 +34,12 @@ end
 local function check_host(to)
   to.start "vllm: host"
   local host = require("vllm.hosts").here()
-  if host then to.ok("waits are those of " .. host.name) else to.error "no host was found: every wait would block the editor" end
+  if host then to.ok("waiting uses the host " .. host.name) else to.error "no host was found: every wait would block the editor" end
   local mode = require("vllm.transports.curl").default_mode or "thread"
   if mode == "thread" then
-    to.ok "the engine works in a thread: no TLS handshake holds up the editor"
+    to.ok "the engine runs in a thread, so no TLS handshake blocks the editor"
   else
-    to.warn("the engine works " .. mode .. ": a TLS handshake holds up the editor for some milliseconds")
+    to.warn("the engine runs " .. mode .. ": a TLS handshake blocks the editor for some milliseconds")
   end
 end
 
@@ -45,16 +47,17 @@ local function check_model(to, wanted, names)
   for _, name in ipairs(names) do
     if name == wanted then return to.ok("the server has the model " .. wanted) end
   end
-  if #names == 0 then return to.info "the server does not say which models it has" end
+  if #names == 0 then return to.info "the server does not list its models" end
   local shown = table.concat(names, ", ", 1, math.min(#names, MAX_MODELS_SHOWN))
   to.warn(("the server does not have the model %s; it has %s"):format(wanted, shown))
 end
 
---- Reports on a client: its model, its key (whether there is one), and whether its server answers. For a plugin's own health check.
+--- Reports on a client: its model, whether it has a key, and whether its server answers. For a plugin's own health
+--- check.
 ---@param client vllm.Client
 function health.report(client)
   if type(client) ~= "table" or not rawget(client, "config") then
-    error("vllm.health.report: a client is needed, got " .. type(client), 2)
+    error("vllm.health.report: expected a client, got " .. type(client), 2)
   end
   local to = reporter()
   to.start "vllm: server"
@@ -72,7 +75,7 @@ function health.report(client)
   end
 end
 
---- Called by :checkhealth vllm: the modules, and the server of the environment.
+--- Called by :checkhealth vllm: checks the modules, and the server that the environment names.
 function health.check()
   local to = reporter()
   if not check_modules(to) then return end
@@ -80,7 +83,7 @@ function health.check()
   local client, message = require("vllm").from_env()
   if client then return health.report(client) end
   to.start "vllm: server"
-  to.warn(message, { "set VLLM_MODEL and VLLM_BASE_URL to have a server checked; a plugin may have a configuration of its own" })
+  to.warn(message, { "set VLLM_MODEL and VLLM_BASE_URL to check a server; a plugin may have its own configuration" })
 end
 
 return health

@@ -1,9 +1,10 @@
---- JSON for requests, tool arguments and structured answers: exact, and written the same way in every process.
--- Reading keeps 64-bit integers where Lua has them and marks arrays, so that `[]` goes back as `[]`. Writing sorts members by the bytes
--- of their names. lua-cjson's, Neovim's and nginx's nulls and array marks are understood when written.
+--- JSON for requests, tool arguments and structured answers: exact, and written the same way in every process. Reading
+-- keeps 64-bit integers where Lua has them and marks arrays, so that `[]` goes back as `[]`. Writing sorts members by
+-- the bytes of their names. lua-cjson's, Neovim's and nginx's nulls and array marks are understood when written.
 --
--- Where lua-cjson is found and has a mark of arrays, that mark is ours, so that it writes `[]` for the `[]` that was read here. This is
--- decided once, when this file is loaded: what is marked must not depend on when. A lua-cjson that is found only later keeps its own.
+-- If lua-cjson is found and has an array mark, we use that mark, so that lua-cjson writes `[]` for a `[]` that was read
+-- here. This is decided once, when this file is loaded, so that all arrays have the same mark. A lua-cjson that is
+-- found later keeps its own.
 
 local core = require "vllm.core"
 
@@ -14,7 +15,7 @@ local function mark_of(library)
   return type(mark) == "table" and mark or nil
 end
 
--- Of lua-cjson, or of the one that is part of Neovim.
+-- From lua-cjson, or from the one built into Neovim.
 local function shared_mark()
   local found, cjson = pcall(require, "cjson")
   local vim = rawget(_G, "vim")
@@ -24,7 +25,8 @@ end
 local mark = shared_mark()
 if mark then core.use_array_mt(mark) end
 
---- Stands for null, since nil cannot be stored: the same value as lua-cjson's and nginx's null; in Neovim vim.NIL.
+--- Represents null, since nil cannot be stored in a table. The same value as lua-cjson's and nginx's null; in Neovim,
+-- vim.NIL.
 json.null = core.null
 
 local ENCODE_OPTIONS = { indent = true, request = true }
@@ -32,31 +34,31 @@ local DECODE_OPTIONS = { null = true, drop_nulls = true, array_mt = true, max_de
 
 local function check_options(name, options, known)
   if options == nil then return end
-  if type(options) ~= "table" then error(name .. ": options must be a table, got " .. type(options), 3) end
+  if type(options) ~= "table" then error(name .. ": expected a table of options, got " .. type(options), 3) end
   local unknown_key = require("vllm.base.spelling").unknown_key(options, known)
   if unknown_key then error(("%s: %s"):format(name, unknown_key), 3) end
 end
 
 local INSTEAD = {
-  ["vllm.session"] = "a session is no JSON value: write session:messages()",
-  ["vllm.turn"] = "a turn is no JSON value: write what turn:result() gives",
+  ["vllm.session"] = "a session is not a JSON value: encode session:messages()",
+  ["vllm.turn"] = "a turn is not a JSON value: encode what turn:result() returns",
 }
 
--- What to write in place of an object of ours; nil: it is none.
+-- What to encode in place of an object of ours; nil if the value is not one.
 local function instead_of(value)
   local metatable = type(value) == "table" and getmetatable(value)
   return type(metatable) == "table" and INSTEAD[metatable.__name] or nil
 end
 
---- Writes a value as JSON.
--- Keys exactly 1..n make an array, all strings an object, anything else is an error; `{}` is an object (`json.array {}` an array). A field
--- `__jsonorder`, a list of names, says which members come first; `properties` follow the order of `required` beside them.
--- Integral floats below 2^53 are written as integers.
+--- Writes a value as JSON. A table with exactly the keys 1..n is an array, one with only string keys an object,
+-- anything else an error. `{}` is an object, `json.array {}` an array. A field `__jsonorder`, a list of names, says
+-- which members come first; `properties` follow the order of the `required` next to them. Integral floats below 2^53
+-- are written as integers.
 ---@param value any nil is written as null
 ---@param options { indent: integer?, request: boolean? }? indent: spaces a level, 0 to 16 (0, the default, is compact); request: an empty
----  table is an array where the schema of a request wants one (`stop`, `required`, `tools`, …)
+---  table is an array where a request's schema expects one (`stop`, `required`, `tools`, …)
 ---@return string? text
----@return string? message what cannot be written, behind its path: `tools[1].function.parameters: …`
+---@return string? message what cannot be written, after its path: `tools[1].function.parameters: …`
 ---@return string? path the path alone
 function json.encode(value, options)
   check_options("vllm.json.encode", options, ENCODE_OPTIONS)
@@ -67,31 +69,32 @@ function json.encode(value, options)
   return nil, path == "" and message or path .. ": " .. message, path
 end
 
---- Reads one JSON text. Of repeated members the last one counts. Integers of 64 bits are exact on Lua 5.3 and 5.4; elsewhere
---- numbers are doubles. Text that is not UTF-8 is repaired with U+FFFD.
+--- Reads one JSON text. If a member is repeated, the last one counts. 64-bit integers are exact on Lua 5.3 and 5.4;
+--- elsewhere numbers are doubles. Invalid UTF-8 is replaced by U+FFFD.
 ---@param text string
----@param options { null: any, drop_nulls: boolean?, array_mt: boolean?, max_depth: integer? }? null: what stands for null (default
----  `json.null`); drop_nulls: members of objects that are null are absent; array_mt: mark arrays by metatable (default true);
----  max_depth: 1 to 128, the default
----@return any value nil when the text is not JSON, otherwise never nil
----@return string? message names the fault and its place
----@return integer? position the byte where it is, from 1
+---@param options { null: any, drop_nulls: boolean?, array_mt: boolean?, max_depth: integer? }? null: the value for null (default
+---  `json.null`); drop_nulls: leave out members that are null; array_mt: mark arrays with a metatable (default true);
+---  max_depth: 1 to 128 (the default)
+---@return any value nil if the text is not JSON, otherwise never nil
+---@return string? message what is wrong, and where
+---@return integer? position the byte at fault, from 1
 function json.decode(text, options)
-  if type(text) ~= "string" then error("vllm.json.decode: text must be a string, got " .. type(text), 2) end
+  if type(text) ~= "string" then error("vllm.json.decode: expected a string, got " .. type(text), 2) end
   check_options("vllm.json.decode", options, DECODE_OPTIONS)
   return core.json_decode(text, options)
 end
 
---- Marks a table as an array, so that it is written as one even when it is empty. The table itself is returned.
+--- Marks a table as an array, so that it is written as one even if it is empty. Returns the same table.
 ---@generic T
----@param list? T[] a new table when absent
+---@param list? T[] default: a new table
 ---@return T[]
 function json.array(list)
   if list ~= nil and type(list) ~= "table" then error("vllm.array: expected a table, got " .. type(list), 2) end
   return setmetatable(list or {}, core.array_mt)
 end
 
---- Is this table written as an array? Marked ones are, and those whose keys are exactly 1..n with n at least 1.
+--- Would this table be written as an array? It would if it is marked, or if its keys are exactly 1..n with n at least
+--- 1.
 ---@param value any
 ---@return boolean
 function json.is_array(value)
@@ -105,14 +108,14 @@ function json.is_array(value)
   return count > 0 and count == length
 end
 
---- A JSON text that is written as it is, for full control of a schema. It is checked here, once.
--- In a table constructor put `assert` around it: a nil there would silently leave the field out.
+--- Wraps a JSON text that is to be written as it is, for full control of a schema. It is checked here, once.
+-- In a table constructor, wrap the call in `assert`: a nil there would silently leave out the field.
 ---@param text string
 ---@return table? raw
 ---@return string? message
----@return integer? position the byte of the fault, from 1
+---@return integer? position the byte at fault, from 1
 function json.raw(text)
-  if type(text) ~= "string" then error("vllm.raw: text must be a string, got " .. type(text), 2) end
+  if type(text) ~= "string" then error("vllm.raw: expected a string, got " .. type(text), 2) end
   return core.raw(text)
 end
 

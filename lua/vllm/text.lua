@@ -1,4 +1,4 @@
---- Text from elsewhere: as a server takes it, and as a terminal may show it.
+--- Text from elsewhere, made valid UTF-8 for a server and harmless for a terminal.
 
 local core = require "vllm.core"
 
@@ -6,11 +6,12 @@ local text = {}
 
 local function refuse(name, value)
   require("vllm.base.misuse").check_dot(name, value, 3)
-  error(("vllm.%s: a string is needed, got %s"):format(name, type(value)), 3)
+  error(("vllm.%s: expected a string, got %s"):format(name, type(value)), 3)
 end
 
---- Bytes as text: the same string where it is UTF-8, else with U+FFFD (a question mark in a diamond) in place of what is not. For what
---- programs and files say, before it goes to a model: a request holds UTF-8 only, and names what is not.
+--- Makes text of bytes: valid UTF-8 is returned as it is, anything else becomes U+FFFD (a question mark in a diamond).
+--- Use it for output of programs and contents of files before they go to a model: requests must be UTF-8, and are
+--- refused otherwise.
 ---@param bytes string
 ---@return string
 function text.text(bytes)
@@ -18,7 +19,8 @@ function text.text(bytes)
   return core.repair_utf8(bytes)
 end
 
--- Each ends where another ESC begins, so that a text of many beginnings is still read once. Source: ECMA-48, sections 5.3 to 5.6, 8.3.
+-- Each stops at the next ESC, so that a text full of unfinished sequences is still read only once. Source: ECMA-48, 5.3
+-- to 5.6, 8.3.
 local SEQUENCES = {
   "\27%][^\7\27]*\7", "\27%][^\7\27]*\27\\", -- OSC: titles, links, the clipboard
   "\27[PX^_][^\27]*\27\\", -- DCS, SOS, PM, APC
@@ -34,10 +36,10 @@ local function stripped(own)
   return (own:gsub("[%z\1-\8\11-\31\127]", ""):gsub("\194[\128-\159]", ""))
 end
 
---- Text as a terminal may show it: without escape sequences and control characters, but for line feeds and tabs. What a model writes
---- could else move the cursor, change the window's title or fill the clipboard. Of a sequence that is cut (between two deltas, say) the
---- control characters go and the rest stays, which does nothing.
----@param own string repaired as by vllm.text
+--- Makes text safe for a terminal: removes escape sequences, and control characters other than line feeds and tabs.
+--- Otherwise what a model writes could move the cursor, change the window's title or fill the clipboard. If a sequence
+--- is cut (between two deltas, say), its control characters are removed; the rest stays and is harmless.
+---@param own string repaired as in vllm.text
 ---@return string
 function text.printable(own)
   if type(own) ~= "string" then refuse("printable", own) end

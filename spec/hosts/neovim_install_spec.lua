@@ -141,19 +141,19 @@ for _, editor in ipairs(neovim.editors()) do
 
       it("require says what to run, and where", function()
         plugin()
-        assert.equal("vllm: its part in C, vllm.core, is not built: run `make nvim` in " .. source, message_of(REQUIRE))
+        assert.equal("vllm: the C module vllm.core is not built: run `make nvim` in " .. source, message_of(REQUIRE))
       end)
 
       it("require says why one that is there cannot be loaded", function()
         plugin(true)
         local message = message_of(REQUIRE)
-        assert.truthy(message:find("vllm: its part in C, vllm.core, cannot be loaded here; run `make nvim` in " .. source .. " again (", 1, true), message)
+        assert.truthy(message:find("vllm: the C module vllm.core cannot be loaded here; run `make nvim` in " .. source .. " again (", 1, true), message)
         assert.is_nil(message:find("\n", 1, true), message)
       end)
 
       it(":Ask and :checkhealth say the same", function()
         plugin()
-        assert.matches(":?\nAsk: vllm: its part in C, vllm.core, is not built: run `make nvim` in " .. source .. "$",
+        assert.matches(":?\nAsk: vllm: the C module vllm.core is not built: run `make nvim` in " .. source .. "$",
           message_of "-c 'runtime plugin/ask.lua' -c 'Ask why'")
         local health = message_of [[-c 'checkhealth vllm' -c 'lua io.stdout:write(table.concat(vim.api.nvim_buf_get_lines(0, 0, -1, true), "\n"))']]
         assert.truthy(health:find("is not built: run `make nvim` in " .. source, 1, true), health)

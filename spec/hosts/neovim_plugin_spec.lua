@@ -196,7 +196,7 @@ for _, editor in ipairs(neovim.editors()) do
 
       it("tells the modules, the engine, and that the server has the model; no key is shown", function()
         local text = run(HEALTH)
-        for _, part in ipairs { "vllm.core 0", "libcurl ", "those of neovim", "works in a thread", "an API key is set", "the server answers",
+        for _, part in ipairs { "vllm.core 0", "libcurl ", "uses the host neovim", "runs in a thread", "an API key is set", "the server answers",
           "the server has the model test-model" } do
           assert.truthy(text:find(part, 1, true), part .. " is not in " .. text)
         end
@@ -218,7 +218,7 @@ for _, editor in ipairs(neovim.editors()) do
       end)
 
       it("a plugin that reports on no client is told so, in its own line", function()
-        assert.equal("vllm.health.report: a client is needed, got nil\nvllm.health.report: a client is needed, got table", run [[
+        assert.equal("vllm.health.report: expected a client, got nil\nvllm.health.report: expected a client, got table", run [[
           for _, value in ipairs { false, {} } do
             local _, message = pcall(function() require("vllm.health").report(value or nil) end)
             print((message:gsub("^[^:]*lua_[^:]*:%d+: ", "")))

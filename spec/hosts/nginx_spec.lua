@@ -166,7 +166,7 @@ describe("in nginx", function()
       assert.matches("^protocol: the answer of PLACE breaks HTTP: .*https://", kind_of "/fault/garbage")
       assert.matches("^limit: a bound was reached: ", kind_of "/fault/endless-head")
       local gzip = server:script { { "send", "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}" } }
-      assert.equal("protocol: the answer is compressed, though `identity` was asked for, and in a way that cannot be undone here; is a proxy in between?", kind_of(gzip))
+      assert.equal("protocol: the answer is compressed although we asked for `identity`, and its coding is not supported here; is there a proxy in between?", kind_of(gzip))
     end)
 
     it("in silence comes at the turn's own clock, without a line in the log", function()

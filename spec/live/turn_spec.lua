@@ -264,7 +264,7 @@ describe("an error", function()
 
   it("for a wrong key and for none", function()
     assert.equal("auth", failing(plain:with { api_key = "wrong" }, "hi").kind)
-    assert.truthy(failing(plain:with { api_key = "" }, "hi").message:find("wants a key", 1, true))
+    assert.truthy(failing(plain:with { api_key = "" }, "hi").message:find("requires a key", 1, true))
   end)
 
   it("for a wrong path and a wrong method", function()

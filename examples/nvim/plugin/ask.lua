@@ -1,6 +1,6 @@
--- :Ask {question}, with a range: about these lines. :AskStop ends the answer.
+-- :Ask {question} asks; with a range, about these lines. :AskStop ends the answer.
 
--- What is missing is one sentence; require's own errors come with the way to here.
+-- Shows the sentence alone; require's own error would be followed by a traceback.
 local function ask()
   local found, module = pcall(require, "ask")
   if found then return module end

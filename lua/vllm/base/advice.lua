@@ -1,13 +1,15 @@
---- What a person can do about a server's refusal: sentences, by its kind and its own words. None where nothing of ours would help.
--- Sources: the chat templates of Mistral, Llama, Gemma and Qwen (role order); vLLM's, llama.cpp's, OpenAI's and LiteLLM's wordings.
+--- What to do about a server's refusal: a sentence, chosen by the error's kind and the server's words; none if nothing
+-- we know would help.
+-- Sources: the chat templates of Mistral, Llama, Gemma and Qwen (role order); vLLM's, llama.cpp's, OpenAI's and
+-- LiteLLM's wordings.
 
 local errors = require "vllm.base.errors"
 
 local advice = {}
 
-local HAVE_ALL = "strict_alternating_roles does already what it can: look for a message that stands between two others"
+local HAVE_ALL = "strict_alternating_roles already does all it can: look for a message of another role in between"
 
--- Does the option merge as much as it can?
+-- Does the option already merge as much as it can?
 local function is_strictest(strict)
   return type(strict) == "table" and strict.assistant and strict.first
 end
@@ -15,21 +17,22 @@ end
 local function about_alternation(strict)
   if not strict then return "strict_alternating_roles = true merges adjacent user messages" end
   if is_strictest(strict) then return HAVE_ALL end
-  return 'strict_alternating_roles is on and does not suffice: { assistant = "join", first = "filler" } does more'
+  return 'strict_alternating_roles is on but not enough: { assistant = "join", first = "filler" } does more'
 end
 
 local function about_late_system(strict)
   if type(strict) == "table" and strict.system then return nil end
-  return 'strict_alternating_roles = { system = "fold" } puts all system texts into one message at the front'
+  return 'strict_alternating_roles = { system = "fold" } moves all system text into one message at the front'
 end
 
--- Words of the template, in lower case → what helps: a sentence, or a function of the option strict_alternating_roles.
+-- Words of the template, in lower case, and what helps: a sentence, or a function of the option
+-- strict_alternating_roles.
 local ROLE_ORDER = {
-  { "system role not supported", "this template knows no system role: put that text into the first user message" },
-  { "only user and assistant roles", "this template knows neither system nor tool messages: put their texts into user messages" },
-  { "unexpected role 'developer", "this template does not know the role: send that message as system" },
-  { "unexpected role '", "this template does not know the role" },
-  { "expected last role", "the last message must be a user's or a tool's; `continue` goes on with an answer" },
+  { "system role not supported", "this template has no system role: put that text into the first user message" },
+  { "only user and assistant roles", "this template takes neither system nor tool messages: put their text into user messages" },
+  { "unexpected role 'developer", "this template does not know this role: send the message as system" },
+  { "unexpected role '", "this template does not know this role" },
+  { "expected last role", "the last message must be a user's or a tool's; `continue` continues an answer" },
   { "system message must be", about_late_system },
   { "must alternate", about_alternation },
 }
@@ -43,12 +46,14 @@ local function about_roles(text, strict)
   end
 end
 
--- Words of a refused request, in lower case → what helps.
+local AS_TEXT = 'tool_media = "text" replaces media in tool results with a line of text'
+
+-- Words of a refused request, in lower case, and what helps.
 local REFUSED = {
   { "stream_options", "include_usage = false leaves stream_options out" },
-  { "allowed for messages with role 'user'", 'tool_media = "text" sends a line of text for media in a tool\'s result' },
-  { "not a multimodal model", 'this model takes text alone; of media in a tool\'s result tool_media = "text" sends a line' },
-  { "at most 0 ", 'this model takes none; of media in a tool\'s result tool_media = "text" sends a line' },
+  { "allowed for messages with role 'user'", AS_TEXT },
+  { "not a multimodal model", "this model takes only text; " .. AS_TEXT },
+  { "at most 0 ", "this model takes none; " .. AS_TEXT },
   { "enable-auto-tool-choice", "start the server with these flags" },
 }
 
@@ -58,7 +63,9 @@ local UNKNOWN_MEMBER = { "extra inputs are not permitted", "' is unsupported", "
 local function about_unknown_member(text)
   if not text:find("messages", 1, true) then return nil end
   for _, words in ipairs(UNKNOWN_MEMBER) do
-    if text:find(words, 1, true) then return "message.extra = nil leaves out what a server sent with an answer and does not take back" end
+    if text:find(words, 1, true) then
+      return "message.extra = nil leaves out members that a server sent with an answer but does not accept"
+    end
   end
 end
 
@@ -67,36 +74,36 @@ local function about_request(text, param)
     if text:find(entry[1], 1, true) then return entry[2] end
   end
   if text:find("at most", 1, true) and (param == "stop" or text:find("'stop'", 1, true)) then
-    return "vLLM takes as many stop strings as its VLLM_MAX_STOP_STRINGS says (4)"
+    return "vLLM takes at most VLLM_MAX_STOP_STRINGS stop strings (4 by default)"
   end
   return about_unknown_member(text)
 end
 
-local NO_KEY = "the server wants a key: set api_key or VLLM_API_KEY"
+local NO_KEY = "the server requires a key: set api_key or VLLM_API_KEY"
 
--- A page, a bare word or nothing is not what a model server says: vLLM knows no 403.
+-- A model server does not answer with a page, a bare word or nothing; vLLM never sends 403.
 local function about_key(status, parts, context)
   if status == 403 and not parts.is_json then
-    return "a firewall or a proxy before the server refuses this request"
-      .. (context.has_key and "; the key need not be wrong" or ", or wants a key (api_key)")
+    return "a firewall or a proxy in front of the server refused this request"
+      .. (context.has_key and "; the key may be right" or ", or requires a key (api_key)")
   end
   if not context.has_key then return NO_KEY end
-  return status == 403 and "the server refuses this request, though perhaps not the key" or "the server refuses the key"
+  return status == 403 and "the server refused this request, but not necessarily the key" or "the server rejected the key"
 end
 
 local function about_address(status, context)
   local hint = "; base_url usually ends in /v1"
   if context.is_of_caller then
-    hint = context.url:find("/v1/", 1, true) and "" or "; a path begins at the server's root, as in /v1/models"
+    hint = context.url:find("/v1/", 1, true) and "" or "; a path starts at the server's root, as in /v1/models"
   end
-  if status == 405 then return ("the server does not take such a request at %s%s"):format(context.url, hint) end
+  if status == 405 then return ("the server does not take this method at %s%s"):format(context.url, hint) end
   return "the server has no such address: " .. context.url .. hint
 end
 
 local function about_redirect(context)
   local target = (context.location or ""):match("^%a+://([^/?#]+)")
   target = target and target:gsub("^.*@", "")
-  return "redirects are not followed, since they would carry the key away; the server points to "
+  return "redirects are not followed, because they would give the key away; the server points to "
     .. (target and errors.shown(target) or "another path") .. ": set base_url to where the server is"
 end
 
@@ -106,7 +113,7 @@ local function about_model(context)
 end
 
 local function of_status(status, context)
-  if status == 407 then return 'a proxy wants a user and a password: proxy = "http://user:password@host:port"' end
+  if status == 407 then return 'a proxy requires a user and a password: proxy = "http://user:password@host:port"' end
   if status >= 300 and status < 400 then return about_redirect(context) end
 end
 
@@ -124,7 +131,7 @@ function advice.of(kind, status, parts, context)
   if kind == "not_found" then return about_address(status, context) end
   if kind == "context_length" then
     return parts.context and parts.context.prompt_is_lower_bound
-      and "the prompt's count is only a lower bound: leave max_completion_tokens out, or shorten the messages" or nil
+      and "the prompt's count is only a lower bound: leave out max_completion_tokens, or shorten the messages" or nil
   end
   if kind == "role_order" then return about_roles(text, context.strict) end
   return about_request(text, parts.param)

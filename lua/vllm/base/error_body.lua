@@ -1,7 +1,8 @@
---- What an error body says, whatever its shape: a stranger's JSON, of which nothing is taken for granted, HTML, or plain text.
--- Words are strings under the usual names, and lists of strings there; a name is compared without case, `_` and `-`. Objects under other
--- names are searched only where the usual ones say nothing, since they may echo the request. Each value is looked at a bounded
--- number of times. Sources: recorded servers (spec/fixtures), RFC 9457, RFC 6749 section 5.2, FastAPI, Google's and Amazon's APIs.
+--- What an error body says, whatever its shape: JSON of which nothing can be taken for granted, HTML, or plain text.
+-- Its words are the strings, and the lists of strings, under the usual names; names are compared without case, `_` and
+-- `-`. Objects under other names are searched only if the usual names say nothing, since they may echo the request.
+-- Each value is looked at a limited number of times. Sources: recorded servers (spec/fixtures), RFC 9457, RFC 6749
+-- section 5.2, FastAPI, Google's and Amazon's APIs.
 
 local core = require "vllm.core"
 local excerpt = require "vllm.base.excerpt"
@@ -12,9 +13,9 @@ local MAX_PLAIN_BYTES = 300
 local MAX_TITLE_BYTES = 200
 local MAX_DEPTH = 6
 local MAX_WORDS = 8
-local MAX_ENTRIES = 16 -- of one list, and of the objects under unknown names
+local MAX_ENTRIES = 16 -- of one list, and of objects under unknown names
 
--- In the order in which they are told.
+-- In the order in which the message shows them.
 local WORD_NAMES = {
   "error", "errors", "message", "msg", "detail", "details", "errormessage", "errormsg", "errmsg", "errordescription", "statusmessage",
   "statusmsg", "reason", "title", "description", "exception", "faultstring", "metadata", "raw",
@@ -22,7 +23,7 @@ local WORD_NAMES = {
 local IS_WORD = {}
 for _, name in ipairs(WORD_NAMES) do IS_WORD[name] = true end
 
--- Names that stand in nothing but errors; one of the others may belong to an answer that is none of a completion.
+-- Names that only errors have. The others may also be members of answers that are not completions.
 local TELLTALE = {
   error = true, errors = true, detail = true, errormessage = true, errormsg = true, errmsg = true, errordescription = true,
   exception = true, faultstring = true,
@@ -39,7 +40,7 @@ local function scalar(value)
   return (kind == "string" or kind == "number") and value or nil
 end
 
--- Plain searches: a pattern would try each of a page's many tags against the whole rest.
+-- Plain searches, since a pattern would try each of a page's many tags against the whole rest.
 local function title_of_html(body)
   local _, name = body:lower():find("<title", 1, true)
   local open = name and body:find(">", name, true)
@@ -50,10 +51,10 @@ end
 
 local function text_of_html(body)
   local title = title_of_html(body)
-  return "an HTML page came back" .. (title ~= "" and (" (" .. title .. ")") or "") .. "; is a proxy in between?"
+  return "the server returned an HTML page" .. (title ~= "" and (" (" .. title .. ")") or "") .. "; is there a proxy in between?"
 end
 
---- The beginning of bytes that were not understood, on one line, as a message shows them.
+--- The beginning of bytes that were not understood, on one line, fit for a message.
 ---@param body string
 ---@return string
 function error_body.beginning(body)
@@ -65,7 +66,7 @@ local function plain_name(key)
   return type(key) == "string" and (key:lower():gsub("[_-]", "")) or ""
 end
 
--- The members by their plain names, and the keys of the tables under names that say nothing.
+-- The members by their plain names, and the keys of tables under unknown names.
 local function sorted_out(object)
   local known, others = {}, {}
   for key, value in pairs(object) do
@@ -77,7 +78,7 @@ local function sorted_out(object)
   return known, others
 end
 
--- FastAPI: the place of an error in the request.
+-- FastAPI: which part of the request an error is about.
 local function place_of(loc)
   if type(loc) ~= "table" then return scalar(loc) end
   local steps = {}
@@ -87,7 +88,7 @@ end
 
 local gather
 
--- Proxies pass on the JSON of the server behind them as a string.
+-- Proxies pass on the upstream server's JSON as a string.
 local function gather_text(text, depth, place, found)
   local had = #found.words
   if text:find("^%s*[{%[]") and depth <= MAX_DEPTH then gather(decode(text), depth + 1, place, found, true) end
@@ -99,7 +100,7 @@ local function gather_text(text, depth, place, found)
   found.words[had + 1] = text
 end
 
--- The object that speaks first names the error; those around it fill in what it leaves open.
+-- The innermost object with words names the error; those around it fill in what is missing.
 local function note_names(known, found)
   for _, name in ipairs(CODE_NAMES) do found.code = found.code or scalar(known[name]) end
   if type(known.status) == "number" then found.code = found.code or known.status end
@@ -121,7 +122,7 @@ local function gather_object(object, depth, place, found)
   if #found.words > before or depth == 1 then note_names(known, found) end
 end
 
--- `is_named`: it stands under a name of words.
+-- `is_named`: the value is under one of WORD_NAMES.
 function gather(value, depth, place, found, is_named)
   if #found.words == MAX_WORDS then return end
   if type(value) == "string" and is_named then
@@ -136,14 +137,14 @@ function gather(value, depth, place, found, is_named)
 end
 
 ---@class vllm.ErrorBody
----@field message string? the words, or else the beginning of what came
+---@field message string? the words, or else the beginning of the body
 ---@field code string|number?
 ---@field type string|number?
 ---@field param string|number?
 ---@field is_error boolean it calls itself an error
 ---@field is_understood boolean words were found in it
 
--- Is this code one of a failure? Some servers write 0 or 200 where all is well.
+-- Does this code mean a failure? Some servers send 0 or 200 for success.
 local function is_failure(code)
   local number = tonumber(code)
   return code ~= nil and (not number or number >= 300)

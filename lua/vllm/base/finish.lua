@@ -1,4 +1,4 @@
---- What finish reasons mean, by the names that servers give them; in any case of letters, as in src/core/answer.c.
+--- What finish reasons mean, under every name that servers give them. Case does not matter, as in src/core/answer.c.
 
 local finish = {}
 
@@ -18,11 +18,11 @@ local function means(reasons)
   return function(reason) return type(reason) == "string" and reasons[reason:lower()] ~= nil end
 end
 
---- Was it a limit of tokens?
+--- Did the answer reach a limit of tokens?
 ---@type fun(reason: any): boolean
 finish.is_length = means(BY_LENGTH)
 
---- Did the model end its answer itself?
+--- Did the model end its answer by itself?
 ---@type fun(reason: any): boolean
 finish.is_whole = means(WHOLE)
 

@@ -1,25 +1,25 @@
---- What stands between a failure and the values that tell of it must not fail itself: it would leave a turn open, or end a loop with all
--- its tasks. An exception there, a fault of ours or of a program's own transport, becomes words. Only around what never waits, since
--- Lua 5.1 cannot yield through a pcall.
+--- Code that turns a failure into values must not fail itself: that would leave a turn open, or end an event loop with
+-- all its tasks. An exception there, whether a bug of ours or of a program's own transport, becomes part of the
+-- message. Use it only around code that never waits, since Lua 5.1 cannot yield through a pcall.
 
 local errors = require "vllm.base.errors"
 
 local guard = {}
 
---- The words of whatever was raised; an error value may refuse to become a string.
+--- Whatever was raised, as text. An error value may refuse to become a string.
 ---@param value any
 ---@return string
 function guard.words(value)
   local ok, text = pcall(tostring, value)
-  return ok and type(text) == "string" and text or "an error that is a " .. type(value)
+  return ok and type(text) == "string" and text or "an error of type " .. type(value)
 end
 
---- Calls fn; what it raises is added to `problems`.
+--- Calls fn and adds what it raises to `problems`.
 ---@param problems string[]
----@param what string what it does, as in "closing the connection"
+---@param what string what fn does, as in "closing the connection"
 ---@param fn function
 ---@param ... any
----@return any value the first that fn returned; nil when it raised
+---@return any value the first value that fn returned; nil if it raised
 function guard.try(problems, what, fn, ...)
   local ok, value = pcall(fn, ...)
   if ok then return value end
@@ -33,9 +33,9 @@ local function plain(failure, fields, why)
   return errors.new(kind, (type(detail) == "string" and detail or "the request failed") .. why, fields)
 end
 
---- The error that `explain` makes of a failure, or a plain one with the failure's kind.
----@param failure any its kind, if it has one, is kept
----@param fields table? of the plain one
+--- The error that `explain` makes of a failure. If `explain` raises: a plain error with the failure's kind.
+---@param failure any its kind is kept, if it has one
+---@param fields table? fields of the plain error
 ---@param explain fun(...): vllm.Error
 ---@param ... any
 ---@return vllm.Error
@@ -45,12 +45,12 @@ function guard.explained(failure, fields, explain, ...)
   return plain(failure, fields, "; explaining it failed: " .. guard.words(err))
 end
 
---- The error of a transport's failure, whatever a program's own transport gave.
+--- The error of a transport's failure, whatever a program's own transport returned.
 ---@param failure any { kind: string, detail: string }
 ---@return vllm.Error
 function guard.transport(failure)
   local is_known = type(failure) == "table" and errors.kinds[failure.kind or ""] ~= nil and type(failure.detail) == "string"
-  if not is_known then return plain(failure, nil, " (the transport gave no failure table { kind, detail })") end
+  if not is_known then return plain(failure, nil, " (the transport returned no failure table { kind, detail })") end
   return guard.explained(failure, nil, errors.from_transport, failure)
 end
 

@@ -1,18 +1,18 @@
---- Takes what a client keeps secret out of what others wrote: servers and proxies are known to echo requests.
+--- Removes a client's secrets from what others wrote: servers and proxies are known to echo requests.
 --
--- A text is redacted first and cut second. Where others cut it (a bound of ours on what is read, a server's "..."), the beginning of a
--- secret may stand at its end or before the mark of the cut: it goes, too. Looked for are a secret as it is and as JSON, HTML and URLs
--- spell it.
+-- A text is redacted before we cut it. If it was cut elsewhere (by a limit on what is read, or by a server's "..."), it
+-- may end with the beginning of a secret, or have one before the mark of the cut; that is removed, too. A secret is
+-- found as it is, and as JSON, HTML and URLs spell it.
 
 local core = require "vllm.core"
 
 local redact = {}
 
-local BLOT = "***"
+local MASK = "***"
 local CUTS = { "…", "..." }
 local LEFT_OUT = "(left out: it could not be redacted)"
-local MIN_BYTES = 4 -- shorter texts stand everywhere
-local MIN_CONTENT_BYTES = 8 -- where a model's words or a header's could stand: `EMPTY` is a usual key
+local MIN_BYTES = 4 -- shorter texts occur everywhere
+local MIN_CONTENT_BYTES = 8 -- in a model's words and in headers: `EMPTY` is a common key
 
 ---@class vllm.Redactor
 local Redactor = {}
@@ -47,11 +47,12 @@ local function spellings(secret)
   for _, quotes in ipairs(HTML_QUOTES) do
     list[#list + 1] = (secret:gsub("[&<>]", HTML):gsub("[\"']", quotes))
   end
-  for i = 1, #list do list[#list + 1] = json(list[i]) end -- JSON in a string of JSON, as proxies pass it on
+  for i = 1, #list do list[#list + 1] = json(list[i]) end -- JSON inside a JSON string, as proxies pass it on
   return list
 end
 
--- What a text has that holds any of them, or the beginning of one: few, so that others cost little.
+-- A text that contains a spelling, or the beginning of one, contains one of these. They are few, so that other texts
+-- cost little.
 local function anchors(found)
   local list, is_known = {}, {}
   for _, spelling in ipairs(found) do
@@ -61,7 +62,7 @@ local function anchors(found)
   return list
 end
 
---- A redactor. It holds the secrets: keep it where no dump finds it.
+--- A redactor. It contains the secrets: keep it out of reach of dumps.
 ---@param ... string[] lists of secrets
 ---@return vllm.Redactor
 function redact.new(...)
@@ -74,7 +75,7 @@ function redact.new(...)
       end
     end
   end
-  table.sort(found, function(a, b) return #a.text > #b.text end) -- one may hold another
+  table.sort(found, function(a, b) return #a.text > #b.text end) -- one may contain another
   return setmetatable({ _spellings = found, _anchors = anchors(found) }, Redactor)
 end
 
@@ -89,15 +90,15 @@ local function without(text, secret)
     at, stop = text:find(secret, from, true)
   end
   kept[#kept + 1] = text:sub(from)
-  return table.concat(kept, BLOT)
+  return table.concat(kept, MASK)
 end
 
--- The end of a text, where it is the beginning of a secret.
+-- Masks the end of a text if it is the beginning of a secret.
 local function without_tail(text, secret)
   local anchor = secret:sub(1, MIN_BYTES)
   local at = text:find(anchor, math.max(1, #text - #secret + 2), true)
   while at do
-    if secret:sub(1, #text - at + 1) == text:sub(at) then return text:sub(1, at - 1) .. BLOT end
+    if secret:sub(1, #text - at + 1) == text:sub(at) then return text:sub(1, at - 1) .. MASK end
     at = text:find(anchor, at + 1, true)
   end
   return text
@@ -125,7 +126,7 @@ local function redacted(text, secret)
   return text
 end
 
-local function may_hold(self, text)
+local function may_contain(self, text)
   for _, anchor in ipairs(self._anchors) do
     if text:find(anchor, 1, true) then return true end
   end
@@ -133,16 +134,16 @@ local function may_hold(self, text)
 end
 
 local function text_without(self, text, is_content)
-  if not may_hold(self, text) then return text end
+  if not may_contain(self, text) then return text end
   for _, spelling in ipairs(self._spellings) do
     if spelling.is_long or not is_content then text = redacted(text, spelling.text) end
   end
   return text
 end
 
---- A text without the secrets. Raises nothing: what cannot be redacted is left out.
+--- A text without the secrets. Never raises: what cannot be redacted is left out.
 ---@param text string
----@param is_content boolean? a model's or a header's: short secrets, which may be words, stay
+---@param is_content boolean? it is a model's or a header's: short secrets stay, since they may be ordinary words
 ---@return string
 function Redactor:text(text, is_content)
   local ok, got = pcall(text_without, self, text, is_content)
@@ -151,7 +152,7 @@ end
 
 -- Values -----------------------------------------------------------------------------------------------------------
 
--- `known`: texts and tables that were seen → what stands for them.
+-- `known`: texts and tables seen so far → their replacements.
 local function cleaned(self, value, is_content, known)
   if type(value) ~= "string" and type(value) ~= "table" then return value end
   if known[value] ~= nil then return known[value] end
@@ -170,7 +171,7 @@ local function cleaned(self, value, is_content, known)
   return value
 end
 
---- A value without the secrets; what is a table is changed in place, as deep as it goes.
+--- A value without the secrets. Tables are changed in place, at every depth.
 ---@param value any
 ---@param is_content boolean? as for text
 ---@return any
@@ -178,7 +179,7 @@ function Redactor:value(value, is_content)
   return cleaned(self, value, is_content, {})
 end
 
---- Headers without the secrets, in a table of their own. Raises nothing, whatever a transport of the program's own gave.
+--- A copy of the headers without the secrets. Never raises, whatever a program's own transport returned.
 ---@param headers table<string, string>
 ---@return table<string, string>
 function Redactor:headers(headers)
@@ -195,7 +196,7 @@ local function clean_error(self, err)
   err.message = err.kind .. text_without(self, err.message:sub(#err.kind + 1))
 end
 
---- An error without the secrets, but for its partial result, which is not looked at. Raises nothing, as text.
+--- An error without the secrets; its partial result is left as it is. Never raises, like `text`.
 ---@param err vllm.Error changed in place
 ---@return vllm.Error
 function Redactor:error(err)

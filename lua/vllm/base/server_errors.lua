@@ -1,4 +1,5 @@
---- What a server says, as an error value: an answer that is not a success, an error event in a stream, bytes that are not an answer.
+--- What a server says, as an error value: an answer that is not a success, an error event in a stream, bytes that are
+-- not an answer.
 
 local advice = require "vllm.base.advice"
 local error_body = require "vllm.base.error_body"
@@ -13,7 +14,8 @@ server_errors.COMPRESSED = "the answer is compressed although we asked for `iden
 
 local SHOULD_RETRY = { ["true"] = true, ["false"] = false }
 
---- Is a body still compressed? We never ask for a coding (RFC 9110 section 8.4); the libcurl transport decodes gzip and deflate.
+--- Is a body still compressed? We never ask for a coding (RFC 9110 section 8.4); the libcurl transport decodes gzip and
+--- deflate.
 ---@param headers table lower-case name → value
 ---@return boolean
 function server_errors.is_compressed(headers)

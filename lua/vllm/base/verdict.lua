@@ -21,8 +21,8 @@ local KIND_OF_CODE = {
   insufficient_quota = "rate_limited", invalid_api_key = "auth",
 }
 
--- Wordings of vLLM's versions, SGLang, llama.cpp, OpenAI and LiteLLM: plain texts in lower case. Of a pair, the second must follow the
--- first.
+-- Wordings of vLLM's versions, SGLang, llama.cpp, OpenAI and LiteLLM: plain texts in lower case. Of a pair, the second
+-- must follow the first.
 local CONTEXT_WORDS = {
   "maximum context length", "context length is only", "longer than the maximum model length",
   "longer than the model's context length", "exceeds the model's maximum context", "exceeds the available context",
@@ -38,8 +38,8 @@ local ROLE_ORDER_WORDS = {
   "system message must be", "expected last role",
 }
 
--- Patterns over a server's text. Each takes linear time on any text, since what precedes a run of digits or spaces fixes where the run
--- begins (%f[%d]: its first digit).
+-- Patterns over a server's text. Each takes linear time on any text, since what precedes a run of digits or spaces
+-- fixes where the run begins (%f[%d]: its first digit).
 local CONTEXT_NUMBERS = {
   { "limit", "maximum context length is (%d+)" }, { "limit", "context length is only (%d+)" },
   { "limit", "maximum model length of (%d+)" }, { "limit", "max_model_len%s*=%s*(%d+)" },
@@ -83,8 +83,8 @@ function verdict.context_numbers(message, body)
   return numbers
 end
 
--- What the server itself says, in lower case. A request that it echoes (`input` in vLLM's own sentence and in FastAPI's entries) is cut
--- off, and only the members that can hold a verdict count.
+-- What the server itself says, in lower case. A request that it echoes (`input` in vLLM's own sentence and in FastAPI's
+-- entries) is cut off, and only the members that can hold a verdict count.
 local function words_of(parts, body)
   local text = parts.is_understood and parts.message or (body or ""):sub(1, MAX_BODY_SEARCHED)
   text = text:lower()

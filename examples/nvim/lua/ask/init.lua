@@ -1,5 +1,5 @@
---- Chats with a model in buffers. The answer streams in while you go on working; the next :Ask in the same buffer goes on with the
--- conversation. A small plugin, to be read and copied.
+--- Chats with a model in buffers. The answer streams in while you keep working; the next :Ask in the same buffer
+-- continues the conversation. A small plugin to read and copy.
 local vllm = require "vllm"
 
 local M = {}
@@ -8,8 +8,9 @@ local namespace = vim.api.nvim_create_namespace "ask"
 local chats = {} -- buffer → { client, session, turn, mark, tick }
 local client
 
---- Options as for vllm.new; what is not given comes from VLLM_MODEL, VLLM_BASE_URL and VLLM_API_KEY. They count from the next question.
----@return boolean is_ready false: all is as it was
+--- Options as for vllm.new; the rest comes from VLLM_MODEL, VLLM_BASE_URL and VLLM_API_KEY. They apply from the next
+--- question on.
+---@return boolean is_ready false: nothing was changed
 function M.setup(options)
   local made, message = vllm.from_env(options)
   if not made then vim.notify("Ask: " .. message .. '; or call require("ask").setup { model = "…" }', vim.log.levels.ERROR) end
@@ -19,7 +20,7 @@ end
 
 -- Writing into the buffer ----------------------------------------------------------------------------------------------
 
--- The place where the answer goes on. The mark moves along with every edit, so you may edit above it meanwhile.
+-- Where the answer continues. The mark moves with every edit, so you may edit above it meanwhile.
 local function position(buffer, chat)
   local place = vim.api.nvim_buf_get_extmark_by_id(buffer, namespace, chat.mark, {})
   return place[1], place[2]
@@ -30,7 +31,7 @@ local function show_state(buffer, chat, row, column, state)
   chat.state = state
 end
 
--- Windows whose cursor stands at the end stay there.
+-- Windows whose cursor is at the end stay there.
 local function windows_at_end(buffer)
   local count, windows = vim.api.nvim_buf_line_count(buffer), {}
   for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
@@ -39,7 +40,7 @@ local function windows_at_end(buffer)
   return windows
 end
 
--- One undo takes back the whole answer: our edits are joined unless somebody else's came between.
+-- One undo removes the whole answer: our edits are joined unless another edit came in between.
 local function write(buffer, chat, text)
   local row, column = position(buffer, chat)
   local followers = windows_at_end(buffer)
@@ -76,7 +77,7 @@ local function set_session(chat, messages)
   chat.client, chat.session = client, client:session { messages = messages }
 end
 
--- What was said stays said: a partial answer belongs to the conversation. A question without one does not: it will be asked again.
+-- A partial answer belongs to the conversation. A question without any answer does not: it will be asked again.
 local function keep_what_was_said(chat, partial)
   if partial and partial.text and partial.text ~= "" then return chat.session:append { role = "assistant", content = partial.text } end
   local messages = chat.session:messages()
@@ -101,13 +102,13 @@ local function begin_answer(buffer, chat, question)
   vim.api.nvim_buf_set_lines(buffer, is_empty and 0 or -1, -1, true, heading)
   show_state(buffer, chat, vim.api.nvim_buf_line_count(buffer) - 1, 0, "waiting")
   vim.api.nvim_win_set_cursor(0, { vim.api.nvim_buf_line_count(buffer), 0 })
-  vim.cmd "let &undolevels = &undolevels" -- an undo step of its own begins
+  vim.cmd "let &undolevels = &undolevels" -- starts a new undo step
   chat.tick = nil
 end
 
 --- Asks in the chat of this buffer, or in a new one.
 ---@param question string
----@param lines string[]? what it is about
+---@param lines string[]? the lines that it is about
 function M.ask(question, lines)
   if not client and not M.setup() then return end
   local text = question_text(question, lines)
