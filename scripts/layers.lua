@@ -8,14 +8,10 @@ local FLOORS = { "", "turn", "transports", "request", "hosts", "base" }
 
 -- Private names that another file may use, each with its reason.
 local ALLOWED = {
-    ["lua/vllm/hosts/init.lua"] = { _interrupt = true, _wait_host = true, _wait_token = true },
     ["lua/vllm/hosts/tasks.lua"] = { _on_failure = true },
     ["lua/vllm/init.lua"] = { _new = true },
     ["lua/vllm/session.lua"] = { _derive = true, _on_result = true },
     ["lua/vllm/testing.lua"] = { _new = true },
-    ["lua/vllm/transports/curl.lua"] = { _curl = true, _headers = true },
-    ["lua/vllm/transports/reactor.lua"] = { _host_wanted = true, _interruptible = true, _wait_host = true, _wait_token
-    = true },
     ["lua/vllm/turn/attempt.lua"] = { _transport_request = true },
     ["lua/vllm/turn/callbacks.lua"] = { _await_event = true, _cancel = true, _host = true, _outcome = true },
     ["lua/vllm/turn/clocks.lua"] = { _attempt = true, _body_bytes = true, _finish_s = true, _finished_choices = true,
@@ -24,8 +20,7 @@ local ALLOWED = {
     = true },
     ["lua/vllm/turn/ending.lua"] = { _attempt = true, _attempts = true, _began_at = true, _built = true, _client =
     true, _err = true, _finish_s = true, _first_delta_at = true, _info = true, _interrupt = true, _on_result = true,
-    _phase = true, _result = true, _settles = true },
-    ["lua/vllm/turn/gate.lua"] = { _attempt = true, _attempts = true },
+    _pause = true, _phase = true, _place = true, _result = true, _settles = true },
     ["lua/vllm/turn/init.lua"] = { _first_delta_at = true, _queue_deadline = true, _result = true },
     ["lua/vllm/turn/served.lua"] = { _headers = true, _transport_request = true },
 }

@@ -5,6 +5,7 @@ local gate = require "vllm.turn.gate"
 local server = require "spec.support.server"
 local testing = require "vllm.testing"
 local vllm = require "vllm"
+local waiter = require "vllm.hosts.waiter"
 
 local LONG_S = 60
 
@@ -363,11 +364,13 @@ describe("max_concurrent", function()
   end)
 
   it("whoever leaves wakes the next one, which need not look for itself", function()
-    local one, first, second, woken = gate.new(1), {}, {}, {}
+    local one, woken, first = gate.new(1), {}, nil
     local host = { running = function() return true end, current = function() return "second" end,
-      park = function() one:leave(first) end, wake = function(token) woken[#woken + 1] = token end }
-    assert.is_true(one:enter(first, host))
-    assert.is_true(one:enter(second, host))
+      park = function() first:leave() end, wake = function(token) woken[#woken + 1] = token end }
+    local function place() return one:place(waiter.new(host), function() return 0, 0 end) end
+    first = place()
+    assert.is_true(first:enter())
+    assert.is_true(place():enter())
     assert.same({ "second" }, woken)
   end)
 

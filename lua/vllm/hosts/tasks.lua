@@ -9,10 +9,10 @@ local core = require "vllm.core"
 local hosts = require "vllm.hosts"
 local misuse = require "vllm.base.misuse"
 local spelling = require "vllm.base.spelling"
+local waiter = require "vllm.hosts.waiter"
 
 local unpack = rawget(_G, "unpack") or table.unpack -- luacheck: ignore 143
 local CANCELLED = "cancelled: the task was cancelled"
-local INTERRUPTED = "cancelled: interrupted by Ctrl-C"
 local NO_REASON = "no reason was given" -- of error(nil)
 local NOWHERE = "vllm: nothing here can wait for a task; call this inside vllm.run(function() … end)"
 
@@ -33,14 +33,17 @@ local function this_task()
   return running and task_of[running]
 end
 
-function hosts.cancelled()
-  local running = coroutine.running()
-  local task = running and task_of[running]
-  return task ~= nil and task._cancelled
+local function check_cancelled()
+  if waiter.is_cancelled() then error(CANCELLED, 0) end
 end
 
-local function check_cancelled()
-  if hosts.cancelled() then error(CANCELLED, 0) end
+local function message_of(failure)
+  return failure.kind .. ": " .. failure.detail
+end
+
+local function wait(own, deadline)
+  local ok, failure = own:wait(deadline)
+  if not ok then error(message_of(failure), 0) end
 end
 
 -- The end of a task ------------------------------------------------------------------------------------------------
@@ -51,12 +54,12 @@ end
 
 local function end_of(task, state, results)
   if task._results then return end
-  task.state, task._results, task._token = state, results, nil
-  if task._cancelled then hosts.cancellations = hosts.cancellations - 1 end
+  if task._coroutine then waiter.restore(task._coroutine) end
+  task.state, task._results, task._token, task._coroutine = state, results, nil, nil
   local scope = task._scope
   if scope then scope.count, scope.tasks[task] = scope.count - 1, nil end
-  for token, host in pairs(task._waiters or {}) do host.wake(token) end
-  if scope and scope.count == 0 and scope.waiter then scope.waiter.host.wake(scope.waiter.token) end
+  for joiner in pairs(task._joiners) do joiner:wake() end
+  if scope and scope.count == 0 and scope.waiter then scope.waiter:wake() end
 end
 
 local function end_cancelled(task)
@@ -97,6 +100,13 @@ local function interruption(value)
   return require("vllm.base.errors").new("cancelled", "interrupted by Ctrl-C")
 end
 
+local function is_awaited(task)
+  for joiner in pairs(task._joiners) do
+    if joiner:is_waiting() then return true end
+  end
+  return false
+end
+
 local function failed(task, value, traceback)
   if task._results then return end -- a wait that could not begin (Lua 5.1, in a pcall) may wake it after its end
   local interrupted = interruption(value) -- LuaJIT may raise it in any coroutine
@@ -109,7 +119,7 @@ local function failed(task, value, traceback)
     return end_of(task, "failed", { n = 2, nil, message })
   end
   if is_cancelled then return end_cancelled(task) end
-  local is_heard, scope = task._waiters and next(task._waiters) ~= nil, task._scope
+  local is_heard, scope = is_awaited(task), task._scope
   end_of(task, "failed", { n = type(value) == "table" and 3 or 2, nil, message, value })
   if scope then
     fail_scope(scope, type(value) == "string" and value .. "\n" .. traceback or value)
@@ -128,15 +138,17 @@ local function start(task, fn, arguments)
   end
   task._host.spawn(function()
     if task._cancelled and not task._always_begins then return end_cancelled(task) end
-    task_of[coroutine.running()] = task
-    task.state, task._token = "running", task._host.current()
+    local co = coroutine.running()
+    task_of[co] = task
+    task.state, task._coroutine, task._token = "running", co, task._host.current()
+    if task._cancelled then waiter.cancel(co) end
     end_of(task, "done", pack(fn(unpack(arguments, 1, arguments.n))))
   end, function(value, traceback) failed(task, value, traceback) end)
   return task
 end
 
 local function new_task(host, scope)
-  return setmetatable({ state = "ready", _host = host, _scope = scope, _cancelled = false }, Task)
+  return setmetatable({ state = "ready", _host = host, _token = nil, _scope = scope, _cancelled = false, _joiners = {} }, Task)
 end
 
 -- The scope of the task in which this runs, perhaps in a coroutine of its own.
@@ -174,23 +186,9 @@ function tasks.spawn_in(host, fn, on_failure)
   return start(task, fn, { n = 0 })
 end
 
--- Where no coroutine can be suspended: the host's loop runs until `is_over()`, if the host can do that.
-local function block(host, is_over, seconds)
-  local _, why = hosts.block(host, is_over, seconds)
-  if why == "interrupted" then error(INTERRUPTED, 0) end
-end
-
-local function block_for(task)
-  local host = hosts.here()
-  if not host or not host.block then error(NOWHERE, 0) end
-  block(host, function() return task._results ~= nil end)
-end
-
 local function check_self(name, self)
   if getmetatable(self) ~= Task then error(("task:%s: written with a dot; write task:%s()"):format(name, name), 3) end
 end
-
-local NOBODY = { wake = function() end } -- stands for the host of one who blocks
 
 --- Waits for the task's end.
 ---@return any ... what its function returned; or nil, the message, and the error object if there is one, when it failed or was cancelled
@@ -198,21 +196,13 @@ function Task:join()
   check_self("join", self)
   if self == this_task() then error("task:join: a task cannot wait for itself", 2) end
   check_cancelled()
-  self._waiters = self._waiters or {}
+  local joiner = waiter.new()
   while not self._results do
-    local host, token = hosts.here()
-    if token ~= nil then
-      self._waiters[token] = host
-      host.park(token)
-      self._waiters[token] = nil
-    else
-      self._waiters[NOBODY] = NOBODY
-      local ok, why = pcall(block_for, self) -- yields nothing
-      self._waiters[NOBODY] = nil
-      if not ok then error(why, 0) end
-    end
-    check_cancelled()
+    if joiner:is_alone() then error(NOWHERE, 0) end
+    self._joiners[joiner] = true
+    wait(joiner)
   end
+  self._joiners[joiner] = nil
   return unpack(self._results, 1, self._results.n)
 end
 
@@ -220,16 +210,13 @@ end
 function Task:cancel()
   check_self("cancel", self)
   if self._results or self._cancelled then return end
-  self._cancelled, hosts.cancellations = true, hosts.cancellations + 1
+  self._cancelled = true
+  if self._coroutine then waiter.cancel(self._coroutine) end
   if self._token ~= nil then self._host.wake(self._token) end
 end
 
 function Task:__tostring()
   return "vllm.task (" .. self.state .. ")"
-end
-
-local function never()
-  return false
 end
 
 --- Waits without work for others: in a host they go on meanwhile; without one the thread sleeps.
@@ -239,20 +226,8 @@ function tasks.sleep(seconds)
     misuse.check_dot("sleep", seconds)
     error("vllm.sleep: a number of seconds, 0 or more, is needed, got " .. tostring(seconds), 2)
   end
-  check_cancelled()
-  local ends_at, left = core.now() + seconds, seconds
-  repeat
-    local host, token = hosts.here()
-    if token ~= nil then
-      host.park(token, left)
-    elseif host and host.block then
-      block(host, never, left)
-    else
-      core.sleep(left)
-    end
-    check_cancelled()
-    left = ends_at - core.now()
-  until left <= 0
+  local ends_at, own = core.now() + seconds, waiter.new()
+  repeat wait(own, ends_at) until core.now() >= ends_at
 end
 
 -- Scopes -----------------------------------------------------------------------------------------------------------
@@ -270,34 +245,20 @@ end
 
 -- In the host that is in charge. Whoever waits here is cancelled with the whole scope, but not before it has ended.
 local function await_scope(scope)
-  local function is_done() return scope.count == 0 end
-  while not is_done() do
-    if hosts.cancelled() and not scope.is_closing then cancel_all(scope) end
-    local host, token = hosts.here()
-    if token ~= nil then
-      scope.waiter = { host = host, token = token }
-      host.park(token)
-      scope.waiter = nil
-    else
-      local _, why = hosts.block(host, is_done)
-      if why == "interrupted" then fail_scope(scope, INTERRUPTED) end
-    end
+  scope.waiter = waiter.new()
+  while scope.count > 0 do
+    if waiter.is_cancelled() and not scope.is_closing then cancel_all(scope) end
+    local ok, failure = scope.waiter:stay()
+    if not ok then fail_scope(scope, message_of(failure)) end
   end
-end
-
-local function always()
-  return true
 end
 
 -- Its tasks run in the host in charge; with none, in our own loop, for which the caller waits. Raises where nobody may wait, before
 -- anything has started.
 local function new_scope()
   local host, token = hosts.here()
-  if host and token == nil and host.block then
-    hosts.block(host, always, 0)
-  elseif token == nil then
-    host = nil
-  end
+  local own = waiter.new()
+  if own:is_alone() then host = nil elseif token == nil then own:stay(0) end
   return { host = host or require "vllm.hosts.scheduler", is_own_loop = host == nil, tasks = {}, count = 0, is_closing = false }
 end
 

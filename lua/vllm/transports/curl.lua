@@ -3,8 +3,10 @@
 local core = require "vllm.core"
 local curl_errors = require "vllm.transports.curl_errors"
 local hosts = require "vllm.hosts"
+local interrupt = require "vllm.hosts.interrupt"
 local native = require "vllm.base.native"
 local reactor = require "vllm.transports.reactor"
+local waiter = require "vllm.hosts.waiter"
 
 ---@class vllm.transports.curl
 ---@field name string
@@ -24,19 +26,27 @@ Stream.__index = Stream
 
 -- Streams ----------------------------------------------------------------------------------------------------------
 
+-- Does what is due, without waiting.
+local function step(stream)
+  local failure = stream._waiter:failure()
+  if failure then return nil, failure end
+  return stream._reactor:step(0)
+end
+
 -- Asks the request until it has an answer: false at the deadline; nil, err. A deadline that has passed still gets what is due.
 local function ask(stream, method, deadline)
-  local late = false
+  local is_late = false
   while true do
     local request = stream._request
     if not request then return nil, { kind = "cancelled", detail = "the stream was closed" } end
     local got, more = request[method](request)
     if got == nil and more then return nil, curl_errors.of(more, stream._asked) end
     if got ~= false then return got, more end
-    if late then return false end
-    late = deadline ~= nil and deadline <= core.now()
-    local ok, err = stream._reactor:wait(stream, deadline, late)
-    if not ok then return nil, err end
+    if is_late then return false end
+    is_late = deadline ~= nil and deadline <= core.now()
+    local ok, failure
+    if is_late then ok, failure = step(stream) else ok, failure = stream._waiter:wait(deadline) end
+    if not ok then return nil, failure end
   end
 end
 
@@ -77,7 +87,8 @@ function Stream:head(deadline)
   if self._status then return self._status, self._headers end
   local status, raw = ask(self, "head", deadline)
   if not status then return status, raw end
-  self._status, self._headers = status, of_plain_body(parse_headers(raw))
+  self._headers = of_plain_body(parse_headers(raw))
+  self._status = status
   return status, self._headers
 end
 
@@ -103,7 +114,7 @@ function Stream:close(drain)
   if not request then return end
   self._info, self._request = request:info(), nil
   request:close(drain and true or false)
-  self._reactor:on_closed(self, request)
+  self._reactor:on_closed(request)
 end
 
 -- The transport ----------------------------------------------------------------------------------------------------
@@ -157,13 +168,13 @@ local function reactor_of(transport)
     if not curl then return nil, { kind = "config", detail = problem } end
     local made, why = new_reactor(curl, transport._settings)
     if not made then return nil, no_engine(why) end
-    transport._curl, transport._reactor = curl, made
+    transport._reactor = made
   end
   return transport._reactor
 end
 
 local function refused(status, name)
-  if status == "forked" then return { kind = "config", detail = reactor.FORKED.detail } end
+  if status == "forked" then return { kind = "config", detail = reactor.FORKED } end
   if status == "memory" then return { kind = "limit", detail = "out of memory" } end
   return { kind = "config", detail = "libcurl cannot honour `" .. tostring(name) .. "` as it was given" }
 end
@@ -185,8 +196,8 @@ end
 function Transport:open(request)
   local own, err = reactor_of(self)
   if not own then return nil, err end
-  local stream = setmetatable({ _reactor = own, _host_wanted = request.host, _interruptible = request.interrupt }, Stream)
-  local opened, status, name = own:add(options_of(request), stream)
+  local stream = setmetatable({ _reactor = own, _waiter = waiter.new(request.host, request.interrupt, own) }, Stream)
+  local opened, status, name = own:add(options_of(request), stream._waiter)
   if not opened then return nil, refused(status, name) end
   -- Kept for the words of an error; without the query, the proxy's user, the body and the headers, which may be large or secret.
   stream._asked = { url = request.url:match("^[^?#]*"), unix_socket = request.unix_socket, connect_s = request.connect_s,
@@ -198,13 +209,12 @@ function Transport:open(request)
 end
 
 --- Makes Ctrl-C end a wait of this transport instead of the program, until the trap is released or collected. Process-wide, counted.
----@param on_caught fun()? called in a host's loop when it came; must not wait
----@return { caught: (fun(self): boolean), release: fun(self) }? trap `caught`: since the last time; `release` may be called again
+---@return vllm.Trap?
 ---@return table? err { kind, detail }
-function Transport:interrupt(on_caught)
+function Transport:interrupt()
   local own, err = reactor_of(self)
   if not own then return nil, err end
-  local trap, why = reactor.trap(self._curl, on_caught)
+  local trap, why = interrupt.trap(native.load "vllm.curl")
   if not trap then return nil, { kind = "config", detail = why } end
   return trap
 end

@@ -8,10 +8,10 @@
 -- Source: the manual of the Lua module for nginx.
 
 local core = require "vllm.core"
-local hosts = require "vllm.hosts"
 local nginx = require "vllm.hosts.nginx"
 local nginx_errors = require "vllm.transports.nginx_errors"
 local request_head = require "vllm.transports.request_head"
+local waiter = require "vllm.hosts.waiter"
 
 local ngx = rawget(_G, "ngx")
 
@@ -304,7 +304,7 @@ Stream.__index = Stream
 -- Waits for news. true; false: the deadline has passed; nil, failure.
 local function wait(link, deadline)
   if link.is_closed then return nil, { kind = "cancelled", detail = "the stream was closed" } end
-  if hosts.cancellations > 0 and hosts.cancelled() then return nil, { kind = "cancelled", detail = "the task was cancelled" } end
+  if waiter.is_cancelled() then return nil, { kind = "cancelled", detail = "the task was cancelled" } end
   local running = coroutine.running()
   if running ~= link.consumer then link.consumer, link.token = running, nil end
   local seconds = deadline and deadline - core.now()

@@ -1,41 +1,38 @@
 --- One engine's readiness, shared by all the streams that wait on it, in whatever host each of them waits.
 --
--- A host watches the engine's one descriptor. When it can be read, one step does the work that is due, and the streams that something
--- happened to are woken. Deadlines are the engine's, too: its alarm is set to the earliest, and not set back when that stream goes on
--- early, so that a stream's usual event costs no timer. A stream here is a table of the curl transport; the fields that begin with
--- `_wait` are ours.
+-- A host watches the engine's one descriptor. When it can be read, one step does the work that is due, and those whose
+-- requests something happened to are woken. Deadlines are the engine's, too: its alarm is set to the earliest, and is
+-- not set back when that one goes on early, so that a stream's usual event costs no timer.
 
 local core = require "vllm.core"
 local hosts = require "vllm.hosts"
+local interrupt = require "vllm.hosts.interrupt"
 
-local MAX_BLOCK_S = 1 -- between two looks: a signal that comes just before a wait begins is late by this much at the most
+local MAX_BLOCK_S = 1 -- between two looks: a signal that comes just before a wait begins is noticed this late at most
 
----@class vllm.transports.Reactor
+---@class vllm.transports.Reactor : vllm.WaiterSource
 local Reactor = {}
 Reactor.__index = Reactor
 
-local FORKED = { kind = "config", detail = "this client belongs to another process: make a client of its own after the fork" }
-local INTERRUPTED = { kind = "cancelled", detail = "interrupted by Ctrl-C" }
-local TASK_CANCELLED = { kind = "cancelled", detail = "the task was cancelled" }
+-- All that there are in this Lua state: clearing package.loaded does not reach them here. init.lua knows the name.
+local reactors = debug.getregistry()["vllm.reactors"] or setmetatable({}, { __mode = "k" })
+debug.getregistry()["vllm.reactors"] = reactors
 
-local function copy(failure)
-  return { kind = failure.kind, detail = failure.detail }
+local FORKED = "this client belongs to another process: make a client of its own after the fork"
+
+local function config(detail)
+  return { kind = "config", detail = detail }
 end
 
 -- Waking -----------------------------------------------------------------------------------------------------------
 
-local function wake(stream)
-  local token = stream._wait_token
-  if token ~= nil then stream._wait_host.wake(token) else stream._wait_is_over = true end
-end
-
 -- The alarm rang: wakes the late, and sets it to the earliest of the others.
 function Reactor:_on_alarm(now)
   local earliest
-  for _, stream in pairs(self._streams) do
-    local deadline = stream._wait_token ~= nil and stream._wait_deadline
+  for _, waiter in pairs(self._waiters) do
+    local deadline = waiter:is_waiting() and waiter.deadline
     if deadline and deadline <= now then
-      wake(stream)
+      waiter:wake()
     elseif deadline and (not earliest or deadline < earliest) then
       earliest = deadline
     end
@@ -45,11 +42,11 @@ function Reactor:_on_alarm(now)
 end
 
 function Reactor:_dispatch()
-  local engine, streams = self._engine, self._streams
+  local engine, waiters = self._engine, self._waiters
   local request = engine:ready()
   while request do
-    local stream = streams[request]
-    if stream then wake(stream) end
+    local waiter = waiters[request]
+    if waiter then waiter:wake() end
     request = engine:ready()
   end
   if self._alarm_at then
@@ -59,81 +56,33 @@ function Reactor:_dispatch()
   if engine:live() == 0 then self:_on_idle() end
 end
 
--- Ctrl-C -----------------------------------------------------------------------------------------------------------
-
----@class vllm.transports.Trap
-local Trap = {}
-Trap.__index = Trap
-
-local traps = setmetatable({}, { __mode = "k" })
-
--- All that there are in this Lua state: clearing package.loaded does not reach them here. init.lua knows the name.
-local reactors = debug.getregistry()["vllm.reactors"] or setmetatable({}, { __mode = "k" })
-debug.getregistry()["vllm.reactors"] = reactors
-
--- In a host it ends whatever is under way and asked for that: all of it, at its current or next wait. Taken here, since no step waits
--- before it is.
-local function on_interrupt(curl)
-  if not curl.sigint_pending() then return end
-  local taker = curl.sigint_trap()
-  taker:caught()
-  taker:release()
-  for trap in pairs(traps) do
-    trap._is_caught = true
-    if trap._on_caught then trap._on_caught() end
-  end
-  for reactor in pairs(reactors) do reactor:_interrupt_streams() end
-end
-
-function Reactor:_interrupt_streams()
-  for _, stream in pairs(self._streams) do
-    if stream._interruptible then
-      stream._wait_interrupted = true
-      wake(stream)
-    end
-  end
-end
-
---- Did Ctrl-C come since the last time? Where no host is in charge, only whoever asks is told.
----@return boolean
-function Trap:caught()
-  if hosts.here() then on_interrupt(self._curl) end
-  local caught = self._is_caught or self._trap:caught()
-  self._is_caught = false
-  return caught
-end
-
-function Trap:release()
-  traps[self] = nil
-  self._trap:release()
-end
-
 -- Watching ---------------------------------------------------------------------------------------------------------
 
--- In a child, the parent's engine serves nobody.
+-- In a child, the parent's engine serves nothing.
 function Reactor:_serve(seconds)
   local _, why = self._engine:step(seconds)
   if why == "forked" then
     self._is_forked = true
-    for _, stream in pairs(self._streams) do wake(stream) end
+    for _, waiter in pairs(self._waiters) do waiter:wake() end
   end
 end
 
 function Reactor:_start_watch(host)
-  if not self._engine:fd() then
+  local fd = self._engine:fd()
+  if not fd then
     self._is_forked = true
     return nil
   end
-  local watch = { waiting = 0 } -- streams that wait in this host
+  local watch = { waiting = 0 } -- how many are parked in this host
   watch.watcher = host.watch {
-    fd = self._engine:fd(),
+    fd = fd,
     on_readable = function()
       self:_serve(0)
       self:_dispatch()
     end,
     wait = function(seconds)
       self:_serve(math.min(seconds or MAX_BLOCK_S, MAX_BLOCK_S))
-      on_interrupt(self._curl)
+      interrupt.look()
       self:_dispatch()
     end,
   }
@@ -149,105 +98,80 @@ function Reactor:_unwatch()
   end
 end
 
--- Waiting ----------------------------------------------------------------------------------------------------------
+-- A source of waiters ----------------------------------------------------------------------------------------------
 
--- The deadline of one wait, after which `on_interrupt` looks: event loops do not end a wait for a signal's sake.
-local function until_look(deadline)
-  local look_at = core.now() + hosts.INTERRUPT_LOOK_S
-  return deadline and deadline < look_at and deadline or look_at
+--- Wakes those who wait, from now on, while the host's loop runs.
+---@param host vllm.Host
+---@return table? watch
+---@return table? failure { kind = "config", detail }
+function Reactor:attend(host)
+  local watch = self._watches[host]
+  if not watch then
+    if not host.watch then
+      return nil, config(("libcurl would hold up %s, which cannot watch a descriptor (in nginx, leave `transport` out)")
+        :format(hosts.name_of(host)))
+    end
+    watch = self:_start_watch(host)
+  end
+  if not watch or self._is_forked then return nil, config(FORKED) end
+  return watch
 end
 
--- A waiting stream keeps its host's loop alive; one that nobody waits for does not.
-local function park(self, stream, host, token, deadline, watch)
-  local is_interruptible = stream._interruptible
-  if is_interruptible then deadline = until_look(deadline) end
+--- Parks the running coroutine. It keeps its host's loop alive; a stream that nothing waits for does not.
+---@param host vllm.Host
+---@param token any
+---@param deadline number? absolute, seconds of core.now()
+---@return true?
+---@return table? failure { kind = "config", detail }
+function Reactor:park(host, token, deadline)
+  local watch, failure = self:attend(host)
+  if not watch then return nil, failure end
   local alarm_at, waiting = self._alarm_at, watch.waiting + 1
   if deadline and not (alarm_at and alarm_at <= deadline) then
     self._alarm_at = deadline
     self._engine:alarm(deadline)
   end
-  stream._wait_host, stream._wait_token, stream._wait_deadline = host, token, deadline
   watch.waiting = waiting
   if waiting == 1 then watch.watcher:hold(true) end
   host.park(token)
   waiting = watch.waiting - 1
   watch.waiting = waiting
   if waiting == 0 and not watch.is_closed then watch.watcher:hold(false) end
-  stream._wait_token = nil
-  if is_interruptible then on_interrupt(self._curl) end
   return true
 end
 
--- The host's loop runs until something happened.
-local function block(self, stream, host, deadline)
-  if stream._interruptible then deadline = until_look(deadline) end
-  stream._wait_is_over = false
-  local _, why = hosts.block(host, function() return stream._wait_is_over end, deadline and deadline - core.now())
-  if why == "interrupted" then return nil, copy(INTERRUPTED) end
-  if stream._interruptible then on_interrupt(self._curl) end
-  return true
-end
-
--- The thread waits in the engine. Others who are parked are served meanwhile, as far as waking them goes.
-function Reactor:_step(seconds)
+--- The thread waits in the engine. Others who are parked are served meanwhile, as far as waking them goes.
+---@param seconds number 0: does what is due
+---@return true?
+---@return table? failure { kind, detail }: config (a forked child), cancelled
+function Reactor:step(seconds)
   local ok, why = self._engine:step(seconds)
-  if why == "forked" then return nil, copy(FORKED) end
+  if why == "forked" then return nil, config(FORKED) end
   self:_dispatch()
-  if not ok and self._curl.sigint_pending() then return nil, copy(INTERRUPTED) end
+  if not ok and self._curl.sigint_pending() then return nil, interrupt.failure() end
   return true -- another signal: the host's own handler ran, or runs as soon as we are back in Lua
 end
 
--- Where nobody can be parked.
-function Reactor:_stay(stream, host, deadline)
-  if not (host and host.block) then
-    local seconds = deadline and deadline - core.now() or MAX_BLOCK_S
-    return self:_step(math.min(seconds, MAX_BLOCK_S))
-  end
-  if not host.watch then
-    return nil, { kind = "config", detail = ("libcurl would hold up %s: leave `transport` out"):format(hosts.name_of(host)) }
-  end
-  if not (self._watches[host] or self:_start_watch(host)) then return nil, copy(FORKED) end
-  return block(self, stream, host, deadline)
-end
-
---- Waits until something happened to the stream, once, until `deadline` at the most. May return early, and is then called again.
----@param stream table
----@param deadline number? absolute, seconds of core.now()
----@param is_late boolean the deadline has passed: do what is due and do not wait
----@return true?
----@return table? failure { kind, detail }: config (a forked child), cancelled
-function Reactor:wait(stream, deadline, is_late)
-  if stream._wait_interrupted then
-    stream._wait_interrupted = nil
-    return nil, copy(INTERRUPTED)
-  end
-  if hosts.cancellations > 0 and hosts.cancelled() then return nil, copy(TASK_CANCELLED) end
-  if is_late then return self:_step(0) end
-  local host, token = hosts.here(stream._host_wanted)
-  if token == nil or not host.watch then return self:_stay(stream, host, deadline) end
-  local watch = self._watches[host] or self:_start_watch(host)
-  if not watch or self._is_forked then return nil, copy(FORKED) end
-  return park(self, stream, host, token, deadline, watch)
-end
+-- Requests ---------------------------------------------------------------------------------------------------------
 
 --- Starts a request.
 ---@param options table as engine:add takes it
----@param stream table
+---@param waiter vllm.Waiter who waits for it; must not be kept by this alone
 ---@return userdata? request
 ---@return string? status forked, memory, invalid
 ---@return string? name the option at fault
-function Reactor:add(options, stream)
+function Reactor:add(options, waiter)
   local request, status, name = self._engine:add(options)
-  if request then self._streams[request] = stream end
+  if request then self._waiters[request] = waiter end
   return request, status, name
 end
 
---- The stream's request was closed: whoever waits for it goes on.
----@param stream table
+--- The request was closed: whoever waits for it goes on.
 ---@param request userdata
-function Reactor:on_closed(stream, request)
-  self._streams[request] = nil
-  wake(stream)
+function Reactor:on_closed(request)
+  local waiter = self._waiters[request]
+  self._waiters[request] = nil
+  if waiter then waiter:wake() end
   if self._engine:live() == 0 then self:_on_idle() end
 end
 
@@ -262,7 +186,7 @@ function Reactor:is_retired()
   return self._is_retired
 end
 
--- The last turn of a retired one is over.
+-- No request is open.
 function Reactor:_on_idle()
   self:_unwatch()
   if not self._is_retired then return end
@@ -278,19 +202,6 @@ end
 
 local reactor = { FORKED = FORKED }
 
---- A trap for Ctrl-C, until it is released or collected.
----@param curl table vllm.curl
----@param on_caught fun()? wakes the one who will ask; must not wait
----@return vllm.transports.Trap?
----@return string? message
-function reactor.trap(curl, on_caught)
-  local made, why = curl.sigint_trap()
-  if not made then return nil, why end
-  local trap = setmetatable({ _trap = made, _curl = curl, _on_caught = on_caught, _is_caught = false }, Trap)
-  traps[trap] = true
-  return trap
-end
-
 --- A reactor around a new engine.
 ---@param curl table vllm.curl
 ---@param settings table as curl.engine takes it
@@ -300,7 +211,8 @@ function reactor.new(curl, settings)
   local engine, why = curl.engine(settings)
   if not engine then return nil, why end
   local made = setmetatable({
-    _curl = curl, _engine = engine, _streams = setmetatable({}, { __mode = "kv" }), _watches = {}, _is_forked = false, _is_retired = false,
+    _curl = curl, _engine = engine, _waiters = setmetatable({}, { __mode = "kv" }), _watches = {},
+    _is_forked = false, _is_retired = false,
   }, Reactor)
   reactors[made] = true
   return made

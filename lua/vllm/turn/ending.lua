@@ -6,7 +6,6 @@ local core = require "vllm.core"
 local errors = require "vllm.base.errors"
 local guard = require "vllm.base.guard"
 local hints = require "vllm.turn.hints"
-local hosts = require "vllm.hosts"
 local inputs = require "vllm.turn.inputs"
 
 local try = guard.try
@@ -39,8 +38,11 @@ local function release_interrupt(turn)
 end
 
 local function leave_gate(turn)
-  local gate = turn._client._gate
-  if gate then gate:leave(turn) end
+  if turn._place then turn._place:leave() end
+end
+
+local function wake(turn)
+  if turn._pause then turn._pause:wake() end
 end
 
 -- The turn is over: Ctrl-C is the program's again, the place in the client's max_concurrent is free, and nothing will be sent.
@@ -48,7 +50,7 @@ local function leave(turn, problems)
   turn._built.body = nil
   try(problems, "giving Ctrl-C back", release_interrupt, turn)
   try(problems, "leaving max_concurrent", leave_gate, turn)
-  try(problems, "waking who waits", hosts.wake, turn)
+  try(problems, "waking who waits", wake, turn)
 end
 
 -- With what was said before the server was asked to go on.

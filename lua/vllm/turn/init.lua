@@ -15,6 +15,7 @@ local hosts = require "vllm.hosts"
 local inputs = require "vllm.turn.inputs"
 local retry = require "vllm.turn.retry"
 local values = require "vllm.base.values"
+local waiter = require "vllm.hosts.waiter"
 
 ---@class vllm.Turn
 ---@field status integer? HTTP status of the latest attempt, once its head is in
@@ -56,26 +57,40 @@ end
 -- Phase new → queued, in which only a client with max_concurrent keeps it.
 function Turn:_begin()
   local config, client = self._client.config, self._client
-  if hosts.cancelled() then return self:_on_task_cancelled() end
+  if waiter.is_cancelled() then return self:_on_task_cancelled() end
   self._began_at, self._phase = core.now(), "queued"
   self._total_deadline = self._total_s and self._began_at + self._total_s
   if not config.interrupt then return true end
-  local trap, failure = client.transport:interrupt(function() hosts.wake(self) end)
+  local trap, failure = client.transport:interrupt()
   if not trap then return self:_fail(guard.transport(failure)) end
   self._interrupt = trap
   return true
+end
+
+-- Waits where no attempt is under way: in the queue, and between two attempts.
+function Turn:_own_waiter()
+  local config = self._client.config
+  self._pause = self._pause or waiter.new(config.host, config.interrupt ~= nil)
+  return self._pause
+end
+
+function Turn:_own_place(gate)
+  self._place = self._place or gate:place(self:_own_waiter(), function()
+    return #self._attempts, self._attempt and self._attempt.decoder:state() or 0
+  end)
+  return self._place
 end
 
 function Turn:_enter(limit)
   local gate = self._client._gate
   if not gate then return self:_send() end
   clocks.look_at_queue(self, gate, core.now())
-  local entered, failure = gate:enter(self, self._host or nil, limit, earlier(self._total_deadline, self._queue_deadline))
+  local entered, failure = self:_own_place(gate):enter(limit, earlier(self._total_deadline, self._queue_deadline))
   if self._err then return errors.give(self._err) end
   if entered then return self:_send() end
-  if failure then return self:_fail(guard.transport(failure)) end
   local ok, message, err = self:_check_interrupt()
   if not ok then return nil, message, err end
+  if failure then return self:_fail(guard.transport(failure)) end
   local now = core.now()
   clocks.look_at_queue(self, gate, now)
   if clocks.fired(self, now) or limit and limit < now then return self:_on_silence(0, now) end
@@ -139,14 +154,16 @@ end
 -- Between two attempts. true: the next one is under way · false: `limit` passed · nil, message, err.
 function Turn:_await_retry(limit)
   local now = core.now()
-  if hosts.cancelled() then return self:_on_task_cancelled() end
+  if waiter.is_cancelled() then return self:_on_task_cancelled() end
   if now >= self._retry_at then return self:_send() end
   local deadline = earlier(limit, self._retry_at)
   if deadline <= now then return false end
-  local why = hosts.wait(self, self._host or nil, deadline - now, function() return self._err ~= nil end)
+  local _, failure = self:_own_waiter():wait(deadline)
   if self._err then return errors.give(self._err) end
-  if why == "interrupted" then return self:_fail(errors.new("cancelled", "interrupted by Ctrl-C")) end
-  return self:_check_interrupt()
+  local ok, message, err = self:_check_interrupt()
+  if not ok then return nil, message, err end
+  if failure then return self:_fail(guard.transport(failure)) end
+  return true
 end
 
 -- Clocks -----------------------------------------------------------------------------------------------------------
@@ -183,7 +200,7 @@ local MAIN = {} -- stands for the main thread, for which coroutine.running() has
 
 -- One coroutine at a time waits for a turn. One that died while it waited, or the main thread after its wait raised, waits no more.
 local function is_waiting(other)
-  if other == MAIN then return hosts.is_blocked() end
+  if other == MAIN then return waiter.is_blocked() end
   return coroutine.status(other) ~= "dead"
 end
 
