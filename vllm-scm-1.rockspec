@@ -118,6 +118,7 @@ build = {
     ["vllm.hosts.waiter"] = "lua/vllm/hosts/waiter.lua",
     ["vllm.json"] = "lua/vllm/json.lua",
     ["vllm.request"] = "lua/vllm/request/init.lua",
+    ["vllm.request.built"] = "lua/vllm/request/built.lua",
     ["vllm.request.config"] = "lua/vllm/request/config.lua",
     ["vllm.request.continuation"] = "lua/vllm/request/continuation.lua",
     ["vllm.request.fields"] = "lua/vllm/request/fields.lua",

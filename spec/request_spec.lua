@@ -1,6 +1,7 @@
 -- From a request table to the exact bytes. Wrong values: bad_input_spec.lua.
 local config = require "vllm.request.config"
 local core = require "vllm.core"
+local headers = require "vllm.request.headers"
 local request = require "vllm.request"
 
 local HI = '"messages":[{"content":"hi","role":"user"}]'
@@ -409,11 +410,58 @@ describe("a ready-made body", function()
   end)
 end)
 
+describe("what a turn is given", function()
+  local options = {
+    api_key = "sk-secret", base_url = "http://h/v1?code=secret-query", headers = { ["X-Token"] = "secret-token" }, timeout = { connect_s = 3 },
+    unix_socket = "/s", tls = { key_password = "secret-pass", cert = "/c", key = "/k" }, limits = { max_choices = 2 }, chunks = true,
+  }
+
+  it("has the transport's request, a fresh one each time, with what the body is then", function()
+    local built = build({ text = "hi", timeout = { connect_s = 1 } }, options)
+    local first = built.transport_request
+    assert.equal("POST", first.method)
+    assert.equal("http://h/v1/chat/completions?code=secret-query", first.url)
+    assert.same({ "X-Token", "secret-token" }, first.headers[#first.headers])
+    assert.equal(built.body, first.body)
+    assert.same({ 1, "/s", "secret-pass", false }, { first.connect_s, first.unix_socket, first.tls.key_password, first.interrupt })
+    built.body = nil
+    assert.is_nil(built.transport_request.body)
+    assert.is_string(first.body)
+  end)
+
+  it("has the request for the list of models", function()
+    local asked = build({ text = "hi", headers = { ["X-Call"] = "own" }, timeout = { connect_s = 1 } }, options).models_request
+    assert.same({ "GET", "http://h/v1/models?code=secret-query", 3 }, { asked.method, asked.url, asked.connect_s })
+    assert.same({ "Accept", "application/json" }, asked.headers[2])
+    assert.same({ "X-Token", "secret-token" }, asked.headers[#asked.headers])
+  end)
+
+  it("has the decoder's options and what explains an error", function()
+    local built = build({ text = "hi", max_tokens = 7, strict_alternating_roles = true }, options)
+    local decoder, context = built.decoder_options, built.context
+    assert.same({ 2, true, 7 }, { decoder.max_choices, decoder.chunks, decoder.max_completion_tokens })
+    assert.truthy(core.decoder(decoder))
+    assert.same({ true, true }, { context.has_key, context.strict })
+    assert.is_nil(context.url:find("secret", 1, true))
+    assert.is_nil(build("hi").context.strict or build("hi").context.has_key or nil)
+  end)
+
+  it("shows no secret in a dump", function()
+    local function dump(value)
+      if type(value) ~= "table" then return tostring(value) end
+      local out = {}
+      for key, item in pairs(value) do out[#out + 1] = tostring(key) .. "=" .. dump(item) end
+      return table.concat(out, " ")
+    end
+    assert.is_nil(dump(build({ text = "hi", headers = { ["X-Call"] = "call-secret" } }, options)):find("secret", 1, true))
+  end)
+end)
+
 describe("headers", function()
   local function list(options, call, stream)
     options.model = "m"
     local out = {}
-    for i, header in ipairs(assert(request.headers(config.check(options), call or {}, stream or false))) do
+    for i, header in ipairs(headers.of_request(config.check(options), stream or false, headers.check(call and call.headers or {}))) do
       out[i] = header[1] .. ": " .. header[2]
     end
     return out

@@ -1,6 +1,7 @@
 --- A client: a checked configuration and a transport with its pool of connections. Making one does no I/O and opens no descriptor,
 -- so it is safe before a fork.
 
+local built_request = require "vllm.request.built"
 local config = require "vllm.request.config"
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
@@ -11,10 +12,10 @@ local guard = require "vllm.base.guard"
 local json_library = require "vllm.request.json_library"
 local misuse = require "vllm.base.misuse"
 local request_builder = require "vllm.request"
+local request_headers = require "vllm.request.headers"
 local server_errors = require "vllm.base.server_errors"
 local spelling = require "vllm.base.spelling"
 local Turn = require "vllm.turn"
-local url = require "vllm.request.url"
 local values = require "vllm.base.values"
 
 ---@class vllm.Client
@@ -67,24 +68,17 @@ function Client._new(checked, transport, own_gate)
 end
 
 -- `timeout`: of the call, if it has its own.
-function Client:_transport_request(method, address, headers, body, timeout)
-  local checked = self.config
-  return {
-    method = method, url = address, headers = headers, body = body, connect_s = (timeout or checked.timeout).connect_s,
-    unix_socket = checked.unix_socket, proxy = checked.proxy == false and "" or checked.proxy, no_proxy = checked.no_proxy,
-    tls = checked.tls,
-    max_buffer_bytes = checked.limits.max_buffer_bytes, max_header_bytes = checked.limits.max_header_bytes,
-    host = checked.host, interrupt = checked.interrupt ~= nil,
-  }
+function Client:_transport_request(method, address, list, body, timeout)
+  return built_request.transport_request(self.config, method, address, list, body, timeout)
 end
 
 function Client:_headers()
-  return assert(request_builder.headers(self.config, {}, false)) -- without a call's own headers nothing can be wrong
+  return request_headers.of_request(self.config, false)
 end
 
 -- What server_errors.lua needs to know to explain an answer from `address`, to the request `built` if it was a turn's.
 function Client:_error_context(address, built)
-  return { url = url.shown(address), has_key = self.config.authorization ~= nil, now_unix = os.time(), strict = built and built.strict }
+  return built_request.error_context(self.config, address, built and built.strict)
 end
 
 -- `built`: the request, whose own headers may hold secrets, too.

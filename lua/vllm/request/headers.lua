@@ -50,10 +50,8 @@ function headers.check(map)
   return list
 end
 
---- Joins lists: a later header replaces an earlier one of the same name in its place, `false` takes it away.
----@param ... table lists of {name, value}
----@return { [1]: string, [2]: string }[] a fresh list
-function headers.join(...)
+-- Joins lists of {name, value}: a later header replaces an earlier one of the same name in its place, `false` takes it away.
+local function join(...)
   local joined, place = {}, {}
   for i = 1, select("#", ...) do
     for _, header in ipairs((select(i, ...))) do
@@ -67,6 +65,20 @@ function headers.join(...)
     if header[2] then list[#list + 1] = { header[1], header[2] } end
   end
   return list
+end
+
+--- The headers of a request: ours, under the client's, under the call's; the same name in any case replaces.
+---@param config table a checked configuration
+---@param stream boolean does the request stream?
+---@param own { [1]: string, [2]: string|false }[]? the call's, as `check` gives them
+---@return { [1]: string, [2]: string }[]
+function headers.of_request(config, stream, own)
+  local ours = {
+    { "Content-Type", "application/json" }, { "Accept", stream and "text/event-stream" or "application/json" },
+    { "User-Agent", "lua-vllm/" .. core.version }, { "Accept-Encoding", "identity" },
+  }
+  if config.authorization then ours[#ours + 1] = { "Authorization", config.authorization } end
+  return join(ours, config.headers, own or {})
 end
 
 local MIN_SECRET_BYTES = 8 -- a shorter value is a word such as `prod`, which messages need

@@ -1,6 +1,7 @@
 --- From a request table to the exact bytes of a body: the client's defaults under the call's values, each wire field checked, tools and
 -- messages in the wire's shape, one JSON object with its keys in byte order. The request is read, never changed.
 
+local built = require "vllm.request.built"
 local calls = require "vllm.request.transcript_calls"
 local configuration = require "vllm.request.config"
 local continuation = require "vllm.request.continuation"
@@ -297,23 +298,20 @@ local function asked(members, ids)
   }
 end
 
--- The address and the headers hold secrets: they are read like any field and yet are not in the table, so that a dump of a turn does
--- not show them.
 local function finish(config, call, members, ids, body, stream)
-  local list, message, param = request.headers(config, call, stream)
-  if not list then return nil, message, param end
+  local own, message, param = headers.check(option(call, "headers") or {})
+  if not own then return nil, message, param end
   body, message, param = within_limit(config, body)
   if not body then return nil, message, param end
-  local own = headers.check(option(call, "headers") or {})
   local secrets = headers.secrets(own)
-  local hidden = { url = config.url, headers = list,
-    redactor = #secrets > 0 and redact.new(config.secret_texts, secrets) or config.redactor }
-  local built = {
+  return built.new(config, {
     body = body, stream = stream, asked = asked(members, ids), chunks = option(call, "chunks", config.chunks) or false,
     timeout = configuration.timeout_of(config, option(call, "timeout")),
     strict = option(call, "strict_alternating_roles", config.strict_alternating_roles),
-  }
-  return setmetatable(built, { __index = function(_, name) return hidden[name] end })
+  }, {
+    url = config.url, headers = headers.of_request(config, stream, own),
+    redactor = #secrets > 0 and redact.new(config.secret_texts, secrets) or config.redactor,
+  })
 end
 
 -- A ready-made body ---------------------------------------------------------------------------------------------------------
@@ -401,20 +399,6 @@ end
 ---@field continue table? err.partial, or a result cut by length: the server writes on behind its text (vLLM's continue_final_message)
 ---@field set table? with `body`: top-level members to replace or add
 
---- What goes out, and what the answer is measured against.
----@class vllm.Built
----@field body string the bytes
----@field stream boolean was a stream asked for?
----@field url string
----@field headers { [1]: string, [2]: string }[]
----@field redactor vllm.Redactor of the client's secrets and the call's own
----@field chunks boolean are `chunk` events wanted?
----@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number?> seconds; absent: no limit
----@field continued table? what the answer goes on with
----@field strict boolean|table|nil strict_alternating_roles
----@field asked { tools: boolean, stop: boolean?, call_demanded: boolean, choices: integer, max_completion_tokens: integer?,
----  taken_ids: string? } taken_ids: those of the calls in the transcript, a NUL between two
-
 --- The exact request that a call means.
 ---@param config table a checked configuration (vllm.config)
 ---@param call vllm.Request|string a string is one user message
@@ -441,28 +425,10 @@ function request.build(config, call)
   if not text then return nil, message, param end
   body, message, param = object_text(members, text)
   if not body then return nil, message, param end
-  local built
-  built, message, param = finish(config, call, members, ids, body, members.stream)
-  if built then built.continued = continued end
-  return built, message, param
-end
-
---- The headers of a request: ours, under the client's, under the call's; the same name in any case replaces.
----@param config table a checked configuration
----@param call table may have `headers`
----@param stream boolean does the request stream?
----@return { [1]: string, [2]: string }[]?
----@return string? message
----@return string? param
-function request.headers(config, call, stream)
-  local ours = {
-    { "Content-Type", "application/json" }, { "Accept", stream and "text/event-stream" or "application/json" },
-    { "User-Agent", "lua-vllm/" .. core.version }, { "Accept-Encoding", "identity" },
-  }
-  if config.authorization then ours[#ours + 1] = { "Authorization", config.authorization } end
-  local own, message, param = headers.check(option(call, "headers") or {})
-  if not own then return nil, message, param end
-  return headers.join(ours, config.headers, own)
+  local whole
+  whole, message, param = finish(config, call, members, ids, body, members.stream)
+  if whole then whole.continued = continued end
+  return whole, message, param
 end
 
 return request
