@@ -239,7 +239,7 @@ describe("raw", function()
   it("is checked at its creation", function()
     local value, message, position = json.raw '{"a":nan}'
     assert.is_nil(value)
-    assert.equal("no JSON value begins here at byte 6", message)
+    assert.equal("expected a JSON value at byte 6", message)
     assert.equal(6, position)
     assert.has_error(function() json.raw(1) end, "vllm.raw: expected a string, got number")
   end)
@@ -406,7 +406,7 @@ describe("splice", function()
     local cases = {
       { "[]", {}, "not a JSON object" }, { '"a"', {}, "not a JSON object" }, { "", {}, "the text ends" },
       { '{"a":1,"a":2}', {}, "occurs twice" }, { '{"a":1,"\\u0061":2}', { a = "1" }, "occurs twice" }, { '{"a":1', {}, "the text ends" },
-      { '{"a":1}{', {}, "more text" }, { '{"a":nan}', { b = "1" }, "no JSON value" }, { "{}", { a = "1,2" }, "not valid JSON" },
+      { '{"a":1}{', {}, "more text" }, { '{"a":nan}', { b = "1" }, "expected a JSON value" }, { "{}", { a = "1,2" }, "not valid JSON" },
       { "{}", { a = "" }, "not valid JSON" }, { "{}", { a = 1 }, "name and a JSON text" }, { "{}", { [1] = "1" }, "name and a JSON text" },
       { "{}", { ["\255"] = "1" }, "UTF-8" },
     }

@@ -451,7 +451,7 @@ describe("options that cannot be honoured", function()
     { "an empty filler", { "a" }, "strict_alternating_roles.first", "expected `filler` or the filler's text", { strict_alternating_roles = { first = "" } } },
     { "an unknown replay", { "a" }, "reasoning_replay", "expected `never`, `tool_turns` or `always`", { reasoning_replay = "sometimes" } },
     { "a field that is taken", { "a" }, "reasoning_field", "expected a key that messages do not have yet", { reasoning_field = "content" } },
-    { "a body beyond its bound", { ("x"):rep(100) }, "messages", "larger than max_body_bytes", { max_body_bytes = 64 } },
+    { "a body beyond its bound", { ("x"):rep(100) }, "messages", "exceeds max_body_bytes", { max_body_bytes = 64 } },
   }
 end)
 

@@ -267,7 +267,7 @@ function Client:request(method, path, body, options)
     return errors.give(self:_error_of_answer(address, answer))
   end
   if answer.cut then
-    return errors.give(errors.new("limit", ("a bound was reached: the answer is larger than limits.max_event_bytes (%d)")
+    return errors.give(errors.new("limit", ("the answer exceeds limits.max_event_bytes (%d)")
       :format(checked.limits.max_event_bytes), { status = answer.status }))
   end
   local is_json = (answer.headers["content-type"] or ""):find("json", 1, true)

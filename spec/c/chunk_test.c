@@ -188,7 +188,7 @@ static const struct chunk_case CASES[] = {
     {"{\"choices\":[{\"delta\":{\"content\":[{\"text\":\"a\"},{\"text\":\"\\x\"}]}}]}", "! unknown escape in a string"},
     {"{\"choices\":[{\"delta\":{\"content\":[{\"text\":\"a\"]}}]}", "! ',' or '}' expected"},
     {"{\"choices\":[{\"delta\":{\"content\":[\"a\" \"b\"]}}]}", "! ',' or ']' expected"},
-    {"{\"choices\":[{\"delta\":{\"images\":[tru]}}]}", "! no JSON value begins here"},
+    {"{\"choices\":[{\"delta\":{\"images\":[tru]}}]}", "! expected a JSON value"},
     {"{\"choices\":[{\"logprobs\":{\"content\" 1}}]}", "! ':' expected"},
 };
 

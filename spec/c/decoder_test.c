@@ -265,7 +265,7 @@ static void test_calls(void) {
     STREAM(CALL(WEATHER "}") ARGS("0", "{}") FINISH("content_filter") DONE,
            ONE_CALL(PIECE("{}"), "{}", " ! the answer was stopped by a content filter", "content_filter"));
     STREAM(CALL(WEATHER "}") ARGS("0", "{}") FINISH("model_length") DONE,
-           ONE_CALL(PIECE("{}"), "{}", " ! the answer's finish reason is not one of a whole answer", "model_length"));
+           ONE_CALL(PIECE("{}"), "{}", " ! the answer's finish reason is not that of a whole answer", "model_length"));
     STREAM(CALL(WEATHER "}") ARGS("0", "{}") FINISH("TOOL_CALL") DONE, ONE_CALL(PIECE("{}"), "{}", "", "TOOL_CALL"));
     STREAM(CALL(WEATHER "}") ARGS("0", "{}") DONE, ONE_CALL(PIECE("{}"), "{}", " ! the answer ended without a finish reason", "-"));
     STREAM(CALL(WEATHER "}") ARGS("0", "{\\\"a\\\":") FINISH("tool_calls") DONE,
@@ -379,8 +379,8 @@ static void test_strays(void) {
     STREAM("{\"error\":\n{\"code\":500}}", "! the server reported an error: {\"error\":\n{\"code\":500}}\n\n");
     STREAM("[{\"error\":1}]\n" DONE, "! the server reported an error: {\"error\":1}\n");
     STREAM("{\"detail\":\"no\"}", "! the answer has no choices: {\"detail\":\"no\"}\n\n");
-    STREAM("<html>\n</html>", "! no JSON value begins here: <html>\n</html>\n\n");
-    STREAM("Bad Gateway", "! no JSON value begins here: Bad Gateway\n\n");
+    STREAM("<html>\n</html>", "! expected a JSON value: <html>\n</html>\n\n");
+    STREAM("Bad Gateway", "! expected a JSON value: Bad Gateway\n\n");
     STREAM("error: boom\n\n", "! the server reported an error: boom\n");
     STREAM(SAY("hi") "error: {\"code\":500}\n\n" DONE, START "+ part-0-text-0\npart-0-text-0: hi\n! the server reported an error: {\"code\":500}\n");
     STREAM(SAY("hi") "{\"error\":{\"code\":500}}\n" DONE,
@@ -426,7 +426,7 @@ static void test_bodies(void) {
     run_body("[]", "! the answer has no choices: []\n", __LINE__);
     run_body("[{\"choices\":[{\"text\":\"hi\"}]}", "start - -\n+ part-0-text-0\npart-0-text-0: hi\n! the text ends inside an object or array: [{\"choices\":[{\"text\":\"hi\"}]}\n",
              __LINE__);
-    run_body("<html>", "! no JSON value begins here: <html>\n", __LINE__);
+    run_body("<html>", "! expected a JSON value: <html>\n", __LINE__);
     run_body("", "! the text ends where a value should be\n", __LINE__);
 }
 
@@ -451,7 +451,7 @@ static void test_limits(void) {
     struct vllm_decoder *decoder = vllm_decoder_new(&alloc, &options);
     static const char bytes[] = SAY("abc") SAY("d");
     CHECK(run(decoder, bytes, sizeof bytes - 1, sizeof bytes - 1, 0, &trace) == VLLM_ELIMIT);
-    CHECK(strstr(trace.text, "text-0: abc\n! the answer is larger than max_message_bytes") != NULL);
+    CHECK(strstr(trace.text, "text-0: abc\n! the answer exceeds max_message_bytes") != NULL);
     CHECK(vllm_decoder_feed(decoder, "x", 1) == VLLM_ELIMIT);
     vllm_decoder_state(decoder, &state);
     CHECK(state.started && !state.done && !state.complete && state.events == 2 && state.bytes == sizeof bytes - 1);
@@ -462,7 +462,7 @@ static void test_limits(void) {
     decoder = vllm_decoder_new(&alloc, &options);
     trace.len = 0;
     CHECK(run(decoder, bytes, sizeof bytes - 1, sizeof bytes - 1, 0, &trace) == VLLM_ELIMIT);
-    CHECK(strcmp(trace.text, "! an event is larger than max_event_bytes\n") == 0);
+    CHECK(strcmp(trace.text, "! an event exceeds max_event_bytes\n") == 0);
     vllm_decoder_free(decoder);
     decoder = vllm_decoder_new(&alloc, &options);
     CHECK(vllm_decoder_body(decoder, bytes, 17) == VLLM_ELIMIT);

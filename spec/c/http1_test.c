@@ -183,11 +183,11 @@ static void test_interim(void) {
     CASE("HTTP/1.1 103 Early Hints\r\nLink: x\r\nContent-Length: 5\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
          "HTTP/1.1 102 \r\n\r\n" OK_LINE "A: b\r\n" EMPTY, "200 a=b;" EMPTY_1 "+");
     CASE("HTTP/1.1 100 \r\nContent-Length: x\r\nTransfer-Encoding: y\r\n\r\n" OK_LINE EMPTY, "200 " EMPTY_1 "+");
-    CASE("HTTP/1.1 100 \r\nA : x\r\n\r\n" OK_LINE EMPTY, "!syntax white space stands between a header's name and its colon `A`");
+    CASE("HTTP/1.1 100 \r\nA : x\r\n\r\n" OK_LINE EMPTY, "!syntax there is white space between a header's name and its colon `A`");
     CASE("HTTP/1.1 100 Continue\r\n\r\n", "!closed the connection was closed in the middle of the answer's head");
     CASE("HTTP/1.1 100 Continue\r\n\r\nhello", "!syntax the answer is not HTTP");
     CASE("HTTP/1.1 100 Continue\r\n\r\n\r\n", "!syntax the answer is not HTTP");
-    CASE("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", "!syntax the server switched to another protocol, unasked");
+    CASE("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", "!syntax the server switched to another protocol, which was not requested");
 }
 
 static void test_fields(void) {
@@ -199,8 +199,8 @@ static void test_fields(void) {
     CASE(OK_LINE "Xontent-Length: a\r\nContent-Lengtx: b\r\nXransfer-Encoding: c\r\nTransfer-Encodinx: d\r\nConnectiox: close\r\n" EMPTY,
          "200 xontent-length=a;content-lengtx=b;xransfer-encoding=c;transfer-encodinx=d;connectiox=close;" EMPTY_1 "+");
 
-    CASE(OK_LINE "A : b\r\n", "!syntax white space stands between a header's name and its colon `A`");
-    CASE(OK_LINE "Content-Length\t: 5\r\n", "!syntax white space stands between a header's name and its colon `Content-Length`");
+    CASE(OK_LINE "A : b\r\n", "!syntax there is white space between a header's name and its colon `A`");
+    CASE(OK_LINE "Content-Length\t: 5\r\n", "!syntax there is white space between a header's name and its colon `Content-Length`");
     CASE(OK_LINE "A b: c\r\n", "!syntax a header's name is not a token `A b`");
     CASE(OK_LINE ": c\r\n", "!syntax a header's name is not a token");
     CASE(OK_LINE "\xE4: c\r\n", "!syntax a header's name is not a token `?`");
@@ -320,7 +320,7 @@ static void test_bad_chunks(void) {
     CASE(CHUNKED "1\r\na\n0\r\n\r\n", CHUNKED_1 "a]" NOT_CRLF);
     CASE(CHUNKED "1\r\na\r0\r\n\r\n", CHUNKED_1 "a]" NOT_CRLF);
     CASE(CHUNKED "1\r\na\r\n0\r\nA : b\r\n\r\n",
-         CHUNKED_1 "a]!syntax white space stands between a header's name and its colon `A`");
+         CHUNKED_1 "a]!syntax there is white space between a header's name and its colon `A`");
     CASE(CHUNKED "0\r\nA\r\n\r\n", CHUNKED_1 "]!syntax a header line has no colon");
     CASE(CHUNKED "0\r\nA: b\n\r\n", CHUNKED_1 "]!syntax a line of the head ends in LF without CR");
     CASE(CHUNKED "0\r\nA: b\r\n c\r\n\r\n", CHUNKED_1 "]!syntax a header line begins with white space (a folded header)");
@@ -368,16 +368,16 @@ static void test_header_limit(void) {
     CASE(OK_LINE "A: " FIFTY FIFTY FIFTY FIFTY FIFTY FIFTY FIFTY "0123456\r\nContent-Length: 0\r\n\r\n",
          "200 a=" FIFTY FIFTY FIFTY FIFTY FIFTY FIFTY FIFTY "0123456;" EMPTY_1 "+");
     CASE(OK_LINE "A: " FIFTY FIFTY FIFTY FIFTY FIFTY FIFTY FIFTY "01234567\r\nContent-Length: 0\r\n\r\n",
-         "!limit the head of the answer is larger than max_header_bytes");
+         "!limit the head of the answer exceeds max_header_bytes");
     CASE("HTTP/1.1 100 " FIFTY FIFTY FIFTY FIFTY "\r\n\r\nHTTP/1.1 100 " FIFTY FIFTY FIFTY FIFTY "\r\n\r\n",
-         "!limit the head of the answer is larger than max_header_bytes");
+         "!limit the head of the answer exceeds max_header_bytes");
     CASE(CHUNKED "1\r\na\r\n0\r\nA: " FIFTY FIFTY FIFTY FIFTY FIFTY FIFTY FIFTY FIFTY "\r\n\r\n",
-         CHUNKED_1 "a]!limit the head of the answer is larger than max_header_bytes");
+         CHUNKED_1 "a]!limit the head of the answer exceeds max_header_bytes");
     struct vllm_http1_options options;
     vllm_http1_options_default(&options);
     for (options.max_header_bytes = 1; options.max_header_bytes < 8; options.max_header_bytes++) {
         check_with("HTTX", 4, &options, "!syntax the answer is not HTTP", __LINE__);
-        check_with("HTTP/1.1 200", 12, &options, "!limit the head of the answer is larger than max_header_bytes", __LINE__);
+        check_with("HTTP/1.1 200", 12, &options, "!limit the head of the answer exceeds max_header_bytes", __LINE__);
     }
 }
 

@@ -12,7 +12,7 @@
 void *bind_new_object(lua_State *L, const char *name, size_t size) {
     lua_getfield(L, LUA_REGISTRYINDEX, OBJECTS);
     if (!lua_istable(L, -1)) {
-        luaL_error(L, "vllm makes nothing new any more: its Lua state is closed");
+        luaL_error(L, "vllm cannot be used any more: its Lua state is closed");
     }
     void *object = bind_new(L, name, size);
     lua_pushvalue(L, -1);

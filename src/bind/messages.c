@@ -155,7 +155,7 @@ static int push_failure(lua_State *L, enum vllm_status status, const struct vllm
         return 4;
     case VLLM_ENOMEM: return bind_no_memory(L);
     case VLLM_EINVALID: return luaL_error(L, "core.messages: a piece that its message cannot hold");
-    default: return bind_fail(L, "larger than max_body_bytes");
+    default: return bind_fail(L, "exceeds max_body_bytes");
     }
 }
 

@@ -43,7 +43,7 @@ static struct vllm_sse *check_sse(lua_State *L) {
 static int push_status(lua_State *L, enum vllm_status status) {
     switch (status) {
     case VLLM_OK: lua_pushboolean(L, 1); return 1;
-    case VLLM_ELIMIT: return bind_fail(L, "an event is larger than max_event_bytes");
+    case VLLM_ELIMIT: return bind_fail(L, "an event exceeds max_event_bytes");
     case VLLM_EINVALID: return luaL_error(L, "bytes were fed after finish()");
     default: return bind_no_memory(L);
     }

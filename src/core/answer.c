@@ -8,7 +8,7 @@
 #include "halves.h"
 
 #define NO_MEMORY "no memory"
-#define TOO_LARGE "the answer is larger than max_message_bytes"
+#define TOO_LARGE "the answer exceeds max_message_bytes"
 
 static void init_choice(struct vllm_answer *answer, struct vllm_choice *choice, int64_t number) {
     size_t max = answer->limits.max_message_bytes;
@@ -393,7 +393,7 @@ static const char *cut_reason(const struct vllm_answer *answer, const struct vll
         }
     }
     if (!is_whole(choice)) {
-        return "the answer's finish reason is not one of a whole answer";
+        return "the answer's finish reason is not that of a whole answer";
     }
     return is_at_limit(answer) ? "the answer has as many tokens as were allowed: it was cut off" : NULL;
 }

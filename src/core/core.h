@@ -18,7 +18,7 @@ enum vllm_status {
     VLLM_MORE,       /* nothing to return until the next feed */
     VLLM_END,        /* the end; nothing will follow */
     VLLM_ENOMEM,     /* the allocator said no */
-    VLLM_ELIMIT,     /* a bound was reached; the object can name it */
+    VLLM_ELIMIT,     /* a limit was exceeded; the object can name it */
     VLLM_ESYNTAX,    /* the bytes break the format */
     VLLM_EUTF8,      /* text to be written is not UTF-8 */
     VLLM_ESERVER,    /* the server reported an error in its stream */

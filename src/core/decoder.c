@@ -233,7 +233,7 @@ static enum vllm_status step_stream(struct vllm_decoder *decoder) {
     case VLLM_OK: return step_sse(decoder, &sse);
     case VLLM_MORE: return VLLM_MORE;
     case VLLM_END: return close_stream(decoder);
-    default: return fail(decoder, status, status == VLLM_ENOMEM ? NO_MEMORY : "an event is larger than max_event_bytes");
+    default: return fail(decoder, status, status == VLLM_ENOMEM ? NO_MEMORY : "an event exceeds max_event_bytes");
     }
 }
 
@@ -286,7 +286,7 @@ enum vllm_status vllm_decoder_body(struct vllm_decoder *decoder, const char *jso
     if (status == VLLM_OK) {
         begin_body(decoder);
     }
-    return fail_input(decoder, status, "the answer is larger than max_event_bytes");
+    return fail_input(decoder, status, "the answer exceeds max_event_bytes");
 }
 
 enum vllm_status vllm_decoder_finish(struct vllm_decoder *decoder) {

@@ -8,7 +8,7 @@
 
 #define KEPT_SCRATCH_BYTES 65536
 #define NO_MEMORY          "no memory"
-#define SCRATCH_LIMIT      "the texts of a chunk are larger than max_event_bytes allows"
+#define SCRATCH_LIMIT      "the texts of a chunk exceed max_event_bytes"
 
 #define TEXT(key, text, n) text,
 static const char *const KEYS[] = {"", VLLM_KEYS(TEXT, 0)};

@@ -193,7 +193,7 @@ static enum vllm_status check_name(struct vllm_http1 *http1, const char *name, s
         return VLLM_OK;
     }
     if (len > 0 && vllm_http1_trim(name, len).len == good) {
-        return refuse_given(http1, "white space stands between a header's name and its colon", name, good);
+        return refuse_given(http1, "there is white space between a header's name and its colon", name, good);
     }
     return refuse_given(http1, "a header's name is not a token", name, len);
 }
@@ -236,7 +236,7 @@ static enum vllm_status take_line(struct vllm_http1 *http1, struct vllm_slice *i
     size_t taken = lf ? (size_t)(lf - in->ptr) + 1 : in->len;
     size_t max = http1->options.max_header_bytes;
     if (http1->head_bytes > max || taken > max - http1->head_bytes) {
-        return fail(http1, VLLM_ELIMIT, "the head of the answer is larger than max_header_bytes");
+        return fail(http1, VLLM_ELIMIT, "the head of the answer exceeds max_header_bytes");
     }
     http1->head_bytes += taken;
     if (append(http1, &http1->head, in->ptr, taken) != VLLM_OK) {
@@ -300,7 +300,7 @@ static enum vllm_status step_status(struct vllm_http1 *http1, struct vllm_slice 
     http1->old = line[7] == '0';
     http1->code = (line[9] - '0') * 100 + (line[10] - '0') * 10 + (line[11] - '0');
     if (http1->code == 101) {
-        return refuse(http1, "the server switched to another protocol, unasked");
+        return refuse(http1, "the server switched to another protocol, which was not requested");
     }
     http1->fields = 0;
     http1->has_length = http1->is_chunked = http1->has_close = http1->has_keep_alive = false;

@@ -62,7 +62,7 @@ enum vllm_json_type vllm_json_peek(struct vllm_json *j) {
 static inline enum vllm_json_type expect_value(struct vllm_json *j) {
     enum vllm_json_type type = peek(j);
     if (type == VLLM_JSON_INVALID) {
-        fail(j, VLLM_ESYNTAX, j->at == j->end ? "the text ends where a value should be" : "no JSON value begins here");
+        fail(j, VLLM_ESYNTAX, j->at == j->end ? "the text ends where a value should be" : "expected a JSON value");
     }
     return type;
 }
@@ -155,7 +155,7 @@ static bool scan_number(struct vllm_json *j, struct vllm_slice *out) {
 
 static bool scan_word(struct vllm_json *j, const char *word, size_t len) {
     if ((size_t)(j->end - j->at) < len || memcmp(j->at, word, len) != 0) {
-        return fail(j, VLLM_ESYNTAX, "no JSON value begins here");
+        return fail(j, VLLM_ESYNTAX, "expected a JSON value");
     }
     j->at += len;
     return true;
@@ -179,7 +179,7 @@ bool vllm_json_number(struct vllm_json *j, struct vllm_number *out) {
 }
 
 bool vllm_json_bool(struct vllm_json *j, bool *out) {
-    if (!expect_type(j, VLLM_JSON_BOOL, "true or false expected")) {
+    if (!expect_type(j, VLLM_JSON_BOOL, "expected true or false")) {
         return false;
     }
     *out = *j->at == 't';
@@ -196,7 +196,7 @@ bool vllm_json_enter(struct vllm_json *j) {
         return false;
     }
     if (type != VLLM_JSON_OBJECT && type != VLLM_JSON_ARRAY) {
-        return fail(j, VLLM_ESYNTAX, "object or array expected");
+        return fail(j, VLLM_ESYNTAX, "expected an object or array");
     }
     if (j->depth >= j->max_depth) {
         return fail(j, VLLM_ELIMIT, "nested too deeply");
@@ -239,7 +239,7 @@ bool vllm_json_member(struct vllm_json *j, struct vllm_json_string *key) {
         return false;
     }
     if (j->at == j->end || *j->at != '"') {
-        return fail(j, VLLM_ESYNTAX, "a name in quotes expected");
+        return fail(j, VLLM_ESYNTAX, "expected a name in quotes");
     }
     if (!scan_string(j, key)) {
         return false;

@@ -167,7 +167,7 @@ local function detail_of(kind, failure, request)
   if kind == "tls" then return about_tls(failure, place, request) end
   if kind == "closed" then return about_closed(failure, place, request) end
   if kind == "timeout" then return ("no connection to %s within timeout.connect_s (%g s)"):format(place, request.connect_s or 0) end
-  if kind == "limit" then return "a bound was reached: " .. text end
+  if kind == "limit" then return "limit exceeded: " .. text end
   if failure.code == 1 and text:find("HTTP/0.9", 1, true) then
     return place .. " answered with something that is not HTTP; if it speaks TLS, https:// in base_url is meant"
   end

@@ -94,7 +94,7 @@ end
 ---@param asked { place: string, scheme: string, status: integer? }
 ---@return { kind: string, detail: string }
 function nginx_errors.of_answer(failure, asked)
-  if failure.kind == "limit" then return { kind = "limit", detail = "a bound was reached: " .. failure.detail } end
+  if failure.kind == "limit" then return { kind = "limit", detail = failure.detail } end
   local hint = not asked.status and asked.scheme == "http" and "; if the server speaks TLS, https:// in base_url is meant" or ""
   return { kind = failure.kind, detail = ("the answer of %s breaks HTTP: %s%s"):format(asked.place, failure.detail, hint) }
 end

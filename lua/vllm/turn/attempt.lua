@@ -126,7 +126,7 @@ function Attempt:_on_body_bytes(bytes)
   if self._phase == "error_body" then return self:_on_error_bytes() end
   local max = self._limits.max_event_bytes
   if self._body_bytes > max then
-    return nil, errors.new("limit", "a bound was reached: the answer is larger than limits.max_event_bytes (" .. max .. ")")
+    return nil, errors.new("limit", "the answer exceeds limits.max_event_bytes (" .. max .. ")")
   end
   if self._phase == "sniff" then
     if self._body_bytes < SNIFF_BYTES then return true end
