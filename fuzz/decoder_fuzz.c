@@ -70,7 +70,7 @@ static bool is_blank(struct vllm_slice text) {
     return true;
 }
 
-/* A call of choice 0 is handed out: if it never had arguments, nobody beside it has any to give away. */
+/* A call of choice 0 is handed out: if it never had arguments, no call beside it has any to give away. */
 static void check_empty_call(const struct vllm_decoder *decoder, const struct sums *sums, const struct vllm_event *event) {
     struct vllm_decoder_choice choice;
     struct vllm_decoder_call call;

@@ -76,7 +76,7 @@ static bool run(const char *bytes, size_t size, unsigned seed, const struct vllm
     return reusable;
 }
 
-/* Many inputs begin behind a good head, so that chunks are reached without luck. */
+/* Many inputs begin after a good head, so that chunks are reached without luck. */
 static const char *const heads[] = {
     "", "", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
 };

@@ -1,4 +1,4 @@
-/* Base64: the examples of RFC 4648, every end that a text can have, and what is no base64. */
+/* Base64: the examples of RFC 4648, every end that a text can have, and what is not base64. */
 #include "../../src/core/base64.h"
 #include "check.h"
 
@@ -119,7 +119,7 @@ static void short_bytes(void) {
     }
 }
 
-/* The 64 digits; six blanks and the padding, behind which nothing is missing. */
+/* The 64 digits; six blanks and the padding, after which nothing is missing. */
 static void alphabet(void) {
     unsigned taken = 0;
     for (unsigned byte = 0; byte < 256; byte++) {

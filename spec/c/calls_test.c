@@ -48,7 +48,7 @@ static const struct call_case CASES[] = {
     {"an id of its own in every fragment, no index", {{-1, "a", "f", ""}, {-1, "b", NULL, "{"}, {-1, "c", NULL, "}"}}, "a f {};"},
     {"an id and the name in every fragment", {{0, "a", "f", "{\"x\""}, {0, "b", "f", ":1}"}}, "a f {\"x\":1};"},
     {"an index and another id that come late", {{-1, "a", "f", NULL}, {0, "b", NULL, "{}"}}, "a f {};"},
-    {"a new id behind complete arguments", {{0, "a", "f", "{}"}, {0, "b", NULL, "{1}"}, {0, "b", "g", NULL}}, "a f {};b g {1};"},
+    {"a new id after complete arguments", {{0, "a", "f", "{}"}, {0, "b", NULL, "{1}"}, {0, "b", "g", NULL}}, "a f {};b g {1};"},
     {"no index, and a new id before its name", {{-1, "a", "f", "{}"}, {-1, "b", NULL, NULL}, {-1, NULL, "g", "{}"}}, "a f {};b g {};"},
     {"one id under two indexes with names of their own", {{0, "x", "f", ""}, {1, "x", "g", ""}, {0, "x", NULL, "{}"}, {1, "x", NULL, "[]"}},
      "x f {};x g [];"},

@@ -370,7 +370,7 @@ static void run_body(const char *json, const char *expected, int line) {
     CHECK(memory.live == 0);
 }
 
-/* What is no event stream, though it is called one; and lines between the events. */
+/* What is not an event stream, though it is called one; and lines between the events. */
 static void test_strays(void) {
 #define WHOLE "{\"id\":\"r\",\"model\":\"m\",\n\n \"choices\": [{\r\n\"message\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}"
     STREAM(WHOLE, START HI CLOSE("stop"));

@@ -149,7 +149,7 @@ static void test_unknown_members(void) {
     check_members(MEMBERS("\"x\":[2],\"x\":\"b\",\"x\":\"c\"") STOP DONE, "message x=\"c\";");
     check_members(MEMBERS("\"x\":\"a\"") MEMBERS("\"x\":\"bcd\",\"x\":[\"1234\",5],\"x\":[3]") STOP DONE, "message x=[3];");
     check_members(MEMBERS("\"x\":\"a\"") MEMBERS("\"x\":\"bcd\",\"x\":5,\"x\":\"c\"") STOP DONE, "message x=\"c\";");
-    /* a whole message behind its deltas */
+    /* a whole message after its deltas */
     check_members(MEMBERS("\"x\":\"a\"") MEMBERS("\"x\":\"b\"") BARE("{\"message\":{\"x\":\"ab\"}}") STOP DONE, "message x=\"ab\";");
     /* members of a call: the last value */
     check_members(TOOL("\"id\":\"c\",\"x\":\"a\",\"function\":{\"name\":\"f\"}") TOOL("\"x\":\"b\",\"function\":{\"arguments\":\"{}\"}") BARE("{\"finish_reason\":\"tool_calls\"}") DONE,

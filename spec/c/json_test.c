@@ -107,7 +107,7 @@ static void validity(void) {
     }
 }
 
-/* Every prefix of a text is invalid, with its end in no readable memory behind it (valgrind and ASan watch). */
+/* Every prefix of a text is invalid, with no readable memory after its end (valgrind and ASan watch). */
 static void truncation(void) {
     static const char text[] =
         "{\"a\\u00e9\":[1.5e-3,true,\"\xF0\x9F\x98\x80\\n\"],\"long enough to be scanned by words\":{\"x\":null}}";

@@ -216,7 +216,7 @@ static void conversion(void) {
         {"o=observation 'x", "[{\"content\":\"x\",\"role\":\"observation\"}]"},
         {"o=observation 'x j:{}", "[{\"content\":[" PART("x") ",{}],\"role\":\"observation\"}]"},
         {"o=a\"b", "[{\"role\":\"a\\\"b\"}]"},
-        /* members nobody here knows, at their places among the keys */
+        /* unknown members, at their places among the keys */
         {"u m:cache:1 m:nam:2 m:prefix:true m:z:[3] 'x",
          "[{\"cache\":1,\"content\":\"x\",\"nam\":2,\"prefix\":true,\"role\":\"user\",\"z\":[3]}]"},
         {"u@n m:names:1 'x", "[{\"content\":\"x\",\"name\":\"n\",\"names\":1,\"role\":\"user\"}]"},

@@ -85,7 +85,7 @@ static inline void bind_push_integer(lua_State *L, int64_t value) {
 #endif
 }
 
-/* Lack of memory raises, as it does in Lua itself: it is no failure of what was asked. */
+/* Lack of memory raises, as it does in Lua itself: it is not a failure of what was asked. */
 static inline int bind_no_memory(lua_State *L) {
     return luaL_error(L, "not enough memory");
 }
@@ -175,7 +175,7 @@ struct vllm_buf *bind_new_buf(lua_State *L, size_t max);
 void bind_push_array_mt(lua_State *L);
 void bind_push_null(lua_State *L);
 void bind_push_raw_mt(lua_State *L);
-/* Pushes the raw field of the table at the top in its place; nil when that is no table. */
+/* Pushes the raw field of the table at the top in its place; nil when that is not a table. */
 void bind_step(lua_State *L, const char *field);
 
 /* JSON → Lua values. */

@@ -1,11 +1,11 @@
 /* What finalizers make at the end of a program. While lua_close runs them, Lua calls no finalizer for what is new (LuaJIT
- * does): a turn begun there would leave its engine, its connection and the memory of its decoder behind. So each state
+ * does): a turn begun there would leak its engine, its connection and the memory of its decoder. So each state
  * has a list of our objects, with weak keys, and a guard, made first and therefore finalized late, which releases what
  * is in it. What comes later still, from guards that are older than this library, is refused. Source: the manuals of
  * Lua, `__gc` and lua_close. */
 #include "bind.h"
 
-#define OBJECTS "vllm.objects" /* in the registry: the list; false behind the end */
+#define OBJECTS "vllm.objects" /* in the registry: the list; false after the end */
 #define GUARD   "vllm.ending"  /* its class */
 #define KEPT    "vllm.guard"   /* in the registry: it */
 

@@ -35,7 +35,7 @@ static struct reader *check_reader(lua_State *L) {
     if (!reader || !lua_getmetatable(L, 1) || lua_topointer(L, -1) != lua_topointer(L, lua_upvalueindex(METATABLE))) {
         reader = luaL_checkudata(L, 1, CLASS); /* raises */
     }
-    lua_settop(L, 2); /* the metatable goes; so does what nobody asked for */
+    lua_settop(L, 2); /* the metatable goes; so does any further argument */
     if (!reader->http1) {
         luaL_error(L, "this response reader is closed");
     }
@@ -105,7 +105,7 @@ static int l_http1_feed(lua_State *L) {
     return push_status(L, reader, vllm_http1_feed(reader->http1, bytes, len));
 }
 
-/* Into the table at the top: the value, behind those of the same name that came before (RFC 9110 5.3). */
+/* Into the table at the top: the value, after those of the same name that came before (RFC 9110 5.3). */
 static void add_field(lua_State *L, struct vllm_slice name, struct vllm_slice value) {
     bind_push_slice(L, name);
     lua_pushvalue(L, -1);

@@ -262,7 +262,7 @@ struct vllm_slice vllm_answer_call_id(const struct vllm_answer *answer, const st
     return id;
 }
 
-/* What looked like a repetition of the arguments and was none. */
+/* What looked like a repetition of the arguments, but was not. */
 static enum vllm_status take_back(struct vllm_answer *answer, struct vllm_call *call) {
     size_t len = call->again;
     call->again = 0;
@@ -350,7 +350,7 @@ const char *vllm_answer_failure(const struct vllm_answer *answer) {
 }
 
 /* The finish reasons that servers are known to give to whole answers. What is not among them may be a limit, a breakdown or a policy of
- * a server nobody here has met (model_length, max_tokens, insufficient_system_resource, sensitive, …): then no call is trusted. */
+ * a server that is not known here (model_length, max_tokens, insufficient_system_resource, sensitive, …): then no call is trusted. */
 static bool is_whole(const struct vllm_choice *choice) {
     static const char *const reasons[] = {
         "stop",     "tool_calls",    "function_call", "tool_call", "tool_use", /* the last two: Anthropic's */
@@ -372,7 +372,7 @@ static bool is_at_limit(const struct vllm_answer *answer) {
     return max > 0 && answer->count == 1 && usage.completion_tokens >= max;
 }
 
-/* Why nobody may trust that the choice's calls are all there, or NULL. */
+/* Why the choice's calls cannot be trusted to be all there, or NULL. */
 static const char *cut_reason(const struct vllm_answer *answer, const struct vllm_choice *choice) {
     static const struct {
         const char *finish, *why;

@@ -84,7 +84,7 @@ struct vllm_slice vllm_answer_call_id(const struct vllm_answer *answer, const st
 /* The choice is over for this call: makes a missing id, "{}" of missing arguments, and the verdict. */
 VLLM_NODISCARD enum vllm_status vllm_answer_judge(struct vllm_answer *answer, const struct vllm_choice *choice, size_t place);
 
-/* Members of a call that nobody here knows; `object` is its JSON. */
+/* Members of a call that are not known here; `object` is its JSON. */
 VLLM_NODISCARD enum vllm_status vllm_answer_call_members(struct vllm_answer *answer, struct vllm_call *call, struct vllm_slice object);
 
 /* For extras.c: more bytes of the answer. */
@@ -95,7 +95,7 @@ VLLM_NODISCARD enum vllm_status vllm_answer_keep(struct vllm_answer *answer, str
 struct vllm_slice vllm_answer_news(const struct vllm_buf *text, size_t at, struct vllm_slice whole);
 void vllm_answer_read_usage(const struct vllm_answer *answer, struct vllm_usage *usage);
 size_t vllm_answer_finished(const struct vllm_answer *answer);     /* how many choices, if all have a finish reason; else 0 */
-const char *vllm_answer_failure(const struct vllm_answer *answer); /* what a finish reason says that is no end of an answer, or NULL */
+const char *vllm_answer_failure(const struct vllm_answer *answer); /* what a finish reason says that does not end an answer, or NULL */
 struct vllm_slice vllm_answer_view(const struct vllm_buf *buf);    /* absent when empty */
 
 #endif

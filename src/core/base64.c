@@ -37,7 +37,7 @@ enum vllm_status vllm_base64_append(struct vllm_buf *out, const char *bytes, siz
     return VLLM_OK;
 }
 
-enum { NOT_A_DIGIT = 64 }; /* behind the values of the digits */
+enum { NOT_A_DIGIT = 64 }; /* above the values of the digits */
 
 static uint32_t value_of(char digit) {
     if (digit >= 'A' && digit <= 'Z') return (uint32_t)(digit - 'A');
@@ -50,7 +50,7 @@ static bool is_blank(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* Whether all that stands behind the digits is blanks, and the padding or none. `text` may be NULL when nothing does. */
+/* Is what follows the digits only blanks, with or without the padding? `text` may be NULL when nothing does. */
 static bool is_padding(const char *text, size_t from, size_t len, size_t padding) {
     size_t signs = 0;
     for (size_t i = from; i < len; i++) {

@@ -1,7 +1,7 @@
 /* Fragments of tool calls → calls. What servers send is not what the API describes, so identity is a matter of rules:
  *  1. A fragment with an id that is known belongs to that call, whatever its index (LocalAI sends one call under several); where several calls
  *     have that id, to the one under its index, else to the newest.
- *  2. A fragment without a name, under an index that is taken, goes on with the newest call there, whatever its id (there are servers that
+ *  2. A fragment without a name, under an index that is taken, continues the newest call there, whatever its id (there are servers that
  *     make an id for every fragment), as long as the arguments of that call are not complete.
  *  3. A new id with a name begins a call, even under an index that is taken (Ollama, Dynamo and old vLLM give 0 to every call), unless the call
  *     there still lacks an id, or is of the same name in the middle of its arguments.
@@ -11,11 +11,11 @@
  *     index takes the first index that is sent for it without a name.
  *  6. Under all of these, a name begins another call if the call found has a name already and its arguments are complete; or if it is another
  *     name, sent with an id, and stands under another index or before any arguments. The same name without further arguments is a
- *     repetition; under another index it may announce a call with the same id, which begins with arguments that are no repetition.
+ *     repetition; under another index it may announce a call with the same id, which begins with arguments that are not a repetition.
  *  7. Complete arguments that come again, for a call with the same id or for no other call, are a repetition (vLLM's xlam parser sent all twice).
  *  8. Names come whole. A second, different one is appended only while there are no arguments (old servers cut names); else it is
  *     passed over. The first id stays.
- *  9. An id that another call has, here or in the transcript, is no name for this one: it finds its fragments, and another id is made.
+ *  9. An id that another call has, here or in the transcript, does not name this one: it finds its fragments, and another id is made.
  * 10. In a whole message the calls are counted: the fragment's index is the place. One that says again what another of its id says is that one;
  *     of another name than the call at its place, it begins a call.
  * 11. A call without arguments is trusted to have none, unless arguments stand beside it that may be its own: those of a call without a name,
@@ -106,7 +106,7 @@ static bool begins_another(struct vllm_call *call, const struct vllm_delta *frag
     return !is_same || !(is_blank(fragment->text) || (is_known && equals(&call->arguments, fragment->text)));
 }
 
-/* Rules 2, 3 and 5: does a fragment with another id go on with the call? */
+/* Rules 2, 3 and 5: does a fragment with another id continue the call? */
 static bool goes_on(struct vllm_call *call, const struct vllm_delta *fragment) {
     if (arguments_complete(call)) {
         return fragment->name.len == 0 && (is_blank(fragment->text) || equals(&call->arguments, fragment->text));

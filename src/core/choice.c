@@ -15,7 +15,7 @@ struct body {
     struct vllm_value content, reasoning, reasoning_content, refusal, images, audio;
     struct vllm_value name, arguments; /* of function_call */
     struct range tools, content_parts, image_list;
-    struct vllm_slice object; /* all of it, if it has members that nobody here knows */
+    struct vllm_slice object; /* all of it, if it has members that are not known here */
 };
 
 struct entry {
@@ -41,7 +41,7 @@ static struct vllm_delta *add(const struct target *target, enum vllm_delta_kind 
     return delta;
 }
 
-/* An object's members that nobody here knows are noticed while it is walked; what they are is read again later, since most answers have
+/* An object's unknown members are noticed while it is walked; what they are is read again later, since most answers have
  * none. `begin`: where the object began. */
 static void notice(enum vllm_level level, enum vllm_key key, const struct vllm_value *value, const char *begin, struct vllm_slice *object) {
     if (!vllm_key_is_known(level, key) && vllm_value_is_given(value)) {

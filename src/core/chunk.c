@@ -2,7 +2,7 @@
  *
  * The rules, and who made them necessary:
  *  1. An error is looked for before choices: a key `error` with something in it (a string, an object, a list; null, false and empty values
- *     are no error), `object` = "error" (older vLLM, SGLang), or an event of type "error" (LM Studio), whatever it holds. It comes out raw:
+ *     are not errors), `object` = "error" (older vLLM, SGLang), or an event of type "error" (LM Studio), whatever it holds. It comes out raw:
  *     codes are numbers in vLLM and strings in LiteLLM. An `error` in a choice is one, too (OpenRouter). What such a chunk brings of the
  *     answer comes before its error; a finish reason beside an error is none.
  *  2. `choices` may be missing, null or empty (usage chunks); a choice without `index` is choice 0.
@@ -97,7 +97,7 @@ static bool is_text_alone(const struct vllm_chunk *chunk, struct vllm_slice json
     return is_text && lies_in(deltas[0].id, json) && lies_in(deltas[0].model, json) && lies_in(text->id, json) && lies_in(text->name, json);
 }
 
-/* Remembers the chunk just read. Failing to is no error: the next chunk is read in full. */
+/* Remembers the chunk just read. Failing to is not an error: the next chunk is read in full. */
 static void learn(struct vllm_chunk *chunk, struct vllm_slice json) {
     struct template *template = &chunk->template;
     const struct vllm_delta *deltas = chunk->gather.deltas.items;
@@ -178,7 +178,7 @@ static void read_choices(struct vllm_chunk *chunk, struct vllm_json *j) {
     }
 }
 
-/* The member's place in the envelope, or NULL. `created` is known and of no use. */
+/* The member's place in the envelope, or NULL. `created` is known and not used. */
 static struct vllm_value *envelope_slot(struct envelope *envelope, enum vllm_key key) {
     switch (key) {
     case VLLM_KEY_ID: return &envelope->id;

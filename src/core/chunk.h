@@ -2,7 +2,7 @@
  * its rules stand at the top of chunk.c with their sources. It keeps no memory of earlier chunks, but for the speculation
  * that a chunk of text or arguments repeats the bytes around them. A text may begin with a low surrogate and end with a high one (three
  * generalised UTF-8 bytes each) whose other half is in a neighbouring chunk. Within one choice the deltas come in canonical order, whatever the
- * order of the keys: reasoning, text, refusal, media, tool fragments, unknown members, tokens, finish. Usage and extras stand behind the choices. */
+ * order of the keys: reasoning, text, refusal, media, tool fragments, unknown members, tokens, finish. Usage and extras follow the choices. */
 #ifndef VLLM_CHUNK_H
 #define VLLM_CHUNK_H
 
@@ -17,11 +17,11 @@ enum vllm_delta_kind {
     VLLM_DELTA_MEDIA,     /* raw: one generated image, or the audio object */
     VLLM_DELTA_TOOL,      /* index (or -1), id, name, text = fragment of the arguments (each may be absent); raw, if that was a string */
     VLLM_DELTA_TOKENS,    /* raw = logprobs, token_ids (JSON; each may be absent); text = `content` of logprobs (JSON; may be absent) */
-    VLLM_DELTA_MEMBERS,   /* raw = a `delta` or `message` with members that nobody here knows: see vllm_key_is_known */
+    VLLM_DELTA_MEMBERS,   /* raw = a `delta` or `message` with members that are not known here: see vllm_key_is_known */
     VLLM_DELTA_FINISH,    /* text = finish reason; raw = stop_reason (JSON; absent when null) */
     VLLM_DELTA_USAGE,     /* raw = the usage object */
     VLLM_DELTA_CHOICE_MEMBERS, /* choice, raw = an entry of `choices` with such members; like extras, perhaps left out */
-    VLLM_DELTA_EXTRA,          /* name, raw = a top-level member nobody here knows; perhaps left out where the last chunk had the same */
+    VLLM_DELTA_EXTRA,          /* name, raw = an unknown top-level member; perhaps left out where the last chunk had the same */
     VLLM_DELTA_FOREIGN, /* raw = the whole JSON: it has neither choices nor usage, and other deltas tell little of it; the last one */
     VLLM_DELTA_ERROR    /* raw = the whole event's JSON, or that of the choice; the last delta of its chunk */
 };
@@ -34,7 +34,7 @@ struct vllm_delta {
                      * bytes of the parts of a content before this one of the same kind */
     bool of_answer; /* an error that stood beside a choice or in it */
     struct vllm_slice text, id, name, model, raw, token_ids;
-    struct vllm_slice object; /* tool fragments: the whole entry, where it has members that nobody here knows */
+    struct vllm_slice object; /* tool fragments: the whole entry, where it has members that are not known here */
 };
 
 #define VLLM_MADE_ID 9 /* bytes of the id of a call that was made here */

@@ -159,7 +159,7 @@ static bool read_error(struct vllm_decoder *decoder, struct vllm_slice json) {
     return false;
 }
 
-/* The stream is over without a whole answer, and had lines that are no field. True: they are an answer of their own or an error, which is to be
+/* The stream is over without a whole answer, and had lines that are not fields. True: they are an answer of their own or an error, which is to be
  * read now; or that failed. */
 static bool read_strays(struct vllm_decoder *decoder, struct vllm_slice strays) {
     decoder->strays_read = true;

@@ -11,7 +11,7 @@ struct vllm_delta_events {
     bool half_done;                    /* the first of two events of this delta is out (media, new calls) */
     size_t call_place;                 /* of the tool fragment at hand */
     struct vllm_choice *choice;        /* the last one, most likely the next */
-    struct vllm_choice *last_finished; /* its end is due when another choice goes on */
+    struct vllm_choice *last_finished; /* its end is due when another choice continues */
     struct vllm_choice *ending;
     size_t end_at; /* choices before this one were ended */
     bool started;  /* TURN_START is out */

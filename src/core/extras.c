@@ -84,7 +84,7 @@ static bool is_empty_list(struct vllm_slice json) {
     return json.ptr[0] == '[' && vllm_json_enter(&j) && !vllm_json_element(&j);
 }
 
-/* Both are strings (the escapes of one text go on in the other, halves of surrogate pairs, too), or lists with something in them. */
+/* Both are strings (an escape of one text may continue in the other, and so may a surrogate pair), or lists with something in them. */
 static enum vllm_status append(struct vllm_answer *answer, struct vllm_buf *value, struct vllm_slice json) {
     bool is_list = json.ptr[0] == '[';
     struct vllm_slice rest = {json.ptr + !is_list, json.len - !is_list};

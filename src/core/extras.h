@@ -1,4 +1,4 @@
-/* Members of the server's objects that nobody here knows: kept as JSON under their names, so that none is lost, and so that what belongs
+/* Members of the server's objects that are not known here: kept as JSON under their names, so that none is lost, and so that what belongs
  * to a message can go back with it. What of an object is known: vllm_key_is_known. The first unknown members of an answer cost
  * one more walk over their object; an answer without any costs nothing. */
 #ifndef VLLM_EXTRAS_H

@@ -6,7 +6,7 @@
  *  - Status line (9112 4): HTTP/1.0 or HTTP/1.1, one space, three digits from 100 to 999, then a space or the end (many
  *    leave the last space out with the reason). The first byte that cannot be HTTP ends it. Empty lines before it are
  *    for requests only (2.2).
- *  - Up to 16 interim answers (9110 15.2) are passed over, whatever their fields say; 101 is a switch that nobody asked
+ *  - Up to 16 interim answers (9110 15.2) are passed over, whatever their fields say; 101 is a switch that was not asked
  *    for.
  *  - Lines end in CRLF. 2.2 allows a reader to take a bare LF; this one does not, since a server or a proxy that lets a
  *    LF through within a value would give us fields and bodies that it did not mean. No NUL, no other CR. Other controls
@@ -17,7 +17,7 @@
  *    chunks, then the length, else the body lasts as long as the connection.
  *  - Chunks (7.1): 1 to 16 hexadecimal digits; blanks, as some servers pad; extensions are passed over, 1024 bytes at
  *    most; CRLF; the data; CRLF. Trailers obey the rules of fields and are dropped.
- *  - Reuse (9.3): HTTP/1.1 without the option `close`, HTTP/1.0 with `keep-alive`; nothing behind the end, which would
+ *  - Reuse (9.3): HTTP/1.1 without the option `close`, HTTP/1.0 with `keep-alive`; nothing after the end, which would
  *    be an answer to no request (6.3). */
 #include "http1.h"
 
@@ -42,7 +42,7 @@ enum state {
     LENGTH,    /* a body of known length */
     TO_CLOSE,  /* a body that lasts as long as the connection */
     SIZE,      /* the digits of a chunk size */
-    EXTENSION, /* behind them, to the CR */
+    EXTENSION, /* after them, to the CR */
     SIZE_LF,
     DATA,
     DATA_CR,
@@ -263,7 +263,7 @@ static void end_line(struct vllm_http1 *http1, size_t head_len) {
     http1->line_at = head_len;
 }
 
-/* The first byte that cannot be HTTP/1 decides, so that nobody waits for the end of a line that is none. */
+/* The first byte that cannot be HTTP/1 decides, so that the end of what is not a line is not waited for. */
 static enum vllm_status step_begin(struct vllm_http1 *http1, struct vllm_slice *in) {
     size_t wanted = sizeof BEGINNING - 1;
     while (in->len > 0 && http1->matched < wanted) {

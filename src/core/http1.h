@@ -22,8 +22,8 @@ struct vllm_http1 *vllm_http1_new(const struct vllm_alloc *alloc, const struct v
 void vllm_http1_free(struct vllm_http1 *http1);                                                              /* NULL is fine */
 
 /* VLLM_OK, VLLM_ESYNTAX, VLLM_ELIMIT, VLLM_ENOMEM: sticky. VLLM_EINVALID: after finish. What came before the fault can
- * still be had: head and read give the same error in its place, behind the last good byte, so a caller may leave it to
- * them. Bytes behind the end of the answer are dropped; the connection is not reusable then. */
+ * still be had: head and read give the same error in its place, after the last good byte, so a caller may leave it to
+ * them. Bytes after the end of the answer are dropped; the connection is not reusable then. */
 VLLM_NODISCARD enum vllm_status vllm_http1_feed(struct vllm_http1 *http1, const char *bytes, size_t len);
 /* VLLM_OK once the final answer's head is there, and for ever after; VLLM_MORE; the sticky error. */
 VLLM_NODISCARD enum vllm_status vllm_http1_head(const struct vllm_http1 *http1, int *status);
@@ -37,11 +37,11 @@ VLLM_NODISCARD enum vllm_status vllm_http1_read(struct vllm_http1 *http1, struct
  * VLLM_ETRUNCATED, sticky; an earlier error. May be called again. */
 VLLM_NODISCARD enum vllm_status vllm_http1_finish(struct vllm_http1 *http1);
 
-/* Whether the connection can carry another request: the answer is complete, nothing came behind it, neither side ends. */
+/* Whether the connection can carry another request: the answer is complete, nothing came after it, neither side ends. */
 bool vllm_http1_reusable(const struct vllm_http1 *http1);
 bool vllm_http1_fresh(const struct vllm_http1 *http1); /* not a byte was fed */
 uint64_t vllm_http1_body_bytes(const struct vllm_http1 *http1);
-/* A sentence about the sticky error; what was found in its place, printable, short (cut: behind an
+/* A sentence about the sticky error; what was found in its place, printable, short (cut: after an
  * ellipsis), or "". */
 const char *vllm_http1_why(const struct vllm_http1 *http1);
 const char *vllm_http1_given(const struct vllm_http1 *http1);

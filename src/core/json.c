@@ -1,6 +1,6 @@
 /* JSON text → a cursor over it. One pass: every byte is looked at once by the scanner, and a second time only where the
  * caller asks for the value of a string or number (json_string.c, number.c). Bounds: `max_depth` nested composites, at
- * most DEPTH_CEILING whatever the caller says; no allocation, no recursion. Malformed UTF-8 inside a string is no error
+ * most DEPTH_CEILING whatever the caller says; no allocation, no recursion. Malformed UTF-8 inside a string is not an error
  * here: the string is not `plain`, and its value is repaired when it is taken. A NUL is a byte like any other: an error
  * wherever JSON has no place for it. Source: RFC 8259. */
 #include "json.h"
@@ -76,7 +76,7 @@ static bool is_hex(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
-/* `p` is behind a backslash. Returns what follows the escape, or NULL. */
+/* `p` is after a backslash. Returns what follows the escape, or NULL. */
 static const char *scan_escape(const char *p, const char *end) {
     if (p == end) {
         return NULL;

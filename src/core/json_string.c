@@ -47,7 +47,7 @@ static const char *decode_unicode(const char *p, const char *end, uint32_t *code
     return p;
 }
 
-/* `p` stands behind a backslash. */
+/* `p` is after a backslash. */
 static const char *decode_escape(const char *p, const char *end, uint32_t *code_point) {
     static const char names[] = "bfnrt", values[] = "\b\f\n\r\t";
     if (p == end) {
@@ -106,7 +106,7 @@ bool vllm_json_string_is(const struct vllm_json_string *s, const char *terminate
     return len == 0;
 }
 
-/* What the short escapes stand for, by the byte behind the backslash. */
+/* What the short escapes stand for, by the byte after the backslash. */
 static const char short_escapes[256] = {
     ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
 

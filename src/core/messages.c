@@ -5,7 +5,7 @@
  * otherwise an array of parts; a message without parts is an empty string. Assistant: no text, no `content` (never
  * null); one text, a string; more, an array; calls keep their raw arguments byte for byte, and arguments that are not a
  * JSON object go out as {} (the transcript keeps them); an assistant message with nothing to send is left out, and
- * separates nobody. Tool: one string, or an array where there are media; a failure begins with "Error: ". Other roles:
+ * separates no messages. Tool: one string, or an array where there are media; a failure begins with "Error: ". Other roles:
  * as a user, but without content there is none. A part that is JSON makes an array of any content.
  *
  * Merging (all off by default). Users: adjacent ones of the same name become one message whose content is an array.
@@ -31,7 +31,7 @@ struct vllm_messages_entry {
     size_t first, count; /* its pieces */
     size_t members;      /* members of its own, right before its pieces */
     size_t texts, calls, reasonings;
-    size_t rich; /* parts that are no text */
+    size_t rich; /* parts that are not text */
 };
 
 /* ---- collecting ---- */
@@ -207,7 +207,7 @@ static struct group group_at(const struct vllm_wire *w, const struct vllm_messag
     return group;
 }
 
-/* All texts (or reasonings) of the entry, each after the first behind a blank line. `lead` comes before the first;
+/* All texts (or reasonings) of the entry, each after the first following a blank line. `lead` comes before the first;
  * returns the next lead. */
 static const char *compose_entry(struct vllm_wire *w, const struct vllm_messages_entry *entry, bool reasoning, const char *lead) {
     w->tag = entry->message.tag;

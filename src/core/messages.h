@@ -43,7 +43,7 @@ enum vllm_piece_type {
     VLLM_PIECE_VIDEO,       /* text = url */
     VLLM_PIECE_VIDEO_BYTES, /* text = bytes, name = mime */
     VLLM_PIECE_JSON,        /* text = a checked JSON object: a wire part passed on as it is; not in a notification */
-    /* Members that nobody here knows: name, text = checked JSON. Before all other pieces they are of the message; behind a call, those of
+    /* Members that are not known here: name, text = checked JSON. Before all other pieces they are of the message; after a call, those of
      * its function first, of the call. Each run sorted by bytes, without names that are written anyway. */
     VLLM_PIECE_FUNCTION_MEMBER,
     VLLM_PIECE_MEMBER

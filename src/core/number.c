@@ -32,7 +32,7 @@ static size_t count_digits(const char *p, const char *end) {
     return (size_t)(p - begin);
 }
 
-/* `p` is behind the e. Returns the end of the exponent, NULL without digits. */
+/* `p` is after the e. Returns the end of the exponent, NULL without digits. */
 static const char *split_exponent(const char *p, const char *end, int64_t *exponent) {
     bool negative = p < end && *p == '-';
     if (p < end && (*p == '-' || *p == '+')) {

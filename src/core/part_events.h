@@ -1,4 +1,4 @@
-/* The parts of a choice as events: how they are named, begin, go on and end. Each call fills one event. */
+/* The parts of a choice as events: how they are named, begin, continue and end. Each call fills one event. */
 #ifndef VLLM_PART_EVENTS_H
 #define VLLM_PART_EVENTS_H
 

@@ -3,10 +3,10 @@
  * Input is copied once into `input` (by way of `late` while the caller still reads an event that lies there); a line is found there by memchr, once for LF and once for CR, and never searched again.
  * The data of an event with one data line stays where it lies; further lines are joined in `joined`.
  * Bounds: the data of one event, and one line (the data and its field name), by max_event_bytes. What was passed over is
- * dropped when it is more than what is left, so each byte is moved a bounded number of times. Lines that are no field are copied to `strays`,
+ * dropped when it is more than what is left, so each byte is moved a bounded number of times. Lines that are not fields are copied to `strays`,
  * where they are wanted, up to the bounds of the header.
- * It never judges the bytes: malformed UTF-8 and NUL pass through in data. Where strays are wanted, and only there, it is no parser of the
- * standard but one of what model servers send: an `error` field, and chunks that one line break parts (GLM and Kimi behind gateways). */
+ * It never judges the bytes: malformed UTF-8 and NUL pass through in data. Where strays are wanted, and only there, it is not a parser of the
+ * standard but one of what model servers send: an `error` field, and chunks that one line break parts (GLM and Kimi through gateways). */
 #include "sse.h"
 
 #include <limits.h>
@@ -37,7 +37,7 @@ struct vllm_sse {
     bool has_data, in_place;
     bool delivered; /* the event above was handed out: the next call begins another */
     bool begun;     /* the question of a byte order mark is settled */
-    bool skip_lf;   /* the last line ended in CR: an LF right behind belongs to it */
+    bool skip_lf;   /* the last line ended in CR: an LF right after it belongs to it */
     bool finished, lenient_end;
     bool keeps_strays;
     bool had_event;
@@ -236,7 +236,7 @@ static bool name_is(const char *name, size_t len, const char *known) {
     return strlen(known) == len && memcmp(name, known, len) == 0;
 }
 
-/* A line whose field nobody knows. What finds no room is passed over, as the standard passes over all of it. */
+/* A line whose field is not known. What finds no room is passed over, as the standard passes over all of it. */
 static enum vllm_status read_stray(struct vllm_sse *sse, const char *line, size_t len) {
     size_t room = sse->had_event ? VLLM_SSE_LATE_STRAYS : sse->max_event_bytes;
     if (sse->strays.len >= room || room - sse->strays.len <= len) {
@@ -276,7 +276,7 @@ static enum vllm_status read_field(struct vllm_sse *sse, size_t at, size_t len) 
         return VLLM_OK;
     }
     if (name_len == 0 || !sse->keeps_strays) {
-        return VLLM_OK; /* a comment, or a field nobody knows */
+        return VLLM_OK; /* a comment, or an unknown field */
     }
     return name_is(line, name_len, ERROR_FIELD) ? read_error(sse, at + skip, value_len) : read_stray(sse, line, len);
 }
@@ -290,7 +290,7 @@ static struct vllm_slice data_of(const struct vllm_sse *sse) {
     return data;
 }
 
-/* A bracket that opens on the line behind one that closed goes on with no JSON: the blank line between two events is missing. The data is
+/* A bracket that opens on the line after one that closed does not continue any JSON: the blank line between two events is missing. The data is
  * looked at from its end, and only for such a line, which ends what the next one looks at: blanks are not read again and again. */
 static bool begins_another(const struct vllm_sse *sse, size_t at, size_t len) {
     const size_t name_len = sizeof DATA_FIELD - 2; /* without the blank */
@@ -327,7 +327,7 @@ static bool is_begun_name(const char *line, size_t len) {
     return false;
 }
 
-/* The bytes have ended: what stands behind the last blank line is no event, unless we were asked to be lenient. */
+/* The bytes have ended: what follows the last blank line is not an event, unless we were asked to be lenient. */
 static enum vllm_status last_event(struct vllm_sse *sse, struct vllm_sse_event *event) {
     size_t at = sse->at, len = sse->input.len - at;
     if (!sse->lenient_end) {
