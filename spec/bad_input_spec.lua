@@ -104,7 +104,7 @@ local OPTIONS = {
   { { retry = { on_retry = "x" } }, 'retry.on_retry must be a function, got "x"' },
   { { retry = { maximum = 1 } }, "unknown key `retry.maximum`; known are base_s, cap_s, max, on_retry, statuses" },
   { { host = 7 }, "host must be a table or the name of a host, got 7" },
-  { { host = {} }, "host: the host has no function `running`" },
+  { { host = {} }, "host: `running`: expected a function, got nil" },
   { { max_concurrent = 0 }, "max_concurrent must be an integer between 1 and 1048576, got 0" },
   { { limits = { max_depth = 129 } }, "limits.max_depth must be an integer between 1 and 128, got 129" },
   { { limits = { max_choices = 1048577 } }, "limits.max_choices must be an integer between 1 and 1048576, got 1048577" },

@@ -1,6 +1,8 @@
 -- turn:start, turn:on_ready and turn:poll: on_done exactly once whatever happens, errors of callbacks where the host shows errors.
 require "spec.support.env"
+local hosts = require "vllm.hosts"
 local server = require "spec.support.server"
+local tasks = require "vllm.hosts.tasks"
 local testing = require "vllm.testing"
 local toys = require "spec.support.toy_host"
 local vllm = require "vllm"
@@ -227,10 +229,10 @@ describe("turn:start", function()
       assert.is_false(ok)
       assert.truthy(why:find("callbacks_spec.lua:%d+: " .. message), why)
     end
-    named "turn:start: on_done must be a function, got nil"
-    named("turn:start: on_event must be a function, got number", 1, print)
+    named "turn:start: expected a function as on_done, got nil"
+    named("turn:start: expected a function as on_event, got number", 1, print)
     named("turn:start: no event loop runs here; call it inside vllm.run", nil, print)
-    misuse("turn:start: on_done must be a function, got nil")
+    misuse("turn:start: expected a function as on_done, got nil")
   end)
 end)
 
@@ -367,5 +369,60 @@ describe("turn:poll and turn:on_ready", function()
       assert.is_false(pcall(coroutine.wrap(function() turn:result() end))) -- a generator, which cannot wait here
       assert.equal("You said: " .. WORDS, turn:text())
     end)
+  end)
+end)
+
+describe("tasks.after", function()
+  -- What `done` was told of a call of fn in vllm.run, while `meanwhile` runs beside it.
+  local function outcome(fn, meanwhile)
+    local got
+    pcall(vllm.run, function()
+      tasks.after(hosts.here(), fn, function(...)
+        vllm.sleep(0)
+        got = { n = select("#", ...), ... }
+      end)
+      if meanwhile then meanwhile() end
+    end)
+    return got
+  end
+
+  it("gives what a call returned that may wait", function()
+    assert.same({ n = 2, true, 7 }, outcome(function()
+      vllm.sleep(0)
+      return 7
+    end))
+  end)
+
+  it("gives what it raised after a wait, with its traceback, once", function()
+    local got = outcome(function()
+      vllm.sleep(0)
+      error("mine", 0)
+    end)
+    assert.is_false(got[1])
+    assert.truthy(got[2]:find "^mine\nstack traceback:", got[2])
+  end)
+
+  it("calls `done` also when the scope was cancelled before the call began", function()
+    local got = outcome(function() vllm.sleep(0) end, function() error("the scope's", 0) end)
+    assert.is_nil(got) -- its own wait was cancelled, too
+    pcall(vllm.run, function()
+      tasks.after(hosts.here(), function() vllm.sleep(0) end, function(...) got = { n = select("#", ...), ... } end)
+      error("the scope's", 0)
+    end)
+    assert.is_false(got[1])
+    assert.equal(1, (got[2]:find("cancelled: the task was cancelled", 1, true)))
+  end)
+
+  it("leaves an error of `done` to its task", function()
+    local calls = 0
+    local ok, why = pcall(vllm.run, function()
+      tasks.after(hosts.here(), function() end, function()
+        calls = calls + 1
+        error("done's", 0)
+      end)
+    end)
+    assert.is_false(ok)
+    assert.equal(1, (why:find("done's", 1, true)))
+    assert.equal(1, calls)
   end)
 end)

@@ -35,22 +35,22 @@ describe("vllm.host.register", function()
       assert.truthy(why:find("hosts_spec.lua:%d+: vllm.host.register: " .. message), why)
     end
     local whole = toy_host.new().host
-    misuse("a name is needed", nil, whole)
-    misuse("a name is needed", "", whole)
+    misuse("expected a name as the first argument", nil, whole)
+    misuse("expected a name as the first argument", "", whole)
     misuse("`luv` is a host already", "luv", whole)
     misuse("`block` is a host already", "block", whole)
-    misuse("a host is a table of functions, got nil", "mine")
+    misuse("expected a host %(a table of functions%), got nil", "mine")
     for _, member in ipairs { "running", "current", "park", "wake", "spawn", "report" } do
       local cut = toy_host.new().host
       cut[member] = nil
-      misuse("the host has no function `" .. member .. "`", "mine", cut)
+      misuse("`" .. member .. "`: expected a function, got nil", "mine", cut)
       cut[member] = true
-      misuse("the host has no function `" .. member .. "`", "mine", cut)
+      misuse("`" .. member .. "`: expected a function, got boolean", "mine", cut)
     end
     for _, member in ipairs { "watch", "block", "active", "is_stuck", "give_way", "preload" } do
       local odd = toy_host.new().host
       odd[member] = true
-      misuse("the host's `" .. member .. "` must be a function, got boolean", "mine", odd)
+      misuse("`" .. member .. "`: expected a function, got boolean", "mine", odd)
     end
     assert.is_false(hosts.is_known "mine")
   end)
@@ -88,8 +88,8 @@ describe("the option `host`", function()
       assert.is_false(ok)
       assert.truthy(why:find(message, 1, true), why)
     end
-    refused("plan9", 'host: "plan9" is no host; known are block, scheduler, nginx, neovim, cqueues, copas, ')
-    refused({}, "host: the host has no function `running`")
+    refused("plan9", 'unknown host "plan9"; known hosts: block, scheduler, nginx, neovim, cqueues, copas, ')
+    refused({}, "host: `running`: expected a function, got nil")
     refused(7, "host must be a table or the name of a host")
     vllm.new { model = "m", host = "block" }
     vllm.new { model = "m", host = toy_host.new().host }

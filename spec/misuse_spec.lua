@@ -33,7 +33,7 @@ local MISUSE = {
   { function() vllm.repair { "x", note = 1 } end, "vllm.repair: expected a list of messages, got a table with the key `note`" },
   { function() vllm.repair { nil, "x" } end, "vllm.repair: expected a list of messages, got one with holes" },
   { function() vllm.repair(a_client():session()) end, "vllm.repair: expected a list of messages, got a session: write session:repair()" },
-  { function() vllm.map({ a = 1 }, print) end, "vllm.map: a list is needed, got a table with the key `a`" },
+  { function() vllm.map({ a = 1 }, print) end, "vllm.map: expected a list, got a table with the key `a`" },
   { function() vllm.new { model = "m", transport = testing.transport {}, proxy = "http://p:1" } end,
     "vllm.new: the transport `testing` cannot honour `proxy`" },
   { function() a_client():with { tls = { verify = false } } end, "vllm.new: the transport `testing` cannot honour `tls.verify`" },
@@ -151,7 +151,7 @@ for _, name in ipairs { "join", "cancel" } do
       local method = vllm.spawn(function() end)[name]
       method()
     end)
-  end, ("task:%s: written with a dot; write task:%s()"):format(name, name), is_in_task = true }
+  end, ("task:%s: call it with a colon: task:%s(…)"):format(name, name), is_in_task = true }
 end
 
 describe("misuse throws, naming what is wrong, at the caller's line", function()

@@ -37,6 +37,8 @@
 local REQUIRED = { "running", "current", "park", "wake", "spawn", "report" }
 local OPTIONAL = { "watch", "block", "active", "is_stuck", "give_way", "preload" }
 
+local misuse = require "vllm.base.misuse"
+
 local hosts = {}
 
 local function global(name, member)
@@ -119,11 +121,15 @@ end
 ---@param name string
 ---@param host vllm.Host
 function hosts.register(name, host)
-  if type(name) ~= "string" or name == "" then error("vllm.host.register: a name is needed", 2) end
+  if type(name) ~= "string" or name == "" then
+    misuse.raise "vllm.host.register: expected a name as the first argument"
+  end
   local entry = by_name[name]
-  if name == "block" or entry and entry.is_there then error(("vllm.host.register: `%s` is a host already"):format(name), 2) end
-  local why = hosts.fault(host)
-  if why then error("vllm.host.register: " .. why, 2) end
+  if name == "block" or entry and entry.is_there then
+    misuse.raise(("vllm.host.register: `%s` is a host already"):format(name))
+  end
+  local fault = hosts.fault(host)
+  if fault then misuse.raise("vllm.host.register: " .. fault) end
   if not entry then
     entry = { name = name }
     table.insert(order, #order, entry)
@@ -132,18 +138,17 @@ function hosts.register(name, host)
   on_known(entry, host)
 end
 
---- Why a value is no host, or nil.
+--- Why a value is not a host, or nil.
 ---@param host any
 ---@return string?
 function hosts.fault(host)
-  if type(host) ~= "table" then return "a host is a table of functions, got " .. type(host) end
+  if type(host) ~= "table" then return "expected a host (a table of functions), got " .. type(host) end
+  local function fault_of(name) return ("`%s`: expected a function, got %s"):format(name, type(host[name])) end
   for _, name in ipairs(REQUIRED) do
-    if type(host[name]) ~= "function" then return "the host has no function `" .. name .. "`" end
+    if type(host[name]) ~= "function" then return fault_of(name) end
   end
   for _, name in ipairs(OPTIONAL) do
-    if host[name] ~= nil and type(host[name]) ~= "function" then
-      return ("the host's `%s` must be a function, got %s"):format(name, type(host[name]))
-    end
+    if host[name] ~= nil and type(host[name]) ~= "function" then return fault_of(name) end
   end
 end
 

@@ -1,9 +1,10 @@
 --- Tasks: vllm.run, spawn, sleep, map, over whatever host is in charge.
 --
--- A task belongs to the scope of vllm.run or vllm.map in which it was spawned; a scope ends when all its tasks have ended, and the first
--- error in one cancels the others and is raised by the scope. Outside of a scope (in Neovim, in nginx) an error that nobody waits for is
--- reported where the host reports errors. Cancelling wakes a task from its wait: a turn fails with `cancelled`, a sleep or a join raises.
--- What a function raises is caught where its coroutine is resumed: Lua 5.1 cannot yield through a pcall.
+-- A task belongs to the scope of vllm.run or vllm.map in which it was spawned; a scope ends when all its tasks have
+-- ended, and the first error in one cancels the others and is raised by the scope. Outside of a scope (in Neovim, in
+-- nginx) an error that nobody waits for is reported where the host reports errors. Cancelling wakes a task from its
+-- wait: a turn fails with `cancelled`, a sleep or a join raises. What a function raises is caught where its coroutine
+-- is resumed: Lua 5.1 cannot yield through a pcall.
 
 local core = require "vllm.core"
 local hosts = require "vllm.hosts"
@@ -24,8 +25,8 @@ local Task = {}
 Task.__index = Task
 Task.__name = "vllm.task"
 
--- coroutine → task. Weak at both ends: a task knows its coroutine, so that an entry would keep itself before Lua 5.2 (no ephemerons);
--- while it runs, its coroutine has it.
+-- coroutine → task. Weak at both ends: a task knows its coroutine, so that an entry would keep itself before Lua 5.2
+-- (no ephemerons); while it runs, its coroutine has it.
 local task_of = setmetatable({}, { __mode = "kv" })
 
 local function this_task()
@@ -88,13 +89,15 @@ local function text_of(value)
   return ok and type(text) == "string" and text or "an error that is a " .. type(value)
 end
 
---- For xpcall: the words of an error value and the traceback. debug.traceback hands on what is no string, nil too in Lua 5.1.
+--- For xpcall: the words of an error value and the traceback. debug.traceback hands on what is no string, nil too in
+--- Lua 5.1.
 ---@return string
 function tasks.traced(value)
   return debug.traceback(text_of(value), 2)
 end
 
--- What the stand-alone interpreter raises at Ctrl-C is nobody's fault: an error object, which ends a program without a traceback.
+-- What the stand-alone interpreter raises at Ctrl-C is nobody's fault: an error object, which ends a program without a
+-- traceback.
 local function interruption(value)
   if type(value) ~= "string" or not value:find("interrupted!$") then return nil end
   return require("vllm.base.errors").new("cancelled", "interrupted by Ctrl-C")
@@ -148,7 +151,9 @@ local function start(task, fn, arguments)
 end
 
 local function new_task(host, scope)
-  return setmetatable({ state = "ready", _host = host, _token = nil, _scope = scope, _cancelled = false, _joiners = {} }, Task)
+  return setmetatable({
+    state = "ready", _host = host, _token = nil, _scope = scope, _cancelled = false, _joiners = {},
+  }, Task)
 end
 
 -- The scope of the task in which this runs, perhaps in a coroutine of its own.
@@ -160,41 +165,55 @@ end
 
 local function check_function(name, fn)
   if type(fn) == "function" then return end
-  misuse.check_dot(name, fn, 3)
-  error(("vllm.%s: a function is needed, got %s"):format(name, type(fn)), 3)
+  misuse.check_dot(name, fn)
+  misuse.raise(("vllm.%s: expected a function, got %s"):format(name, type(fn)))
 end
 
---- Starts a task in the host that is in charge: in plain Lua inside vllm.run, in Neovim and nginx anywhere a coroutine may wait.
+--- Starts a task in the host that is in charge: in plain Lua inside vllm.run, in Neovim and nginx anywhere a coroutine
+--- may wait.
 ---@param fn function
 ---@param ... any its arguments
 ---@return vllm.Task
 function tasks.spawn(fn, ...)
   check_function("spawn", fn)
   local host = hosts.here()
-  if not host then error("vllm.spawn: no event loop runs here; call it inside vllm.run(function() … end)", 2) end
+  if not host then misuse.raise "vllm.spawn: no event loop runs here; call it inside vllm.run(function() … end)" end
   return start(new_task(host, scope_in(host)), fn, pack(...))
 end
 
---- The same in a host that was found already, for what must begin even if the task is cancelled before.
----@param host vllm.Host
----@param fn function
----@param on_failure fun(value: any, traced: string): boolean hears first what fn raises; true: nobody else need. Must not wait
----@return vllm.Task
-function tasks.spawn_in(host, fn, on_failure)
+-- For what must begin even if the task is cancelled before. `on_failure` is told first what fn raises, and returns
+-- whether that is enough.
+local function start_surely(host, fn, on_failure)
   local task = new_task(host, scope_in(host))
   task._always_begins, task._on_failure = true, on_failure
-  return start(task, fn, { n = 0 })
+  start(task, fn, { n = 0 })
 end
 
-local function check_self(name, self)
-  if getmetatable(self) ~= Task then error(("task:%s: written with a dot; write task:%s()"):format(name, name), 3) end
+--- A call that may wait and may raise, without a pcall, through which Lua 5.1 cannot yield: fn runs in a task, and
+--- `done` is called there with true and what fn returned; or in another task with false and the error with its
+--- traceback. Each begins even if the scope has been cancelled.
+---@param host vllm.Host
+---@param fn fun(): any
+---@param done fun(ok: boolean, value: any) what it raises is an error of its task
+function tasks.after(host, fn, done)
+  local has_returned = false
+  start_surely(host, function()
+    local value = fn()
+    has_returned = true
+    done(true, value)
+  end, function(_, traced)
+    if has_returned then return false end
+    start_surely(host, function() done(false, traced) end)
+    return true
+  end)
 end
 
 --- Waits for the task's end.
----@return any ... what its function returned; or nil, the message, and the error object if there is one, when it failed or was cancelled
+---@return any ... what its function returned; or nil, the message, and the error object if there is one, when it failed
+---  or was cancelled
 function Task:join()
-  check_self("join", self)
-  if self == this_task() then error("task:join: a task cannot wait for itself", 2) end
+  misuse.check_colon(getmetatable(self) == Task, "task", "join")
+  if self == this_task() then misuse.raise "task:join: a task cannot wait for itself" end
   check_cancelled()
   local joiner = waiter.new()
   while not self._results do
@@ -208,7 +227,7 @@ end
 
 --- Ends the task at its current or next wait. Idempotent, from anywhere; does not wait for that end (join does).
 function Task:cancel()
-  check_self("cancel", self)
+  misuse.check_colon(getmetatable(self) == Task, "task", "cancel")
   if self._results or self._cancelled then return end
   self._cancelled = true
   if self._coroutine then waiter.cancel(self._coroutine) end
@@ -224,7 +243,7 @@ end
 function tasks.sleep(seconds)
   if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
     misuse.check_dot("sleep", seconds)
-    error("vllm.sleep: a number of seconds, 0 or more, is needed, got " .. tostring(seconds), 2)
+    misuse.raise("vllm.sleep: expected a number of seconds, 0 or more, got " .. tostring(seconds))
   end
   local ends_at, own = core.now() + seconds, waiter.new()
   repeat wait(own, ends_at) until core.now() >= ends_at
@@ -232,8 +251,8 @@ end
 
 -- Scopes -----------------------------------------------------------------------------------------------------------
 
--- With no host that can park us: our own loop. What breaks it off cancels the tasks and is raised after their end; what breaks it off
--- again leaves them behind.
+-- With no host that can park us: our own loop. What breaks it off cancels the tasks and is raised after their end; what
+-- breaks it off again leaves them behind.
 local function run_loop(scope, begin)
   local scheduler = require "vllm.hosts.scheduler"
   local function is_done() return scope.count == 0 end
@@ -253,13 +272,15 @@ local function await_scope(scope)
   end
 end
 
--- Its tasks run in the host in charge; with none, in our own loop, for which the caller waits. Raises where nobody may wait, before
--- anything has started.
+-- Its tasks run in the host in charge; with none, in our own loop, for which the caller waits. Raises where nobody may
+-- wait, before anything has started.
 local function new_scope()
   local host, token = hosts.here()
   local own = waiter.new()
   if own:is_alone() then host = nil elseif token == nil then own:stay(0) end
-  return { host = host or require "vllm.hosts.scheduler", is_own_loop = host == nil, tasks = {}, count = 0, is_closing = false }
+  return {
+    host = host or require "vllm.hosts.scheduler", is_own_loop = host == nil, tasks = {}, count = 0, is_closing = false,
+  }
 end
 
 -- From `begin()`, which starts its first tasks, to the end of the last.
@@ -276,8 +297,8 @@ end
 
 local FOREIGN_LOOPS = { neovim = true, nginx = true }
 
---- Runs a function and every task that it spawns, many at a time in this one thread, and returns when all have ended. In a task: a scope
---- of its own inside it.
+--- Runs a function and every task that it spawns, many at a time in this one thread, and returns when all have ended.
+--- In a task: a scope of its own inside it.
 ---@param fn function
 ---@param ... any its arguments
 ---@return any ... what it returned. The first error of a task cancels the others and is raised here, with its traceback
@@ -285,7 +306,7 @@ function tasks.run(fn, ...)
   check_function("run", fn)
   local host = hosts.here()
   if host and FOREIGN_LOOPS[host.name] then
-    error(("vllm.run: %s has its own loop, which must not be held up; use vllm.spawn"):format(host.name), 2)
+    misuse.raise(("vllm.run: %s has its own loop, which must not be held up; use vllm.spawn"):format(host.name))
   end
   check_cancelled()
   local scope = new_scope()
@@ -294,11 +315,13 @@ function tasks.run(fn, ...)
   return unpack(main._results, 1, main._results.n)
 end
 
--- What the workers of one vllm.map share. A worker takes one item after the other; one that fails makes way for another.
+-- What the workers of one vllm.map share. A worker takes one item after the other; one that fails makes way for
+-- another.
 local Map = {}
 Map.__index = Map
 
--- An item has ended: what fn returned, or nil and what it raised. Who returns nothing at all has nothing to say, and did not fail.
+-- An item has ended: what fn returned, or nil and what it raised. Who returns nothing at all has nothing to say, and
+-- did not fail.
 function Map:_note(i, value, message, err)
   local failure
   if value == nil then failure = err or message or nil end
@@ -337,46 +360,53 @@ local function has_holes(list)
 end
 
 local MAP_OPTIONS = { concurrency = true, each = true }
+local CONCURRENCY = 64
 
-local function check_map(list, options, fn)
-  misuse.check_dot("map", list, 3)
-  if type(list) ~= "table" then error("vllm.map: a list is needed, got " .. type(list), 3) end
+local function fault_of_list(list)
+  if type(list) ~= "table" then return type(list) end
   local key = next(list)
   if key ~= nil and #list == 0 and type(key) ~= "number" then
-    error(("vllm.map: a list is needed, got a table with the key `%s`"):format(tostring(key)), 3)
+    return ("a table with the key `%s`"):format(tostring(key))
   end
-  if has_holes(list) then error("vllm.map: a list is needed, got one with holes", 3) end
-  if type(options) ~= "table" then error("vllm.map: a table of options is needed, got " .. type(options), 3) end
-  if type(fn) ~= "function" then error("vllm.map: a function is needed, got " .. type(fn), 3) end
-  local unknown_key = spelling.unknown_key(options, MAP_OPTIONS, nil, "map")
-  if unknown_key then error("vllm.map: " .. unknown_key, 3) end
-  local concurrency = options.concurrency or 64
-  if type(concurrency) ~= "number" or concurrency < 1 or concurrency % 1 ~= 0 then
-    error("vllm.map: concurrency: a whole number, 1 or more, is needed, got " .. tostring(concurrency), 3)
-  end
-  local each = options.each
-  if each ~= nil and type(each) ~= "function" then error("vllm.map: each: a function is needed, got " .. type(each), 3) end
-  return concurrency
+  return has_holes(list) and "one with holes" or nil
 end
 
---- Calls `fn(item, i)` for each item, `concurrency` at a time, and returns when all have ended. Works in every host, and in plain Lua
---- without vllm.run.
+-- The first thing that is wrong with the arguments, or nil.
+local function fault_of_map(list, options, fn)
+  local fault = fault_of_list(list)
+  if fault then return "expected a list, got " .. fault end
+  if type(options) ~= "table" then return "expected a table of options, got " .. type(options) end
+  if type(fn) ~= "function" then return "expected a function, got " .. type(fn) end
+  local unknown_key = spelling.unknown_key(options, MAP_OPTIONS, nil, "map")
+  if unknown_key then return unknown_key end
+  local concurrency, each = options.concurrency, options.each
+  if concurrency ~= nil and (type(concurrency) ~= "number" or concurrency < 1 or concurrency % 1 ~= 0) then
+    return "concurrency: expected a whole number, 1 or more, got " .. tostring(concurrency)
+  end
+  if each ~= nil and type(each) ~= "function" then return "each: expected a function, got " .. type(each) end
+end
+
+--- Calls `fn(item, i)` for each item, `concurrency` at a time, and returns when all have ended. Works in every host,
+--- and in plain Lua without vllm.run.
 ---@param list any[]
----@param options { concurrency: integer?, each: (fun(i: integer, value: any, failure: any))? } concurrency: default 64; each: called as
----  each item ends, in the order of their ends; must not wait. They may be left out: vllm.map(list, fn)
+---@param options { concurrency: integer?, each: (fun(i: integer, value: any, failure: any))? } concurrency: default 64;
+---  each: called as each item ends, in the order of their ends; must not wait. They may be left out: vllm.map(list, fn)
 ---@param fn fun(item: any, i: integer): any, any, any
 ---@return table values i → the first value that fn returned
 ---@return table failures i → where fn raised, or returned nil and a reason: the error object, or the message
 function tasks.map(list, options, fn)
   if fn == nil and type(options) == "function" then options, fn = {}, options end
   if options == nil then options = {} end
-  local concurrency = check_map(list, options, fn)
+  misuse.check_dot("map", list)
+  local fault = fault_of_map(list, options, fn)
+  if fault then misuse.raise("vllm.map: " .. fault) end
   check_cancelled()
   local map = setmetatable({
-    scope = new_scope(), list = list, count = #list, taken = 0, fn = fn, each = options.each, values = {}, failures = {},
+    scope = new_scope(), list = list, count = #list, taken = 0, fn = fn, each = options.each,
+    values = {}, failures = {},
   }, Map)
   run_scope(map.scope, function()
-    for _ = 1, math.min(concurrency, map.count) do map:_start_worker() end
+    for _ = 1, math.min(options.concurrency or CONCURRENCY, map.count) do map:_start_worker() end
   end)
   return map.values, map.failures
 end

@@ -87,14 +87,15 @@ function waiter.is_blocked()
   return blocked > 0
 end
 
--- host.block yields nothing, so this may catch what it raises.
+-- host.block yields nothing, so this may catch what it raises. A wake means: blocked no longer.
 local function block(self, host, deadline)
   if self._source then
     local ok, failure = self._source:attend(host)
     if not ok then return nil, failure end
   end
-  self._is_woken, self._is_blocked, blocked = false, true, blocked + 1
-  local ok, ready, why = pcall(host.block, function() return self._is_woken end, deadline and deadline - core.now())
+  self._is_blocked, blocked = true, blocked + 1
+  local function is_woken() return not self._is_blocked end
+  local ok, ready, why = pcall(host.block, is_woken, deadline and deadline - core.now())
   self._is_blocked, blocked = false, blocked - 1
   if not ok then error(ready, 0) end
   if why == "interrupted" then return nil, interrupt.failure() end
@@ -156,7 +157,7 @@ end
 --- Ends the wait that is under way, if there is one. From anywhere; never runs the one who waits within this call.
 function Waiter:wake()
   local token = self._token
-  if token then self._host.wake(token) else self._is_woken = true end
+  if token then self._host.wake(token) else self._is_blocked = false end
 end
 
 --- Is it in a wait that `wake` ends?
@@ -193,7 +194,7 @@ function waiter.new(wanted, is_interruptible, source)
   -- What each wait asks for is a member from the beginning: an absent one costs more.
   local made = setmetatable({
     _wanted = wanted, _is_interruptible = is_interruptible or false, _source = source or false,
-    _host = false, _token = false, deadline = false, _is_interrupted = false, _is_woken = false, _is_blocked = false,
+    _host = false, _token = false, deadline = false, _is_interrupted = false, _is_blocked = false,
   }, Waiter)
   if is_interruptible then interrupt.tell(made) end
   return made

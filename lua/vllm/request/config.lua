@@ -204,7 +204,7 @@ function FURTHER.host(value)
     local why = hosts.fault(value)
     return why and "host: " .. why
   end
-  return not hosts.is_known(value) and ("host: %s is no host; known are %s"):format(values.shown(value), hosts.names()) or nil
+  return not hosts.is_known(value) and ("unknown host %s; known hosts: %s"):format(values.shown(value), hosts.names()) or nil
 end
 
 function FURTHER.json(value)
