@@ -132,7 +132,7 @@ describe("docs/configuration.md", function()
   local text = read "docs/configuration.md"
 
   it("has every option and no other", function()
-    local documented = first_cells(text)
+    local documented = first_cells(text, "Options")
     local own = keys(config.client_only, fields.own)
     own.model = true
     own.reasoning_field = nil -- stands beside reasoning_replay
@@ -148,10 +148,13 @@ describe("docs/configuration.md", function()
       for size, unit in pairs(UNITS) do
         if value % size == 0 and value / size < 1024 and value >= size then shown = ("%d %s"):format(value / size, unit) end
       end
-      assert.truthy(text:find(("`%s` %s"):format(name, shown), 1, true), name .. " " .. shown)
+      assert.truthy(text:find(("| `%s` | %s |"):format(name, shown), 1, true), name .. " " .. shown)
     end
-    for name, value in pairs(checked.timeout) do assert.truthy(text:find(("%s = %d"):format(name, value), 1, true), name) end
-    assert.truthy(text:find("total_s", 1, true))
+    for name, value in pairs(checked.timeout) do assert.truthy(text:find(("| `%s` | %d |"):format(name, value), 1, true), name) end
+    for name, value in pairs(checked.retry) do
+      if type(value) == "number" then assert.truthy(text:find(("| `%s` | %g |"):format(name, value), 1, true), name) end
+    end
+    assert.truthy(text:find("`total_s`", 1, true))
     for _, name in ipairs { "ca_file", "ca_path", "cert", "key", "key_password", "verify" } do
       assert.truthy(text:find("`" .. name .. "`", 1, true), name)
       assert.has_no.errors(function()
@@ -177,19 +180,19 @@ describe("docs/errors.md", function()
 
   it("has every kind and no other", function()
     local set = {}
-    for _, cells in ipairs(rows(text)) do set[cells[1]:match "`([%w_]+)`"] = true end
+    for _, cells in ipairs(rows(text, "Kinds")) do set[cells[1]:match "`([%w_]+)`"] = true end
     assert.same(keys(errors.kinds), set)
   end)
 
   it("says whether each is worth another try", function()
-    for _, cells in ipairs(rows(text)) do
+    for _, cells in ipairs(rows(text, "Kinds")) do
       local kind = cells[1]:match "`([%w_]+)`"
       assert.equal(errors.kinds[kind], cells[3]:find "^yes" ~= nil, kind)
     end
   end)
 
   it("has the statuses where they belong", function()
-    for _, cells in ipairs(rows(text)) do
+    for _, cells in ipairs(rows(text, "Kinds")) do
       for status in cells[2]:gmatch "%f[%d](%d%d%d)%f[%D]" do
         local err = server_errors.from_status(tonumber(status), {}, "", { url = "", has_key = true, now_unix = 0 })
         assert.equal(cells[1]:match "`([%w_]+)`", err.kind, status)
@@ -266,7 +269,7 @@ end)
 
 describe("docs/events.md", function()
   local text = read "docs/events.md"
-  local table_text = text:match "^(.-)\n## The result"
+  local table_text = text:match "^(.-)\n## Tool calls"
   local WEATHER = { name = "now", parameters = { type = "object", properties = {} } }
 
   -- Every type of event that the decoder can give, with all its fields.
@@ -314,7 +317,7 @@ describe("docs/events.md, on timing", function()
     running:stop()
     local given = {}
     for name in pairs(result.timing) do given[name] = true end
-    assert.same(given, names(read("docs/events.md"):match "| `timing` | (.-) |\n"))
+    assert.same(given, first_cells(read "docs/events.md", "Timing"))
   end)
 end)
 
