@@ -199,8 +199,7 @@ coverage: $(COVERED) $(SPEC_NEEDS) ## which lines of src the tests run; fails wh
 	  scripts/run-tests build/coverage/portable ctest || status=1; $(LUA) scripts/coverage.lua build/coverage || status=1; exit $$status
 
 valgrind: $(CTESTS:%=build/ctest/%) build/test-server ## C tests under valgrind
-	@for test in $(CTESTS); do echo "== $$test"; \
-	  REPLAY_CUTS=50 timeout 900 valgrind -q --error-exitcode=9 --leak-check=full build/ctest/$$test || exit 1; done
+	@printf '%s\n' $(CTESTS:%=build/ctest/%) | REPLAY_CUTS=50 xargs -n 1 -P 3 timeout 900 valgrind -q --error-exitcode=9 --leak-check=full
 
 build/trim.so: spec/chaos/trim.c
 	@mkdir -p $(@D)
@@ -209,10 +208,9 @@ build/trim.so: spec/chaos/trim.c
 
 ENDURING = $(foreach l,$(CHAOS_LUAS),build/$l/vllm/core.so build/$l/vllm/curl.so) build/test-server
 chaos: $(ENDURING) ## storms of faults, 1000 turns at once, seeds 1 to SEEDS=20, on CHAOS_LUAS
-	@ulimit -n 8192; for lua in $(CHAOS_LUAS); do for seed in $$(seq 1 $(SEEDS)); do \
-	  $(call lua_env,$$lua) timeout 150 $$lua spec/chaos/chaos.lua $$seed 1000 >build/chaos.log 2>&1 \
-	    || { echo "seed $$seed on $$lua"; cat build/chaos.log; exit 1; }; \
-	  echo "$$lua, seed $$seed: $$(tail -n 1 build/chaos.log)"; done; done
+	@ulimit -n 8192; for lua in $(CHAOS_LUAS); do seq -f "$$lua %g" 1 $(SEEDS); done | xargs -n 2 -P 2 sh -c ' \
+	  said=$$($(call lua_env,$$0) timeout 150 $$0 spec/chaos/chaos.lua $$1 1000 2>&1) && said=$$(echo "$$said" | tail -n 1) || { echo "$$said"; exit 255; }; \
+	  echo "$$0, seed $$1: $$said"'
 
 build/endurance-luajit: spec/chaos/luajit.c
 	@mkdir -p $(@D)
@@ -225,11 +223,11 @@ endurance: $(ENDURING) build/trim.so build/endurance-luajit ## 10,000 turns one 
 
 # Everything random runs for T seconds per target; inputs that crash stay in build/fuzz.
 fuzz: $(FUZZERS:%=build/fuzz/%) build/fuzz/seeds $(LUAS:%=build/%/vllm/core.so) ## fuzz targets, T=60 seconds each; our JSON against lua-cjson
-	@for target in $(FUZZERS); do echo "== $$target, $(T) s"; mkdir -p build/fuzz/corpus/$$target; \
-	  timeout $$(( $(T) + 60 )) build/fuzz/$$target -max_total_time=$(T) -max_len=65536 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
-	    -artifact_prefix=build/fuzz/$$target- build/fuzz/corpus/$$target build/fuzz/seeds >build/fuzz/$$target.log 2>&1 \
-	    || { tail -40 build/fuzz/$$target.log; exit 1; }; \
-	  grep -E 'number_of_executed_units|new_units_added' build/fuzz/$$target.log; done
+	@printf '%s\n' $(FUZZERS) | xargs -n 1 -P 2 sh -c 'mkdir -p build/fuzz/corpus/$$0; \
+	  timeout $$(( $(T) + 60 )) build/fuzz/$$0 -max_total_time=$(T) -max_len=65536 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/$$0- build/fuzz/corpus/$$0 build/fuzz/seeds >build/fuzz/$$0.log 2>&1 \
+	    || { tail -40 build/fuzz/$$0.log; exit 255; }; \
+	  echo "== $$0, $(T) s"; grep -E "number_of_executed_units|new_units_added" build/fuzz/$$0.log'
 	@for lua in $(LUAS); do echo "== JSON of the corpus, lua-cjson against ours, on $$lua"; \
 	  LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$$lua/?.so;;" \
 	  timeout 300 $$lua fuzz/compare-json.lua build/fuzz/corpus/json_fuzz build/fuzz/seeds >build/fuzz/compare-json.log || { cat build/fuzz/compare-json.log; exit 1; }; \
