@@ -1,8 +1,9 @@
-/* The decoder: any bytes give events or one sticky error, the same ones however the reads fall; the message that is left equals the sum
- * of its deltas; every part that begins ends once, before the answer does; texts are UTF-8 and JSON is JSON; the calls of a choice have ids of
- * their own, and none that may be run has no arguments while some came for a call without a name; the memory held is bounded by the limits and
- * all of it comes back. The first byte of the input chooses the reads, the second the bounds; bit 2 of it takes the rest as a completion, which
- * must give what it gives as the one event of a stream; bit 3 has a transcript and a limit of tokens before it. */
+/* The decoder: any bytes give events or one sticky error, the same ones however the reads fall; the message that is
+ * left equals the sum of its deltas; every part that begins ends once, before the answer does; texts are UTF-8 and JSON
+ * is JSON; the calls of a choice have ids of their own, and none that may be run has no arguments while some came for a
+ * call without a name; the memory held is bounded by the limits and all of it comes back. The first byte of the input
+ * chooses the reads, the second the bounds; bit 2 of it takes the rest as a completion, which must give what it gives
+ * as the one event of a stream; bit 3 has a transcript and a limit of tokens before it. */
 #include "../src/core/decoder.h"
 #include "../src/core/utf8.h"
 #include "fuzz.h"

@@ -44,7 +44,8 @@ static inline bool same_notes(const struct vllm_buf *a, const struct vllm_buf *b
     return a->len == b->len && (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
 }
 
-/* The next read's size: 1 to 64 bytes, the same sequence for the same seed; seed 0: everything at once; seed 1: a byte at a time. */
+/* The next read's size: 1 to 64 bytes, the same sequence for the same seed; seed 0: everything at once; seed 1: a byte
+ * at a time. */
 static inline size_t next_read(unsigned *seed, size_t left) {
     if (*seed == 0) return left;
     if (*seed == 1) return 1;

@@ -1,7 +1,7 @@
-/* HTTP/1.x responses: the same bytes give the same answer and the same end, however the reads fall; a body is never longer than what
- * came; an answer that leaves the connection alive needed its last byte.
- * The first byte of the input chooses the reads, the second the bound of the head, whether a body is expected, and where the answer
- * begins. */
+/* HTTP/1.x responses: the same bytes give the same answer and the same end, however the reads fall; a body is never
+ * longer than what came; an answer that leaves the connection alive needed its last byte.
+ * The first byte of the input chooses the reads, the second the bound of the head, whether a body is expected, and
+ * where the answer begins. */
 #include "../src/core/http1.h"
 #include "fuzz.h"
 

@@ -1,5 +1,6 @@
-/* JSON text: a text that is refused is refused at a place inside of it and with a reason; a text that is taken, written again and
- * read again gives the same bytes (so every value survives, and the writer writes nothing that the reader refuses). */
+/* JSON text: a text that is refused is refused at a place inside of it and with a reason; a text that is taken, written
+ * again and read again gives the same bytes (so every value survives, and the writer writes nothing that the reader
+ * refuses). */
 #include "../src/core/json.h"
 #include "fuzz.h"
 

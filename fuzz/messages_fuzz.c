@@ -1,6 +1,7 @@
-/* Messages: whatever is collected, what is written is one JSON array of messages that have a role, no more of them than were given
- * and a filler, all of it UTF-8; a text that is called malformed is, and at that place; what a bound cuts off is refused.
- * The first byte of the input chooses the options, the second the bound; then come operations: its kind, a length, so many bytes. */
+/* Messages: whatever is collected, what is written is one JSON array of messages that have a role, no more of them than
+ * were given and a filler, all of it UTF-8; a text that is called malformed is, and at that place; what a bound cuts
+ * off is refused. The first byte of the input chooses the options, the second the bound; then come operations: its
+ * kind, a length, so many bytes. */
 #include "../src/core/json.h"
 #include "../src/core/messages.h"
 #include "../src/core/utf8.h"

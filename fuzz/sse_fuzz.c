@@ -1,5 +1,6 @@
-/* Server-sent events: the same bytes give the same events and the same end, however the reads fall; no event is larger than its bound.
- * The first byte of the input chooses the reads (even: a byte at a time), the second the bound and the treatment of an unterminated block. */
+/* Server-sent events: the same bytes give the same events and the same end, however the reads fall; no event is larger
+ * than its bound. The first byte of the input chooses the reads (even: a byte at a time), the second the bound and the
+ * treatment of an unterminated block. */
 #include "../src/core/sse.h"
 #include "fuzz.h"
 

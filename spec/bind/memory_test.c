@@ -1,9 +1,9 @@
-/* A Lua state without memory: the jobs of jobs.lua, from the decoder alone to whole turns of a client, each done again and again
- * while allocations fail, whether Lua asked or the core: one alone, two in a row (Lua 5.3 and later collect garbage and ask once
- * more), or all from there on until the error is caught. An error says "not enough memory" and nothing else; the same work in the
- * same state then gives what it always gave; and when the state is closed, nothing is left. Then those of meddled.lua.
- * Linked with one Lua each. TRIES failures of each kind are spread over each job; MEMORY_TRIES in the environment says how many,
- * and 0 means every one. */
+/* A Lua state without memory: the jobs of jobs.lua, from the decoder alone to whole turns of a client, each done again
+ * and again while allocations fail, whether Lua asked or the core: one alone, two in a row (Lua 5.3 and later collect
+ * garbage and ask once more), or all from there on until the error is caught. An error says "not enough memory" and
+ * nothing else; the same work in the same state then gives what it always gave; and when the state is closed, nothing
+ * is left. Then those of meddled.lua. Linked with one Lua each. TRIES failures of each kind are spread over each job;
+ * MEMORY_TRIES in the environment says how many, and 0 means every one. */
 #include <lauxlib.h>
 #include <limits.h>
 #include <lua.h>
@@ -71,7 +71,8 @@ static void die(const char *what, lua_State *L) {
     exit(1);
 }
 
-/* LuaJIT's compiled code does not survive lack of memory by itself (2.1 before November 2023), so that it is switched off here. */
+/* LuaJIT's compiled code does not survive lack of memory by itself (2.1 before November 2023), so that it is switched
+ * off here. */
 static void switch_compiler_off(lua_State *L) {
     lua_getglobal(L, "jit");
     if (lua_istable(L, -1)) {
@@ -119,7 +120,8 @@ static bool is_lack_of_memory(lua_State *L) {
     return why && (strstr(why, "not enough memory") || strstr(why, "stack overflow (")); /* Lua's word for a stack that cannot grow */
 }
 
-/* Calls a copy of the function at `index`, which must be there already: outside of the call nothing may ask for memory. */
+/* Calls a copy of the function at `index`, which must be there already: outside of the call nothing may ask for
+ * memory. */
 static int call(lua_State *L, int index, int results) {
     lua_pushvalue(L, index);
     return lua_pcall(L, 0, results, 0);
@@ -260,8 +262,8 @@ static void run_open_again(void) {
     close_state(L, &heap);
 }
 
-/* Lua's stack full: a value nested 100 levels deep is decoded whole, or not at all. (Lua 5.1 bounds the stack of each C function
- * alone, so that it never is.) */
+/* Lua's stack full: a value nested 100 levels deep is decoded whole, or not at all. (Lua 5.1 bounds the stack of each C
+ * function alone, so that it never is.) */
 static void run_full_stack(void) {
     struct heap heap;
     lua_State *L = new_state(&heap);

@@ -1,5 +1,5 @@
-/* One chunk's JSON → deltas: each dialect as a case. Every case is read three times by one reader, so that speculation on repeated bytes is
- * tried on all of them, and once more between two other chunks. */
+/* One chunk's JSON → deltas: each dialect as a case. Every case is read three times by one reader, so that speculation
+ * on repeated bytes is tried on all of them, and once more between two other chunks. */
 #include "../../src/core/delta.h"
 
 #include "check.h"

@@ -1,5 +1,5 @@
-/* The decoder. Every stream is fed whole, byte by byte, and cut in two at every place, and must give the same trace of events; a
- * stream is also run with the allocation failing at every point. */
+/* The decoder. Every stream is fed whole, byte by byte, and cut in two at every place, and must give the same trace of
+ * events; a stream is also run with the allocation failing at every point. */
 #include "../../src/core/decoder.h"
 
 #include "check.h"
@@ -487,7 +487,8 @@ static void test_chunks_on_request(void) {
 }
 
 /* In steady state a token costs no allocation but the text's doubling. */
-/* The parts of a whole message are one text, also where one begins like the other, and where the message is sent again. */
+/* The parts of a whole message are one text, also where one begins like the other, and where the message is sent
+ * again. */
 static void test_parts_of_a_whole(void) {
 #define IN_PARTS CHUNK("{\"message\":{\"content\":[{\"text\":\"ab\"},{\"text\":\"abc\"}]}}")
     STREAM(IN_PARTS IN_PARTS FINISH("stop") DONE,

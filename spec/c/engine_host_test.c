@@ -206,7 +206,8 @@ static void test_sigpipe_guard(void) {
     CHECK(pthread_sigmask(SIG_SETMASK, NULL, &mask) == 0 && sigismember(&mask, SIGPIPE) == 0);
 }
 
-/* Ends a forked child through an exec, since a leak check at its exit would find what it leaves to libcurl on purpose. */
+/* Ends a forked child through an exec, since a leak check at its exit would find what it leaves to libcurl on
+ * purpose. */
 static void leave(int status) {
     execl("/bin/sh", "sh", "-c", status == 0 ? "exit 0" : "exit 1", (char *)NULL);
     _exit(2);

@@ -31,8 +31,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static long blocks, made, left = -1;
 static bool once;
 
-/* What lacks memory inside of curl_easy_reset is not told. If memory still lacks right after it, the engine does not use
- * the handle again; else the handle's next request fails, with an empty reply. */
+/* What lacks memory inside of curl_easy_reset is not told. If memory still lacks right after it, the engine does not
+ * use the handle again; else the handle's next request fails, with an empty reply. */
 static __thread bool in_reset;
 static bool reset_lacked;
 
@@ -173,7 +173,7 @@ static void make_long_answers(void) {
     }
 }
 
-/* The server, which needs no memory ---------------------------------------------------------------------------------- */
+/* The server, which needs no memory -------------------------------------------------------------------------------- */
 
 struct peer {
     int listener, fd;

@@ -1,5 +1,6 @@
-/* What the tests of the engine share: a server that the test program plays itself, by hand and in the same thread. It accepts, reads
- * and answers between the engine's steps, so every order of events is the test's choice and no clock decides anything. */
+/* What the tests of the engine share: a server that the test program plays itself, by hand and in the same thread. It
+ * accepts, reads and answers between the engine's steps, so every order of events is the test's choice and no clock
+ * decides anything. */
 #ifndef VLLM_ENGINE_PEER_H
 #define VLLM_ENGINE_PEER_H
 
@@ -189,7 +190,8 @@ static inline int error_code(struct vllm_request *request, struct vllm_request_e
 
 typedef void engine_test(struct server *);
 
-/* A request that a test closed at once may have come this far on the thread: the next test must not take it for its own. */
+/* A request that a test closed at once may have come this far on the thread: the next test must not take it for its
+ * own. */
 static inline void drop_connections(struct server *server) {
     int fd;
     settle(server);

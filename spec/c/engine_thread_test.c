@@ -195,7 +195,8 @@ static void test_one_wakeup_for_many_events(struct server *server) {
     close(fd);
 }
 
-/* The thread obeys in order: once it has sent this request it has done with all before, and opens no socket of theirs. */
+/* The thread obeys in order: once it has sent this request it has done with all before, and opens no socket of
+ * theirs. */
 static void catch_up(struct server *server) {
     struct vllm_request *request = get(server);
     int fd = server_accept(server);

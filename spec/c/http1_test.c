@@ -1,4 +1,5 @@
-/* HTTP/1.x responses: every case whole, byte by byte, and cut in two at every place, must give the same answer and the same end. */
+/* HTTP/1.x responses: every case whole, byte by byte, and cut in two at every place, must give the same answer and the
+ * same end. */
 #include "../../src/core/http1.h"
 
 #include "check.h"
@@ -55,7 +56,8 @@ static enum vllm_status drain(struct vllm_http1 *http1, struct trace *trace) {
     return status;
 }
 
-/* Behind the body: "]=" the end, "]~" an end that the connection's end made, "!kind why `given`"; "+" the connection lives. */
+/* Behind the body: "]=" the end, "]~" an end that the connection's end made, "!kind why `given`"; "+" the connection
+ * lives. */
 static void note_end(struct vllm_http1 *http1, enum vllm_status status, struct trace *trace) {
     static const char *const kinds[] = {[VLLM_ELIMIT] = "!limit ", [VLLM_ESYNTAX] = "!syntax ", [VLLM_ETRUNCATED] = "!closed "};
     bool reusable = vllm_http1_reusable(http1), waits = status == VLLM_MORE;

@@ -1,7 +1,7 @@
-/* The core without memory: whole turns, requests and answers, each done again and again while one allocation fails, the first, the
- * second, … : once alone, as when another part of the host gave memory back, and once with all that follow. What came before is
- * right, the failure says what it is and stays, what is left can be read and freed, nothing leaks, and the next one is as if nothing
- * had been. (The other stages are run so in their own tests.) */
+/* The core without memory: whole turns, requests and answers, each done again and again while one allocation fails, the
+ * first, the second, … : once alone, as when another part of the host gave memory back, and once with all that follow.
+ * What came before is right, the failure says what it is and stays, what is left can be read and freed, nothing leaks,
+ * and the next one is as if nothing had been. (The other stages are run so in their own tests.) */
 #include "../../src/core/base64.h"
 #include "../../src/core/http1.h"
 #include "../../src/core/messages.h"

@@ -8,9 +8,10 @@ static struct vllm_slice text_of(const char *terminated) {
     return s;
 }
 
-/* A transcript in a line: "KIND piece piece | KIND …". Kinds: s c d u n a t (t=id, e=id for a failed one), o=role; a name as
- * "u@ann". Pieces: 'text, r:reasoning, k:id:name:args, f:heading:text, i:url, I:bytes, l:url (low detail), w:base64,
- * W:bytes, h:audio url, v:url, V:bytes, j:json, m:name:json (a member), g:name:json (one of a call's function); "_" stands for a space in them. */
+/* A transcript in a line: "KIND piece piece | KIND …". Kinds: s c d u n a t (t=id, e=id for a failed one), o=role; a
+ * name as "u@ann". Pieces: 'text, r:reasoning, k:id:name:args, f:heading:text, i:url, I:bytes, l:url (low detail),
+ * w:base64, W:bytes, h:audio url, v:url, V:bytes, j:json, m:name:json (a member), g:name:json (one of a call's
+ * function); "_" stands for a space in them. */
 struct script {
     char bytes[2048];
     struct vllm_messages messages;

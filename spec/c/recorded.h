@@ -6,7 +6,8 @@
 
 #define RECORDED_MAX (256 * 1024)
 
-/* Reads a whole file into `text` (RECORDED_MAX bytes) and ends it with NUL. False: it cannot, and a check has failed. */
+/* Reads a whole file into `text` (RECORDED_MAX bytes) and ends it with NUL. False: it cannot, and a check has
+ * failed. */
 static inline bool recorded_read(const char *path, char *text, size_t *len) {
     FILE *file = fopen(path, "rb");
     *len = 0;

@@ -1,7 +1,7 @@
-/* Every recorded event stream, cut in two at every offset: the events and the state must be those of the stream fed whole. (That those
- * are right is spec/replay_spec.lua's business.) Streams of LIMIT_BYTES
- * or more are cut at LONG_CUTS offsets; where every step is slow (valgrind), REPLAY_CUTS in the environment says how many
- * offsets are enough for any stream. */
+/* Every recorded event stream, cut in two at every offset: the events and the state must be those of the stream fed
+ * whole. (That those are right is spec/replay_spec.lua's business.) Streams of LIMIT_BYTES or more are cut at LONG_CUTS
+ * offsets; where every step is slow (valgrind), REPLAY_CUTS in the environment says how many offsets are enough for any
+ * stream. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <dirent.h>

@@ -182,7 +182,8 @@ static void test_order_of_calls(void) {
     CHECK(memory.live == 0);
 }
 
-/* An event whose bytes come in many reads must not be moved or searched again and again: the allocator sees how much is copied. */
+/* An event whose bytes come in many reads must not be moved or searched again and again: the allocator sees how much is
+ * copied. */
 static void test_memory_of_a_large_event(void) {
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);

@@ -16,8 +16,8 @@
 #define BIND_EXPORT
 #endif
 
-/* Each adds its functions to the table at the top of the stack and leaves the stack as it was; the first three come first.
- */
+/* Each adds its functions to the table at the top of the stack and leaves the stack as it was; the first three come
+ * first. */
 void bind_open_ending(lua_State *L); /* for bind_new_object; the first of all, in each module */
 void bind_open_buf(lua_State *L);
 void bind_open_json_values(lua_State *L); /* decides, once, what null is: vim.NIL in Neovim, else light userdata NULL */
@@ -99,7 +99,8 @@ static inline int bind_fail(lua_State *L, const char *message) {
 
 /* Field `name` of the options table at `index` (or none: nil): a whole number from `least` to `most`, itself at most
  * 2^48. Raises naming the field. */
-static inline size_t bind_option_size(lua_State *L, int index, const char *name, size_t fallback, size_t least, size_t most) {
+static inline size_t bind_option_size(lua_State *L, int index, const char *name, size_t fallback, size_t least,
+                                      size_t most) {
     if (lua_isnoneornil(L, index)) {
         return fallback;
     }
@@ -151,8 +152,8 @@ static inline bool bind_option_bool(lua_State *L, int index, const char *name, b
     return value;
 }
 
-/* A string of the options table at `index` (or none: absent). It is pushed on the stack, and stays there: an __index may have made it just
- * now, and a finalizer may take it out of the table. */
+/* A string of the options table at `index` (or none: absent). It is pushed on the stack, and stays there: an __index
+ * may have made it just now, and a finalizer may take it out of the table. */
 static inline struct vllm_slice bind_option_text(lua_State *L, int index, const char *name) {
     struct vllm_slice text = {NULL, 0};
     if (lua_isnoneornil(L, index)) {
@@ -187,7 +188,8 @@ struct bind_decode_options {
 };
 /* Pushes the value of a whole JSON text and returns true; or pushes nothing, returns false, and `j` says why and where
  * (`j->why`, `j->at - j->start`). Raises only when memory or Lua's stack is full. `options` may be NULL. */
-bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options, struct vllm_json *j);
+bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options,
+                      struct vllm_json *j);
 
 /* Returns nil, message, position (of the first wrong byte, from 1) to Lua. */
 int bind_push_json_failure(lua_State *L, const struct vllm_json *j);

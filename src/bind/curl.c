@@ -6,7 +6,8 @@
  *     :step([seconds])                        true · nil, "interrupted" · nil, "forked"; no seconds: waits for ever
  *     :add(options)                           request · nil, "invalid", option · nil, "forked" · nil, "memory"
  *     :ready()                                a request on which something happened · nil
- *     :alarm([at])                            the descriptor becomes readable then, once; seconds of core.now(); nil: never
+ *     :alarm([at])                            the descriptor becomes readable then, once; seconds of core.now(); nil:
+ *                                             never
  *     :live()                                 how many requests are not closed, or still drain
  *     :close()                                lets go; requests that are not closed yet keep it alive
  *   request:head()                            status, raw header lines · false (nothing yet) · nil, failure
@@ -396,8 +397,11 @@ BIND_EXPORT int luaopen_vllm_curl(lua_State *L) {
     static const luaL_Reg engine_methods[] = {
         {"fd", l_engine_fd},       {"step", l_engine_step}, {"add", l_engine_add},       {"ready", l_engine_ready},
         {"alarm", l_engine_alarm}, {"live", l_engine_live}, {"close", l_engine_release}, {NULL, NULL}};
-    static const luaL_Reg request_methods[] = {
-        {"head", l_request_head}, {"read", l_request_read}, {"info", l_request_info}, {"close", l_request_close}, {NULL, NULL}};
+    static const luaL_Reg request_methods[] = {{"head", l_request_head},
+                                               {"read", l_request_read},
+                                               {"info", l_request_info},
+                                               {"close", l_request_close},
+                                               {NULL, NULL}};
     static const luaL_Reg functions[] = {
         {"engine", l_engine}, {"sigint_trap", l_sigint_trap}, {"sigint_pending", l_sigint_pending}, {NULL, NULL}};
     static const luaL_Reg trap_methods[] = {{"caught", l_sigint_caught}, {"release", l_sigint_release}, {NULL, NULL}};

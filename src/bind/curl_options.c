@@ -75,7 +75,8 @@ static long read_milliseconds(const struct reader *reader, const char *name) {
     return milliseconds > 0 ? milliseconds : 1; /* 0 would mean no limit */
 }
 
-/* Pushes "Name: value", or "Name;", which is how libcurl wants an empty value. The entry { name, value } is at the top. */
+/* Pushes "Name: value", or "Name;", which is how libcurl wants an empty value. The entry { name, value } is at the
+ * top. */
 static bool push_line(lua_State *L, int number) {
     size_t name_len, value_len;
     bool is_table = lua_istable(L, -1);

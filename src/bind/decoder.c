@@ -1,12 +1,13 @@
-/* core.decoder{ max_event_bytes, max_message_bytes, max_tool_calls, max_choices, max_depth, chunks, max_completion_tokens, taken_ids }: the
- * the decoder for Lua. taken_ids: one string, a NUL between two ids.
+/* core.decoder{ max_event_bytes, max_message_bytes, max_tool_calls, max_choices, max_depth, chunks,
+ * max_completion_tokens, taken_ids }: the decoder for Lua. taken_ids: one string, a NUL between two ids.
  *   :feed(bytes) :body(json) :finish() → true | nil, failure
  *   :next() → event table · false (feed more) · nil (end) · nil, failure
  *   :next_text() → the next text of choice 0, same other returns
  *   :result() → the result so far     :state() → bytes, events, complete, done, started, finished
  * `finished`: how many choices, if all that were seen have a finish reason; else 0.
- * A failure is { kind = "stream" | "server" | "protocol" | "limit" | "truncated", detail, body (the server's error, or the bytes that were
- * not understood) }. Calls in an impossible order and lack of memory raise. Everything it holds hangs on its userdata, so any raise is safe. */
+ * A failure is { kind = "stream" | "server" | "protocol" | "limit" | "truncated", detail, body (the server's error, or
+ * the bytes that were not understood) }. Calls in an impossible order and lack of memory raise. Everything it holds
+ * hangs on its userdata, so any raise is safe. */
 #include "../core/decoder.h"
 
 #include "bind.h"
@@ -31,7 +32,8 @@ static int l_decoder_release(lua_State *L) {
     return 0;
 }
 
-/* Every method has the metatable as its upvalue: luaL_checkudata would look it up by name, three times for each token. */
+/* Every method has the metatable as its upvalue: luaL_checkudata would look it up by name, three times for each
+ * token. */
 #define METATABLE     1
 #define EVENT_STRINGS 2 /* the first of those of `next` */
 

@@ -1,5 +1,5 @@
-/* What finalizers make at the end of a program. While lua_close runs them, Lua calls no finalizer for what is new (LuaJIT
- * does): a turn begun there would leak its engine, its connection and the memory of its decoder. So each state
+/* What finalizers make at the end of a program. While lua_close runs them, Lua calls no finalizer for what is new
+ * (LuaJIT does): a turn begun there would leak its engine, its connection and the memory of its decoder. So each state
  * has a list of our objects, with weak keys, and a guard, made first and therefore finalized late, which releases what
  * is in it. What comes later still, from guards that are older than this library, is refused. Source: the manuals of
  * Lua, `__gc` and lua_close. */

@@ -1,14 +1,16 @@
-/* Events of the core → the tables of docs/events.md; the message so far → the result table. Absent values are absent fields. JSON inside them is
- * decoded with its null members left out. */
+/* Events of the core → the tables of docs/events.md; the message so far → the result table. Absent values are absent
+ * fields. JSON inside them is decoded with its null members left out. */
 #include "events.h"
 
 #include <string.h>
 
 /* Those of the deltas stand among STRINGS. */
 static const char *const TYPES[] = {
-    [VLLM_EVENT_TURN_START] = "turn_start", [VLLM_EVENT_PART_START] = "part_start", [VLLM_EVENT_PART_END] = "part_end",
-    [VLLM_EVENT_TOOL_CALL] = "tool_call",   [VLLM_EVENT_TOKENS] = "tokens",         [VLLM_EVENT_CHOICE_END] = "choice_end",
-    [VLLM_EVENT_USAGE] = "usage",           [VLLM_EVENT_CHUNK] = "chunk",           [VLLM_EVENT_TURN_END] = "turn_end",
+    [VLLM_EVENT_TURN_START] = "turn_start", [VLLM_EVENT_PART_START] = "part_start",
+    [VLLM_EVENT_PART_END] = "part_end",     [VLLM_EVENT_TOOL_CALL] = "tool_call",
+    [VLLM_EVENT_TOKENS] = "tokens",         [VLLM_EVENT_CHOICE_END] = "choice_end",
+    [VLLM_EVENT_USAGE] = "usage",           [VLLM_EVENT_CHUNK] = "chunk",
+    [VLLM_EVENT_TURN_END] = "turn_end",
 };
 static const char *const KINDS[] = {
     [VLLM_PART_TEXT] = "text",           [VLLM_PART_REASONING] = "reasoning", [VLLM_PART_REFUSAL] = "refusal",
@@ -97,7 +99,7 @@ static void set_name(lua_State *L, struct vllm_slice name) {
     set_slice(L, "name", name.ptr ? name : none);
 }
 
-/* Events ------------------------------------------------------------------------------------------------------------- */
+/* Events ----------------------------------------------------------------------------------------------------------- */
 
 static void set_part_fields(lua_State *L, const struct vllm_event *event) {
     set_slice(L, "part", event->part);
@@ -137,14 +139,28 @@ static void set_choice_fields(lua_State *L, const struct vllm_event *event) {
     }
 }
 
-/* Deltas ------------------------------------------------------------------------------------------------------------- */
+/* Deltas ----------------------------------------------------------------------------------------------------------- */
 
-/* The strings of the events that come with every token, in the order of enum string: upvalues of the function that pushes events, so that
- * none is looked up again. The last three hold what was pushed last. */
+/* The strings of the events that come with every token, in the order of enum string: upvalues of the function that
+ * pushes events, so that none is looked up again. The last three hold what was pushed last. */
 static const char *const STRINGS[] = {
     "type",          "choice",          "part", "text", "index", "id", "name", "json", "text_delta", "reasoning_delta",
     "refusal_delta", "tool_call_delta", "",     "",     ""};
-enum string { TYPE, CHOICE, PART, TEXT, INDEX, ID, NAME, JSON, TEXT_DELTA, LAST_PART = TEXT_DELTA + 4, LAST_ID, LAST_NAME, STRING_COUNT };
+enum string {
+    TYPE,
+    CHOICE,
+    PART,
+    TEXT,
+    INDEX,
+    ID,
+    NAME,
+    JSON,
+    TEXT_DELTA,
+    LAST_PART = TEXT_DELTA + 4,
+    LAST_ID,
+    LAST_NAME,
+    STRING_COUNT
+};
 #define IS_NTH_DELTA(event, n) (VLLM_EVENT_##event##_DELTA == VLLM_EVENT_TEXT_DELTA + n)
 VLLM_ASSERT(deltas_are_in_order, IS_NTH_DELTA(REASONING, 1) && IS_NTH_DELTA(REFUSAL, 2) && IS_NTH_DELTA(TOOL_CALL, 3));
 VLLM_ASSERT(each_string_has_a_name, sizeof STRINGS / sizeof *STRINGS == STRING_COUNT);
@@ -232,7 +248,7 @@ void bind_push_event(lua_State *L, const struct vllm_event *event, const struct 
     }
 }
 
-/* Results ------------------------------------------------------------------------------------------------------------ */
+/* Results ---------------------------------------------------------------------------------------------------------- */
 
 /* The table at the top has the same value as the one at `index`: the same string, not one like it. */
 static void share(lua_State *L, int index, const char *field, const char *name) {
@@ -273,8 +289,10 @@ static void push_wire_call(lua_State *L, const struct vllm_decoder_call *call) {
     lua_setfield(L, -2, "function");
 }
 
-/* The lists of calls, one for the program and one for the wire, into `result` and `message`, the two tables at the top. */
-static void set_calls(lua_State *L, const struct vllm_decoder *decoder, size_t position, const struct vllm_decoder_choice *choice) {
+/* The lists of calls, one for the program and one for the wire, into `result` and `message`, the two tables at the
+ * top. */
+static void set_calls(lua_State *L, const struct vllm_decoder *decoder, size_t position,
+                      const struct vllm_decoder_choice *choice) {
     struct vllm_decoder_call call;
     push_list(L, choice->call_count);
     push_list(L, choice->call_count);

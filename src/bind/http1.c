@@ -1,6 +1,7 @@
 /* core.http1{ max_header_bytes, max_buffer_bytes, head_only }: bytes of a connection in, one HTTP/1.x response out.
  *   :feed(bytes) → true | nil, failure
- *   :head() → status, headers (lower-case name → value; repeated ones joined by ", ") · false (feed more) · nil, failure
+ *   :head() → status, headers (lower-case name → value; repeated ones joined by ", ") · false (feed more) · nil,
+ *     failure
  *   :read() → bytes · false (feed more) · nil (end) · nil, failure
  *   :finish() → true | nil, failure      :reusable() → boolean
  * A failure is { kind = "protocol" | "limit" | "closed", detail, body_bytes, fresh }: body bytes that had come; not a
@@ -177,8 +178,9 @@ static int l_http1(lua_State *L) {
 
 void bind_open_http1(lua_State *L) {
     static const luaL_Reg no_methods[] = {{NULL, NULL}};
-    static const luaL_Reg methods[] = {{"feed", l_http1_feed},     {"head", l_http1_head},         {"read", l_http1_read},
-                                       {"finish", l_http1_finish}, {"reusable", l_http1_reusable}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"feed", l_http1_feed},         {"head", l_http1_head},
+                                       {"read", l_http1_read},         {"finish", l_http1_finish},
+                                       {"reusable", l_http1_reusable}, {NULL, NULL}};
     bind_class(L, CLASS, no_methods, l_http1_release);
     luaL_getmetatable(L, CLASS);
     lua_getfield(L, -1, "__index");

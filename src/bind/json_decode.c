@@ -120,7 +120,8 @@ static bool push_value(struct decoder *d) {
     }
 }
 
-bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options, struct vllm_json *j) {
+bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_decode_options *options,
+                      struct vllm_json *j) {
     static const struct bind_decode_options defaults;
     options = options ? options : &defaults;
     unsigned max_depth = options->max_depth ? options->max_depth : VLLM_JSON_MAX_DEPTH;

@@ -2,9 +2,9 @@
  * In: any value; out: text appended to a buffer, or a sentence and the path of what cannot be written
  * (`tools[1].function.parameters`). Keys exactly 1..n make an array, all strings an object sorted by bytes
  * (json_order.c), anything else is an error; an empty table is an object but where the schema of a request wants an
- * array (json_names.c). Tables are read raw and no metamethod is called; but a finalizer may run at any push, so nothing
- * is borrowed from a table that the caller can reach. Bounds: VLLM_JSON_MAX_DEPTH levels, MAX_TEXT bytes. All memory
- * hangs on userdata, since Lua can raise at any push. */
+ * array (json_names.c). Tables are read raw and no metamethod is called; but a finalizer may run at any push, so
+ * nothing is borrowed from a table that the caller can reach. Bounds: VLLM_JSON_MAX_DEPTH levels, MAX_TEXT bytes. All
+ * memory hangs on userdata, since Lua can raise at any push. */
 #include "json_encode.h"
 
 #include <string.h>
@@ -19,7 +19,8 @@ static void add_name(luaL_Buffer *b, const char *name, size_t len, bool is_first
     bool bare = len > 0;
     for (size_t i = 0; i < len && bare; i++) {
         char c = name[i];
-        bare = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$' || (i > 0 && c >= '0' && c <= '9');
+        bare =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$' || (i > 0 && c >= '0' && c <= '9');
     }
     if (bare && len <= MAX_SHOWN_NAME) {
         luaL_addlstring(b, ".", is_first ? 0 : 1);
@@ -142,7 +143,8 @@ static bool encode_object(struct encoder *e, const struct encode_frame *frame) {
     }
     for (size_t i = 0; i < count; i++) {
         struct encode_key key;
-        memcpy(&key, e->keys->data + (first + i) * sizeof key, sizeof key); /* the buffer may move while a value is written */
+        memcpy(&key, e->keys->data + (first + i) * sizeof key,
+               sizeof key); /* the buffer may move while a value is written */
         struct encode_frame member = {frame, key.ptr, key.len, 0, 0, frame->depth + 1, encode_names_things(frame)};
         if (!put(e, &member, begin_item(e, member.depth, i == 0)) || !put(e, &member, write_name(e, &key))) {
             return false;
@@ -222,7 +224,8 @@ static bool encode_plain_table(struct encoder *e, const struct encode_frame *fra
     struct shape shape = shape_of(e->L, frame->at);
     bool is_list = shape.names == 0 && !shape.others && shape.highest == shape.indices;
     if (mark == ENCODE_ARRAY) {
-        return is_list ? encode_array(e, frame, shape.indices) : encode_fail(e, frame, "an array whose keys are not 1 to n");
+        return is_list ? encode_array(e, frame, shape.indices)
+                       : encode_fail(e, frame, "an array whose keys are not 1 to n");
     }
     if (encode_is_named(frame, "logit_bias") && mark == ENCODE_UNMARKED && (shape.indices > 0 || shape.others)) {
         return copy_with_names(e, frame) && encode_object(e, frame);
@@ -301,7 +304,8 @@ bool encode_value(struct encoder *e, struct encode_frame *frame) {
     case LUA_TFUNCTION: return encode_fail(e, frame, "a function is not a JSON value");
     case LUA_TTHREAD: return encode_fail(e, frame, "a coroutine is not a JSON value");
     case LUA_TCDATA_OF_LUAJIT:
-        return encode_fail(e, frame, "a cdata is not a JSON value; tonumber() makes it a number, vllm.raw() takes its exact digits");
+        return encode_fail(
+            e, frame, "a cdata is not a JSON value; tonumber() makes it a number, vllm.raw() takes its exact digits");
     default: return encode_fail(e, frame, "not a JSON value");
     }
 }
@@ -340,6 +344,7 @@ static int l_is_marked_array(lua_State *L) {
 }
 
 void bind_open_json_encode(lua_State *L) {
-    static const luaL_Reg functions[] = {{"json_encode", l_json_encode}, {"is_marked_array", l_is_marked_array}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"json_encode", l_json_encode}, {"is_marked_array", l_is_marked_array}, {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
 }

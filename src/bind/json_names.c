@@ -8,8 +8,9 @@
 /* Members of a request whose value is an array wherever it may be empty. From vLLM's ChatCompletionRequest and its
  * neighbours (completions, embeddings, rerank, responses), the structural tags, and JSON Schema. A new list among the
  * wire fields of fields.lua goes here as well: spec/fields_spec.lua compares the two. */
-static const char *const array_names[] = {"messages", "tools", "stop", "stop_token_ids", "bad_words", "allowed_token_ids",
-                                          "logprob_token_ids", "documents", "modalities", "include", "prompt", "input", "prompt_token_ids",
+static const char *const array_names[] = {"messages", "tools", "stop", "stop_token_ids", "bad_words",
+                                          "allowed_token_ids", "logprob_token_ids", "documents", "modalities",
+                                          "include", "prompt", "input", "prompt_token_ids",
                                           /* in messages */
                                           "content", "tool_calls", "annotations",
                                           /* in structured_outputs and structural tags */
@@ -31,7 +32,8 @@ static bool is_one_of(const struct encode_frame *frame, const char *const *names
 }
 
 bool encode_is_named(const struct encode_frame *frame, const char *name) {
-    return frame->name && !frame->is_thing && frame->name_len == strlen(name) && memcmp(frame->name, name, frame->name_len) == 0;
+    return frame->name && !frame->is_thing && frame->name_len == strlen(name) &&
+           memcmp(frame->name, name, frame->name_len) == 0;
 }
 
 bool encode_names_things(const struct encode_frame *frame) {
@@ -123,7 +125,8 @@ enum encode_constant encode_constant_of(lua_State *L, int index) {
     enum encode_constant constant = ENCODE_UNKNOWN;
     bool is_light = lua_islightuserdata(L, index);
     lua_pushvalue(L, index);
-    if ((is_light && !lua_touserdata(L, index)) || is_of_vim(L, "NIL") || is_of_cjson(L, "null") || is_loaded(L, "ngx", "null")) {
+    if ((is_light && !lua_touserdata(L, index)) || is_of_vim(L, "NIL") || is_of_cjson(L, "null") ||
+        is_loaded(L, "ngx", "null")) {
         constant = ENCODE_NULL;
     } else if (is_of_cjson(L, "empty_array")) {
         constant = ENCODE_EMPTY_ARRAY;

@@ -116,7 +116,8 @@ static bool splice_member(struct splice *s, const struct vllm_json_string *name)
     if (!lua_isnil(L, -1)) {
         size_t len;
         const char *text = lua_tolstring(L, -1, &len);
-        if (!put(s, vllm_buf_append(s->out, s->copied, (size_t)(old.ptr - s->copied))) || !put(s, vllm_buf_append(s->out, text, len))) {
+        if (!put(s, vllm_buf_append(s->out, s->copied, (size_t)(old.ptr - s->copied))) ||
+            !put(s, vllm_buf_append(s->out, text, len))) {
             return false;
         }
         s->copied = old.ptr + old.len;

@@ -41,7 +41,8 @@ static void choose_null(lua_State *L) {
     lua_setfield(L, LUA_REGISTRYINDEX, NULL_KEY);
 }
 
-/* Upvalue 1: the module. What was marked before keeps its old mark and is not an array any more: for the time of loading. */
+/* Upvalue 1: the module. What was marked before keeps its old mark and is not an array any more: for the time of
+ * loading. */
 static int l_use_array_mt(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);

@@ -130,8 +130,8 @@ static enum vllm_status read_list(lua_State *L, struct vllm_messages *messages) 
     return status;
 }
 
-/* The text at fault, which is a whole string of the list, or stands in the options. First of all, and without asking for
- * memory: a finalizer could empty the list. */
+/* The text at fault, which is a whole string of the list, or stands in the options. First of all, and without asking
+ * for memory: a finalizer could empty the list. */
 static void push_text(lua_State *L, struct vllm_slice text) {
     size_t length = lua_rawlen(L, 1);
     for (size_t i = 1; i <= length; i++) {
@@ -149,7 +149,8 @@ static int push_failure(lua_State *L, enum vllm_status status, const struct vllm
     case VLLM_EUTF8:
         push_text(L, fault->text);
         lua_pushnil(L);
-        lua_pushfstring(L, "not valid UTF-8 at byte %d", (int)(fault->offset < INT32_MAX ? fault->offset + 1 : INT32_MAX));
+        lua_pushfstring(L, "not valid UTF-8 at byte %d",
+                        (int)(fault->offset < INT32_MAX ? fault->offset + 1 : INT32_MAX));
         lua_pushinteger(L, (lua_Integer)fault->tag);
         lua_pushvalue(L, -4);
         return 4;

@@ -92,7 +92,8 @@ static int l_sse(lua_State *L) {
 }
 
 void bind_open_sse(lua_State *L) {
-    static const luaL_Reg methods[] = {{"feed", l_sse_feed}, {"finish", l_sse_finish}, {"next", l_sse_next}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {
+        {"feed", l_sse_feed}, {"finish", l_sse_finish}, {"next", l_sse_next}, {NULL, NULL}};
     bind_class(L, CLASS, methods, l_sse_release);
     lua_pushcfunction(L, l_sse);
     lua_setfield(L, -2, "sse");

@@ -1,5 +1,5 @@
-/* core.repair_utf8(bytes) → text: the same string where it is UTF-8, else with U+FFFD for each maximal malformed subpart (Unicode 15,
- * section 3.9), which is at most three times as long. Lack of memory raises. */
+/* core.repair_utf8(bytes) → text: the same string where it is UTF-8, else with U+FFFD for each maximal malformed
+ * subpart (Unicode 15, section 3.9), which is at most three times as long. Lack of memory raises. */
 #include "../core/utf8.h"
 
 #include "bind.h"

@@ -1,6 +1,7 @@
 /* Deltas → the answer, as far as it has come.
- * Bounds: choices, calls of a choice, extras, and max_message_bytes for all texts, arguments, names, token data and extras together. Texts grow by doubling
- * and are never copied out; a choice never moves once it was made. Nothing is judged before its choice is over. */
+ * Bounds: choices, calls of a choice, extras, and max_message_bytes for all texts, arguments, names, token data and
+ * extras together. Texts grow by doubling and are never copied out; a choice never moves once it was made. Nothing is
+ * judged before its choice is over. */
 #include "answer.h"
 
 #include <string.h>
@@ -40,8 +41,8 @@ static void free_choice(struct vllm_answer *answer, struct vllm_choice *choice) 
     answer->alloc.fn(answer->alloc.ud, choice, sizeof *choice, 0);
 }
 
-enum vllm_status vllm_answer_init(struct vllm_answer *answer, const struct vllm_alloc *alloc, const struct vllm_answer_limits *limits,
-                                  struct vllm_slice taken_ids) {
+enum vllm_status vllm_answer_init(struct vllm_answer *answer, const struct vllm_alloc *alloc,
+                                  const struct vllm_answer_limits *limits, struct vllm_slice taken_ids) {
     memset(answer, 0, sizeof *answer);
     answer->alloc = *alloc;
     answer->limits = *limits;
@@ -101,7 +102,7 @@ enum vllm_status vllm_answer_usage(struct vllm_answer *answer, struct vllm_slice
     return fail(answer, vllm_buf_append(&answer->usage, raw.ptr, raw.len), TOO_LARGE);
 }
 
-/* Choices ------------------------------------------------------------------------------------------------------------ */
+/* Choices ---------------------------------------------------------------------------------------------------------- */
 
 /* The first place whose choice is not below `number`. */
 static size_t place_of(const struct vllm_answer *answer, int64_t number) {
@@ -148,10 +149,12 @@ enum vllm_status vllm_answer_choice(struct vllm_answer *answer, int64_t number, 
 enum vllm_status vllm_answer_text(struct vllm_answer *answer, struct vllm_choice *choice, enum vllm_part_kind kind,
                                   struct vllm_slice text) {
     enum vllm_status status = spend(answer, text.len);
-    return status == VLLM_OK ? fail(answer, vllm_halves_append(&choice->texts[kind], &choice->half, text), TOO_LARGE) : status;
+    return status == VLLM_OK ? fail(answer, vllm_halves_append(&choice->texts[kind], &choice->half, text), TOO_LARGE)
+                             : status;
 }
 
-/* Appends `items` (values and the commas between them) to the array in `buf`: all or nothing, so that it stays readable. */
+/* Appends `items` (values and the commas between them) to the array in `buf`: all or nothing, so that it stays
+ * readable. */
 static enum vllm_status add_items(struct vllm_answer *answer, struct vllm_buf *buf, struct vllm_slice items) {
     enum vllm_status status = spend(answer, items.len);
     if (status == VLLM_OK) {
@@ -183,20 +186,22 @@ enum vllm_status vllm_answer_media(struct vllm_answer *answer, struct vllm_choic
     return add_items(answer, &choice->media, raw);
 }
 
-enum vllm_status vllm_answer_tokens(struct vllm_answer *answer, struct vllm_choice *choice, const struct vllm_delta *delta) {
+enum vllm_status vllm_answer_tokens(struct vllm_answer *answer, struct vllm_choice *choice,
+                                    const struct vllm_delta *delta) {
     struct vllm_slice logprobs = items_of(delta->text);
     struct vllm_slice token_ids = items_of(delta->token_ids);
     enum vllm_status status = logprobs.ptr ? add_items(answer, &choice->logprobs, logprobs) : VLLM_OK;
     return status == VLLM_OK && token_ids.ptr ? add_items(answer, &choice->token_ids, token_ids) : status;
 }
 
-enum vllm_status vllm_answer_finish(struct vllm_answer *answer, struct vllm_choice *choice, const struct vllm_delta *delta) {
+enum vllm_status vllm_answer_finish(struct vllm_answer *answer, struct vllm_choice *choice,
+                                    const struct vllm_delta *delta) {
     enum vllm_status status = keep_first(answer, &choice->finish_reason, delta->text);
     choice->finished = choice->finished || status == VLLM_OK;
     return status == VLLM_OK ? keep_first(answer, &choice->stop_reason, delta->raw) : status;
 }
 
-/* Calls -------------------------------------------------------------------------------------------------------------- */
+/* Calls ------------------------------------------------------------------------------------------------------------ */
 
 struct vllm_slice vllm_answer_news(const struct vllm_buf *text, size_t at, struct vllm_slice whole) {
     size_t there = at < text->len ? text->len - at : 0;
@@ -223,10 +228,12 @@ static void write_id(char out[VLLM_MADE_ID], uint64_t value) {
     }
 }
 
-/* Nine letters and digits, the one form that every server accepts. The same answer after the same transcript gives the same ids: what tells
- * them apart is what the call says, where the id of the answer is absent or always the same, and then the number of the try. Within 2^53
- * the steps can be undone, so no two tries give the same, and one of them is free. (A call whose id is taken gets its own at once.) */
-static void find_id(const struct vllm_answer *answer, const struct vllm_choice *choice, size_t place, char out[VLLM_MADE_ID]) {
+/* Nine letters and digits, the one form that every server accepts. The same answer after the same transcript gives the
+ * same ids: what tells them apart is what the call says, where the id of the answer is absent or always the same, and
+ * then the number of the try. Within 2^53 the steps can be undone, so no two tries give the same, and one of them is
+ * free. (A call whose id is taken gets its own at once.) */
+static void find_id(const struct vllm_answer *answer, const struct vllm_choice *choice, size_t place,
+                    char out[VLLM_MADE_ID]) {
     const uint64_t mask = (UINT64_C(1) << 53) - 1;
     const struct vllm_call *call = &choice->calls.items[place];
     uint64_t seed = hash(hash(UINT64_C(0xCBF29CE484222325), &answer->id), &call->id);
@@ -270,7 +277,8 @@ static enum vllm_status take_back(struct vllm_answer *answer, struct vllm_call *
     if (status == VLLM_OK) {
         status = fail(answer, vllm_buf_reserve(&call->arguments, len), TOO_LARGE); /* so that appending moves nothing */
     }
-    return status == VLLM_OK ? fail(answer, vllm_buf_append(&call->arguments, call->arguments.data, len), TOO_LARGE) : status;
+    return status == VLLM_OK ? fail(answer, vllm_buf_append(&call->arguments, call->arguments.data, len), TOO_LARGE)
+                             : status;
 }
 
 static enum vllm_status add_arguments(struct vllm_answer *answer, struct vllm_call *call, struct vllm_slice text) {
@@ -278,11 +286,12 @@ static enum vllm_status add_arguments(struct vllm_answer *answer, struct vllm_ca
     if (status == VLLM_OK) {
         status = spend(answer, text.len);
     }
-    return status == VLLM_OK ? fail(answer, vllm_halves_append(&call->arguments, &call->half, text), TOO_LARGE) : status;
+    return status == VLLM_OK ? fail(answer, vllm_halves_append(&call->arguments, &call->half, text), TOO_LARGE)
+                             : status;
 }
 
-enum vllm_status vllm_answer_call(struct vllm_answer *answer, struct vllm_choice *choice, const struct vllm_delta *fragment,
-                                  struct vllm_call_change *change) {
+enum vllm_status vllm_answer_call(struct vllm_answer *answer, struct vllm_choice *choice,
+                                  const struct vllm_delta *fragment, struct vllm_call_change *change) {
     enum vllm_status status = vllm_calls_route(&choice->calls, fragment, &change->place, &change->is_new);
     if (status != VLLM_OK) {
         return fail(answer, status, "a choice has more tool calls than max_tool_calls");
@@ -349,8 +358,9 @@ const char *vllm_answer_failure(const struct vllm_answer *answer) {
     return NULL;
 }
 
-/* The finish reasons that servers are known to give to whole answers. What is not among them may be a limit, a breakdown or a policy of
- * a server that is not known here (model_length, max_tokens, insufficient_system_resource, sensitive, …): then no call is trusted. */
+/* The finish reasons that servers are known to give to whole answers. What is not among them may be a limit, a
+ * breakdown or a policy of a server that is not known here (model_length, max_tokens, insufficient_system_resource,
+ * sensitive, …): then no call is trusted. */
 static bool is_whole(const struct vllm_choice *choice) {
     static const char *const reasons[] = {
         "stop",     "tool_calls",    "function_call", "tool_call", "tool_use", /* the last two: Anthropic's */
@@ -436,7 +446,7 @@ enum vllm_status vllm_answer_judge(struct vllm_answer *answer, const struct vllm
     return status;
 }
 
-/* Reading ------------------------------------------------------------------------------------------------------------ */
+/* Reading ---------------------------------------------------------------------------------------------------------- */
 
 struct vllm_slice vllm_answer_view(const struct vllm_buf *buf) {
     struct vllm_slice view = {buf->len > 0 ? buf->data : NULL, buf->len};
@@ -485,7 +495,8 @@ static void read_counters(struct vllm_slice raw, struct vllm_usage *usage, bool 
             read_counter(value, &usage->completion_tokens);
         } else if (vllm_json_string_is(&key, "total_tokens")) {
             read_counter(value, &usage->total_tokens);
-        } else if (vllm_json_string_is(&key, "prompt_tokens_details") || vllm_json_string_is(&key, "completion_tokens_details")) {
+        } else if (vllm_json_string_is(&key, "prompt_tokens_details") ||
+                   vllm_json_string_is(&key, "completion_tokens_details")) {
             read_counters(value, usage, true);
         }
     }

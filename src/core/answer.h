@@ -1,5 +1,5 @@
-/* The growing answer: its choices, their texts, calls and ends. It knows nothing of events; the few fields that say how far
- * the events of a choice have come belong to part_events.c. */
+/* The growing answer: its choices, their texts, calls and ends. It knows nothing of events; the few fields that say how
+ * far the events of a choice have come belong to part_events.c. */
 #ifndef VLLM_ANSWER_H
 #define VLLM_ANSWER_H
 
@@ -64,38 +64,48 @@ void vllm_answer_free(struct vllm_answer *answer);
 
 /* Every one of these: VLLM_OK, VLLM_ENOMEM or VLLM_ELIMIT, and then `why` is set. */
 VLLM_NODISCARD enum vllm_status vllm_answer_envelope(struct vllm_answer *answer,
-                                                     const struct vllm_delta *delta);                 /* the first id and model stay */
-VLLM_NODISCARD enum vllm_status vllm_answer_usage(struct vllm_answer *answer, struct vllm_slice raw); /* the last one stays */
+                                                     const struct vllm_delta *delta); /* the first id and model stay */
+VLLM_NODISCARD enum vllm_status vllm_answer_usage(struct vllm_answer *answer,
+                                                  struct vllm_slice raw); /* the last one stays */
 VLLM_NODISCARD enum vllm_status vllm_answer_extra(
-    struct vllm_answer *answer, const struct vllm_delta *delta); /* at the top level, or of a choice or a message: see extras.c */
-VLLM_NODISCARD enum vllm_status vllm_answer_choice(struct vllm_answer *answer, int64_t number, struct vllm_choice **out);
-VLLM_NODISCARD enum vllm_status vllm_answer_text(struct vllm_answer *answer, struct vllm_choice *choice, enum vllm_part_kind kind,
-                                                 struct vllm_slice text);
-VLLM_NODISCARD enum vllm_status vllm_answer_media(struct vllm_answer *answer, struct vllm_choice *choice, struct vllm_slice raw);
-VLLM_NODISCARD enum vllm_status vllm_answer_tokens(struct vllm_answer *answer, struct vllm_choice *choice, const struct vllm_delta *delta);
+    struct vllm_answer *answer,
+    const struct vllm_delta *delta); /* at the top level, or of a choice or a message: see extras.c */
+VLLM_NODISCARD enum vllm_status vllm_answer_choice(struct vllm_answer *answer, int64_t number,
+                                                   struct vllm_choice **out);
+VLLM_NODISCARD enum vllm_status vllm_answer_text(struct vllm_answer *answer, struct vllm_choice *choice,
+                                                 enum vllm_part_kind kind, struct vllm_slice text);
+VLLM_NODISCARD enum vllm_status vllm_answer_media(struct vllm_answer *answer, struct vllm_choice *choice,
+                                                  struct vllm_slice raw);
+VLLM_NODISCARD enum vllm_status vllm_answer_tokens(struct vllm_answer *answer, struct vllm_choice *choice,
+                                                   const struct vllm_delta *delta);
 VLLM_NODISCARD enum vllm_status vllm_answer_finish(struct vllm_answer *answer, struct vllm_choice *choice,
                                                    const struct vllm_delta *delta); /* the first reason stays */
 /* VLLM_ESYNTAX as well: arguments for a call that has ended. */
-VLLM_NODISCARD enum vllm_status vllm_answer_call(struct vllm_answer *answer, struct vllm_choice *choice, const struct vllm_delta *fragment,
-                                                 struct vllm_call_change *change);
+VLLM_NODISCARD enum vllm_status vllm_answer_call(struct vllm_answer *answer, struct vllm_choice *choice,
+                                                 const struct vllm_delta *fragment, struct vllm_call_change *change);
 /* The id of a call; one that is missing so far is written to `made`. */
 struct vllm_slice vllm_answer_call_id(const struct vllm_answer *answer, const struct vllm_choice *choice, size_t place,
                                       char made[VLLM_MADE_ID]);
 /* The choice is over for this call: makes a missing id, "{}" of missing arguments, and the verdict. */
-VLLM_NODISCARD enum vllm_status vllm_answer_judge(struct vllm_answer *answer, const struct vllm_choice *choice, size_t place);
+VLLM_NODISCARD enum vllm_status vllm_answer_judge(struct vllm_answer *answer, const struct vllm_choice *choice,
+                                                  size_t place);
 
 /* Members of a call that are not known here; `object` is its JSON. */
-VLLM_NODISCARD enum vllm_status vllm_answer_call_members(struct vllm_answer *answer, struct vllm_call *call, struct vllm_slice object);
+VLLM_NODISCARD enum vllm_status vllm_answer_call_members(struct vllm_answer *answer, struct vllm_call *call,
+                                                         struct vllm_slice object);
 
 /* For extras.c: more bytes of the answer. */
-VLLM_NODISCARD enum vllm_status vllm_answer_keep(struct vllm_answer *answer, struct vllm_buf *buf, struct vllm_slice text);
+VLLM_NODISCARD enum vllm_status vllm_answer_keep(struct vllm_answer *answer, struct vllm_buf *buf,
+                                                 struct vllm_slice text);
 
-/* What of a whole value is news after `text` from `at` on: a server may send the deltas and then the message, or the message again and
- * again. */
+/* What of a whole value is news after `text` from `at` on: a server may send the deltas and then the message, or the
+ * message again and again. */
 struct vllm_slice vllm_answer_news(const struct vllm_buf *text, size_t at, struct vllm_slice whole);
 void vllm_answer_read_usage(const struct vllm_answer *answer, struct vllm_usage *usage);
-size_t vllm_answer_finished(const struct vllm_answer *answer);     /* how many choices, if all have a finish reason; else 0 */
-const char *vllm_answer_failure(const struct vllm_answer *answer); /* what a finish reason says that does not end an answer, or NULL */
-struct vllm_slice vllm_answer_view(const struct vllm_buf *buf);    /* absent when empty */
+size_t vllm_answer_finished(
+    const struct vllm_answer *answer); /* how many choices, if all have a finish reason; else 0 */
+const char *vllm_answer_failure(
+    const struct vllm_answer *answer); /* what a finish reason says that does not end an answer, or NULL */
+struct vllm_slice vllm_answer_view(const struct vllm_buf *buf); /* absent when empty */
 
 #endif

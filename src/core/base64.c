@@ -63,7 +63,8 @@ static bool is_padding(const char *text, size_t from, size_t len, size_t padding
     return signs == 0 || signs == padding;
 }
 
-/* Two digits hold a byte and four bits, three hold two bytes and two bits, which must be zero; a single one holds none. */
+/* Two digits hold a byte and four bits, three hold two bytes and two bits, which must be zero; a single one holds
+ * none. */
 static bool is_whole(size_t digits, uint32_t bits) {
     static const uint32_t unused[] = {0, 63, 15, 3};
     return digits % 4 != 1 && (bits & unused[digits % 4]) == 0;

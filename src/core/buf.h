@@ -28,8 +28,8 @@ VLLM_NODISCARD enum vllm_status vllm_buf_reserve(struct vllm_buf *buf, size_t mo
 void vllm_buf_consume(struct vllm_buf *buf, size_t len);
 struct vllm_slice vllm_buf_view(const struct vllm_buf *buf); /* valid until the next change; never NULL ptr */
 
-/* Room for twice as many items of `size` bytes: the block, which took the place of `items`, and `*cap` is raised; or NULL, and nothing is
- * changed. */
+/* Room for twice as many items of `size` bytes: the block, which took the place of `items`, and `*cap` is raised; or
+ * NULL, and nothing is changed. */
 void *vllm_grow(const struct vllm_alloc *alloc, void *items, size_t *cap, size_t size);
 
 #endif

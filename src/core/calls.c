@@ -1,27 +1,31 @@
 /* Fragments of tool calls → calls. What servers send is not what the API describes, so identity is a matter of rules:
- *  1. A fragment with an id that is known belongs to that call, whatever its index (LocalAI sends one call under several); where several calls
- *     have that id, to the one under its index, else to the newest.
- *  2. A fragment without a name, under an index that is taken, continues the newest call there, whatever its id (there are servers that
- *     make an id for every fragment), as long as the arguments of that call are not complete.
- *  3. A new id with a name begins a call, even under an index that is taken (Ollama, Dynamo and old vLLM give 0 to every call), unless the call
- *     there still lacks an id, or is of the same name in the middle of its arguments.
- *  4. Without an id the index decides: the newest call under it, or a new one. Indexes may be sparse and in any order; they
- *     name calls, they do not sort them.
- *  5. With neither id nor index, or with arguments and an id that is new but no index, it belongs to the latest call. A call that came without an
- *     index takes the first index that is sent for it without a name.
- *  6. Under all of these, a name begins another call if the call found has a name already and its arguments are complete; or if it is another
- *     name, sent with an id, and stands under another index or before any arguments. The same name without further arguments is a
- *     repetition; under another index it may announce a call with the same id, which begins with arguments that are not a repetition.
- *  7. Complete arguments that come again, for a call with the same id or for no other call, are a repetition (vLLM's xlam parser sent all twice).
- *  8. Names come whole. A second, different one is appended only while there are no arguments (old servers cut names); else it is
- *     passed over. The first id stays.
- *  9. An id that another call has, here or in the transcript, does not name this one: it finds its fragments, and another id is made.
- * 10. In a whole message the calls are counted: the fragment's index is the place. One that says again what another of its id says is that one;
- *     of another name than the call at its place, it begins a call.
- * 11. A call without arguments is trusted to have none, unless arguments stand beside it that may be its own: those of a call without a name,
- *     or, in a stream, of one that shares two of id, index (or the lack of it) and name with it, or that only a whole message brought.
- * Observed: vLLM with speculative decoding puts two fragments of one index in one chunk; LiteLLM continues with an empty name.
- * Bounds: the number of calls and the bytes of each text. Argument text is never judged here. */
+ *  1. A fragment with an id that is known belongs to that call, whatever its index (LocalAI sends one call under
+ *     several); where several calls have that id, to the one under its index, else to the newest.
+ *  2. A fragment without a name, under an index that is taken, continues the newest call there, whatever its id (there
+ *     are servers that make an id for every fragment), as long as the arguments of that call are not complete.
+ *  3. A new id with a name begins a call, even under an index that is taken (Ollama, Dynamo and old vLLM give 0 to
+ *     every call), unless the call there still lacks an id, or is of the same name in the middle of its arguments.
+ *  4. Without an id the index decides: the newest call under it, or a new one. Indexes may be sparse and in any order;
+ *     they name calls, they do not sort them.
+ *  5. With neither id nor index, or with arguments and an id that is new but no index, it belongs to the latest call. A
+ *     call that came without an index takes the first index that is sent for it without a name.
+ *  6. Under all of these, a name begins another call if the call found has a name already and its arguments are
+ *     complete; or if it is another name, sent with an id, and stands under another index or before any arguments. The
+ *     same name without further arguments is a repetition; under another index it may announce a call with the same id,
+ *     which begins with arguments that are not a repetition.
+ *  7. Complete arguments that come again, for a call with the same id or for no other call, are a repetition (vLLM's
+ *     xlam parser sent all twice).
+ *  8. Names come whole. A second, different one is appended only while there are no arguments (old servers cut names);
+ *     else it is passed over. The first id stays.
+ *  9. An id that another call has, here or in the transcript, does not name this one: it finds its fragments, and
+ *     another id is made.
+ * 10. In a whole message the calls are counted: the fragment's index is the place. One that says again what another of
+ *     its id says is that one; of another name than the call at its place, it begins a call.
+ * 11. A call without arguments is trusted to have none, unless arguments stand beside it that may be its own: those of
+ *     a call without a name, or, in a stream, of one that shares two of id, index (or the lack of it) and name with it,
+ *     or that only a whole message brought.
+ * Observed: vLLM with speculative decoding puts two fragments of one index in one chunk; LiteLLM continues with an
+ * empty name. Bounds: the number of calls and the bytes of each text. Argument text is never judged here. */
 #include "calls.h"
 
 #include <string.h>
@@ -98,7 +102,8 @@ static bool begins_another(struct vllm_call *call, const struct vllm_delta *frag
     if (fragment->name.len == 0 || call->name.len == 0) {
         return false;
     }
-    bool is_same = equals(&call->name, fragment->name), is_known = fragment->id.len > 0 && equals(&call->id, fragment->id);
+    bool is_same = equals(&call->name, fragment->name),
+         is_known = fragment->id.len > 0 && equals(&call->id, fragment->id);
     if (!arguments_complete(call)) {
         bool elsewhere = fragment->index >= 0 && call->wire_index >= 0 && !under_index(call, fragment);
         return !is_same && fragment->id.len > 0 && (elsewhere || !vllm_call_has_arguments(call));
@@ -198,13 +203,15 @@ static size_t comes_again(struct vllm_call *call, struct vllm_slice text) {
 
 /* Rule 6, the announcement: does the fragment begin the call that the same name announced? */
 static bool begins_announced(struct vllm_call *call, const struct vllm_delta *fragment) {
-    return call->announces && fragment->name.len == 0 && !is_blank(fragment->text) && comes_again(call, fragment->text) == 0;
+    return call->announces && fragment->name.len == 0 && !is_blank(fragment->text) &&
+           comes_again(call, fragment->text) == 0;
 }
 
 static void note_announcement(struct vllm_call *call, const struct vllm_delta *fragment) {
     bool elsewhere = fragment->index >= 0 && !under_index(call, fragment);
     bool is_known = fragment->id.len > 0 && equals(&call->id, fragment->id) && equals(&call->name, fragment->name);
-    call->announces = call->announces || (is_known && elsewhere && is_blank(fragment->text) && arguments_complete(call));
+    call->announces =
+        call->announces || (is_known && elsewhere && is_blank(fragment->text) && arguments_complete(call));
 }
 
 static struct vllm_call *existing(struct vllm_calls *calls, const struct vllm_delta *fragment) {
@@ -242,7 +249,8 @@ static enum vllm_status open_call(struct vllm_calls *calls) {
     return VLLM_OK;
 }
 
-/* The last call takes id and name of the one that announced it, and what was taken for a repetition of its arguments. */
+/* The last call takes id and name of the one that announced it, and what was taken for a repetition of its
+ * arguments. */
 static enum vllm_status take_over(struct vllm_calls *calls, size_t place) {
     struct vllm_call *from = &calls->items[place], *call = &calls->items[calls->count - 1];
     enum vllm_status status = vllm_buf_append(&call->id, from->id.data, from->id.len);
@@ -258,7 +266,8 @@ static enum vllm_status take_over(struct vllm_calls *calls, size_t place) {
     return status;
 }
 
-enum vllm_status vllm_calls_route(struct vllm_calls *calls, const struct vllm_delta *fragment, size_t *place, bool *is_new) {
+enum vllm_status vllm_calls_route(struct vllm_calls *calls, const struct vllm_delta *fragment, size_t *place,
+                                  bool *is_new) {
     struct vllm_call *call = existing(calls, fragment);
     bool is_announced = call && !fragment->whole && begins_announced(call, fragment);
     size_t announcer = is_announced ? (size_t)(call - calls->items) : 0;
@@ -324,7 +333,8 @@ bool vllm_calls_have_id(const struct vllm_calls *calls, const struct vllm_call *
     return holds(calls->taken_ids, id);
 }
 
-enum vllm_status vllm_call_name(const struct vllm_calls *calls, struct vllm_call *call, const struct vllm_delta *fragment, bool *news) {
+enum vllm_status vllm_call_name(const struct vllm_calls *calls, struct vllm_call *call,
+                                const struct vllm_delta *fragment, bool *news) {
     enum vllm_status status = VLLM_OK;
     *news = false;
     if (fragment->id.len > 0 && call->id.len == 0) {
@@ -354,8 +364,8 @@ bool vllm_calls_may_lack_arguments(const struct vllm_calls *calls, const struct 
         if (other == call || !vllm_call_has_arguments(other)) {
             continue;
         }
-        int shared = (call->id.len > 0 && equals(&other->id, vllm_buf_view(&call->id))) + (other->wire_index == call->wire_index) +
-                     equals(&other->name, vllm_buf_view(&call->name));
+        int shared = (call->id.len > 0 && equals(&other->id, vllm_buf_view(&call->id))) +
+                     (other->wire_index == call->wire_index) + equals(&other->name, vllm_buf_view(&call->name));
         if (other->name.len == 0 || (!call->whole && (shared >= 2 || other->whole))) {
             return true;
         }

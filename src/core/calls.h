@@ -1,4 +1,5 @@
-/* The tool calls of one choice, and the question to which of them a fragment belongs. The rules stand at the top of calls.c. */
+/* The tool calls of one choice, and the question to which of them a fragment belongs. The rules stand at the top of
+ * calls.c. */
 #ifndef VLLM_CALLS_H
 #define VLLM_CALLS_H
 
@@ -42,16 +43,17 @@ void vllm_calls_init(struct vllm_calls *calls, const struct vllm_alloc *alloc, s
                      const struct vllm_buf *taken_ids); /* of the transcript, a NUL between two; kept by the caller */
 void vllm_calls_free(struct vllm_calls *calls);
 
-/* The place of the call that `fragment` belongs to; `*is_new` when it begins one. Nothing is taken from the fragment but its index.
- * VLLM_ELIMIT: more than max_calls. Cost: a walk over the calls of the choice; reading what came of the arguments since the last question,
- * when a name is repeated. */
-VLLM_NODISCARD enum vllm_status vllm_calls_route(struct vllm_calls *calls, const struct vllm_delta *fragment, size_t *place, bool *is_new);
+/* The place of the call that `fragment` belongs to; `*is_new` when it begins one. Nothing is taken from the fragment
+ * but its index. VLLM_ELIMIT: more than max_calls. Cost: a walk over the calls of the choice; reading what came of the
+ * arguments since the last question, when a name is repeated. */
+VLLM_NODISCARD enum vllm_status vllm_calls_route(struct vllm_calls *calls, const struct vllm_delta *fragment,
+                                                 size_t *place, bool *is_new);
 struct vllm_slice vllm_call_id(const struct vllm_call *call); /* the server's, or the one made; absent: none yet */
 /* Has a call other than `but`, or the transcript, this id? */
 bool vllm_calls_have_id(const struct vllm_calls *calls, const struct vllm_call *but, struct vllm_slice id);
 /* Takes id and name as far as they are news; `*news` says whether they were. */
-VLLM_NODISCARD enum vllm_status vllm_call_name(const struct vllm_calls *calls, struct vllm_call *call, const struct vllm_delta *fragment,
-                                               bool *news);
+VLLM_NODISCARD enum vllm_status vllm_call_name(const struct vllm_calls *calls, struct vllm_call *call,
+                                               const struct vllm_delta *fragment, bool *news);
 bool vllm_call_has_arguments(struct vllm_call *call); /* did more than blanks come? */
 /* Is `text` the call's complete arguments once more, or the next fragment of them? Then `again` has moved on. */
 bool vllm_call_repeats(struct vllm_call *call, struct vllm_slice text);

@@ -1,5 +1,6 @@
-/* One entry of `choices` → its deltas: rules 3 to 9 of chunk.c. Everything is walked the first time that it is passed: the fragments of calls
- * and the entries of other lists wait, since the keys come in any order and the deltas in one. */
+/* One entry of `choices` → its deltas: rules 3 to 9 of chunk.c. Everything is walked the first time that it is passed:
+ * the fragments of calls and the entries of other lists wait, since the keys come in any order and the deltas in
+ * one. */
 #include <string.h>
 
 #include "delta.h"
@@ -41,9 +42,10 @@ static struct vllm_delta *add(const struct target *target, enum vllm_delta_kind 
     return delta;
 }
 
-/* An object's unknown members are noticed while it is walked; what they are is read again later, since most answers have
- * none. `begin`: where the object began. */
-static void notice(enum vllm_level level, enum vllm_key key, const struct vllm_value *value, const char *begin, struct vllm_slice *object) {
+/* An object's unknown members are noticed while it is walked; what they are is read again later, since most answers
+ * have none. `begin`: where the object began. */
+static void notice(enum vllm_level level, enum vllm_key key, const struct vllm_value *value, const char *begin,
+                   struct vllm_slice *object) {
     if (!vllm_key_is_known(level, key) && vllm_value_is_given(value)) {
         object->ptr = begin;
     }
@@ -55,7 +57,7 @@ static void close_object(const struct vllm_json *j, struct vllm_slice *object) {
     }
 }
 
-/* Reading ------------------------------------------------------------------------------------------------------------ */
+/* Reading ---------------------------------------------------------------------------------------------------------- */
 
 /* Into an object; a value of another type is passed over. */
 static bool enter_object(struct vllm_json *j) {
@@ -132,7 +134,8 @@ static void read_tool_call(struct vllm_gather *gather, struct vllm_json *j) {
 }
 
 /* The entries of the list at the cursor. */
-static struct range read_list(struct vllm_gather *gather, struct vllm_json *j, void (*read)(struct vllm_gather *, struct vllm_json *)) {
+static struct range read_list(struct vllm_gather *gather, struct vllm_json *j,
+                              void (*read)(struct vllm_gather *, struct vllm_json *)) {
     struct range range = {gather->waiting.count, 0};
     bool more = vllm_json_enter(j);
     while (more && gather->status == VLLM_OK && vllm_json_element(j)) {
@@ -162,7 +165,8 @@ static void keep_text(struct vllm_gather *gather, enum vllm_delta_kind kind, con
 }
 
 static void keep_media(struct vllm_gather *gather, const struct vllm_value *value) {
-    struct vllm_delta *delta = vllm_value_is_given(value) ? vllm_gather_add(gather, &gather->waiting, VLLM_DELTA_MEDIA) : NULL;
+    struct vllm_delta *delta =
+        vllm_value_is_given(value) ? vllm_gather_add(gather, &gather->waiting, VLLM_DELTA_MEDIA) : NULL;
     if (delta) {
         delta->raw = value->raw;
     }
@@ -278,8 +282,8 @@ static void read_image(struct vllm_gather *gather, struct vllm_json *j) {
 }
 
 /* A list, or one value: what is there of the other is of a duplicate key, which does not count. */
-static void read_list_or_value(struct vllm_gather *gather, struct vllm_json *j, struct range *range, struct vllm_value *value,
-                               void (*read)(struct vllm_gather *, struct vllm_json *)) {
+static void read_list_or_value(struct vllm_gather *gather, struct vllm_json *j, struct range *range,
+                               struct vllm_value *value, void (*read)(struct vllm_gather *, struct vllm_json *)) {
     memset(range, 0, sizeof *range);
     memset(value, 0, sizeof *value);
     if (vllm_json_peek(j) == VLLM_JSON_ARRAY) {
@@ -356,7 +360,7 @@ static void read_logprobs(struct vllm_json *j, struct entry *entry) {
     entry->logprobs.raw.len = (size_t)(j->at - begin);
 }
 
-/* Adding ------------------------------------------------------------------------------------------------------------- */
+/* Adding ----------------------------------------------------------------------------------------------------------- */
 
 static void add_text(const struct target *target, enum vllm_delta_kind kind, const struct vllm_value *value) {
     struct vllm_slice text = vllm_gather_text(target->gather, value);
@@ -498,7 +502,8 @@ static void add_entry(struct vllm_gather *gather, const struct entry *entry) {
     if (gather->deltas.count == before) {
         add(&target, VLLM_DELTA_CHOICE);
     }
-    struct vllm_delta *members = entry->object.ptr ? vllm_gather_add(gather, &gather->extras, VLLM_DELTA_CHOICE_MEMBERS) : NULL;
+    struct vllm_delta *members =
+        entry->object.ptr ? vllm_gather_add(gather, &gather->extras, VLLM_DELTA_CHOICE_MEMBERS) : NULL;
     if (members) {
         members->choice = target.choice;
         members->raw = entry->object;

@@ -1,29 +1,36 @@
 /* One JSON text of a chat completion stream, or one whole completion → deltas. The place where dialects end.
  *
  * The rules, and who made them necessary:
- *  1. An error is looked for before choices: a key `error` with something in it (a string, an object, a list; null, false and empty values
- *     are not errors), `object` = "error" (older vLLM, SGLang), or an event of type "error" (LM Studio), whatever it holds. It comes out raw:
- *     codes are numbers in vLLM and strings in LiteLLM. An `error` in a choice is one, too (OpenRouter). What such a chunk brings of the
- *     answer comes before its error; a finish reason beside an error is none.
+ *  1. An error is looked for before choices: a key `error` with something in it (a string, an object, a list; null,
+ *     false and empty values are not errors), `object` = "error" (older vLLM, SGLang), or an event of type "error" (LM
+ *     Studio), whatever it holds. It comes out raw: codes are numbers in vLLM and strings in LiteLLM. An `error` in a
+ *     choice is one, too (OpenRouter). What such a chunk brings of the answer comes before its error; a finish reason
+ *     beside an error is none.
  *  2. `choices` may be missing, null or empty (usage chunks); a choice without `index` is choice 0.
  *  3. `delta` may be missing, null or `{}`; `message` takes its place in whole completions and in some last chunks.
- *  4. Content is a string, null, or a list of parts: parts with text join, a refusal part is a refusal, a part whose type speaks of thinking
- *     or reasoning is reasoning (its text, or the texts of a list in it: Mistral; of its summary: Databricks), any other part is media.
- *  5. Reasoning is `reasoning` (vLLM since 0.11.1) or `reasoning_content` (before; llama.cpp, SGLang): whichever is a non-empty string,
- *     never both, and before thinking in the content. Either may be null, or an object with a text, or a list (Envoy's Bedrock).
- *  6. `tool_calls` may be null, a list, or one object (old TGI); `function` may be null; an index may be a text; an empty id or name is
- *     absent, and so is the name "null" (LiteLLM); arguments are a string, or any other value, which then counts as its own JSON text (TGI).
- *     `function_call` is a call without id and index.
- *  7. The finish reason is a string that is not empty, nor "null" (DashScope) or "None". stop_reason, logprobs, token_ids and usage count
- *     when they are not null; usage may stand in a choice (Moonshot), but that of the top level goes before.
+ *  4. Content is a string, null, or a list of parts: parts with text join, a refusal part is a refusal, a part whose
+ *     type speaks of thinking or reasoning is reasoning (its text, or the texts of a list in it: Mistral; of its
+ *     summary: Databricks), any other part is media.
+ *  5. Reasoning is `reasoning` (vLLM since 0.11.1) or `reasoning_content` (before; llama.cpp, SGLang): whichever is a
+ *     non-empty string, never both, and before thinking in the content. Either may be null, or an object with a text,
+ *     or a list (Envoy's Bedrock).
+ *  6. `tool_calls` may be null, a list, or one object (old TGI); `function` may be null; an index may be a text; an
+ *     empty id or name is absent, and so is the name "null" (LiteLLM); arguments are a string, or any other value,
+ *     which then counts as its own JSON text (TGI). `function_call` is a call without id and index.
+ *  7. The finish reason is a string that is not empty, nor "null" (DashScope) or "None". stop_reason, logprobs,
+ *     token_ids and usage count when they are not null; usage may stand in a choice (Moonshot), but that of the top
+ *     level goes before.
  *  8. `choices[].text` of the older completions endpoint is text.
- *  9. Of duplicate keys the last one wins, as in every JSON library of the servers; known keys with a value of a wrong type are
- *     passed over.
- * 10. What is not known at the top level is an extra (system_fingerprint, service_tier, timings of llama.cpp, prompt_token_ids, …), unless
- *     it is null, or its name is empty or written with escapes, which no server does. What is not known in an entry of `choices`, in
- *     a message or in a call is kept, too, but for nulls and empty values: extras.c.
- * 11. An object with neither a list of choices nor usage is foreign: a ping, or the words of a server or a proxy ({"detail":…}, {"code":…,"msg":…}).
- * Bounds: depth, deltas and decoded bytes of one chunk. Memory is kept from chunk to chunk, so a stream in steady state allocates nothing. */
+ *  9. Of duplicate keys the last one wins, as in every JSON library of the servers; known keys with a value of a wrong
+ *     type are passed over.
+ * 10. What is not known at the top level is an extra (system_fingerprint, service_tier, timings of llama.cpp,
+ *     prompt_token_ids, …), unless it is null, or its name is empty or written with escapes, which no server does. What
+ *     is not known in an entry of `choices`, in a message or in a call is kept, too, but for nulls and empty values:
+ *     extras.c.
+ * 11. An object with neither a list of choices nor usage is foreign: a ping, or the words of a server or a proxy
+ *     ({"detail":…}, {"code":…,"msg":…}).
+ * Bounds: depth, deltas and decoded bytes of one chunk. Memory is kept from chunk to chunk, so a stream in steady state
+ * allocates nothing. */
 #include <string.h>
 
 #include "delta.h"
@@ -31,10 +38,11 @@
 
 #define MAX_TEMPLATE_BYTES 4096
 
-/* Everything around the text of the last chunk that was nothing but one fragment of text, of reasoning or of a call's arguments. While the next
- * chunk has the same bytes around its text, only the text is read. */
+/* Everything around the text of the last chunk that was nothing but one fragment of text, of reasoning or of a call's
+ * arguments. While the next chunk has the same bytes around its text, only the text is read. */
 struct template {
-    struct vllm_buf bytes; /* what stood before the text, opening quote included, then what stood after it, from the closing quote */
+    struct vllm_buf bytes; /* what stood before the text, opening quote included, then what stood after it, from the
+                              closing quote */
     size_t prefix_len;
     bool usable;
     size_t first;                /* as in struct vllm_chunk */
@@ -74,7 +82,7 @@ void vllm_chunk_free(struct vllm_chunk *chunk) {
     alloc.fn(alloc.ud, chunk, sizeof *chunk, 0);
 }
 
-/* Speculation -------------------------------------------------------------------------------------------------------- */
+/* Speculation ------------------------------------------------------------------------------------------------------ */
 
 static bool lies_in(struct vllm_slice slice, struct vllm_slice json) {
     uintptr_t at = (uintptr_t)slice.ptr, from = (uintptr_t)json.ptr;
@@ -92,9 +100,11 @@ static void rebase(struct vllm_slice *slice, struct vllm_slice json, const char 
 /* Is this chunk one text, or one fragment of arguments, and neither unknown members nor a decoded string besides? */
 static bool is_text_alone(const struct vllm_chunk *chunk, struct vllm_slice json) {
     const struct vllm_delta *deltas = chunk->gather.deltas.items, *text = &deltas[1];
-    bool is_text = chunk->gather.deltas.count == 2 && !text->whole && text->text.ptr && text->raw.ptr && !text->object.ptr &&
-                   (text->kind == VLLM_DELTA_TEXT || text->kind == VLLM_DELTA_REASONING || text->kind == VLLM_DELTA_TOOL);
-    return is_text && lies_in(deltas[0].id, json) && lies_in(deltas[0].model, json) && lies_in(text->id, json) && lies_in(text->name, json);
+    bool is_text =
+        chunk->gather.deltas.count == 2 && !text->whole && text->text.ptr && text->raw.ptr && !text->object.ptr &&
+        (text->kind == VLLM_DELTA_TEXT || text->kind == VLLM_DELTA_REASONING || text->kind == VLLM_DELTA_TOOL);
+    return is_text && lies_in(deltas[0].id, json) && lies_in(deltas[0].model, json) && lies_in(text->id, json) &&
+           lies_in(text->name, json);
 }
 
 /* Remembers the chunk just read. Failing to is not an error: the next chunk is read in full. */
@@ -124,7 +134,8 @@ static void learn(struct vllm_chunk *chunk, struct vllm_slice json) {
     template->usable = true;
 }
 
-/* Reads `json` as one more chunk like the last. False: it is another one, or its text is empty; nothing has happened. */
+/* Reads `json` as one more chunk like the last. False: it is another one, or its text is empty; nothing has
+ * happened. */
 static bool repeat(struct vllm_chunk *chunk, struct vllm_slice json) {
     struct template *template = &chunk->template;
     struct vllm_json j;
@@ -147,7 +158,7 @@ static bool repeat(struct vllm_chunk *chunk, struct vllm_slice json) {
     return true;
 }
 
-/* Reading in full ---------------------------------------------------------------------------------------------------- */
+/* Reading in full -------------------------------------------------------------------------------------------------- */
 
 /* A second list of choices replaces the first. */
 static void drop_choices(struct vllm_gather *gather) {
@@ -268,7 +279,8 @@ static void set_envelope(struct vllm_chunk *chunk, const struct envelope *envelo
 static void set_usage(struct vllm_chunk *chunk, const struct vllm_value *usage) {
     bool is_usage = usage->type == VLLM_JSON_OBJECT && vllm_value_is_given(usage);
     struct vllm_slice json = is_usage ? usage->raw : chunk->gather.usage;
-    struct vllm_delta *delta = json.ptr ? vllm_gather_add(&chunk->gather, &chunk->gather.deltas, VLLM_DELTA_USAGE) : NULL;
+    struct vllm_delta *delta =
+        json.ptr ? vllm_gather_add(&chunk->gather, &chunk->gather.deltas, VLLM_DELTA_USAGE) : NULL;
     if (delta) {
         delta->raw = json;
     }
@@ -295,7 +307,8 @@ static void set_foreign(struct vllm_chunk *chunk, struct vllm_slice json) {
 static void set_all(struct vllm_chunk *chunk, struct vllm_slice json, const struct envelope *envelope, bool is_error) {
     struct vllm_gather *gather = &chunk->gather;
     bool of_answer = gather->deltas.count > 1;
-    is_error = is_error || (envelope->object.type == VLLM_JSON_STRING && vllm_json_string_is(&envelope->object.string, "error")) ||
+    is_error = is_error ||
+               (envelope->object.type == VLLM_JSON_STRING && vllm_json_string_is(&envelope->object.string, "error")) ||
                vllm_value_is_given(&envelope->error);
     if (is_error && !of_answer) {
         set_error_alone(chunk, json);
@@ -347,7 +360,8 @@ static void read_error(struct vllm_chunk *chunk, struct vllm_slice json) {
     }
 }
 
-enum vllm_status vllm_chunk_read(struct vllm_chunk *chunk, struct vllm_slice json, struct vllm_slice event_type, const char **why) {
+enum vllm_status vllm_chunk_read(struct vllm_chunk *chunk, struct vllm_slice json, struct vllm_slice event_type,
+                                 const char **why) {
     static const char error[] = "error";
     bool is_error = event_type.len == sizeof error - 1 && memcmp(event_type.ptr, error, event_type.len) == 0;
     vllm_gather_begin(&chunk->gather, json.len);

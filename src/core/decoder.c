@@ -1,13 +1,16 @@
 /* Bytes of a stream, or one whole completion → one chunk at a time, whose deltas delta_events.c makes events of.
  *
  * How an answer ends:
- *  - At `[DONE]`, whose event must be exactly that but for white space, or where the bytes end, if every choice seen has a finish reason.
- *    Everything after `[DONE]` is ignored. An answer without any choice is not an answer, and one that the server says it broke off is an
- *    error, once all of it has come; one that ends in `[DONE]` alone is whole, unless an object was not understood.
- *  - Lines that are not fields, and objects that are not chunks, are evidence: where no answer came, the lines may be one (servers send a
- *    whole completion, or the JSON of an error, as an event stream), else they say why there is none.
+ *  - At `[DONE]`, whose event must be exactly that but for white space, or where the bytes end, if every choice seen
+ *    has a finish reason. Everything after `[DONE]` is ignored. An answer without any choice is not an answer, and one
+ *    that the server says it broke off is an error, once all of it has come; one that ends in `[DONE]` alone is whole,
+ *    unless an object was not understood.
+ *  - Lines that are not fields, and objects that are not chunks, are evidence: where no answer came, the lines may be
+ *    one (servers send a whole completion, or the JSON of an error, as an event stream), else they say why there is
+ *    none.
  *  - An event cut off by the end of the bytes is passed over if it cannot be read: that is truncation, not bad syntax.
- *  - Events of a type other than "message" and "error" count only when their data is an object (LiteLLM and others send "ping").
+ *  - Events of a type other than "message" and "error" count only when their data is an object (LiteLLM and others send
+ *    "ping").
  * Bounds: those of the options. After an error nothing but that error comes out. */
 #include "decoder.h"
 
@@ -56,13 +59,14 @@ struct vllm_decoder *vllm_decoder_new(const struct vllm_alloc *alloc, const stru
     memset(decoder, 0, sizeof *decoder);
     decoder->alloc = *alloc;
     decoder->options = *options;
-    struct vllm_answer_limits limits = {options->max_message_bytes, options->max_tool_calls, options->max_choices, options->max_depth,
-                                        options->max_completion_tokens};
+    struct vllm_answer_limits limits = {options->max_message_bytes, options->max_tool_calls, options->max_choices,
+                                        options->max_depth, options->max_completion_tokens};
     enum vllm_status status = vllm_answer_init(&decoder->events.answer, &decoder->alloc, &limits, options->taken_ids);
     vllm_buf_init(&decoder->body, &decoder->alloc, options->max_event_bytes);
     vllm_buf_init(&decoder->evidence, &decoder->alloc, VLLM_BUF_MAX);
     size_t event = options->max_event_bytes;
-    struct vllm_chunk_limits chunk = {options->max_depth, MAX_CHUNK_DELTAS, event > SIZE_MAX / 3 ? SIZE_MAX : event * 3};
+    struct vllm_chunk_limits chunk = {options->max_depth, MAX_CHUNK_DELTAS,
+                                      event > SIZE_MAX / 3 ? SIZE_MAX : event * 3};
     decoder->sse = vllm_sse_new(&decoder->alloc, event, true);
     decoder->chunk = vllm_chunk_new(&decoder->alloc, &chunk);
     if (!decoder->sse || !decoder->chunk || status != VLLM_OK) {
@@ -97,7 +101,8 @@ static enum vllm_status keep_evidence(struct vllm_decoder *decoder, struct vllm_
     return vllm_buf_append(&decoder->evidence, bytes.ptr, bytes.len);
 }
 
-static enum vllm_status fail_with(struct vllm_decoder *decoder, enum vllm_status status, const char *why, struct vllm_slice bytes) {
+static enum vllm_status fail_with(struct vllm_decoder *decoder, enum vllm_status status, const char *why,
+                                  struct vllm_slice bytes) {
     enum vllm_status kept = keep_evidence(decoder, bytes);
     return kept == VLLM_OK ? fail(decoder, status, why) : fail(decoder, kept, NO_MEMORY);
 }
@@ -106,14 +111,15 @@ static enum vllm_status fail_input(struct vllm_decoder *decoder, enum vllm_statu
     return status == VLLM_OK ? VLLM_OK : fail(decoder, status, status == VLLM_ENOMEM ? NO_MEMORY : limit);
 }
 
-/* Chunks ------------------------------------------------------------------------------------------------------------- */
+/* Chunks ----------------------------------------------------------------------------------------------------------- */
 
 static bool is_error(const struct vllm_delta *last) {
     return last && last->kind == VLLM_DELTA_ERROR;
 }
 
 /* The next chunk, whose deltas are to be told. */
-static enum vllm_status read_chunk(struct vllm_decoder *decoder, struct vllm_slice json, struct vllm_slice type, const char **why) {
+static enum vllm_status read_chunk(struct vllm_decoder *decoder, struct vllm_slice json, struct vllm_slice type,
+                                   const char **why) {
     enum vllm_status status = vllm_chunk_read(decoder->chunk, json, type, why);
     if (status != VLLM_OK) {
         return status;
@@ -135,7 +141,8 @@ static enum vllm_status take_last(struct vllm_decoder *decoder) {
     const struct vllm_delta *last = decoder->last;
     decoder->last = NULL;
     if (is_error(last)) {
-        return fail_with(decoder, last->of_answer ? VLLM_EFAILED : VLLM_ESERVER, "the server reported an error", last->raw);
+        return fail_with(decoder, last->of_answer ? VLLM_EFAILED : VLLM_ESERVER, "the server reported an error",
+                         last->raw);
     }
     return fail_input(decoder, keep_evidence(decoder, last->raw), NO_MEMORY);
 }
@@ -159,15 +166,16 @@ static bool read_error(struct vllm_decoder *decoder, struct vllm_slice json) {
     return false;
 }
 
-/* The stream is over without a whole answer, and had lines that are not fields. True: they are an answer of their own or an error, which is to be
- * read now; or that failed. */
+/* The stream is over without a whole answer, and had lines that are not fields. True: they are an answer of their own
+ * or an error, which is to be read now; or that failed. */
 static bool read_strays(struct vllm_decoder *decoder, struct vllm_slice strays) {
     decoder->strays_read = true;
     if (decoder->events.answer.count > 0 && read_error(decoder, strays)) {
         return true;
     }
     bool is_body = decoder->events.answer.count == 0;
-    enum vllm_status status = is_body ? vllm_buf_append(&decoder->body, strays.ptr, strays.len) : keep_evidence(decoder, strays);
+    enum vllm_status status =
+        is_body ? vllm_buf_append(&decoder->body, strays.ptr, strays.len) : keep_evidence(decoder, strays);
     if (status != VLLM_OK) {
         fail(decoder, status, NO_MEMORY);
     } else if (is_body) {
@@ -219,7 +227,8 @@ static enum vllm_status step_sse(struct vllm_decoder *decoder, const struct vllm
     }
     enum vllm_status status = read_chunk(decoder, data, sse->type, &why);
     if (status == VLLM_ESYNTAX && sse->cut) {
-        bool is_begun = data.ptr[0] == '{' || data.ptr[0] == '['; /* a chunk or `[DONE]`, of which a part says nothing */
+        bool is_begun =
+            data.ptr[0] == '{' || data.ptr[0] == '['; /* a chunk or `[DONE]`, of which a part says nothing */
         status = is_begun ? VLLM_OK : keep_evidence(decoder, data);
         why = NO_MEMORY;
     }
@@ -306,7 +315,8 @@ static enum vllm_status tell(struct vllm_decoder *decoder, struct vllm_event *ev
     if (events->at == events->count && !decoder->closing) {
         return VLLM_MORE;
     }
-    enum vllm_status status = decoder->closing ? vllm_delta_events_close(events, event) : vllm_delta_events_next(events, event);
+    enum vllm_status status =
+        decoder->closing ? vllm_delta_events_close(events, event) : vllm_delta_events_next(events, event);
     bool is_failure = status != VLLM_OK && status != VLLM_MORE && status != VLLM_END;
     return is_failure ? fail(decoder, status, events->answer.why) : status;
 }
@@ -323,7 +333,7 @@ enum vllm_status vllm_decoder_next(struct vllm_decoder *decoder, struct vllm_eve
     return status;
 }
 
-/* Reading ------------------------------------------------------------------------------------------------------------ */
+/* Reading ---------------------------------------------------------------------------------------------------------- */
 
 const char *vllm_decoder_why(const struct vllm_decoder *decoder) {
     return decoder->why ? decoder->why : "";
@@ -364,7 +374,8 @@ void vllm_decoder_choice(const struct vllm_decoder *decoder, size_t position, st
     out->message_extras = &choice->message_extras;
 }
 
-void vllm_decoder_call(const struct vllm_decoder *decoder, size_t position, size_t call, struct vllm_decoder_call *out) {
+void vllm_decoder_call(const struct vllm_decoder *decoder, size_t position, size_t call,
+                       struct vllm_decoder_call *out) {
     const struct vllm_choice *choice = decoder->events.answer.choices[position];
     const struct vllm_call *found = &choice->calls.items[call];
     out->id = vllm_answer_call_id(&decoder->events.answer, choice, call, out->made);

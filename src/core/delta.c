@@ -1,5 +1,6 @@
-/* JSON values of one chunk → slices and deltas. Strings without escapes stay where they lie; others are decoded into one scratch buffer.
- * Bounds: the number of deltas and the decoded bytes of a chunk. Memory is kept for the next chunk, unless it is much. */
+/* JSON values of one chunk → slices and deltas. Strings without escapes stay where they lie; others are decoded into
+ * one scratch buffer. Bounds: the number of deltas and the decoded bytes of a chunk. Memory is kept for the next chunk,
+ * unless it is much. */
 #include "delta.h"
 
 #include <string.h>
@@ -16,9 +17,9 @@ static const char *const KEYS[] = {"", VLLM_KEYS(TEXT, 0)};
 /* The first key that is at least so long: as many are shorter. */
 #define IS_SHORTER(key, text, n) +(sizeof text - 1 < n)
 #define FIRST(n)                 1 VLLM_KEYS(IS_SHORTER, n)
-static const unsigned char FIRST_OF_LENGTH[] = {FIRST(0),  FIRST(1),  FIRST(2),  FIRST(3),  FIRST(4),  FIRST(5),  FIRST(6),
-                                                FIRST(7),  FIRST(8),  FIRST(9),  FIRST(10), FIRST(11), FIRST(12), FIRST(13),
-                                                FIRST(14), FIRST(15), FIRST(16), FIRST(17), FIRST(18)};
+static const unsigned char FIRST_OF_LENGTH[] = {
+    FIRST(0),  FIRST(1),  FIRST(2),  FIRST(3),  FIRST(4),  FIRST(5),  FIRST(6),  FIRST(7),  FIRST(8), FIRST(9),
+    FIRST(10), FIRST(11), FIRST(12), FIRST(13), FIRST(14), FIRST(15), FIRST(16), FIRST(17), FIRST(18)};
 #define LENGTHS (sizeof FIRST_OF_LENGTH - 1)
 VLLM_ASSERT(no_key_is_longer, (FIRST(18)) == (int)VLLM_KEY_COUNT);
 
@@ -28,11 +29,12 @@ VLLM_ASSERT(each_key_has_a_bit, VLLM_KEY_COUNT <= 32);
 bool vllm_key_is_known(enum vllm_level level, enum vllm_key key) {
     static const uint32_t known[] = {
         [VLLM_LEVEL_CHOICE] = BIT(VLLM_KEY_INDEX) | BIT(VLLM_KEY_DELTA) | BIT(VLLM_KEY_MESSAGE) | BIT(VLLM_KEY_TEXT) |
-                              BIT(VLLM_KEY_LOGPROBS) | BIT(VLLM_KEY_TOKEN_IDS) | BIT(VLLM_KEY_STOP_REASON) | BIT(VLLM_KEY_FINISH_REASON) |
-                              BIT(VLLM_KEY_ERROR) | BIT(VLLM_KEY_USAGE),
-        [VLLM_LEVEL_MESSAGE] = BIT(VLLM_KEY_ROLE) | BIT(VLLM_KEY_NAME) | BIT(VLLM_KEY_CONTENT) | BIT(VLLM_KEY_REASONING) |
-                               BIT(VLLM_KEY_REASONING_CONTENT) | BIT(VLLM_KEY_REFUSAL) | BIT(VLLM_KEY_IMAGES) | BIT(VLLM_KEY_AUDIO) |
-                               BIT(VLLM_KEY_TOOL_CALLS) | BIT(VLLM_KEY_FUNCTION_CALL),
+                              BIT(VLLM_KEY_LOGPROBS) | BIT(VLLM_KEY_TOKEN_IDS) | BIT(VLLM_KEY_STOP_REASON) |
+                              BIT(VLLM_KEY_FINISH_REASON) | BIT(VLLM_KEY_ERROR) | BIT(VLLM_KEY_USAGE),
+        [VLLM_LEVEL_MESSAGE] = BIT(VLLM_KEY_ROLE) | BIT(VLLM_KEY_NAME) | BIT(VLLM_KEY_CONTENT) |
+                               BIT(VLLM_KEY_REASONING) | BIT(VLLM_KEY_REASONING_CONTENT) | BIT(VLLM_KEY_REFUSAL) |
+                               BIT(VLLM_KEY_IMAGES) | BIT(VLLM_KEY_AUDIO) | BIT(VLLM_KEY_TOOL_CALLS) |
+                               BIT(VLLM_KEY_FUNCTION_CALL),
         [VLLM_LEVEL_CALL] = BIT(VLLM_KEY_ID) | BIT(VLLM_KEY_TYPE) | BIT(VLLM_KEY_INDEX) | BIT(VLLM_KEY_FUNCTION),
     };
     return (known[level] & BIT(key)) != 0;
@@ -86,12 +88,13 @@ int64_t vllm_value_index(const struct vllm_value *value, int64_t fallback) {
     struct vllm_number number;
     bool is_text = value->type == VLLM_JSON_STRING, is_number = value->type == VLLM_JSON_NUMBER;
     struct vllm_slice digits = is_text ? value->string.raw : value->raw;
-    bool good =
-        (is_text || is_number) && vllm_number_read(digits.ptr, digits.len, &number) == VLLM_OK && number.is_integer && number.integer >= 0;
+    bool good = (is_text || is_number) && vllm_number_read(digits.ptr, digits.len, &number) == VLLM_OK &&
+                number.is_integer && number.integer >= 0;
     return good ? number.integer : fallback;
 }
 
-void vllm_gather_init(struct vllm_gather *gather, const struct vllm_alloc *alloc, const struct vllm_chunk_limits *limits) {
+void vllm_gather_init(struct vllm_gather *gather, const struct vllm_alloc *alloc,
+                      const struct vllm_chunk_limits *limits) {
     memset(gather, 0, sizeof *gather);
     gather->alloc = *alloc;
     gather->limits = *limits;
@@ -155,8 +158,8 @@ struct vllm_delta *vllm_gather_add(struct vllm_gather *gather, struct vllm_delta
     return delta;
 }
 
-/* Room for all that a chunk can decode to is made at its first decoded string, so that earlier slices stay valid: repair makes
- * at most three bytes of one, and each byte of the chunk is decoded at most once. */
+/* Room for all that a chunk can decode to is made at its first decoded string, so that earlier slices stay valid:
+ * repair makes at most three bytes of one, and each byte of the chunk is decoded at most once. */
 static bool reserve_scratch(struct vllm_gather *gather) {
     enum vllm_status status = VLLM_ELIMIT;
     if (gather->json_len <= SIZE_MAX / 6) {
@@ -220,7 +223,8 @@ struct vllm_slice vllm_gather_json(struct vllm_gather *gather, const struct vllm
     enum vllm_status status = VLLM_OK;
     for (p = value->raw.ptr; p < end && status == VLLM_OK;) {
         size_t len = vllm_utf8_step(p, end, &well_formed);
-        status = well_formed ? vllm_buf_append(&gather->scratch, p, len) : vllm_buf_text(&gather->scratch, "\xEF\xBF\xBD");
+        status =
+            well_formed ? vllm_buf_append(&gather->scratch, p, len) : vllm_buf_text(&gather->scratch, "\xEF\xBF\xBD");
         p += len;
     }
     return take_scratch(gather, before, status);

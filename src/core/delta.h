@@ -1,4 +1,5 @@
-/* What chunk.c and choice.c share: the JSON values of one chunk as they are passed over, and the list of deltas they become. */
+/* What chunk.c and choice.c share: the JSON values of one chunk as they are passed over, and the list of deltas they
+ * become. */
 #ifndef VLLM_DELTA_H
 #define VLLM_DELTA_H
 
@@ -30,7 +31,7 @@ struct vllm_value {
 };
 /* Consumes the value at the cursor. After a fault it is absent, and the cursor knows. */
 void vllm_value_read(struct vllm_json *j, struct vllm_value *value);
-bool vllm_value_is_given(const struct vllm_value *value);                   /* there, and neither null nor false nor empty */
+bool vllm_value_is_given(const struct vllm_value *value); /* there, and neither null nor false nor empty */
 int64_t vllm_value_index(const struct vllm_value *value, int64_t fallback); /* a whole number from 0, or its text */
 
 struct vllm_deltas {
@@ -52,7 +53,8 @@ struct vllm_gather {
     enum vllm_status status;
     const char *why;
 };
-void vllm_gather_init(struct vllm_gather *gather, const struct vllm_alloc *alloc, const struct vllm_chunk_limits *limits);
+void vllm_gather_init(struct vllm_gather *gather, const struct vllm_alloc *alloc,
+                      const struct vllm_chunk_limits *limits);
 void vllm_gather_free(struct vllm_gather *gather);
 void vllm_gather_begin(struct vllm_gather *gather, size_t json_len);
 bool vllm_gather_fail(struct vllm_gather *gather, enum vllm_status status, const char *why); /* false */

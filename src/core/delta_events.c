@@ -1,17 +1,18 @@
 /* Deltas → events.
  *
- * Nothing is queued: `next` looks at the delta at hand and does the first thing that is still to be done for it (start the turn, close
- * a part, open a part, deliver), so a delta is visited until all its events are out. Order and ends:
+ * Nothing is queued: `next` looks at the delta at hand and does the first thing that is still to be done for it (start
+ * the turn, close a part, open a part, deliver), so a delta is visited until all its events are out. Order and ends:
  *  - A text part ends when a part of another kind begins in its choice; tool parts end with their choice.
- *  - A choice ends when a delta of another choice follows its finish reason, or with the turn. Until then it takes what still comes
- *    (some servers send text or arguments after the finish reason, or the finish reason twice: the first one counts).
- *  - What comes for a choice that has ended is delivered in new parts, which end with the turn; arguments for a call that has ended
- *    are an error, since the call may be running. */
+ *  - A choice ends when a delta of another choice follows its finish reason, or with the turn. Until then it takes what
+ *    still comes (some servers send text or arguments after the finish reason, or the finish reason twice: the first
+ *    one counts).
+ *  - What comes for a choice that has ended is delivered in new parts, which end with the turn; arguments for a call
+ *    that has ended are an error, since the call may be running. */
 #include "delta_events.h"
 
 #include "part_events.h"
 
-/* Ends --------------------------------------------------------------------------------------------------------------- */
+/* Ends ------------------------------------------------------------------------------------------------------------- */
 
 static enum vllm_status start_turn(struct vllm_delta_events *events, struct vllm_event *event) {
     events->started = true;
@@ -58,7 +59,7 @@ static enum vllm_status close_turn(struct vllm_delta_events *events, struct vllm
     return VLLM_OK;
 }
 
-/* Deltas ------------------------------------------------------------------------------------------------------------- */
+/* Deltas ----------------------------------------------------------------------------------------------------------- */
 
 static enum vllm_status advance(struct vllm_delta_events *events) {
     events->at++;
@@ -66,8 +67,9 @@ static enum vllm_status advance(struct vllm_delta_events *events) {
     return VLLM_MORE;
 }
 
-static enum vllm_status step_text(struct vllm_delta_events *events, struct vllm_event *event, struct vllm_choice *choice,
-                                  const struct vllm_delta *delta, enum vllm_part_kind kind) {
+static enum vllm_status step_text(struct vllm_delta_events *events, struct vllm_event *event,
+                                  struct vllm_choice *choice, const struct vllm_delta *delta,
+                                  enum vllm_part_kind kind) {
     struct vllm_slice text = delta->text;
     if (delta->whole) {
         text = vllm_answer_news(&choice->texts[kind], delta->index > 0 ? (size_t)delta->index : 0, text);
@@ -95,8 +97,8 @@ static enum vllm_status step_text(struct vllm_delta_events *events, struct vllm_
     return VLLM_OK;
 }
 
-static enum vllm_status step_media(struct vllm_delta_events *events, struct vllm_event *event, struct vllm_choice *choice,
-                                   const struct vllm_delta *delta) {
+static enum vllm_status step_media(struct vllm_delta_events *events, struct vllm_event *event,
+                                   struct vllm_choice *choice, const struct vllm_delta *delta) {
     if (choice->open) {
         return vllm_part_close(&events->answer, choice, event);
     }
@@ -114,8 +116,8 @@ static enum vllm_status step_media(struct vllm_delta_events *events, struct vllm
     return VLLM_OK;
 }
 
-static enum vllm_status step_tool(struct vllm_delta_events *events, struct vllm_event *event, struct vllm_choice *choice,
-                                  const struct vllm_delta *delta) {
+static enum vllm_status step_tool(struct vllm_delta_events *events, struct vllm_event *event,
+                                  struct vllm_choice *choice, const struct vllm_delta *delta) {
     struct vllm_call_change change;
     const struct vllm_slice absent = {NULL, 0};
     if (choice->open) {
@@ -145,8 +147,8 @@ static enum vllm_status step_tool(struct vllm_delta_events *events, struct vllm_
     return VLLM_OK;
 }
 
-static enum vllm_status step_tokens(struct vllm_delta_events *events, struct vllm_event *event, struct vllm_choice *choice,
-                                    const struct vllm_delta *delta) {
+static enum vllm_status step_tokens(struct vllm_delta_events *events, struct vllm_event *event,
+                                    struct vllm_choice *choice, const struct vllm_delta *delta) {
     enum vllm_status status = vllm_answer_tokens(&events->answer, choice, delta);
     if (status != VLLM_OK) {
         return status;
@@ -158,7 +160,8 @@ static enum vllm_status step_tokens(struct vllm_delta_events *events, struct vll
     return VLLM_OK;
 }
 
-static enum vllm_status step_finish(struct vllm_delta_events *events, struct vllm_choice *choice, const struct vllm_delta *delta) {
+static enum vllm_status step_finish(struct vllm_delta_events *events, struct vllm_choice *choice,
+                                    const struct vllm_delta *delta) {
     if (!choice->finished) {
         enum vllm_status status = vllm_answer_finish(&events->answer, choice, delta);
         if (status != VLLM_OK) {
@@ -170,7 +173,8 @@ static enum vllm_status step_finish(struct vllm_delta_events *events, struct vll
 }
 
 /* A delta that belongs to a choice. */
-static enum vllm_status step_choice(struct vllm_delta_events *events, struct vllm_event *event, const struct vllm_delta *delta) {
+static enum vllm_status step_choice(struct vllm_delta_events *events, struct vllm_event *event,
+                                    const struct vllm_delta *delta) {
     if (!events->choice || events->choice->number != delta->choice) {
         enum vllm_status status = vllm_answer_choice(&events->answer, delta->choice, &events->choice);
         if (status != VLLM_OK) {
@@ -201,7 +205,8 @@ static enum vllm_status step_choice(struct vllm_delta_events *events, struct vll
     }
 }
 
-static enum vllm_status step_delta(struct vllm_delta_events *events, struct vllm_event *event, const struct vllm_delta *delta) {
+static enum vllm_status step_delta(struct vllm_delta_events *events, struct vllm_event *event,
+                                   const struct vllm_delta *delta) {
     enum vllm_status status;
     switch (delta->kind) {
     case VLLM_DELTA_ENVELOPE: status = vllm_answer_envelope(&events->answer, delta); break;

@@ -18,7 +18,8 @@ struct vllm_delta_events {
     bool usage_sent, ended;
 };
 
-/* VLLM_OK with `event`; VLLM_MORE: all that `deltas` hold is told; or VLLM_ENOMEM, VLLM_ELIMIT, VLLM_ESYNTAX with the answer's `why`. */
+/* VLLM_OK with `event`; VLLM_MORE: all that `deltas` hold is told; or VLLM_ENOMEM, VLLM_ELIMIT, VLLM_ESYNTAX with the
+ * answer's `why`. */
 VLLM_NODISCARD enum vllm_status vllm_delta_events_next(struct vllm_delta_events *events, struct vllm_event *event);
 /* No more deltas will come: VLLM_OK with the next event of the end, VLLM_END after the last; or a failure as above. */
 VLLM_NODISCARD enum vllm_status vllm_delta_events_close(struct vllm_delta_events *events, struct vllm_event *event);

@@ -11,9 +11,10 @@ enum vllm_event_type {
     VLLM_EVENT_REASONING_DELTA,
     VLLM_EVENT_REFUSAL_DELTA,
     VLLM_EVENT_TOOL_CALL_DELTA, /* choice, part, index, id, name, text = raw fragment */
-    VLLM_EVENT_PART_END,   /* choice, part, kind, text = whole value (text kinds), raw JSON (media), or the raw arguments (tool call) */
-    VLLM_EVENT_TOOL_CALL,  /* choice, index, id, name, text = raw arguments, invalid = why or NULL */
-    VLLM_EVENT_TOKENS,     /* choice, raw = logprobs, token_ids (JSON) */
+    VLLM_EVENT_PART_END,  /* choice, part, kind, text = whole value (text kinds), raw JSON (media), or the raw arguments
+                             (tool call) */
+    VLLM_EVENT_TOOL_CALL, /* choice, index, id, name, text = raw arguments, invalid = why or NULL */
+    VLLM_EVENT_TOKENS,    /* choice, raw = logprobs, token_ids (JSON) */
     VLLM_EVENT_CHOICE_END, /* choice, text = finish reason (may be absent), raw = stop_reason (JSON) */
     VLLM_EVENT_USAGE,      /* usage */
     VLLM_EVENT_CHUNK,      /* raw = the chunk's JSON; only when asked for */

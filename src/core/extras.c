@@ -2,8 +2,9 @@
  *
  * The rules:
  *  1. A value that is null, false or empty says nothing. A name must be written without escapes, as servers do.
- *  2. In a `delta` strings and lists are increments, as its other members are: they join what came before. A string that is the whole of what
- *     came before is the same one, sent again (Groq repeats `channel`). Everything else, there and elsewhere: the last value of a name stays.
+ *  2. In a `delta` strings and lists are increments, as its other members are: they join what came before. A string
+ *     that is the whole of what came before is the same one, sent again (Groq repeats `channel`). Everything else,
+ *     there and elsewhere: the last value of a name stays.
  *  3. Of duplicate names in one object the last one counts; what came before stays only if all of them can join it.
  * Bounds: VLLM_MAX_EXTRAS names of an object; names and values count for max_message_bytes. */
 #include <string.h>
@@ -30,7 +31,8 @@ void vllm_extras_free(struct vllm_extras *extras, const struct vllm_alloc *alloc
     memset(extras, 0, sizeof *extras);
 }
 
-void vllm_extras_at(const struct vllm_extras *extras, size_t position, struct vllm_slice *name, struct vllm_slice *json) {
+void vllm_extras_at(const struct vllm_extras *extras, size_t position, struct vllm_slice *name,
+                    struct vllm_slice *json) {
     *name = vllm_buf_view(&extras->items[position].name);
     *json = vllm_answer_view(&extras->items[position].value);
 }
@@ -45,7 +47,8 @@ static enum vllm_status no_memory(struct vllm_answer *answer) {
 }
 
 /* The place of this name, perhaps a new one; VLLM_MAX_EXTRAS: there are enough. */
-static enum vllm_status find(struct vllm_answer *answer, struct vllm_extras *extras, struct vllm_slice name, size_t *place) {
+static enum vllm_status find(struct vllm_answer *answer, struct vllm_extras *extras, struct vllm_slice name,
+                             size_t *place) {
     for (*place = 0; *place < extras->count; ++*place) {
         if (is_same(&extras->items[*place].name, name)) {
             return VLLM_OK;
@@ -84,7 +87,8 @@ static bool is_empty_list(struct vllm_slice json) {
     return json.ptr[0] == '[' && vllm_json_enter(&j) && !vllm_json_element(&j);
 }
 
-/* Both are strings (an escape of one text may continue in the other, and so may a surrogate pair), or lists with something in them. */
+/* Both are strings (an escape of one text may continue in the other, and so may a surrogate pair), or lists with
+ * something in them. */
 static enum vllm_status append(struct vllm_answer *answer, struct vllm_buf *value, struct vllm_slice json) {
     bool is_list = json.ptr[0] == '[';
     struct vllm_slice rest = {json.ptr + !is_list, json.len - !is_list};
@@ -121,8 +125,8 @@ static void restore(struct vllm_answer *answer, struct vllm_buf *value, size_t l
     }
 }
 
-static enum vllm_status join_once(struct vllm_answer *answer, struct vllm_extras *extras, size_t place, struct vllm_slice json,
-                                  struct before *before) {
+static enum vllm_status join_once(struct vllm_answer *answer, struct vllm_extras *extras, size_t place,
+                                  struct vllm_slice json, struct before *before) {
     struct vllm_buf *value = &extras->items[place].value;
     if (before->seen[place]) {
         restore(answer, value, before->len[place]);
@@ -136,8 +140,8 @@ static enum vllm_status join_once(struct vllm_answer *answer, struct vllm_extras
     return join(answer, value, json);
 }
 
-static enum vllm_status put(struct vllm_answer *answer, struct vllm_extras *extras, struct vllm_slice name, struct vllm_slice json,
-                            struct before *before) {
+static enum vllm_status put(struct vllm_answer *answer, struct vllm_extras *extras, struct vllm_slice name,
+                            struct vllm_slice json, struct before *before) {
     size_t place;
     enum vllm_status status = find(answer, extras, name, &place);
     if (status != VLLM_OK || place == VLLM_MAX_EXTRAS) {
@@ -181,6 +185,7 @@ enum vllm_status vllm_answer_extra(struct vllm_answer *answer, const struct vllm
     return read_members(answer, &choice->message_extras, delta->raw, VLLM_LEVEL_MESSAGE, !delta->whole);
 }
 
-enum vllm_status vllm_answer_call_members(struct vllm_answer *answer, struct vllm_call *call, struct vllm_slice object) {
+enum vllm_status vllm_answer_call_members(struct vllm_answer *answer, struct vllm_call *call,
+                                          struct vllm_slice object) {
     return read_members(answer, &call->extras, object, VLLM_LEVEL_CALL, false);
 }

@@ -1,6 +1,6 @@
-/* Members of the server's objects that are not known here: kept as JSON under their names, so that none is lost, and so that what belongs
- * to a message can go back with it. What of an object is known: vllm_key_is_known. The first unknown members of an answer cost
- * one more walk over their object; an answer without any costs nothing. */
+/* Members of the server's objects that are not known here: kept as JSON under their names, so that none is lost, and so
+ * that what belongs to a message can go back with it. What of an object is known: vllm_key_is_known. The first unknown
+ * members of an answer cost one more walk over their object; an answer without any costs nothing. */
 #ifndef VLLM_EXTRAS_H
 #define VLLM_EXTRAS_H
 
@@ -20,6 +20,7 @@ struct vllm_extras {
 
 void vllm_extras_free(struct vllm_extras *extras, const struct vllm_alloc *alloc);
 /* Valid as long as the answer is not changed; `json` may be absent after a failure. */
-void vllm_extras_at(const struct vllm_extras *extras, size_t position, struct vllm_slice *name, struct vllm_slice *json);
+void vllm_extras_at(const struct vllm_extras *extras, size_t position, struct vllm_slice *name,
+                    struct vllm_slice *json);
 
 #endif

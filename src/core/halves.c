@@ -1,4 +1,5 @@
-/* Fragments of text → one text. Only the first and the last three bytes of a fragment are looked at. Source: Unicode 15, section 3.8. */
+/* Fragments of text → one text. Only the first and the last three bytes of a fragment are looked at. Source: Unicode
+ * 15, section 3.8. */
 #include "halves.h"
 
 #include "utf8.h"

@@ -1,16 +1,17 @@
-/* One HTTP/1.x response: bytes in; status, fields and body bytes out. Sources: RFC 9112, sections 2 to 7 and 9; RFC 9110.
+/* One HTTP/1.x response: bytes in; status, fields and body bytes out. Sources: RFC 9112, sections 2 to 7 and 9; RFC
+ * 9110.
  *
  * Lines of the head are collected in `head`, and each is packed where it lies as soon as it is whole: name, NUL, value,
- * NUL. Body bytes go from the feed to `body`. Where two readers could come to different ends of a message, the answer is
- * refused:
+ * NUL. Body bytes go from the feed to `body`. Where two readers could come to different ends of a message, the answer
+ * is refused:
  *  - Status line (9112 4): HTTP/1.0 or HTTP/1.1, one space, three digits from 100 to 999, then a space or the end (many
  *    leave the last space out with the reason). The first byte that cannot be HTTP ends it. Empty lines before it are
  *    for requests only (2.2).
- *  - Up to 16 interim answers (9110 15.2) are passed over, whatever their fields say; 101 is a switch that was not asked
- *    for.
+ *  - Up to 16 interim answers (9110 15.2) are passed over, whatever their fields say; 101 is a switch that was not
+ *    asked for.
  *  - Lines end in CRLF. 2.2 allows a reader to take a bare LF; this one does not, since a server or a proxy that lets a
- *    LF through within a value would give us fields and bodies that it did not mean. No NUL, no other CR. Other controls
- *    may stay in values (9110 5.5).
+ *    LF through within a value would give us fields and bodies that it did not mean. No NUL, no other CR. Other
+ *    controls may stay in values (9110 5.5).
  *  - Fields (9112 5): the name is a token right before its colon; no line is folded; at most 512.
  *  - Framing (6.3), checked in every final answer: not both codings and length; Transfer-Encoding once, exactly
  *    `chunked`, not in HTTP/1.0; Content-Length once, decimal digits, below 2^64. HEAD, 204 and 304 have no body; then
@@ -117,7 +118,8 @@ static enum vllm_status refuse(struct vllm_http1 *http1, const char *why) {
     return fail(http1, VLLM_ESYNTAX, why);
 }
 
-/* With the bytes at fault, as they may stand in a message: framing and names only, never a value that could be secret. */
+/* With the bytes at fault, as they may stand in a message: framing and names only, never a value that could be
+ * secret. */
 static enum vllm_status refuse_given(struct vllm_http1 *http1, const char *why, const char *bytes, size_t len) {
     size_t shown = len < MAX_GIVEN_BYTES ? len : MAX_GIVEN_BYTES;
     for (size_t i = 0; i < shown; i++) {
@@ -137,7 +139,7 @@ static void advance(struct vllm_slice *in, size_t len) {
     in->len -= len;
 }
 
-/* The head ----------------------------------------------------------------------------------------------------------- */
+/* The head --------------------------------------------------------------------------------------------------------- */
 
 static enum vllm_status set_length(struct vllm_http1 *http1, struct vllm_slice value) {
     uint64_t length = 0;
@@ -292,8 +294,9 @@ static enum vllm_status step_status(struct vllm_http1 *http1, struct vllm_slice 
     if (status != VLLM_OK) {
         return status;
     }
-    bool fits = len >= 12 && (line[7] == '0' || line[7] == '1') && line[8] == ' ' && vllm_http1_is_digit(line[9]) && line[9] != '0' &&
-                vllm_http1_is_digit(line[10]) && vllm_http1_is_digit(line[11]) && (len == 12 || line[12] == ' ');
+    bool fits = len >= 12 && (line[7] == '0' || line[7] == '1') && line[8] == ' ' && vllm_http1_is_digit(line[9]) &&
+                line[9] != '0' && vllm_http1_is_digit(line[10]) && vllm_http1_is_digit(line[11]) &&
+                (len == 12 || line[12] == ' ');
     if (!fits) {
         return refuse_given(http1, "the status line is not one of HTTP/1.0 or HTTP/1.1", line, len);
     }
@@ -356,7 +359,7 @@ static enum vllm_status step_field(struct vllm_http1 *http1, struct vllm_slice *
     return http1->code < 200 ? end_interim(http1) : end_head(http1);
 }
 
-/* The body ----------------------------------------------------------------------------------------------------------- */
+/* The body --------------------------------------------------------------------------------------------------------- */
 
 static enum vllm_status step_trailer(struct vllm_http1 *http1, struct vllm_slice *in) {
     char *line;
@@ -446,7 +449,8 @@ static enum vllm_status step_extension(struct vllm_http1 *http1, struct vllm_sli
         }
         http1->in_extension = http1->in_extension || c == ';';
         if (c == '\n' || !(vllm_http1_is_blank((char)c) || (http1->in_extension && c >= 0x20 && c != 0x7F))) {
-            return refuse(http1, c == '\n' ? "the line of a chunk size ends in LF without CR" : "a chunk size is not a hexadecimal number");
+            return refuse(http1, c == '\n' ? "the line of a chunk size ends in LF without CR"
+                                           : "a chunk size is not a hexadecimal number");
         }
         if (++http1->extension_bytes > MAX_EXTENSION_BYTES) {
             return fail(http1, VLLM_ELIMIT, "the extension of a chunk is longer than 1024 bytes");
@@ -455,7 +459,8 @@ static enum vllm_status step_extension(struct vllm_http1 *http1, struct vllm_sli
     return VLLM_OK;
 }
 
-static enum vllm_status expect(struct vllm_http1 *http1, struct vllm_slice *in, char wanted, enum state next, const char *why) {
+static enum vllm_status expect(struct vllm_http1 *http1, struct vllm_slice *in, char wanted, enum state next,
+                               const char *why) {
     if (*in->ptr != wanted) {
         return refuse(http1, why);
     }
@@ -477,7 +482,8 @@ static enum vllm_status step(struct vllm_http1 *http1, struct vllm_slice *in) {
     case SIZE: return step_size(http1, in);
     case EXTENSION: return step_extension(http1, in);
     case SIZE_LF:
-        return expect(http1, in, '\n', http1->left > 0 ? DATA : TRAILERS, "a CR in the line of a chunk size is not followed by LF");
+        return expect(http1, in, '\n', http1->left > 0 ? DATA : TRAILERS,
+                      "a CR in the line of a chunk size is not followed by LF");
     case DATA: return step_counted(http1, in, DATA_CR);
     case DATA_CR: return expect(http1, in, '\r', DATA_LF, DATA_WITHOUT_END);
     case DATA_LF: return expect(http1, in, '\n', SIZE, DATA_WITHOUT_END);
@@ -489,7 +495,7 @@ static enum vllm_status step(struct vllm_http1 *http1, struct vllm_slice *in) {
     return VLLM_OK;
 }
 
-/* The caller's side -------------------------------------------------------------------------------------------------- */
+/* The caller's side ------------------------------------------------------------------------------------------------ */
 
 enum vllm_status vllm_http1_feed(struct vllm_http1 *http1, const char *bytes, size_t len) {
     struct vllm_slice in = {bytes, len};

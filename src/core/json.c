@@ -1,8 +1,8 @@
 /* JSON text → a cursor over it. One pass: every byte is looked at once by the scanner, and a second time only where the
  * caller asks for the value of a string or number (json_string.c, number.c). Bounds: `max_depth` nested composites, at
- * most DEPTH_CEILING whatever the caller says; no allocation, no recursion. Malformed UTF-8 inside a string is not an error
- * here: the string is not `plain`, and its value is repaired when it is taken. A NUL is a byte like any other: an error
- * wherever JSON has no place for it. Source: RFC 8259. */
+ * most DEPTH_CEILING whatever the caller says; no allocation, no recursion. Malformed UTF-8 inside a string is not an
+ * error here: the string is not `plain`, and its value is repaired when it is taken. A NUL is a byte like any other: an
+ * error wherever JSON has no place for it. Source: RFC 8259. */
 #include "json.h"
 
 #include <string.h>
@@ -41,10 +41,11 @@ void vllm_json_init(struct vllm_json *j, const char *text, size_t len, unsigned 
 
 /* The type of a value by its first byte. */
 static const unsigned char types[256] = {
-    ['"'] = VLLM_JSON_STRING, ['{'] = VLLM_JSON_OBJECT, ['['] = VLLM_JSON_ARRAY,  ['t'] = VLLM_JSON_BOOL,   ['f'] = VLLM_JSON_BOOL,
-    ['n'] = VLLM_JSON_NULL,   ['-'] = VLLM_JSON_NUMBER, ['0'] = VLLM_JSON_NUMBER, ['1'] = VLLM_JSON_NUMBER, ['2'] = VLLM_JSON_NUMBER,
-    ['3'] = VLLM_JSON_NUMBER, ['4'] = VLLM_JSON_NUMBER, ['5'] = VLLM_JSON_NUMBER, ['6'] = VLLM_JSON_NUMBER, ['7'] = VLLM_JSON_NUMBER,
-    ['8'] = VLLM_JSON_NUMBER, ['9'] = VLLM_JSON_NUMBER};
+    ['"'] = VLLM_JSON_STRING, ['{'] = VLLM_JSON_OBJECT, ['['] = VLLM_JSON_ARRAY,  ['t'] = VLLM_JSON_BOOL,
+    ['f'] = VLLM_JSON_BOOL,   ['n'] = VLLM_JSON_NULL,   ['-'] = VLLM_JSON_NUMBER, ['0'] = VLLM_JSON_NUMBER,
+    ['1'] = VLLM_JSON_NUMBER, ['2'] = VLLM_JSON_NUMBER, ['3'] = VLLM_JSON_NUMBER, ['4'] = VLLM_JSON_NUMBER,
+    ['5'] = VLLM_JSON_NUMBER, ['6'] = VLLM_JSON_NUMBER, ['7'] = VLLM_JSON_NUMBER, ['8'] = VLLM_JSON_NUMBER,
+    ['9'] = VLLM_JSON_NUMBER};
 
 static inline enum vllm_json_type peek(struct vllm_json *j) {
     if (j->status != VLLM_OK) {

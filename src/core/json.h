@@ -68,7 +68,8 @@ bool vllm_json_string_is(const struct vllm_json_string *s, const char *terminate
 
 /* Appends the string's value. With `keep_halves`, a lone low surrogate at the very start or a lone high surrogate at
  * the very end is appended as its three generalised UTF-8 bytes (ED A0..BF xx): the caller holds the other half. */
-VLLM_NODISCARD enum vllm_status vllm_json_string_value(const struct vllm_json_string *s, bool keep_halves, struct vllm_buf *out);
+VLLM_NODISCARD enum vllm_status vllm_json_string_value(const struct vllm_json_string *s, bool keep_halves,
+                                                       struct vllm_buf *out);
 
 /* Append one JSON token. A string that is not UTF-8 gives VLLM_EUTF8, a NaN or infinity VLLM_EINVALID; then nothing was
  * appended. */

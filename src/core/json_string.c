@@ -64,12 +64,14 @@ static const char *decode_escape(const char *p, const char *end, uint32_t *code_
 
 /* The piece of the value that begins at `p`: one escape, or one UTF-8 sequence, well-formed or not. Returns what
  * follows. */
-static const char *next_piece(const struct vllm_json_string *s, const char *p, bool keep_halves, struct vllm_slice *piece, char bytes[4]) {
+static const char *next_piece(const struct vllm_json_string *s, const char *p, bool keep_halves,
+                              struct vllm_slice *piece, char bytes[4]) {
     const char *end = s->raw.ptr + s->raw.len, *begin = p;
     uint32_t code_point = REPLACEMENT;
     if (*p == '\\') {
         p = decode_escape(p + 1, end, &code_point);
-        bool kept = keep_halves && ((is_low_half(code_point) && begin == s->raw.ptr) || (is_high_half(code_point) && p == end));
+        bool kept =
+            keep_halves && ((is_low_half(code_point) && begin == s->raw.ptr) || (is_high_half(code_point) && p == end));
         if (code_point >= 0xD800 && code_point <= 0xDFFF && !kept) {
             code_point = REPLACEMENT;
         }
@@ -110,7 +112,8 @@ bool vllm_json_string_is(const struct vllm_json_string *s, const char *terminate
 static const char short_escapes[256] = {
     ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
 
-/* `p` is at a backslash. Returns what follows the escape, whose value is at `*to` then; or `p`, if it is cut off or half of a pair. */
+/* `p` is at a backslash. Returns what follows the escape, whose value is at `*to` then; or `p`, if it is cut off or
+ * half of a pair. */
 static inline const char *copy_escape(const char *p, const char *end, char **to) {
     size_t left = (size_t)(end - p);
     char value = left >= 2 ? short_escapes[(unsigned char)p[1]] : '\0';
@@ -139,8 +142,8 @@ static inline const char *copy_sequence(const char *p, const char *end, char **t
     return p + len;
 }
 
-/* Copies the value of what lies between `p` and `end` to `*to`, which has room for so many bytes. Returns the first place that next_piece
- * must look at, or `end`. */
+/* Copies the value of what lies between `p` and `end` to `*to`, which has room for so many bytes. Returns the first
+ * place that next_piece must look at, or `end`. */
 static const char *copy_value(const char *p, const char *end, char **to) {
     while (p < end) {
         const char *begin = p;

@@ -5,14 +5,14 @@
  * otherwise an array of parts; a message without parts is an empty string. Assistant: no text, no `content` (never
  * null); one text, a string; more, an array; calls keep their raw arguments byte for byte, and arguments that are not a
  * JSON object go out as {} (the transcript keeps them); an assistant message with nothing to send is left out, and
- * separates no messages. Tool: one string, or an array where there are media; a failure begins with "Error: ". Other roles:
- * as a user, but without content there is none. A part that is JSON makes an array of any content.
+ * separates no messages. Tool: one string, or an array where there are media; a failure begins with "Error: ". Other
+ * roles: as a user, but without content there is none. A part that is JSON makes an array of any content.
  *
  * Merging (all off by default). Users: adjacent ones of the same name become one message whose content is an array.
  * System: all system-like text moves to one message at the front, in order, under the first one's name. Assistants:
  * adjacent ones of the same name join, unless the first has calls (its results must follow it). Filler: a user message
- * before a leading assistant message. No part is ever lost, and only the fold changes an order: a message with members of
- * its own, and one whose parts would have to become a string, stand for themselves.
+ * before a leading assistant message. No part is ever lost, and only the fold changes an order: a message with members
+ * of its own, and one whose parts would have to become a string, stand for themselves.
  *
  * Object keys are sorted by bytes. Bounds: the output buffer's, and MAX_ITEMS below. Never: copies a text, looks at a
  * clock, repairs UTF-8. Sources: OpenAI chat completions; vLLM's chat utilities, which drop unknown keys and turn
@@ -74,7 +74,8 @@ static bool is_text(const struct vllm_piece *piece) {
 }
 
 static bool is_part(const struct vllm_piece *piece) {
-    return piece->type != VLLM_PIECE_REASONING && piece->type != VLLM_PIECE_CALL && piece->type < VLLM_PIECE_FUNCTION_MEMBER;
+    return piece->type != VLLM_PIECE_REASONING && piece->type != VLLM_PIECE_CALL &&
+           piece->type < VLLM_PIECE_FUNCTION_MEMBER;
 }
 
 static bool fits(const struct vllm_messages_entry *entry, const struct vllm_piece *piece) {
@@ -178,8 +179,8 @@ static bool merges(const struct vllm_wire *w, const struct group *group, const s
     if (is_user(first)) {
         return w->options->merge_users && is_user(next);
     }
-    return w->options->join_assistants && first->message.kind == VLLM_MESSAGE_ASSISTANT && next->message.kind == VLLM_MESSAGE_ASSISTANT &&
-           group->calls == 0;
+    return w->options->join_assistants && first->message.kind == VLLM_MESSAGE_ASSISTANT &&
+           next->message.kind == VLLM_MESSAGE_ASSISTANT && group->calls == 0;
 }
 
 static void admit(struct group *group, const struct vllm_messages_entry *entry) {
@@ -209,7 +210,8 @@ static struct group group_at(const struct vllm_wire *w, const struct vllm_messag
 
 /* All texts (or reasonings) of the entry, each after the first following a blank line. `lead` comes before the first;
  * returns the next lead. */
-static const char *compose_entry(struct vllm_wire *w, const struct vllm_messages_entry *entry, bool reasoning, const char *lead) {
+static const char *compose_entry(struct vllm_wire *w, const struct vllm_messages_entry *entry, bool reasoning,
+                                 const char *lead) {
     w->tag = entry->message.tag;
     for (size_t i = 0; i < entry->count; i++) {
         const struct vllm_piece *piece = &w->m->pieces[entry->first + i];
@@ -235,7 +237,8 @@ static void compose_group(struct vllm_wire *w, const struct group *group, bool r
 }
 
 /* One string out of one entry's texts, between an opening (which begins with the quote) and a closing. */
-static void compose_wrapped(struct vllm_wire *w, const struct vllm_messages_entry *entry, const char *opening, const char *closing) {
+static void compose_wrapped(struct vllm_wire *w, const struct vllm_messages_entry *entry, const char *opening,
+                            const char *closing) {
     w->composing = false;
     if (entry->texts == 0) {
         vllm_wire_extend(w, opening, (struct vllm_slice){"", 0});
@@ -338,8 +341,8 @@ static void put_arguments(struct vllm_wire *w, struct vllm_slice raw) {
 }
 
 /* The members of `type` from `at` are those of the object that begins. Where they end. */
-static const struct vllm_piece *begin_members(struct vllm_wire *w, const struct vllm_piece *at, const struct vllm_piece *end,
-                                              enum vllm_piece_type type) {
+static const struct vllm_piece *begin_members(struct vllm_wire *w, const struct vllm_piece *at,
+                                              const struct vllm_piece *end, enum vllm_piece_type type) {
     w->member = at;
     while (at < end && at->type == type) {
         at++;
@@ -565,8 +568,8 @@ static void put_all(struct vllm_wire *w) {
     }
 }
 
-enum vllm_status vllm_messages_write(const struct vllm_messages *m, const struct vllm_messages_options *options, struct vllm_buf *out,
-                                     struct vllm_messages_fault *fault) {
+enum vllm_status vllm_messages_write(const struct vllm_messages *m, const struct vllm_messages_options *options,
+                                     struct vllm_buf *out, struct vllm_messages_fault *fault) {
     struct vllm_wire w = {m, options, out, fault, VLLM_OK, 0, false, false, NULL, NULL};
     vllm_wire_put(&w, "[");
     if (options->fold_system) {

@@ -43,8 +43,9 @@ enum vllm_piece_type {
     VLLM_PIECE_VIDEO,       /* text = url */
     VLLM_PIECE_VIDEO_BYTES, /* text = bytes, name = mime */
     VLLM_PIECE_JSON,        /* text = a checked JSON object: a wire part passed on as it is; not in a notification */
-    /* Members that are not known here: name, text = checked JSON. Before all other pieces they are of the message; after a call, those of
-     * its function first, of the call. Each run sorted by bytes, without names that are written anyway. */
+    /* Members that are not known here: name, text = checked JSON. Before all other pieces they are of the message;
+     * after a call, those of its function first, of the call. Each run sorted by bytes, without names that are written
+     * anyway. */
     VLLM_PIECE_FUNCTION_MEMBER,
     VLLM_PIECE_MEMBER
 };
@@ -55,10 +56,10 @@ struct vllm_piece {
 };
 
 struct vllm_messages_options {
-    bool merge_users;                  /* adjacent user messages become one, its content always an array */
-    bool fold_system;                  /* the text of all system, context and developer messages: one system message at the front */
-    bool join_assistants;              /* adjacent assistant messages become one, their texts one string */
-    struct vllm_slice filler;          /* ptr NULL: none; otherwise the user message put before a leading assistant message */
+    bool merge_users;     /* adjacent user messages become one, its content always an array */
+    bool fold_system;     /* the text of all system, context and developer messages: one system message at the front */
+    bool join_assistants; /* adjacent assistant messages become one, their texts one string */
+    struct vllm_slice filler; /* ptr NULL: none; otherwise the user message put before a leading assistant message */
     struct vllm_slice reasoning_field; /* the key of an assistant's reasoning */
 };
 
@@ -85,7 +86,8 @@ VLLM_NODISCARD enum vllm_status vllm_messages_piece(struct vllm_messages *m, con
 
 /* Appends the array. VLLM_OK; VLLM_EUTF8 with `fault` set; VLLM_ELIMIT, VLLM_ENOMEM. On failure `out` holds an
  * unfinished array. */
-VLLM_NODISCARD enum vllm_status vllm_messages_write(const struct vllm_messages *m, const struct vllm_messages_options *options,
-                                                    struct vllm_buf *out, struct vllm_messages_fault *fault);
+VLLM_NODISCARD enum vllm_status vllm_messages_write(const struct vllm_messages *m,
+                                                    const struct vllm_messages_options *options, struct vllm_buf *out,
+                                                    struct vllm_messages_fault *fault);
 
 #endif

@@ -84,7 +84,8 @@ size_t vllm_number_scan(const char *text, size_t len) {
 }
 
 /* Digits of one part, leading zeros of the whole number passed over. */
-static void collect(struct vllm_decimal *decimal, int64_t *point, bool *more, const char *digits, size_t len, bool whole) {
+static void collect(struct vllm_decimal *decimal, int64_t *point, bool *more, const char *digits, size_t len,
+                    bool whole) {
     for (size_t i = 0; i < len; i++) {
         unsigned char digit = (unsigned char)(digits[i] - '0');
         if (decimal->count == 0 && digit == 0) {
@@ -143,7 +144,8 @@ static bool read_digits(const struct parts *parts, uint64_t *out) {
  * the processor computes in a wider format. */
 static bool read_quickly(const struct parts *parts, uint64_t digits, double *out) {
     int64_t exponent = parts->exponent - (int64_t)parts->fraction_len;
-    if (FLT_EVAL_METHOD != 0 || digits > (uint64_t)EXACT_INTEGERS || exponent < -EXACT_POWERS_MAX || exponent > EXACT_POWERS_MAX) {
+    if (FLT_EVAL_METHOD != 0 || digits > (uint64_t)EXACT_INTEGERS || exponent < -EXACT_POWERS_MAX ||
+        exponent > EXACT_POWERS_MAX) {
         return false;
     }
     double mantissa = (double)digits;

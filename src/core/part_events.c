@@ -1,5 +1,5 @@
-/* A choice's parts → their events. Slices of the events lie in the answer and live until it changes. Allocates nothing but the three bytes
- * of a half that never found its other half, and what the verdict on a call needs. */
+/* A choice's parts → their events. Slices of the events lie in the answer and live until it changes. Allocates nothing
+ * but the three bytes of a half that never found its other half, and what the verdict on a call needs. */
 #include "part_events.h"
 
 #include <string.h>
@@ -44,7 +44,7 @@ static struct vllm_slice text_from(const struct vllm_buf *buf, size_t at) {
     return text;
 }
 
-/* Text --------------------------------------------------------------------------------------------------------------- */
+/* Text ------------------------------------------------------------------------------------------------------------- */
 
 void vllm_part_open(struct vllm_choice *choice, enum vllm_part_kind kind, struct vllm_event *event) {
     choice->open = true;
@@ -80,9 +80,10 @@ enum vllm_status vllm_part_close(struct vllm_answer *answer, struct vllm_choice 
     return VLLM_OK;
 }
 
-/* Calls and media ---------------------------------------------------------------------------------------------------- */
+/* Calls and media -------------------------------------------------------------------------------------------------- */
 
-void vllm_part_call(struct vllm_choice *choice, size_t place, enum vllm_event_type type, size_t from, struct vllm_event *event) {
+void vllm_part_call(struct vllm_choice *choice, size_t place, enum vllm_event_type type, size_t from,
+                    struct vllm_event *event) {
     const struct vllm_call *call = &choice->calls.items[place];
     size_t len = write_part_id(choice->other_part, choice->number, VLLM_PART_TOOL_CALL, place);
     vllm_part_event(event, type, choice);
@@ -93,7 +94,8 @@ void vllm_part_call(struct vllm_choice *choice, size_t place, enum vllm_event_ty
     event->text = text_from(&call->arguments, from);
 }
 
-void vllm_part_media(struct vllm_choice *choice, enum vllm_event_type type, struct vllm_slice raw, struct vllm_event *event) {
+void vllm_part_media(struct vllm_choice *choice, enum vllm_event_type type, struct vllm_slice raw,
+                     struct vllm_event *event) {
     size_t len = write_part_id(choice->other_part, choice->number, VLLM_PART_MEDIA, choice->parts[VLLM_PART_MEDIA]);
     vllm_part_event(event, type, choice);
     set_part(event, VLLM_PART_MEDIA, choice->other_part, len);
@@ -103,7 +105,7 @@ void vllm_part_media(struct vllm_choice *choice, enum vllm_event_type type, stru
     }
 }
 
-/* Ends --------------------------------------------------------------------------------------------------------------- */
+/* Ends ------------------------------------------------------------------------------------------------------------- */
 
 /* The next call that has not ended: its waiting half, the call, the end of its part. */
 static enum vllm_status end_call(struct vllm_answer *answer, struct vllm_choice *choice, struct vllm_event *event) {

@@ -1,12 +1,15 @@
-/* Bytes of a response body, in any pieces → server-sent events. Source: WHATWG HTML, 9.2.5 (parsing) and 9.2.6 (interpreting).
+/* Bytes of a response body, in any pieces → server-sent events. Source: WHATWG HTML, 9.2.5 (parsing) and 9.2.6
+ * (interpreting).
  *
- * Input is copied once into `input` (by way of `late` while the caller still reads an event that lies there); a line is found there by memchr, once for LF and once for CR, and never searched again.
- * The data of an event with one data line stays where it lies; further lines are joined in `joined`.
- * Bounds: the data of one event, and one line (the data and its field name), by max_event_bytes. What was passed over is
- * dropped when it is more than what is left, so each byte is moved a bounded number of times. Lines that are not fields are copied to `strays`,
- * where they are wanted, up to the bounds of the header.
- * It never judges the bytes: malformed UTF-8 and NUL pass through in data. Where strays are wanted, and only there, it is not a parser of the
- * standard but one of what model servers send: an `error` field, and chunks that one line break parts (GLM and Kimi through gateways). */
+ * Input is copied once into `input` (by way of `late` while the caller still reads an event that lies there); a line is
+ * found there by memchr, once for LF and once for CR, and never searched again. The data of an event with one data line
+ * stays where it lies; further lines are joined in `joined`. Bounds: the data of one event, and one line (the data and
+ * its field name), by max_event_bytes. What was passed over is dropped when it is more than what is left, so each byte
+ * is moved a bounded number of times. Lines that are not fields are copied to `strays`, where they are wanted, up to
+ * the bounds of the header.
+ * It never judges the bytes: malformed UTF-8 and NUL pass through in data. Where strays are wanted, and only there, it
+ * is not a parser of the standard but one of what model servers send: an `error` field, and chunks that one line break
+ * parts (GLM and Kimi through gateways). */
 #include "sse.h"
 
 #include <limits.h>
@@ -290,11 +293,13 @@ static struct vllm_slice data_of(const struct vllm_sse *sse) {
     return data;
 }
 
-/* A bracket that opens on the line after one that closed does not continue any JSON: the blank line between two events is missing. The data is
- * looked at from its end, and only for such a line, which ends what the next one looks at: blanks are not read again and again. */
+/* A bracket that opens on the line after one that closed does not continue any JSON: the blank line between two events
+ * is missing. The data is looked at from its end, and only for such a line, which ends what the next one looks at:
+ * blanks are not read again and again. */
 static bool begins_another(const struct vllm_sse *sse, size_t at, size_t len) {
     const size_t name_len = sizeof DATA_FIELD - 2; /* without the blank */
-    if (!sse->keeps_strays || !sse->has_data || len <= name_len || memcmp(sse->input.data + at, DATA_FIELD, name_len) != 0) {
+    if (!sse->keeps_strays || !sse->has_data || len <= name_len ||
+        memcmp(sse->input.data + at, DATA_FIELD, name_len) != 0) {
         return false;
     }
     struct vllm_slice next = {sse->input.data + at + name_len, len - name_len}, data = data_of(sse);

@@ -23,10 +23,12 @@ struct vllm_wire {
 void vllm_wire_put(struct vllm_wire *w, const char *json);    /* as it is */
 void vllm_wire_separate(struct vllm_wire *w);                 /* a comma, unless nothing was written at this level */
 void vllm_wire_key(struct vllm_wire *w, const char *literal); /* separate, then put */
-/* The same at the level of a message or a call, whose own members come in between: those whose names sort before the literal's key. */
+/* The same at the level of a message or a call, whose own members come in between: those whose names sort before the
+ * literal's key. */
 void vllm_wire_sorted_key(struct vllm_wire *w, const char *literal);
-void vllm_wire_members(struct vllm_wire *w, struct vllm_slice before); /* the members whose names sort before this one */
-void vllm_wire_rest(struct vllm_wire *w);                              /* all that are left */
+void vllm_wire_members(struct vllm_wire *w,
+                       struct vllm_slice before); /* the members whose names sort before this one */
+void vllm_wire_rest(struct vllm_wire *w);         /* all that are left */
 void vllm_wire_string(struct vllm_wire *w, struct vllm_slice text);
 /* Adds text to the string just written, or (composing false) begins one. `lead` is JSON-escaped, at least a byte long,
  * and goes between; where it begins a string, its first byte is the quote. */

@@ -2,8 +2,8 @@
  *
  * A round of work serves what is readable first, then resumes and starts requests. So the connection of a response that
  * just ended is free for the next request. libcurl's callbacks only write C memory and never call libcurl back. Bounds:
- * one round starts at most `max_starts` requests and serves at most VLLM_EVENT_BATCH events; DRAIN_* limit what a closed
- * request may still receive.
+ * one round starts at most `max_starts` requests and serves at most VLLM_EVENT_BATCH events; DRAIN_* limit what a
+ * closed request may still receive.
  *
  * Sources: libcurl's documentation of curl_multi_remove_handle, curl_multi_info_read, curl_easy_pause. */
 #define _GNU_SOURCE
@@ -18,8 +18,8 @@
 
 /* Ends of transfers ------------------------------------------------------------------------------------------------ */
 
-/* Did it fail because this process may open no more descriptors? A lookup needs several at once, the files of TLS one at a
- * time. libcurl's code does not say. */
+/* Did it fail because this process may open no more descriptors? A lookup needs several at once, the files of TLS one
+ * at a time. libcurl's code does not say. */
 static bool lacked_descriptors(const struct vllm_request *request, CURLcode result) {
     switch (result) {
     case CURLE_COULDNT_CONNECT: return request->lacked_descriptor;
@@ -99,7 +99,8 @@ static void collect_ends(struct vllm_engine *engine) {
     while ((message = curl_multi_info_read(engine->multi, &left)) != NULL) {
         char *request = NULL;
         CURLcode result = message->data.result;
-        if (message->msg == CURLMSG_DONE && curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request) == CURLE_OK && request) {
+        if (message->msg == CURLMSG_DONE &&
+            curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request) == CURLE_OK && request) {
             stop((struct vllm_request *)(void *)request, result);
         }
     }
@@ -121,7 +122,8 @@ void vllm_driver_obey(struct vllm_request *request, unsigned orders) {
     if ((orders & VLLM_ORDER_DRAIN) != 0 && request->phase == VLLM_PHASE_RUNNING && request->head_done) {
         drain(request);
     } else if ((orders & VLLM_ORDER_CLOSE) != 0) {
-        if (request->phase == VLLM_PHASE_WAITING || request->phase == VLLM_PHASE_RUNNING) stop(request, CURLE_ABORTED_BY_CALLBACK);
+        if (request->phase == VLLM_PHASE_WAITING || request->phase == VLLM_PHASE_RUNNING)
+            stop(request, CURLE_ABORTED_BY_CALLBACK);
         vllm_transfer_discard(request);
     } else if ((orders & VLLM_ORDER_START) != 0) {
         request->phase = VLLM_PHASE_WAITING;
@@ -173,15 +175,17 @@ static bool resume_paused(struct vllm_engine *engine) {
 
 static CURLM *new_multi(struct vllm_engine *engine) {
     CURLM *multi = curl_multi_init();
-    if (multi && vllm_watch_attach(engine, multi) && curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
+    if (multi && vllm_watch_attach(engine, multi) &&
+        curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
         curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, MAX_POOLED_CONNECTIONS) == CURLM_OK)
         return multi;
     if (multi) (void)curl_multi_cleanup(multi);
     return NULL;
 }
 
-/* After running out of memory, libcurl 7.88 may keep an entry for a socket, and end the process when the socket's number
- * is used again. So a multi that failed is replaced; it has no requests left. The lock: the caller may be waking it. */
+/* After running out of memory, libcurl 7.88 may keep an entry for a socket, and end the process when the socket's
+ * number is used again. So a multi that failed is replaced; it has no requests left. The lock: the caller may be waking
+ * it. */
 static bool replace_failed_multi(struct vllm_engine *engine) {
     CURLM *failed = engine->multi, *multi = engine->multi_failed ? new_multi(engine) : NULL;
     if (!multi) return !engine->multi_failed;
@@ -197,7 +201,8 @@ static void start_waiting(struct vllm_engine *engine) {
     for (size_t left = engine->max_starts; left > 0 && !vllm_link_is_alone(&engine->starts); left--) {
         struct vllm_request *request = VLLM_REQUEST_OF(engine->starts.next, work);
         vllm_link_append(&engine->running, &request->work);
-        CURLMcode code = replace_failed_multi(engine) ? curl_multi_add_handle(engine->multi, request->easy) : CURLM_OUT_OF_MEMORY;
+        CURLMcode code =
+            replace_failed_multi(engine) ? curl_multi_add_handle(engine->multi, request->easy) : CURLM_OUT_OF_MEMORY;
         if (code == CURLM_OK) {
             request->phase = VLLM_PHASE_RUNNING;
         } else {

@@ -45,8 +45,8 @@ void vllm_engine_order(struct vllm_request *request, unsigned orders) {
     vllm_engine_unlock(engine);
 }
 
-enum vllm_net_status vllm_engine_add(struct vllm_engine *engine, const struct vllm_request_options *options, struct vllm_request **out,
-                                     const char **why) {
+enum vllm_net_status vllm_engine_add(struct vllm_engine *engine, const struct vllm_request_options *options,
+                                     struct vllm_request **out, const char **why) {
     *out = NULL;
     *why = NULL;
     if (vllm_is_forked(engine)) return VLLM_NET_FORKED;
@@ -113,13 +113,15 @@ static enum vllm_net_status step_inline(struct vllm_engine *engine, int timeout_
     vllm_sigpipe_hold(&guard);
     vllm_driver_work(engine);
     vllm_sigpipe_restore(&guard);
-    if (engine->alarm_ns != VLLM_ENGINE_NO_ALARM && engine->alarm_ns <= vllm_now_ns()) engine->alarm_ns = VLLM_ENGINE_NO_ALARM;
+    if (engine->alarm_ns != VLLM_ENGINE_NO_ALARM && engine->alarm_ns <= vllm_now_ns())
+        engine->alarm_ns = VLLM_ENGINE_NO_ALARM;
     arm(engine);
     return VLLM_NET_OK;
 }
 
 static enum vllm_net_status step_threaded(struct vllm_engine *engine, int timeout_ms) {
-    if (timeout_ms != 0 && vllm_notifier_wait(&engine->bell, timeout_ms) < 0 && errno == EINTR) return VLLM_NET_INTERRUPTED;
+    if (timeout_ms != 0 && vllm_notifier_wait(&engine->bell, timeout_ms) < 0 && errno == EINTR)
+        return VLLM_NET_INTERRUPTED;
     vllm_notifier_drain(&engine->bell);
     vllm_engine_lock(engine);
     engine->told = false; /* the caller looks now; it must hear of whatever comes later */

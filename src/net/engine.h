@@ -3,14 +3,14 @@
  *
  * An engine drives one `curl_multi` from an epoll set and a timerfd. Inline, the caller does so in vllm_engine_step. In
  * thread mode, a thread of the engine does; it begins with the first request or alarm and takes no signals. (Systems
- * without epoll use such a thread in curl_multi_poll.) The functions and their meaning are the same. libcurl's callbacks
- * only write C memory. Only one thread may call an engine at a time, beside its own. Only the last release waits for
- * that thread, for a second at most. An engine lives until its last request is closed.
+ * without epoll use such a thread in curl_multi_poll.) The functions and their meaning are the same. libcurl's
+ * callbacks only write C memory. Only one thread may call an engine at a time, beside its own. Only the last release
+ * waits for that thread, for a second at most. An engine lives until its last request is closed.
  *
- * After a fork, the child's engine refuses everything: statuses are VLLM_NET_FORKED, or VLLM_NET_WAIT in thread mode where
- * a function has no FORKED. The child's copies of the descriptors are closed when fork returns. Its release sends nothing
- * on the parent's connections, waits for no thread, and leaves the memory alone. No function exits, aborts, prints, or has
- * an unbounded buffer. */
+ * After a fork, the child's engine refuses everything: statuses are VLLM_NET_FORKED, or VLLM_NET_WAIT in thread mode
+ * where a function has no FORKED. The child's copies of the descriptors are closed when fork returns. Its release sends
+ * nothing on the parent's connections, waits for no thread, and leaves the memory alone. No function exits, aborts,
+ * prints, or has an unbounded buffer. */
 #ifndef VLLM_ENGINE_H
 #define VLLM_ENGINE_H
 
@@ -53,8 +53,8 @@ struct vllm_request_options {
     size_t max_buffer;       /* body bytes held before the transfer is paused, besides those lent; 0: 256 KiB */
     size_t max_header_bytes; /* of the final response's header block; 0: 64 KiB */
     const char *unix_socket, *proxy, *no_proxy, *ca_file, *ca_path, *cert, *key; /* NULL: the default */
-    const char *key_password;                                                    /* NULL: the key has none. Nothing ever prompts for it */
-    bool insecure; /* do not verify TLS: only if the user says so explicitly */
+    const char *key_password; /* NULL: the key has none. Nothing ever prompts for it */
+    bool insecure;            /* do not verify TLS: only if the user says so explicitly */
 };
 
 struct vllm_request_error {
@@ -90,17 +90,18 @@ struct vllm_request *vllm_engine_ready(struct vllm_engine *engine);
 /* Makes the descriptor readable, and ends a waiting step, at `at_ns` of CLOCK_MONOTONIC; in the past: at once. There is
  * one alarm, and a new one replaces it. The first step after its time clears it. VLLM_ENGINE_NO_ALARM: none. */
 void vllm_engine_alarm(struct vllm_engine *engine, int64_t at_ns);
-/* Requests that are not closed and, inline, closed ones that still drain. 0: only an alarm needs the descriptor watched.
- * 0 in a forked child. */
+/* Requests that are not closed and, inline, closed ones that still drain. 0: only an alarm needs the descriptor
+ * watched. 0 in a forked child. */
 size_t vllm_engine_live(const struct vllm_engine *engine);
 
 /* Starts a request; all options are copied. On INVALID, `why` (constant) names the option. */
-enum vllm_net_status vllm_engine_add(struct vllm_engine *engine, const struct vllm_request_options *options, struct vllm_request **out,
-                                     const char **why);
+enum vllm_net_status vllm_engine_add(struct vllm_engine *engine, const struct vllm_request_options *options,
+                                     struct vllm_request **out, const char **why);
 
 /* OK once the final response's head is in: `status` and `headers` ("Name: value\r\n" lines, borrowed until close).
  * WAIT, FAILED. */
-enum vllm_net_status vllm_request_head(struct vllm_request *request, long *status, const char **headers, size_t *headers_len);
+enum vllm_net_status vllm_request_head(struct vllm_request *request, long *status, const char **headers,
+                                       size_t *headers_len);
 /* OK: `*bytes` is borrowed until the next call on the engine; the caller has taken all of it. WAIT, END, FAILED (only
  * after all bytes that did arrive were taken). */
 enum vllm_net_status vllm_request_read(struct vllm_request *request, const char **bytes, size_t *len);
@@ -109,9 +110,9 @@ void vllm_request_error(const struct vllm_request *request, struct vllm_request_
 void vllm_request_info(const struct vllm_request *request, struct vllm_request_info *out);
 void *vllm_request_tag(const struct vllm_request *request); /* the caller's own value */
 void vllm_request_set_tag(struct vllm_request *request, void *tag);
-/* Ends it now: the server sees the close at once, or as soon as the engine's thread gets to it. With `drain`, a response
- * that only lacks its end may still finish later (a bounded number of bytes and a second at most), so that its connection
- * can be reused. Frees `request`. */
+/* Ends it now: the server sees the close at once, or as soon as the engine's thread gets to it. With `drain`, a
+ * response that only lacks its end may still finish later (a bounded number of bytes and a second at most), so that its
+ * connection can be reused. Frees `request`. */
 void vllm_request_close(struct vllm_request *request, bool drain);
 
 #endif

@@ -12,17 +12,18 @@
  *   watch_epoll.c, watch_poll.c   how the driver waits, on Linux (poller.c) and elsewhere
  *   notifier.c, poller.c, signals.c   one concept of the system each
  *
- * An engine has two sides. The CALLER calls the functions of engine.h, from one thread at a time. The DRIVER is the only
- * one that calls libcurl with the multi, or with a handle it has taken over. Inline, the driver is the caller inside a
- * call; in thread mode, it is the engine's thread. Every member below belongs to the caller, to the driver, or to whoever
- * holds the lock; "constant" members are written before the driver first sees them. Nothing waits under the lock: no
- * Lua, and of libcurl nothing but a wakeup. Inline there is one thread and no lock. */
+ * An engine has two sides. The CALLER calls the functions of engine.h, from one thread at a time. The DRIVER is the
+ * only one that calls libcurl with the multi, or with a handle it has taken over. Inline, the driver is the caller
+ * inside a call; in thread mode, it is the engine's thread. Every member below belongs to the caller, to the driver, or
+ * to whoever holds the lock; "constant" members are written before the driver first sees them. Nothing waits under the
+ * lock: no Lua, and of libcurl nothing but a wakeup. Inline there is one thread and no lock. */
 #ifndef VLLM_NET_INTERNAL_H
 #define VLLM_NET_INTERNAL_H
 
 #if defined(__has_include)
 #if !__has_include(<curl/curl.h>)
-#error "libcurl's headers are missing: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora) or curl-dev (Alpine)"
+#error \
+    "libcurl's headers are missing: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora) or curl-dev (Alpine)"
 #endif
 #endif
 #include <curl/curl.h>
@@ -158,9 +159,11 @@ struct vllm_engine {
     struct vllm_link forks; /* under fork.c's own lock */
 };
 
-#define VLLM_REQUEST_OF(link, member) ((struct vllm_request *)(void *)((char *)(link)-offsetof(struct vllm_request, member)))
+#define VLLM_REQUEST_OF(link, member) \
+    ((struct vllm_request *)(void *)((char *)(link)-offsetof(struct vllm_request, member)))
 
-#define VLLM_ENGINE_OF(link, member) ((struct vllm_engine *)(void *)((char *)(link)-offsetof(struct vllm_engine, member)))
+#define VLLM_ENGINE_OF(link, member) \
+    ((struct vllm_engine *)(void *)((char *)(link)-offsetof(struct vllm_engine, member)))
 
 static inline void vllm_engine_lock(struct vllm_engine *engine) {
     if (engine->threaded) (void)pthread_mutex_lock(&engine->lock);
@@ -171,14 +174,15 @@ static inline void vllm_engine_unlock(struct vllm_engine *engine) {
 }
 
 /* engine.c */
-void vllm_engine_order(struct vllm_request *request, unsigned orders); /* from the caller; inline it is carried out at once */
+void vllm_engine_order(struct vllm_request *request,
+                       unsigned orders); /* from the caller; inline it is carried out at once */
 
 /* life.c */
 void vllm_engine_destroy(struct vllm_engine *engine); /* no driver may be at work */
 
 /* transfer.c */
 struct vllm_request *vllm_transfer_obtain(struct vllm_engine *engine); /* from the pool or new; NULL: no memory */
-void vllm_transfer_discard(struct vllm_request *request);              /* back to the pool, or freed; it is not in the multi */
+void vllm_transfer_discard(struct vllm_request *request); /* back to the pool, or freed; it is not in the multi */
 void vllm_transfer_free(struct vllm_request *request);
 void vllm_transfer_mark_ready(struct vllm_request *request);                                   /* under the lock */
 void vllm_transfer_measure(const struct vllm_request *request, struct vllm_request_info *out); /* the driver's */
@@ -186,15 +190,17 @@ size_t vllm_transfer_on_header(char *line, size_t size, size_t count, void *ud);
 size_t vllm_transfer_on_body(char *bytes, size_t size, size_t count, void *ud);
 
 /* options.c */
-enum vllm_net_status vllm_options_apply(struct vllm_request *request, const struct vllm_request_options *options, const char **why);
+enum vllm_net_status vllm_options_apply(struct vllm_request *request, const struct vllm_request_options *options,
+                                        const char **why);
 
 /* driver.c */
 bool vllm_driver_open(struct vllm_engine *engine);
-void vllm_driver_close(struct vllm_engine *engine);                   /* ends all transfers, frees closed requests; may run twice */
+void vllm_driver_close(struct vllm_engine *engine); /* ends all transfers, frees closed requests; may run twice */
 void vllm_driver_obey(struct vllm_request *request, unsigned orders); /* after CLOSE the request may be gone */
-bool vllm_driver_take_orders(struct vllm_engine *engine);             /* carries out the caller's orders; false: the thread must stop */
-void vllm_driver_work(struct vllm_engine *engine);                    /* does what the last wait found, and what is due */
-int64_t vllm_driver_due(const struct vllm_engine *engine);            /* when there is work again */
+bool vllm_driver_take_orders(
+    struct vllm_engine *engine);                   /* carries out the caller's orders; false: the thread must stop */
+void vllm_driver_work(struct vllm_engine *engine); /* does what the last wait found, and what is due */
+int64_t vllm_driver_due(const struct vllm_engine *engine); /* when there is work again */
 
 /* watch_epoll.c, watch_poll.c */
 bool vllm_watch_open(struct vllm_engine *engine);                    /* close it, whatever this returns */
@@ -205,7 +211,7 @@ void vllm_watch_set_due(struct vllm_engine *engine, int64_t due_ns); /* ends a w
 int vllm_watch_wait(struct vllm_engine *engine, int timeout_ms);     /* -1: errno (EINTR: a signal) */
 CURLMcode vllm_watch_serve(struct vllm_engine *engine);              /* libcurl works on what the wait found */
 CURLMcode vllm_watch_kick(struct vllm_engine *engine, bool resumed); /* libcurl works on what is due by its clock */
-void vllm_watch_wake(struct vllm_engine *engine);                    /* ends the thread's wait; from any thread, under the lock */
+void vllm_watch_wake(struct vllm_engine *engine); /* ends the thread's wait; from any thread, under the lock */
 
 /* thread.c */
 bool vllm_thread_start(struct vllm_engine *engine); /* unless it runs; false: the system has no thread for us */
@@ -216,7 +222,8 @@ void vllm_fork_enter(struct vllm_engine *engine);
 void vllm_fork_leave(struct vllm_engine *engine);
 bool vllm_is_forked(const struct vllm_engine *engine); /* this process is such a child */
 
-/* sockets.c. `ud` of socket_open is the request; `ud` of socket_close is the engine, since the socket may outlive the request. */
+/* sockets.c. `ud` of socket_open is the request; `ud` of socket_close is the engine, since the socket may outlive the
+ * request. */
 #define VLLM_MAX_PROBED 4
 bool vllm_descriptors_left(size_t count); /* could this process open `count` more? At most VLLM_MAX_PROBED are tried. */
 curl_socket_t vllm_socket_open(void *ud, curlsocktype purpose, struct curl_sockaddr *address);

@@ -1,10 +1,11 @@
 /* What libcurl is told for one request: checked options in, a configured easy handle out. On a refusal, `why` names the
  * option.
  *
- * Fixed for everyone: HTTP/1.1, http and https only, TLS 1.2 or later, no redirects (they would carry the key elsewhere),
- * no cookies, netrc, HSTS or Alt-Svc, no Expect, no signals. We do not ask for compression, but decode gzip and deflate,
- * because some proxies compress anyway (transfer.c refuses other codings). Proxies come from the environment as in curl,
- * unless one is given. The only I/O is one access(2) on the CA bundle. Sources: libcurl's option pages; RFC 9110 sections
+ * Fixed for everyone: HTTP/1.1, http and https only, TLS 1.2 or later, no redirects (they would carry the key
+ * elsewhere), no cookies, netrc, HSTS or Alt-Svc, no Expect, no signals. We do not ask for compression, but decode gzip
+ * and deflate, because some proxies compress anyway (transfer.c refuses other codings). Proxies come from the
+ * environment as in curl, unless one is given. The only I/O is one access(2) on the CA bundle. Sources: libcurl's
+ * option pages; RFC 9110 sections
  * 5.1, 5.5, 9.1. */
 #define _GNU_SOURCE
 #include "internal.h"
@@ -75,7 +76,8 @@ static bool header_is_fine(const char *line) {
     return true;
 }
 
-/* With a control character in the proxy's user or password, even an escaped one, libcurl 7.88 connects without a proxy. */
+/* With a control character in the proxy's user or password, even an escaped one, libcurl 7.88 connects without a
+ * proxy. */
 static bool proxy_is_fine(const char *proxy) {
     for (; *proxy; proxy++) {
         if (is_control(*proxy) || *proxy == ' ' || *proxy == '\t') return false;
@@ -108,7 +110,8 @@ static CURLcode set_protocol(CURL *easy) {
     TRY(curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L));
     TRY(curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L));
     TRY(curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED));
-    TRY(curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "identity")); /* naming any coding makes libcurl decode all it knows */
+    TRY(curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING,
+                         "identity")); /* naming any coding makes libcurl decode all it knows */
     return curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 }
 
@@ -150,7 +153,8 @@ static CURLcode set_method_and_body(CURL *easy, const struct vllm_request_option
     }
     if (strcmp(options->method, "HEAD") == 0) return curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
     TRY(curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L));
-    return strcmp(options->method, "GET") == 0 ? CURLE_OK : curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, options->method);
+    return strcmp(options->method, "GET") == 0 ? CURLE_OK
+                                               : curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, options->method);
 }
 
 static CURLcode append_header(struct vllm_request *request, const char *line) {
@@ -256,7 +260,8 @@ static CURLcode set_all(struct vllm_request *request, const struct vllm_request_
     return CURLE_OK;
 }
 
-enum vllm_net_status vllm_options_apply(struct vllm_request *request, const struct vllm_request_options *options, const char **why) {
+enum vllm_net_status vllm_options_apply(struct vllm_request *request, const struct vllm_request_options *options,
+                                        const char **why) {
     *why = first_fault(options);
     if (*why) return VLLM_NET_INVALID;
     request->max_buffer = options->max_buffer ? options->max_buffer : MAX_BUFFER_DEFAULT;

@@ -1,5 +1,5 @@
-/* What differs between systems, and their clock. VLLM_NET_PORTABLE builds the engine as if the system had no epoll, eventfd
- * and timerfd. */
+/* What differs between systems, and their clock. VLLM_NET_PORTABLE builds the engine as if the system had no epoll,
+ * eventfd and timerfd. */
 #ifndef VLLM_PLATFORM_H
 #define VLLM_PLATFORM_H
 

@@ -74,7 +74,8 @@ int vllm_poller_wait(struct vllm_poller *poller, struct vllm_poller_event *event
         events[i].fd = timer ? -1 : raw[i].data.fd;
         events[i].readable = (raw[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0;
         events[i].writable = (raw[i].events & EPOLLOUT) != 0;
-        /* An expired timer stays readable until it is set again. Forget its time, so that the next set is not skipped. */
+        /* An expired timer stays readable until it is set again. Forget its time, so that the next set is not
+         * skipped. */
         if (timer) poller->armed_ns = INT64_MIN;
     }
     return count;

@@ -1,5 +1,5 @@
-/* The one descriptor that stands for all of libcurl's sockets and its timer: an epoll set with a timerfd in it. For Linux
- * only; watch_poll.c is for other systems. Owned by its engine; one thread. */
+/* The one descriptor that stands for all of libcurl's sockets and its timer: an epoll set with a timerfd in it. For
+ * Linux only; watch_poll.c is for other systems. Owned by its engine; one thread. */
 #ifndef VLLM_POLLER_H
 #define VLLM_POLLER_H
 
@@ -27,7 +27,8 @@ void vllm_poller_close(struct vllm_poller *poller);
 bool vllm_poller_watch(struct vllm_poller *poller, int fd, bool readable, bool writable);
 void vllm_poller_forget(struct vllm_poller *poller, int fd);
 
-/* The descriptor becomes readable at `due_ns` of CLOCK_MONOTONIC (in the past: at once). Costs no system call when nothing changes. */
+/* The descriptor becomes readable at `due_ns` of CLOCK_MONOTONIC (in the past: at once). Costs no system call when
+ * nothing changes. */
 void vllm_poller_set_timer(struct vllm_poller *poller, int64_t due_ns);
 
 /* Up to `max` events; 0 after `timeout_ms` (-1: none); -1: errno (EINTR: a signal). */

@@ -12,7 +12,8 @@ static bool is_out_of_reach(const struct vllm_request *request) {
     return request->engine->threaded && vllm_is_forked(request->engine);
 }
 
-enum vllm_net_status vllm_request_head(struct vllm_request *request, long *status, const char **headers, size_t *headers_len) {
+enum vllm_net_status vllm_request_head(struct vllm_request *request, long *status, const char **headers,
+                                       size_t *headers_len) {
     *status = 0;
     *headers = "";
     *headers_len = 0;
@@ -70,7 +71,8 @@ static void describe(const struct vllm_request *request, CURLcode result, struct
     out->os_errno = request->os_errno;
     out->verify_result = request->verify_result;
     if (request->broken == VLLM_BROKEN_HEAD) {
-        (void)snprintf(out->text, sizeof out->text, "the response headers exceed %lu bytes", (unsigned long)request->max_header_bytes);
+        (void)snprintf(out->text, sizeof out->text, "the response headers exceed %lu bytes",
+                       (unsigned long)request->max_header_bytes);
         return;
     }
     if (result == CURLE_OUT_OF_MEMORY && request->in_head) {

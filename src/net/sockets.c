@@ -1,7 +1,7 @@
-/* The sockets that libcurl opens for an engine. They are close-on-exec from the start, and listed, so that a forked child
- * can close its copies. A fork may come at any moment of the engine's thread, and the child finds the list as it was at
- * that moment. So the list is valid after every store here, and never names a closed descriptor. Bounds: one int for each
- * open socket. Sources: CURLOPT_OPENSOCKETFUNCTION, CURLOPT_CLOSESOCKETFUNCTION. */
+/* The sockets that libcurl opens for an engine. They are close-on-exec from the start, and listed, so that a forked
+ * child can close its copies. A fork may come at any moment of the engine's thread, and the child finds the list as it
+ * was at that moment. So the list is valid after every store here, and never names a closed descriptor. Bounds: one int
+ * for each open socket. Sources: CURLOPT_OPENSOCKETFUNCTION, CURLOPT_CLOSESOCKETFUNCTION. */
 #define _GNU_SOURCE
 #include "internal.h"
 

@@ -1,11 +1,11 @@
 /* The thread of an engine in thread mode. Orders come in by the engine's ring and a wakeup; the engine's bell tells the
  * caller that there is something to look at.
  *
- * It runs the same driver and the same poller as inline mode: epoll on Linux, where a wake costs what is ready and not what
- * is open, and curl_multi_poll elsewhere. It begins with the first request or alarm, with all signals blocked. It rings
- * the bell once for everything that happened since the caller's last step. Bounds: the caller waits STOP_NS for the
- * thread to end. A thread that is still stuck in libcurl (a resolver that hangs, before 7.87) is left alone, and frees the
- * engine itself.
+ * It runs the same driver and the same poller as inline mode: epoll on Linux, where a wake costs what is ready and not
+ * what is open, and curl_multi_poll elsewhere. It begins with the first request or alarm, with all signals blocked. It
+ * rings the bell once for everything that happened since the caller's last step. Bounds: the caller waits STOP_NS for
+ * the thread to end. A thread that is still stuck in libcurl (a resolver that hangs, before 7.87) is left alone, and
+ * frees the engine itself.
  *
  * Process exit: handlers of exit, OpenSSL's among them, free what a working thread still uses. So the first thread
  * registers a handler that stops all threads; it runs before the handlers of libraries that were set up earlier. The

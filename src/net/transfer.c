@@ -1,5 +1,5 @@
-/* One transfer's memory, as the driver sees it: libcurl's header lines and body bytes come in, and request.c hands them to
- * the caller.
+/* One transfer's memory, as the driver sees it: libcurl's header lines and body bytes come in, and request.c hands them
+ * to the caller.
  *
  * There are two buffers. libcurl fills one while the caller holds the other; a read swaps them. So nothing is copied
  * twice, and later requests use the same memory. Bounds:
@@ -10,8 +10,9 @@
  *   - While a transfer is paused, libcurl may hold what one read of 16 KB of a compressed body expands to: 17 MB at
  *     most, in a buffer that doubles.
  *
- * The callbacks run on the driver's side. The only function of libcurl that they call is getinfo, which is allowed there.
- * Sources: RFC 9112 sections 4 and 5, RFC 9110 section 15.2 (1xx); CURLOPT_WRITEFUNCTION, CURLOPT_HEADERFUNCTION. */
+ * The callbacks run on the driver's side. The only function of libcurl that they call is getinfo, which is allowed
+ * there. Sources: RFC 9112 sections 4 and 5, RFC 9110 section 15.2 (1xx); CURLOPT_WRITEFUNCTION,
+ * CURLOPT_HEADERFUNCTION. */
 #define _GNU_SOURCE
 #include "internal.h"
 
@@ -121,7 +122,8 @@ static bool is_short_of_memory(void) {
     return !probe;
 }
 
-/* curl_easy_reset does not report that it had no memory for the defaults. Such a handle never reads, so it is not kept. */
+/* curl_easy_reset does not report that it had no memory for the defaults. Such a handle never reads, so it is not
+ * kept. */
 void vllm_transfer_discard(struct vllm_request *request) {
     struct vllm_engine *engine = request->engine;
     request_reset(request);

@@ -1,5 +1,5 @@
-/* How the driver waits on Linux. libcurl says which sockets to watch and when to call it, the poller waits for that, and
- * libcurl is told what happened. A wake costs the same with a thousand streams as with one. Sources: libcurl's
+/* How the driver waits on Linux. libcurl says which sockets to watch and when to call it, the poller waits for that,
+ * and libcurl is told what happened. A wake costs the same with a thousand streams as with one. Sources: libcurl's
  * documentation of curl_multi_socket_action, CURLMOPT_SOCKETFUNCTION, CURLMOPT_TIMERFUNCTION. */
 #define _GNU_SOURCE
 #include "internal.h"
@@ -32,8 +32,8 @@ bool vllm_watch_open(struct vllm_engine *engine) {
     engine->poller.epoll_fd = engine->poller.timer_fd = engine->waker.read_fd = engine->waker.write_fd = -1;
     engine->curl_due_ns = VLLM_POLLER_NEVER;
     return vllm_poller_open(&engine->poller) &&
-           (!engine->threaded ||
-            (vllm_notifier_open(&engine->waker) && vllm_poller_watch(&engine->poller, engine->waker.read_fd, true, false)));
+           (!engine->threaded || (vllm_notifier_open(&engine->waker) &&
+                                  vllm_poller_watch(&engine->poller, engine->waker.read_fd, true, false)));
 }
 
 bool vllm_watch_attach(struct vllm_engine *engine, CURLM *multi) {

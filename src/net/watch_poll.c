@@ -1,5 +1,5 @@
-/* How the driver waits on systems without epoll: in curl_multi_poll, on the engine's thread. A wake costs a look at every
- * stream. VLLM_NET_PORTABLE builds this on any system. Sources: libcurl's documentation of curl_multi_poll,
+/* How the driver waits on systems without epoll: in curl_multi_poll, on the engine's thread. A wake costs a look at
+ * every stream. VLLM_NET_PORTABLE builds this on any system. Sources: libcurl's documentation of curl_multi_poll,
  * curl_multi_wakeup, curl_multi_perform. */
 #define _GNU_SOURCE
 #include "internal.h"
