@@ -113,6 +113,7 @@ build = {
     ["vllm.hosts.luv"] = "lua/vllm/hosts/luv.lua",
     ["vllm.hosts.neovim"] = "lua/vllm/hosts/neovim.lua",
     ["vllm.hosts.nginx"] = "lua/vllm/hosts/nginx.lua",
+    ["vllm.hosts.pump"] = "lua/vllm/hosts/pump.lua",
     ["vllm.hosts.scheduler"] = "lua/vllm/hosts/scheduler.lua",
     ["vllm.hosts.tasks"] = "lua/vllm/hosts/tasks.lua",
     ["vllm.hosts.waiter"] = "lua/vllm/hosts/waiter.lua",
