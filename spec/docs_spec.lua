@@ -449,7 +449,7 @@ describe("docs/recipes.md", function()
     { "session", { "Hello, Ada.", "Ada." }, "Ada.\n", function(sent)
       assert.equal("Hello, Ada.", sent.messages[2].content)
     end },
-    { "log", { { fail = "connect", detail = "no" }, "Hi" }, "again, since connect: no\nstop: 1 + 1 tokens\n" },
+    { "log", { { fail = "connect", detail = "no" }, "Hi" }, "retry after connect: no\nstop: 1 + 1 tokens\n" },
     { "trace", { { fail = "connect" }, "So." }, ('POST\thttp://localhost:8000/v1/chat/completions\t{"messages":[{"content":"Why?","role":"user"}],"model":"test-model","stream":true,'
       .. '"stream_options":{"include_usage":true}}\n'):rep(2) .. "So.\n" },
     { "debug", { "So.", { status = 422, body = { detail = "no" }, headers = { ["x-request-id"] = "r1" } } },
