@@ -279,8 +279,9 @@ lint: warnings layers sources style format-check doc-check ## warnings of two co
 # What cppcheck cannot see: the compiler's __has_include, libcurl's version, and that an address taken is not a read.
 CPPCHECK_FACTS = '-D__has_include(x)=1' -DLIBCURL_VERSION_NUM=0x075800 --suppress=uninitvar:src/core/json.c --suppress=uninitvar:src/core/choice.c
 
-sources: ## the rockspec lists what is on the disk
+sources: ## the rockspec lists what is on the disk, and each source has its tests
 	@$(LUA) scripts/sources.lua $(CORE) $(CURL) $(LUA_MODULES)
+	@$(LUA) scripts/tested.lua $(CORE) $(CURL) $(LUA_MODULES)
 
 layers: build/$(LUA)/vllm/core.so build/$(LUA)/vllm/curl.so ## who includes, links, exports and requires what
 	@scripts/lint-layers build/$(LUA)/vllm

@@ -1,9 +1,6 @@
 -- What vllm.new, client:with and vllm.from_env make of their options. Wrong values: bad_input_spec.lua.
 local config = require "vllm.request.config"
 local core = require "vllm.core"
-local fields = require "vllm.request.fields"
-local spelling = require "vllm.base.spelling"
-local url = require "vllm.request.url"
 
 local function with_environment(variables, fn)
   local real = os.getenv
@@ -196,17 +193,6 @@ describe("base_url", function()
   end)
 end)
 
-describe("url.shown", function()
-  it("hides users, passwords and queries in any text", function()
-    assert.equal("http://h/v1", url.shown "http://u:p@h/v1")
-    assert.equal("http://h/v1", url.shown "http://u:p/w@h/v1")
-    assert.equal("http://h/v1", url.shown "http://u:p@w@h/v1")
-    assert.equal("…/v1?…", url.shown "u:p@h/v1?key=1")
-    assert.equal("http://h??", url.shown "http://h\r\n")
-    assert.equal(200 + #"…", #url.shown("http://h/" .. ("x"):rep(1000)))
-  end)
-end)
-
 describe("config.merge", function()
   local function merged(base, options)
     return config.merge(config.check(base), options)
@@ -274,72 +260,5 @@ describe("config.from_env", function()
   it("lets an empty key override the one of the environment", function()
     local built = with_environment({ VLLM_MODEL = "m", VLLM_API_KEY = "k" }, function() return config.from_env { api_key = "" } end)
     assert.is_nil(built.authorization)
-  end)
-end)
-
-local known_distances = {}
-local textbook_distance
-
--- The textbook recursion.
-local function recurse(a, b)
-  if #a == 0 or #b == 0 then return math.max(#a, #b) end
-  local cost = a:sub(-1) == b:sub(-1) and 0 or 1
-  local best = math.min(textbook_distance(a:sub(1, -2), b) + 1, textbook_distance(a, b:sub(1, -2)) + 1,
-    textbook_distance(a:sub(1, -2), b:sub(1, -2)) + cost)
-  if #a > 1 and #b > 1 and a:sub(-1) == b:sub(-2, -2) and a:sub(-2, -2) == b:sub(-1) then
-    best = math.min(best, textbook_distance(a:sub(1, -3), b:sub(1, -3)) + 1)
-  end
-  return best
-end
-
-function textbook_distance(a, b)
-  local pair = a .. " " .. b
-  known_distances[pair] = known_distances[pair] or recurse(a, b)
-  return known_distances[pair]
-end
-
-describe("spelling.nearest", function()
-  it("counts as the textbook does", function()
-    local names = { "abcd", "abdc", "badc", "bcd", "abxd", "abcde", "xabcde", "abcdef", "bacdfe", "cdefab", "abcxyf", "aabbcc", "ab", "abc" }
-    for _, a in ipairs(names) do
-      for _, b in ipairs(names) do
-        local shorter = math.min(#a, #b)
-        local allowed = shorter <= 3 and 0 or shorter <= 5 and 1 or 2
-        assert.equal(textbook_distance(a, b) <= allowed and b or nil, spelling.nearest(a, { [b] = true }), a .. " " .. b)
-      end
-    end
-  end)
-
-  it("finds slips of the pen", function()
-    local slips = {
-      tempurature = "temperature", temprature = "temperature", temperatrue = "temperature", maxTokens = "max_tokens",
-      ["top-p"] = "top_p", topK = "top_k", message = nil, tool = "tools", toolChoice = "tool_choice", seeds = "seed",
-      max_completion_token = "max_completion_tokens", includeStopStrInOutput = "include_stop_str_in_output", STOP = "stop",
-    }
-    for slip, meant in pairs(slips) do assert.equal(meant, spelling.nearest(slip, fields.wire), slip) end
-  end)
-
-  it("leaves the fields of other servers alone", function()
-    local others = {
-      "service_tier", "store", "metadata", "modalities", "verbosity", "prompt_cache_key", "safety_identifier", "prediction", "audio",
-      "web_search_options", "functions", "function_call", "typical_p", "mirostat", "mirostat_tau", "mirostat_eta", "dynatemp_range",
-      "n_predict", "n_keep", "cache_prompt", "id_slot", "samplers", "grammar", "json_schema", "repeat_penalty", "repeat_last_n",
-      "n_probs", "post_sampling_probs", "regex", "ebnf", "no_stop_trim", "lora_path", "session_params", "stop_regex", "rid",
-      "separate_reasoning", "stream_reasoning", "custom_logit_processor", "best_of", "tfs_z", "t_max_predict_ms", "k", "x",
-      "top_n_sigma", "xtc_probability", "dry_multiplier", "thinking", "lora_request", "max_new_tokens", "plugins", "provider", "route",
-    }
-    for _, name in ipairs(others) do
-      assert.is_nil(spelling.nearest(name, fields.wire, fields.own, config.client_only), name)
-    end
-  end)
-
-  it("gives the same answer whichever order a table is walked in", function()
-    assert.equal("top_k", spelling.nearest("top_a", { top_p = 1, top_k = 1 }))
-    assert.equal("top_k", spelling.nearest("top_a", { top_k = 1, top_p = 1 }))
-    assert.equal("top_k", spelling.nearest("top_a", { top_p = 1 }, { top_k = 1 }))
-  end)
-
-  it("does not spend time on a key that is no name", function()
-    assert.is_nil(spelling.nearest(("temperature"):rep(1e5), fields.wire))
   end)
 end)
