@@ -23,8 +23,7 @@ enum vllm_delta_kind {
     VLLM_DELTA_MEMBERS, /* raw = a `delta` or `message` with members that are not known here: see vllm_key_is_known */
     VLLM_DELTA_FINISH,  /* text = finish reason; raw = stop_reason (JSON; absent when null) */
     VLLM_DELTA_USAGE,   /* raw = the usage object */
-    VLLM_DELTA_CHOICE_MEMBERS, /* choice, raw = an entry of `choices` with such members; perhaps left out, like extras
-                                */
+    VLLM_DELTA_CHOICE_MEMBERS, /* choice, raw = an entry of `choices` with such members; perhaps left out */
     VLLM_DELTA_EXTRA, /* name, raw = an unknown top-level member; perhaps left out where the last chunk had the same */
     VLLM_DELTA_FOREIGN, /* raw = the whole JSON: it has neither choices nor usage, and other deltas tell little of it;
                            the last one */

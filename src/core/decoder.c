@@ -26,8 +26,7 @@
 #define NO_CHOICES       "the answer has no choices"
 
 struct vllm_decoder {
-    struct vllm_alloc alloc;
-    struct vllm_decoder_options options;
+    enum vllm_status status;
     struct vllm_sse *sse;
     struct vllm_chunk *chunk;
     struct vllm_delta_events events;
@@ -38,8 +37,9 @@ struct vllm_decoder {
     struct vllm_buf evidence;      /* of the error; until there is one, what was not understood last */
     bool done, has_body, is_list, body_read, strays_read, finished, closing;
     uint64_t byte_count, event_count;
-    enum vllm_status status;
     const char *why;
+    struct vllm_alloc alloc;
+    struct vllm_decoder_options options;
 };
 
 void vllm_decoder_options_default(struct vllm_decoder_options *options) {

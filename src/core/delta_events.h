@@ -5,7 +5,6 @@
 #include "answer.h"
 
 struct vllm_delta_events {
-    struct vllm_answer answer;
     const struct vllm_delta *deltas; /* of the chunk at hand */
     size_t at, count;
     bool half_done;                    /* the first of two events of this delta is out (media, new calls) */
@@ -16,6 +15,7 @@ struct vllm_delta_events {
     size_t end_at; /* choices before this one were ended */
     bool started;  /* TURN_START is out */
     bool usage_sent, ended;
+    struct vllm_answer answer;
 };
 
 /* VLLM_OK with `event`; VLLM_MORE: all that `deltas` hold is told; or VLLM_ENOMEM, VLLM_ELIMIT, VLLM_ESYNTAX with the
