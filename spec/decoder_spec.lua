@@ -333,7 +333,7 @@ describe("core.decoder", function()
     end
   end)
 
-  it("texts of a list that the last chunk says again are none of their own", function()
+  it("texts of a list that the last chunk repeats are not new", function()
     local parts = { "one ", "two and ", "three, one " }
     local stream, list = "", {}
     for i, text in ipairs(parts) do stream, list[i] = stream .. say(text), { type = "text", text = text } end
@@ -370,7 +370,7 @@ describe("core.decoder", function()
     assert.equal("stream", failure.kind)
   end)
 
-  it("ids and names that begin alike are told apart in every delta", function()
+  it("ids and names that begin alike are kept apart in every delta", function()
     local calls = {}
     for i, name in ipairs { "get", "get_more", "get" } do
       calls[i] = delta(('"tool_calls":[{"index":%d,"id":"c%s","function":{"name":"%s","arguments":"{}"}}]'):format(i, ("1"):rep(i), name))
@@ -423,13 +423,13 @@ end)
 describe("a hostile stream is read in linear time:", function()
   local blanks = (" "):rep(8 * 1024 * 1024)
 
-  it("lines of one event behind megabytes of blanks", function()
+  it("lines of one event after megabytes of blanks", function()
     local decoder = core.decoder()
     assert(decoder:feed("data:" .. blanks .. "\n" .. ("data: {\ndata:\n"):rep(100000)))
     assert.is_false(decoder:next())
   end)
 
-  it("fragments of one call behind megabytes of blanks", function()
+  it("fragments of one call after megabytes of blanks", function()
     local fragments = { delta('"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"' .. blanks .. '{"}}]') }
     for i = 1, 20000 do
       fragments[i + 1] = delta('"tool_calls":[{"index":0,"id":"b' .. i .. '","function":{"name":"f","arguments":"1"}}]')

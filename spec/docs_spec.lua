@@ -1,4 +1,4 @@
--- The documents and the code say the same: every name of one is in the other, and every piece of Lua in them runs.
+-- The documents and the code agree: every name in one is in the other, and all Lua in the documents runs.
 local config = require "vllm.request.config"
 local errors = require "vllm.base.errors"
 local server_errors = require "vllm.base.server_errors"
@@ -59,7 +59,7 @@ local function blocks(path)
   return list
 end
 
--- Runs Lua with names of its own; any other global is an error, a bare `messages = {…}` allowed.
+-- Runs Lua with the given names; any other global is an error, a bare `messages = {…}` is allowed.
 local function run(code, environment)
   setmetatable(environment, { __index = function(_, name)
     local value = rawget(_G, name)
@@ -135,12 +135,12 @@ describe("docs/configuration.md", function()
     local documented = first_cells(text, "Options")
     local own = keys(config.client_only, fields.own)
     own.model = true
-    own.reasoning_field = nil -- stands beside reasoning_replay
+    own.reasoning_field = nil -- is in the row of reasoning_replay
     assert.truthy(text:find("`reasoning_field`", 1, true))
     assert.same(own, documented)
   end)
 
-  it("has every bound with its default, every clock and every member of tls", function()
+  it("has every limit with its default, every clock and every member of tls", function()
     local checked = config.check { model = "m" }
     local UNITS = { [1024] = "KiB", [1048576] = "MiB" }
     for name, value in pairs(checked.limits) do

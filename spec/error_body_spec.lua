@@ -28,7 +28,7 @@ describe("the words of an error body:", function()
     { "Spring", '{"timestamp":1,"status":404,"error":"Not Found","message":"No handler","path":"/v1"}', "Not Found; No handler", 404 },
     { "errors beside success", '{"success":false,"errors":[{"code":7003,"message":"no route"}],"messages":[]}', "no route", 7003 },
     { "a list of strings", '{"errors":["a","b",3,null,{"msg":"c"}]}', "a; b; c" },
-    { "behind unknown names", '{"base_resp":{"status_code":1004,"status_msg":"login fail"},"id":""}', "login fail", 1004 },
+    { "under unknown names", '{"base_resp":{"status_code":1004,"status_msg":"login fail"},"id":""}', "login fail", 1004 },
     { "what a proxy was told", '{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"{\\"error\\":\\"slow down\\"}"}}}',
       "Provider returned error; slow down", 429 },
     { "what a proxy was told, as a number", '{"error":{"message":"x","metadata":{"raw":5}}}', "x" },
@@ -56,7 +56,7 @@ describe("the words of an error body:", function()
     assert.equal(("x"):rep(300) .. "…", message)
   end)
 
-  it("many words are told in part", function()
+  it("of many words, some are shown", function()
     local list = {}
     for i = 1, 1000 do list[i] = '"e' .. i .. '"' end
     assert.equal("e1; e2; e3; e4; e5; e6; e7; e8", error_body.parse('{"errors":[' .. table.concat(list, ",") .. "]}").message)
@@ -110,14 +110,14 @@ describe("what comes as an event stream with status 200 and is none:", function(
     { "an event with a page", "data: <html><title>Login</title>\n\n", "protocol", "the server returned an HTML page (Login)" },
     { "an event with plain text", "data: Internal Server Error\n\n", "protocol", "Internal Server Error", "Internal Server Error" },
     { "an event with a broken chunk", 'data: {"id":"1","choices":[{"delta":{"con\n\n', "protocol", '{"id":"1","choices":[{"delta":{"con' },
-    { "a broken chunk behind a text", HI .. "data: {oops}\n\n", "protocol", "the server's answer breaks the protocol", "{oops}", "hi" },
-    { "an error's JSON behind a text", HI .. '{"error":{"message":"busy","code":503}}\n\n' .. DONE, "overloaded", "busy", nil, "hi" },
-    { "a field named error behind a text", HI .. "error: died\n\n" .. DONE, "stream", "died", "died", "hi" },
-    { "FastAPI's words behind a text", HI .. 'data: {"detail":"engine died"}\n\n', "truncated", "engine died", '{"detail":"engine died"}', "hi" },
-    { "plain text behind a text", HI .. "upstream reset\n", "truncated", "upstream reset", "upstream reset\n", "hi" },
+    { "a broken chunk after a text", HI .. "data: {oops}\n\n", "protocol", "the server's answer breaks the protocol", "{oops}", "hi" },
+    { "an error's JSON after a text", HI .. '{"error":{"message":"busy","code":503}}\n\n' .. DONE, "overloaded", "busy", nil, "hi" },
+    { "a field named error after a text", HI .. "error: died\n\n" .. DONE, "stream", "died", "died", "hi" },
+    { "FastAPI's words after a text", HI .. 'data: {"detail":"engine died"}\n\n', "truncated", "engine died", '{"detail":"engine died"}', "hi" },
+    { "plain text after a text", HI .. "upstream reset\n", "truncated", "upstream reset", "upstream reset\n", "hi" },
   }
   for _, case in ipairs(failures) do
-    it(case[1] .. ", which is told", function()
+    it(case[1] .. ", which the message shows", function()
       each_split(case[2], function(result, message, err)
         assert.is_nil(result)
         assert.equal(case[3], err.kind, message)

@@ -87,7 +87,7 @@ describe("examples", function()
     return rest
   end
 
-  it("chat ends by Ctrl-C at its prompt, without a word", function()
+  it("chat ends silently by Ctrl-C at its prompt", function()
     assert.equal("\n", interrupted("examples/chat.lua", "you> "))
   end)
 
@@ -100,7 +100,7 @@ describe("examples", function()
       else
         assert.truthy(text:find("cancelled: interrupted by Ctrl-C", 1, true), text)
       end
-      if not IS_LUAJIT then assert.is_nil(text:find("traceback", 1, true), text) end -- luajit puts one behind every error
+      if not IS_LUAJIT then assert.is_nil(text:find("traceback", 1, true), text) end -- luajit appends one to every error
     end
   end)
 end)

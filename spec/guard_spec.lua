@@ -1,5 +1,5 @@
--- An exception of our own between a failure and the values that tell of it: each step is made to raise, in turn, under vllm.run. The turn
--- is over all the same and says so, its place in max_concurrent is free, and the other tasks never notice.
+-- An exception in the code that turns a failure into values: each step is made to raise, one by one, under vllm.run. The turn is over all
+-- the same and says so, its place in max_concurrent is free, and other tasks do not notice.
 require "spec.support.env"
 local errors = require "vllm.base.errors"
 local server_errors = require "vllm.base.server_errors"
@@ -16,9 +16,9 @@ local WAYS = {
   { "a 404 for a model", { status = 404, body = '{"error":{"message":"no model","param":"model"}}' } },
   { "a prompt that is too long", { status = 400, body = '{"error":{"message":"maximum context length is 5"}}' } },
   { "an error event", { bytes = TEXT .. 'data: {"error":{"message":"x","metadata":{"raw":5}}}\n\n' } },
-  { "a chunk that is no JSON", { bytes = TEXT .. "data: {no\n\n" } },
+  { "a chunk that is not JSON", { bytes = TEXT .. "data: {no\n\n" } },
   { "an answer that ends too early", { bytes = TEXT .. CALL } },
-  { "a body that is no completion", { headers = { ["content-type"] = "application/json" }, bytes = '{"a":1}' } },
+  { "a body that is not a completion", { headers = { ["content-type"] = "application/json" }, bytes = '{"a":1}' } },
   { "a compressed answer", { headers = { ["content-encoding"] = "gzip" }, bytes = "x" } },
   { "a connection that breaks", { fail = "closed", detail = "it broke" }, retries = 1 },
   { "success", { bytes = TEXT .. CALL .. 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n' }, is_success = true },
@@ -50,7 +50,7 @@ steps("core", "json_decode", "json_encode")
 
 local function boom() error("boom", 0) end
 
--- The methods of what a client makes for itself.
+-- The methods of what a client makes internally.
 local function table_of(where, client, transport)
   if where == "gate" then return getmetatable(client._gate).__index end
   if where == "stream" then return transport.stream_methods end
@@ -82,7 +82,7 @@ local function scripted(way, arm, disarm)
   return transport
 end
 
--- The fault lies in wait until the answer is there: what is asked for before it is no part of the way.
+-- The fault is armed when the answer is there; what happens before is not under test.
 local function run(way, step)
   local fault_in, name, original
   local transport = scripted(way, function() fault_in[name] = boom end, function() fault_in[name] = original end)
@@ -103,7 +103,7 @@ local function run(way, step)
   return turn, lives and seen or why, other_ended, client
 end
 
-describe("a fault of ours in the way of a failure", function()
+describe("a bug on the way of a failure", function()
   for _, way in ipairs(WAYS) do
     it("leaves no turn open: " .. way[1], function()
       for _, step in ipairs(STEPS) do
@@ -160,7 +160,7 @@ describe("a redactor that fails", function()
   end)
 end)
 
-describe("turn:start, with a fault of ours in the way", function()
+describe("turn:start, with a bug on the way", function()
   it("calls on_done, once", function()
     for _, way in ipairs(WAYS) do
       for _, step in ipairs { { "base.server_errors", "from_status" }, { "base.server_errors", "from_decoder" }, { "request.continuation", "is_possible" }, { "turn.hints", "of" } } do
@@ -180,7 +180,7 @@ describe("turn:start, with a fault of ours in the way", function()
   end)
 end)
 
-describe("vllm.decoder, with a fault of ours in the way", function()
+describe("vllm.decoder, with a bug on the way", function()
   it("gives an error", function()
     local original = server_errors.from_decoder
     finally(function() server_errors.from_decoder = original end)
@@ -194,7 +194,7 @@ describe("vllm.decoder, with a fault of ours in the way", function()
   end)
 end)
 
-describe("what a program's own transport gives", function()
+describe("what a program's own transport returns", function()
   for _, case in ipairs {
     { "no failure table", "it broke", "protocol: it broke" }, { "nothing", nil, "protocol: " }, { "an unknown kind", { kind = "odd", detail = "it broke" }, "protocol: it broke" },
     { "no detail", { kind = "closed" }, "closed: the request failed" }, { "a table that is empty", {}, "protocol: " },
@@ -251,7 +251,7 @@ describe("what a program's own transport gives", function()
     assert.equal("not_found: no model (status 404)", message)
   end)
 
-  it("is no message and no partial result of the turn", function()
+  it("does not set the turn's message or partial result", function()
     local failure = { kind = "closed", detail = "it broke", message = 5, partial = 7, attempts = "x", resumable = 5 }
     local transport = answering(200, "", { read = function() return function() return nil, failure end end })
     local _, message, err = vllm.new { model = "m", transport = transport, retry = false }:turn("Hi"):result()
@@ -259,7 +259,7 @@ describe("what a program's own transport gives", function()
     assert.is_nil(err.partial or err.resumable)
   end)
 
-  it("may run out of its own time where no clock of ours is set", function()
+  it("may have its own time-out where none of our clocks is set", function()
     local transport = answering(200, "", { read = function() return function() return nil, { kind = "timeout", detail = "it was late" } end end })
     local client = vllm.new { model = "m", transport = transport, timeout = { first_event_s = false } }
     assert.equal("timeout: it was late", select(2, client:request("GET", "/x")))

@@ -180,7 +180,7 @@ describe("in a request", function()
     assert.equal('{"properties":{"logit_bias":[1]}}', in_request { properties = { logit_bias = { 1 } } })
   end)
 
-  it("an element is no member: its {} is an object", function()
+  it("an element is not a member: its {} is an object", function()
     assert.equal('{"messages":[{}],"required":[{}]}', in_request { messages = { {} }, required = { {} } })
   end)
 end)
@@ -194,7 +194,7 @@ describe("logit_bias", function()
     assert.equal('{"logit_bias":{}}', in_request { logit_bias = {} })
   end)
 
-  it("one token twice, or a key that is no token, is refused", function()
+  it("one token twice, or a key that is not a token, is refused", function()
     for _, bad in ipairs { { [7] = 1, ["7"] = 2 }, { [1.5] = 1 }, { [true] = 1 }, { [1e300] = 1 } } do
       local _, path = refused { logit_bias = bad }
       assert.equal("logit_bias", path)
@@ -382,7 +382,7 @@ describe("reading", function()
     assert.is_table(core.json_decode("[1]", { max_depth = 1 }))
   end)
 
-  it("is done inside coroutines and leaves no value behind on errors", function()
+  it("works inside coroutines and leaks no value on errors", function()
     local wrapped = coroutine.wrap(function() return core.json_decode '[1,{"a":[' end)
     local value, message = wrapped()
     assert.is_nil(value)
@@ -447,7 +447,7 @@ describe("vllm.json", function()
   end)
 end)
 
--- A small generator of its own, the same numbers on every Lua.
+-- A small generator, the same numbers on every Lua.
 local function generator(seed)
   local state = seed
   return function(n)

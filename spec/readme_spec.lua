@@ -1,4 +1,4 @@
--- The programs of README.md, as they stand, each by an interpreter of its own against the test server.
+-- The programs of README.md, unchanged, each in its own interpreter against the test server.
 local child = require "spec.support.child"
 local servers = require "spec.support.server"
 
@@ -34,7 +34,7 @@ local EXPECTED = {
   { "calls a function", WEATHER .. "\n", function(bodies) assert.equal("user assistant tool", roles(bodies[2])) end },
   { "asks many things", "Why is the sky blue?\tYou said: Why is the sky blue?\nWhy is grass green?\tYou said: Why is grass green?\n"
     .. "Why is snow white?\tYou said: Why is snow white?\n", function(bodies) assert.equal(3, #bodies) end },
-  { "is told why it failed", nil, function(bodies) assert.equal(0, #bodies) end },
+  { "shows why it failed", nil, function(bodies) assert.equal(0, #bodies) end },
 }
 
 describe("README.md", function()

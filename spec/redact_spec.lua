@@ -50,7 +50,7 @@ local function assert_clean(where, ...)
   local all = table.concat(texts, "\n"):gsub("__+", "_") -- what pads it
   for _, piece in ipairs(PIECES) do
     local at = all:find(piece, 1, true)
-    if at then error(("%s: %q stands in %q"):format(where, piece, all:sub(math.max(1, at - 40), at + 60)), 2) end
+    if at then error(("%s: %q is in %q"):format(where, piece, all:sub(math.max(1, at - 40), at + 60)), 2) end
   end
 end
 
@@ -80,7 +80,7 @@ local function delta(content)
   return 'data: {"id":"1","choices":[{"index":0,"delta":{"content":' .. core.json_encode(content) .. "}}]}"
 end
 
--- What an answer looks like with the key, spelled in some way, behind so many bytes. `at`: where something is cut, if it is.
+-- An answer that contains the key, spelled in some way, after so many bytes. `at`: where something is cut, if it is.
 local KINDS = {
   { "an error's message", function(pad, key) return { status = 400, body = '{"error":{"message":"' .. pad .. key .. '"}}' } end, at = ERROR_BYTES },
   { "an error's detail", function(pad, key)
@@ -101,11 +101,11 @@ local KINDS = {
   { "an error event", function(pad, key)
     return { bytes = stream('data: {"error":{"message":"' .. pad .. key .. '","code":500}}', "data: [DONE]") }
   end, at = ERROR_BYTES },
-  { "an error event behind text", function(pad, key)
+  { "an error event after text", function(pad, key)
     return { bytes = stream(delta("so far " .. KEY), 'data: {"error":{"message":"' .. pad .. key .. '","code":500}}', "data: [DONE]") }
   end, at = ERROR_BYTES },
   { "a chunk that is not JSON", function(pad, key) return { bytes = stream("data: {" .. pad .. key) } end, at = ERROR_BYTES },
-  { "a whole body that is no completion", function(pad, key)
+  { "a whole body that is not a completion", function(pad, key)
     return { headers = { ["content-type"] = "application/json" }, bytes = '{"message":"' .. pad .. key .. '"}' }
   end, at = ERROR_BYTES },
   { "a page with status 200", function(pad, key)
@@ -148,7 +148,7 @@ describe("a key that comes back", function()
     end)
   end
 
-  it("is out of a retry event, and of what on_retry is told", function()
+  it("is not in a retry event, nor in what on_retry is given", function()
     local events = {}
     local client = testing.client({ { status = 503, body = "you sent " .. KEY }, "fine" }, { api_key = KEY,
       retry = { max = 1, base_s = 0.001, on_retry = function(event) events[1] = event end } })
@@ -185,7 +185,7 @@ describe("a key that comes back", function()
     end
   end)
 
-  it("of a call's own headers is out, too, with or without a scheme, and as credentials", function()
+  it("of a call's own headers is redacted, too, with or without a scheme, and as credentials", function()
     local basic = "Basic " .. core.base64_encode("you:" .. KEY)
     for _, value in ipairs { KEY, "Bearer " .. KEY, basic } do
       check("a call's header", { { status = 403, body = "for you: " .. value .. ", " .. KEY } },

@@ -36,7 +36,7 @@ describe("what a server echoes of the request", function()
     { "in vLLM's own sentence", "{\"error\":{\"message\":\"1 validation error:\\n  {'loc': 'body.messages', 'msg': 'Field required', "
       .. "'input': '" .. PROMPT .. "'}\",\"param\":\"body.messages\",\"code\":400}}" },
     { "in FastAPI's entries", '{"detail":[{"loc":["body"],"msg":"no","input":"' .. PROMPT .. '"}]}' },
-    { "in a member of its own", '{"error":{"message":"no","code":400},"request":"' .. PROMPT .. '"}' },
+    { "in another member", '{"error":{"message":"no","code":400},"request":"' .. PROMPT .. '"}' },
   }
   for _, case in ipairs(cases) do
     it("does not decide the kind: " .. case[1], function()
@@ -60,14 +60,14 @@ describe("a prompt that is too long", function()
     { 400, '{"error":{"message":"no","type":"exceed_context_size_error"}}' },
   }
   for _, case in ipairs(cases) do
-    it(("is no reason to try again, with status %d: %s"):format(case[1], case[2]:sub(1, 50)), function()
+    it(("is not retryable, with status %d: %s"):format(case[1], case[2]:sub(1, 50)), function()
       local err = server_errors.from_status(case[1], {}, case[2], CONTEXT)
       assert.equal("context_length", err.kind)
       assert.is_false(err.retryable)
     end)
   end
 
-  it("has no count of sixteen digits, which is no count", function()
+  it("has no number of sixteen digits or more", function()
     local err = server_errors.from_status(400, {}, "maximum context length is " .. ("9"):rep(400), CONTEXT)
     assert.same({}, err.context)
   end)
