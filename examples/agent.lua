@@ -12,7 +12,10 @@ local tools = {
   {
     name = "get_weather",
     description = "Current weather of a city",
-    parameters = { type = "object", properties = { city = { type = "string", description = "Name of the city" } }, required = { "city" } },
+    parameters = {
+      type = "object", required = { "city" },
+      properties = { city = { type = "string", description = "Name of the city" } },
+    },
     run = function(input)
       if type(input.city) ~= "string" then error("city must be a string", 0) end
       return { city = input.city, celsius = 18, sky = "sunny" }
@@ -26,14 +29,19 @@ for _, tool in ipairs(tools) do tool_named[tool.name] = tool end
 -- The tool message that answers a call. A failure is an answer, too: the model reads it and can try again.
 local function answer(call)
   local tool = tool_named[call.name]
-  if call.invalid then return { role = "tool", call = call, result = "the call cannot be run: " .. call.invalid, is_error = true } end
-  if not tool then return { role = "tool", call = call, result = "there is no tool " .. call.name, is_error = true } end
-  local ok, value = pcall(tool.run, call.input)
+  local ok, value = pcall(function()
+    if call.invalid then error("the call cannot be run: " .. call.invalid, 0) end
+    if not tool then error("there is no tool " .. call.name, 0) end
+    return tool.run(call.input)
+  end)
   return { role = "tool", call = call, result = ok and value or tostring(value), is_error = not ok }
 end
 
 local client = assert(vllm.from_env { temperature = 0, max_completion_tokens = 256 })
-local messages = { { role = "system", content = "You are a helpful assistant. Be brief." }, { role = "user", content = question } }
+local messages = {
+  { role = "system", content = "You are a helpful assistant. Be brief." },
+  { role = "user", content = question },
+}
 print("> " .. question)
 
 for round = 1, MAX_ROUNDS do
@@ -53,13 +61,15 @@ for round = 1, MAX_ROUNDS do
   for _, hint in ipairs(result.hints) do io.stderr:write("note: ", hint, "\n") end
   if #result.tool_calls == 0 then
     local usage = result.usage
-    if usage then print(("(%d + %d tokens, finish: %s)"):format(usage.prompt_tokens, usage.completion_tokens, result.finish_reason)) end
+    local FORMAT = "(%d + %d tokens, finish: %s)"
+    if usage then print(FORMAT:format(usage.prompt_tokens, usage.completion_tokens, result.finish_reason)) end
     return
   end
 
   for _, call in ipairs(result.tool_calls) do
     local message = answer(call)
-    print(vllm.printable(("[→ %s]"):format(type(message.result) == "table" and vllm.json.encode(message.result) or message.result)))
+    local shown = type(message.result) == "table" and vllm.json.encode(message.result) or message.result
+    print(vllm.printable(("[→ %s]"):format(shown)))
     messages[#messages + 1] = message
   end
 end

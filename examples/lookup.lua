@@ -14,7 +14,10 @@ file:close()
 local LOOKUP = {
   name = "lookup", description = "The value at a place in the JSON document",
   parameters = { type = "object", required = { "path" }, properties = {
-    path = { type = "array", items = { type = "string" }, description = "Names and numbers (from 1) that lead there; empty: all" },
+    path = {
+      type = "array", items = { type = "string" },
+      description = "Names and numbers (from 1) that lead there; empty: all",
+    },
   } },
 }
 

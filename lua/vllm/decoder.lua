@@ -18,21 +18,25 @@ local CONTEXT = { url = "", has_key = true, now_unix = 0 }
 
 local function give(self, failure)
   if failure.body then failure.body = failure.body:sub(1, MAX_BODY_BYTES) end
-  self._err = self._err or guard.explained(failure, { body = failure.body }, server_errors.from_decoder, failure, CONTEXT)
+  local plain = { body = failure.body }
+  self._err = self._err or guard.explained(failure, plain, server_errors.from_decoder, failure, CONTEXT)
   return errors.give(self._err)
 end
 
 local decoder = {}
 
 local DECODER_OPTIONS = {
-  max_event_bytes = true, max_message_bytes = true, max_tool_calls = true, max_choices = true, max_depth = true, chunks = true,
+  max_event_bytes = true, max_message_bytes = true, max_tool_calls = true, max_choices = true, max_depth = true,
+  chunks = true,
 }
 local SSE_OPTIONS = { max_event_bytes = true, lenient_end = true }
 
 -- Misuse throws at the caller of the public function. The C module checks the values.
 local function make(constructor, name, options, known)
   if options == nil then options = {} end
-  if type(options) ~= "table" then misuse.raise(("%s: expected a table of options, got %s"):format(name, values.shown(options))) end
+  if type(options) ~= "table" then
+    misuse.raise(("%s: expected a table of options, got %s"):format(name, values.shown(options)))
+  end
   local unknown_key = spelling.unknown_key(options, known)
   if unknown_key then misuse.raise(("%s: %s"):format(name, unknown_key)) end
   local ok, made = pcall(constructor, options)
@@ -56,7 +60,9 @@ function decoder.sse(options)
 end
 
 local function check_text(method, text)
-  if type(text) ~= "string" then misuse.raise(("decoder:%s: expected a string, got %s"):format(method, values.shown(text))) end
+  if type(text) ~= "string" then
+    misuse.raise(("decoder:%s: expected a string, got %s"):format(method, values.shown(text)))
+  end
 end
 
 --- Feeds bytes of an event stream; they may be cut anywhere.

@@ -12,7 +12,9 @@ local function reporter()
   local new = vim.health
   if type(new) == "table" and new.start then return new end
   local old = type(new) == "table" and new.report_start and new or require "health"
-  return { start = old.report_start, ok = old.report_ok, warn = old.report_warn, error = old.report_error, info = old.report_info }
+  local named = {}
+  for _, name in ipairs { "start", "ok", "warn", "error", "info" } do named[name] = old["report_" .. name] end
+  return named
 end
 
 local function check_modules(to)
@@ -26,7 +28,8 @@ local function check_modules(to)
     end
     versions[name] = module.version
   end
-  to.ok("vllm.core " .. versions["vllm.core"] .. " on " .. (rawget(_G, "jit") and rawget(_G, "jit").version or _VERSION))
+  local jit = rawget(_G, "jit")
+  to.ok("vllm.core " .. versions["vllm.core"] .. " on " .. (jit and jit.version or _VERSION))
   to.ok("libcurl " .. versions["vllm.curl"])
   return true
 end
@@ -34,7 +37,11 @@ end
 local function check_host(to)
   to.start "vllm: host"
   local host = require("vllm.hosts").here()
-  if host then to.ok("waiting uses the host " .. host.name) else to.error "no host was found: every wait would block the editor" end
+  if host then
+    to.ok("waiting uses the host " .. host.name)
+  else
+    to.error "no host was found: every wait would block the editor"
+  end
   local mode = require("vllm.transports.curl").default_mode or "thread"
   if mode == "thread" then
     to.ok "the engine runs in a thread, so no TLS handshake blocks the editor"
@@ -63,7 +70,8 @@ function health.report(client)
   to.start "vllm: server"
   to.ok(tostring(client))
   to.info(client.config.authorization and "an API key is set" or "no API key is set")
-  local short = client:with { timeout = { connect_s = LIMIT_S, first_event_s = LIMIT_S, total_s = LIMIT_S }, retry = false }
+  local timeout = { connect_s = LIMIT_S, first_event_s = LIMIT_S, total_s = LIMIT_S }
+  local short = client:with { timeout = timeout, retry = false }
   local answer, message, err = short:request("GET", "/v1/models")
   if answer then
     to.ok "the server answers"
@@ -71,7 +79,8 @@ function health.report(client)
   elseif err.kind == "auth" then
     to.error(message, { "set api_key, or VLLM_API_KEY" })
   else
-    to.error(message, { "is the server up? `vllm serve` opens its port only when the model is loaded", "is base_url right?" })
+    local is_up = "is the server up? `vllm serve` opens its port only when the model is loaded"
+    to.error(message, { is_up, "is base_url right?" })
   end
 end
 

@@ -55,8 +55,8 @@ end
 -- which members come first; `properties` follow the order of the `required` next to them. Integral floats below 2^53
 -- are written as integers.
 ---@param value any nil is written as null
----@param options { indent: integer?, request: boolean? }? indent: spaces a level, 0 to 16 (0, the default, is compact); request: an empty
----  table is an array where a request's schema expects one (`stop`, `required`, `tools`, …)
+---@param options { indent: integer?, request: boolean? }? indent: spaces a level, 0 to 16 (0, the default, is compact);
+---  request: an empty table is an array where a request's schema expects one (`stop`, `required`, `tools`, …)
 ---@return string? text
 ---@return string? message what cannot be written, after its path: `tools[1].function.parameters: …`
 ---@return string? path the path alone
@@ -72,9 +72,9 @@ end
 --- Reads one JSON text. If a member is repeated, the last one counts. 64-bit integers are exact on Lua 5.3 and 5.4;
 --- elsewhere numbers are doubles. Invalid UTF-8 is replaced by U+FFFD.
 ---@param text string
----@param options { null: any, drop_nulls: boolean?, array_mt: boolean?, max_depth: integer? }? null: the value for null (default
----  `json.null`); drop_nulls: leave out members that are null; array_mt: mark arrays with a metatable (default true);
----  max_depth: 1 to 128 (the default)
+---@param options { null: any, drop_nulls: boolean?, array_mt: boolean?, max_depth: integer? }? null: the value for null
+---  (default `json.null`); drop_nulls: leave out members that are null; array_mt: mark arrays with a metatable (default
+---  true); max_depth: 1 to 128 (the default)
 ---@return any value nil if the text is not JSON, otherwise never nil
 ---@return string? message what is wrong, and where
 ---@return integer? position the byte at fault, from 1

@@ -29,7 +29,8 @@ end
 -- strict_alternating_roles.
 local ROLE_ORDER = {
   { "system role not supported", "this template has no system role: put that text into the first user message" },
-  { "only user and assistant roles", "this template takes neither system nor tool messages: put their text into user messages" },
+  { "only user and assistant roles",
+    "this template takes neither system nor tool messages: put their text into user messages" },
   { "unexpected role 'developer", "this template does not know this role: send the message as system" },
   { "unexpected role '", "this template does not know this role" },
   { "expected last role", "the last message must be a user's or a tool's; `continue` continues an answer" },
@@ -58,7 +59,9 @@ local REFUSED = {
 }
 
 -- FastAPI's servers, Mistral, Groq.
-local UNKNOWN_MEMBER = { "extra inputs are not permitted", "' is unsupported", "unrecognized request argument", "unrecognized key" }
+local UNKNOWN_MEMBER = {
+  "extra inputs are not permitted", "' is unsupported", "unrecognized request argument", "unrecognized key",
+}
 
 local function about_unknown_member(text)
   if not text:find("messages", 1, true) then return nil end
@@ -88,7 +91,8 @@ local function about_key(status, parts, context)
       .. (context.has_key and "; the key may be right" or ", or requires a key (api_key)")
   end
   if not context.has_key then return NO_KEY end
-  return status == 403 and "the server refused this request, but not necessarily the key" or "the server rejected the key"
+  if status == 403 then return "the server refused this request, but not necessarily the key" end
+  return "the server rejected the key"
 end
 
 local function about_address(status, context)
@@ -121,14 +125,17 @@ end
 ---@param kind string
 ---@param status integer? nil: an error inside an answer
 ---@param parts table of error_body.parse, and `context` (counts), `is_json`
----@param context table as for server_errors.from_status
+---@param context vllm.ErrorContext
 ---@return string?
 function advice.of(kind, status, parts, context)
   local told, text = status and of_status(status, context), (parts.message or ""):lower()
   if told then return told end
   if kind == "auth" then return about_key(status, parts, context) end
-  if kind == "not_found" and (parts.param == "model" or text:find("model", 1, true)) then return about_model(context) end
-  if kind == "not_found" then return about_address(status, context) end
+  if kind == "not_found" then
+    local is_model = parts.param == "model" or text:find("model", 1, true)
+    if is_model then return about_model(context) end
+    return about_address(status, context)
+  end
   if kind == "context_length" then
     return parts.context and parts.context.prompt_is_lower_bound
       and "the prompt's count is only a lower bound: leave out max_completion_tokens, or shorten the messages" or nil

@@ -17,16 +17,16 @@ local MAX_ENTRIES = 16 -- of one list, and of objects under unknown names
 
 -- In the order in which the message shows them.
 local WORD_NAMES = {
-  "error", "errors", "message", "msg", "detail", "details", "errormessage", "errormsg", "errmsg", "errordescription", "statusmessage",
-  "statusmsg", "reason", "title", "description", "exception", "faultstring", "metadata", "raw",
+  "error", "errors", "message", "msg", "detail", "details", "errormessage", "errormsg", "errmsg", "errordescription",
+  "statusmessage", "statusmsg", "reason", "title", "description", "exception", "faultstring", "metadata", "raw",
 }
 local IS_WORD = {}
 for _, name in ipairs(WORD_NAMES) do IS_WORD[name] = true end
 
 -- Names that only errors have. The others may also be members of answers that are not completions.
 local TELLTALE = {
-  error = true, errors = true, detail = true, errormessage = true, errormsg = true, errmsg = true, errordescription = true,
-  exception = true, faultstring = true,
+  error = true, errors = true, detail = true, errormessage = true, errormsg = true, errmsg = true,
+  errordescription = true, exception = true, faultstring = true,
 }
 local CODE_NAMES = { "code", "errorcode", "errcode", "statuscode" }
 local ECHOES = { request = true, input = true, body = true, messages = true, prompt = true }
@@ -40,18 +40,23 @@ local function scalar(value)
   return (kind == "string" or kind == "number") and value or nil
 end
 
+local function on_one_line(text)
+  return (text:gsub("%s+", " "):gsub("^ ", ""):gsub(" $", ""))
+end
+
 -- Plain searches, since a pattern would try each of a page's many tags against the whole rest.
 local function title_of_html(body)
   local _, name = body:lower():find("<title", 1, true)
   local open = name and body:find(">", name, true)
   local close = open and body:find("<", open, true)
   if not close then return "" end
-  return (body:sub(open + 1, math.min(close - 1, open + MAX_TITLE_BYTES)):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", ""))
+  return on_one_line(body:sub(open + 1, math.min(close - 1, open + MAX_TITLE_BYTES)))
 end
 
 local function text_of_html(body)
   local title = title_of_html(body)
-  return "the server returned an HTML page" .. (title ~= "" and (" (" .. title .. ")") or "") .. "; is there a proxy in between?"
+  local shown = title ~= "" and " (" .. title .. ")" or ""
+  return "the server returned an HTML page" .. shown .. "; is there a proxy in between?"
 end
 
 --- The beginning of bytes that were not understood, on one line, fit for a message.
@@ -59,7 +64,7 @@ end
 ---@return string
 function error_body.beginning(body)
   if body:find("^%s*<") then return text_of_html(body) end
-  return (excerpt.of(body, MAX_PLAIN_BYTES):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", ""))
+  return on_one_line(excerpt.of(body, MAX_PLAIN_BYTES))
 end
 
 local function plain_name(key)
@@ -72,7 +77,8 @@ local function sorted_out(object)
   for key, value in pairs(object) do
     local name = plain_name(key)
     known[name] = known[name] or value
-    if type(value) == "table" and not IS_WORD[name] and not ECHOES[name] and #others < MAX_ENTRIES then others[#others + 1] = key end
+    local is_other = type(value) == "table" and not IS_WORD[name] and not ECHOES[name]
+    if is_other and #others < MAX_ENTRIES then others[#others + 1] = key end
   end
   table.sort(others)
   return known, others

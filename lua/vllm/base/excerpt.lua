@@ -14,7 +14,8 @@ local MARK = "…"
 ---@return string
 function excerpt.of(text, max_bytes)
   local cut = #text > max_bytes
-  if cut then text = text:sub(1, max_bytes):gsub("[\192-\255][\128-\191]*$", "") end -- the last character may be incomplete
+  -- The last character may be incomplete.
+  if cut then text = text:sub(1, max_bytes):gsub("[\192-\255][\128-\191]*$", "") end
   text = text:gsub("[%z\1-\9\11-\31\127]", "?")
   if not core.json_encode(text) then text = text:gsub("[\128-\255]", "?") end
   return cut and text .. MARK or text

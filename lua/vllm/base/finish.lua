@@ -11,7 +11,8 @@ end
 local LENGTH = "length max_tokens model_length" -- the last two: Anthropic's gateways, Mistral
 
 local BY_LENGTH = set(LENGTH)
-local WHOLE = set "stop tool_calls function_call tool_call tool_use end_turn stop_sequence eos_token eos complete normal"
+local WHOLE = set("stop tool_calls function_call tool_call tool_use end_turn stop_sequence eos_token eos complete "
+  .. "normal")
 local BROKEN_OFF = set("abort aborted error network_error cancelled insufficient_system_resource", set(LENGTH))
 
 local function means(reasons)

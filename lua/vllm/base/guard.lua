@@ -49,7 +49,8 @@ end
 ---@param failure any { kind: string, detail: string }
 ---@return vllm.Error
 function guard.transport(failure)
-  local is_known = type(failure) == "table" and errors.kinds[failure.kind or ""] ~= nil and type(failure.detail) == "string"
+  local is_known = type(failure) == "table" and errors.kinds[failure.kind or ""] ~= nil
+    and type(failure.detail) == "string"
   if not is_known then return plain(failure, nil, " (the transport returned no failure table { kind, detail })") end
   return guard.explained(failure, nil, errors.from_transport, failure)
 end

@@ -27,7 +27,8 @@ local function where_to_look(name, root)
   if not file then return nil end
   file:close()
   local remedy = program == "Neovim" and "put %s into 'runtimepath'" or 'set lua_package_cpath "%s/lua/?.so;;";'
-  return ("vllm: the C module %s is in %s/lua, where %s does not look: %s"):format(name, root, program, remedy:format(root))
+  return ("vllm: the C module %s is in %s/lua, where %s does not look: %s")
+    :format(name, root, program, remedy:format(root))
 end
 
 --- A module in C.

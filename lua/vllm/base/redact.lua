@@ -188,10 +188,12 @@ function Redactor:headers(headers)
   return out
 end
 
+local KEPT = { kind = true, partial = true } -- members of an error
+
 local function clean_error(self, err)
   local known = {}
   for name, value in pairs(err) do
-    if name ~= "kind" and name ~= "message" and name ~= "partial" then err[name] = cleaned(self, value, false, known) end
+    if not KEPT[name] and name ~= "message" then err[name] = cleaned(self, value, false, known) end
   end
   err.message = err.kind .. text_without(self, err.message:sub(#err.kind + 1))
 end
@@ -202,7 +204,7 @@ end
 function Redactor:error(err)
   if pcall(clean_error, self, err) then return err end
   for name, value in pairs(err) do
-    if name ~= "kind" and name ~= "partial" and (type(value) == "string" or type(value) == "table") then err[name] = nil end
+    if not KEPT[name] and (type(value) == "string" or type(value) == "table") then err[name] = nil end
   end
   err.message = err.kind .. ": " .. LEFT_OUT
   return err

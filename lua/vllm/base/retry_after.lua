@@ -5,7 +5,9 @@ local retry_after = {}
 
 local MAX_NUMBER_BYTES = 32
 
-local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12 }
+local MONTHS = {
+  Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12,
+}
 
 -- The preferred form, RFC 850's and asctime's. A year of two digits that seems more than 50 years ahead is in the past.
 local function parts_of_http_date(text, now_unix)
@@ -21,7 +23,13 @@ local function parts_of_http_date(text, now_unix)
   return day, month, tonumber(year), time
 end
 
--- Counts days itself, since os.time would apply the local time zone.
+-- os.time would apply the local time zone. A year begins in March here, so that a leap day is its last.
+local function days_since_epoch(year, month, day)
+  if month <= 2 then year, month = year - 1, month + 12 end
+  local leap_days = math.floor(year / 4) - math.floor(year / 100) + math.floor(year / 400)
+  return 365 * year + leap_days + math.floor((153 * (month - 3) + 2) / 5) + day - 719469
+end
+
 local function seconds_of_http_date(text, now_unix)
   local day, month, year, time = parts_of_http_date(text, now_unix)
   month, day = month and MONTHS[month], tonumber(day)
@@ -29,10 +37,7 @@ local function seconds_of_http_date(text, now_unix)
   local hour, minute, second = time:match "(%d%d):(%d%d):(%d%d)"
   hour, minute, second = tonumber(hour), tonumber(minute), tonumber(second)
   if hour > 23 or minute > 59 or second > 60 then return nil end
-  local y, m = year, month
-  if m <= 2 then y, m = y - 1, m + 12 end
-  local days = 365 * y + math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400) + math.floor((153 * (m - 3) + 2) / 5) + day - 719469
-  return ((days * 24 + hour) * 60 + minute) * 60 + second
+  return ((days_since_epoch(year, month, day) * 24 + hour) * 60 + minute) * 60 + second
 end
 
 -- In two parts, since Lua 5.1 expects the locale's decimal point.

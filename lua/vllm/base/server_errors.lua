@@ -9,8 +9,19 @@ local verdict = require "vllm.base.verdict"
 
 local server_errors = {}
 
-server_errors.COMPRESSED = "the answer is compressed although we asked for `identity`, and its coding is not supported here; "
-  .. "is there a proxy in between?"
+--- What is known of a request when its answer is explained.
+---@class vllm.ErrorContext
+---@field url string
+---@field has_key boolean
+---@field now_unix integer?
+---@field served string[]? the models that the server has
+---@field is_of_caller boolean? the caller chose the path, so base_url is not at fault
+---@field strict any the request's strict_alternating_roles
+---@field content_type string? of an answer of which nothing was understood
+---@field is_whole boolean? the answer was not a stream
+
+server_errors.COMPRESSED = "the answer is compressed although we asked for `identity`, and its coding is not supported "
+  .. "here; is there a proxy in between?"
 
 local SHOULD_RETRY = { ["true"] = true, ["false"] = false }
 
@@ -32,11 +43,11 @@ end
 ---@param status integer
 ---@param headers table lower-case name → value
 ---@param body string? cut by the caller
----@param context { url: string, has_key: boolean, served: string[]?, now_unix: integer, is_of_caller: boolean?, strict: any }
----  is_of_caller: the caller chose the path, so base_url is not at fault; strict: the request's strict_alternating_roles
+---@param context vllm.ErrorContext
 ---@return vllm.Error
 function server_errors.from_status(status, headers, body, context)
-  local parts = server_errors.is_compressed(headers) and { message = server_errors.COMPRESSED } or error_body.parse(body)
+  local is_compressed = server_errors.is_compressed(headers)
+  local parts = is_compressed and { message = server_errors.COMPRESSED } or error_body.parse(body)
   local kind = verdict.kind(status, parts, body)
   context.location = headers.location
   parts.is_json = body ~= nil and body:find('^%s*[{%["]') ~= nil
@@ -78,15 +89,17 @@ end
 
 -- Does the decoder say that the server reported an error, or does an answer of another kind call itself one?
 local function is_reported(failure, parts)
-  return failure.kind == "stream" or failure.kind == "server" and failure.body ~= nil or failure.kind == "protocol" and parts.is_error
+  local kind = failure.kind
+  return kind == "stream" or kind == "server" and failure.body ~= nil or kind == "protocol" and parts.is_error
 end
 
 --- The error of the decoder, or of an error event inside a stream that began with status 200.
 ---@param failure { kind: string, detail: string, body: string? } from core.decoder
----@param context table as for from_status, with content_type: of an answer of which nothing was understood; is_whole: it was not a stream
+---@param context vllm.ErrorContext
 ---@return vllm.Error
 function server_errors.from_decoder(failure, context)
-  if failure.kind == "limit" then failure.body = nil end -- bytes that were not understood earlier did not exceed the limit
+  -- Bytes that were not understood earlier are not what exceeded a limit.
+  if failure.kind == "limit" then failure.body = nil end
   local parts = error_body.parse(failure.body)
   local err = is_reported(failure, parts) and of_event(failure, parts, context) or of_refused(failure, parts, context)
   err.body = failure.body

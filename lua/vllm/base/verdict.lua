@@ -9,8 +9,8 @@ local verdict = {}
 local MAX_BODY_SEARCHED = 4096
 
 local KIND_OF_STATUS = {
-  [401] = "auth", [403] = "auth", [404] = "not_found", [405] = "not_found", [407] = "auth", [408] = "timeout", [409] = "server",
-  [410] = "not_found", [429] = "rate_limited", [500] = "server", [501] = "invalid_request", [502] = "overloaded",
+  [401] = "auth", [403] = "auth", [404] = "not_found", [405] = "not_found", [407] = "auth", [408] = "timeout",
+  [409] = "server", [410] = "not_found", [429] = "rate_limited", [500] = "server", [501] = "invalid_request", [502] = "overloaded",
   [503] = "overloaded", [504] = "overloaded", [505] = "protocol", [529] = "overloaded",
 }
 
@@ -27,8 +27,8 @@ local CONTEXT_WORDS = {
   "maximum context length", "context length is only", "longer than the maximum model length",
   "longer than the model's context length", "exceeds the model's maximum context", "exceeds the available context",
   "exceeds the maximum context", "exceed_context_size_error", "context_length_exceeded", "contextwindowexceeded",
-  "prompt is too long", { "max_tokens", "cannot be greater than" }, { "max_completion_tokens", "cannot be greater than" },
-  "tokens is too large:", "tokens' is too large:",
+  "prompt is too long", "tokens is too large:", "tokens' is too large:",
+  { "max_tokens", "cannot be greater than" }, { "max_completion_tokens", "cannot be greater than" },
 }
 local CONTEXT_PARAMS = { input_tokens = true, input_text = true }
 
@@ -47,7 +47,8 @@ local CONTEXT_NUMBERS = {
   { "limit", '"n_ctx"%s*:%s*(%d+)' },
   { "prompt", "prompt contains at least (%d+) input" }, { "prompt", "%((%d+) in the messages" },
   { "prompt", "passed (%d+) input tokens" }, { "prompt", "request has (%d+) input" },
-  { "prompt", "input length %((%d+)%)" }, { "prompt", "prompt %(length (%d+)%)" }, { "prompt", '"n_prompt_tokens"%s*:%s*(%d+)' },
+  { "prompt", "input length %((%d+)%)" }, { "prompt", "prompt %(length (%d+)%)" },
+  { "prompt", '"n_prompt_tokens"%s*:%s*(%d+)' },
   { "completion", "requested (%d+) output tokens" }, { "completion", "%f[%d](%d+) in the completion" },
   { "completion", "is too large: (%d+)" }, { "completion", "max_completion_tokens%s*=%s*(%d+)" },
   { "completion", "max_tokens%s*=%s*(%d+)" },
@@ -104,8 +105,10 @@ end
 -- `number`: the status or, in an answer that began with 200, the body's code.
 local function kind_of_words(number, parts, body)
   local is_fault, text = is_client_fault(number), words_of(parts, body)
-  local may_be_too_long = is_fault or number == 429 -- some gateways report a prompt that is too long as 429; waiting would not help
-  if may_be_too_long and (CONTEXT_PARAMS[parts.param or ""] or contains_any(text, CONTEXT_WORDS)) then return "context_length" end
+  -- Some gateways report a prompt that is too long as 429; waiting would not help.
+  if is_fault or number == 429 then
+    if CONTEXT_PARAMS[parts.param or ""] or contains_any(text, CONTEXT_WORDS) then return "context_length" end
+  end
   return is_fault and contains_any(text, ROLE_ORDER_WORDS) and "role_order" or nil
 end
 

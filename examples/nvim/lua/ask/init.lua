@@ -13,12 +13,14 @@ local client
 ---@return boolean is_ready false: nothing was changed
 function M.setup(options)
   local made, message = vllm.from_env(options)
-  if not made then vim.notify("Ask: " .. message .. '; or call require("ask").setup { model = "…" }', vim.log.levels.ERROR) end
+  if not made then
+    vim.notify("Ask: " .. message .. '; or call require("ask").setup { model = "…" }', vim.log.levels.ERROR)
+  end
   client = made or client
   return made ~= nil
 end
 
--- Writing into the buffer ----------------------------------------------------------------------------------------------
+-- Writing into the buffer ------------------------------------------------------------------------------------------
 
 -- Where the answer continues. The mark moves with every edit, so you may edit above it meanwhile.
 local function position(buffer, chat)
@@ -27,7 +29,8 @@ local function position(buffer, chat)
 end
 
 local function show_state(buffer, chat, row, column, state)
-  chat.mark = vim.api.nvim_buf_set_extmark(buffer, namespace, row, column, { id = chat.mark, virt_text = { { "… " .. state, "Comment" } } })
+  local shown = { id = chat.mark, virt_text = { { "… " .. state, "Comment" } } }
+  chat.mark = vim.api.nvim_buf_set_extmark(buffer, namespace, row, column, shown)
   chat.state = state
 end
 
@@ -66,7 +69,7 @@ local function open_buffer()
   return buffer
 end
 
--- Questions and answers ------------------------------------------------------------------------------------------------
+-- Questions and answers --------------------------------------------------------------------------------------------
 
 local function question_text(question, lines)
   if not lines then return question end
@@ -79,7 +82,8 @@ end
 
 -- A partial answer belongs to the conversation. A question without any answer does not: it will be asked again.
 local function keep_what_was_said(chat, partial)
-  if partial and partial.text and partial.text ~= "" then return chat.session:append { role = "assistant", content = partial.text } end
+  local text = partial and partial.text or ""
+  if text ~= "" then return chat.session:append { role = "assistant", content = text } end
   local messages = chat.session:messages()
   while #messages > chat.count do table.remove(messages) end
   set_session(chat, messages)
@@ -114,7 +118,9 @@ function M.ask(question, lines)
   local text = question_text(question, lines)
   local buffer = vim.api.nvim_get_current_buf()
   local chat = chats[buffer]
-  if chat and chat.turn then return vim.notify("Ask: the last answer is still coming; :AskStop ends it", vim.log.levels.WARN) end
+  if chat and chat.turn then
+    return vim.notify("Ask: the last answer is still coming; :AskStop ends it", vim.log.levels.WARN)
+  end
   if not chat then
     buffer = open_buffer()
     chat = {}
