@@ -100,6 +100,14 @@ describe("docs/architecture.md", function()
     end
   end)
 
+  it("has every file in the row of its folder", function()
+    for _, path in ipairs(lines_of "find lua/vllm src/core -name '*.c' -o -name '*.lua' | LC_ALL=C sort") do
+      local folder, name = path:match "^(.*)/([%w_]+)%.%w+$"
+      local row = read("docs/architecture.md"):match("\n| `" .. folder .. "` |([^\n]*)\n")
+      assert.truthy(row:find("`" .. name .. "`", 1, true), path)
+    end
+  end)
+
   it("has every type of C and of Lua once", function()
     local seen = {}
     for _, line in ipairs(lines_of "grep -rhoE '^(struct|enum) vllm_[a-z0-9_]+ \\{|^---@class [A-Za-z_.]+' src lua") do
