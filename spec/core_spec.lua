@@ -104,6 +104,26 @@ describe("core.json_encode", function()
     assert.equal("raw JSON without its text", message)
     assert.is_nil(core.raw_text(raw))
   end)
+
+  it("is written as it is, however long it is and however many there are", function()
+    local list, texts = {}, {}
+    for i = 1, 100 do
+      local text = '"' .. ("x"):rep(i % 3 == 0 and 70000 or i) .. '"'
+      list[i], texts[i] = { core.raw(text), i }, ("[%s,%d]"):format(text, i)
+    end
+    assert.equal("[" .. table.concat(texts, ",") .. "]", core.json_encode(list))
+    assert.equal(texts[3], core.json_encode(list[3]))
+    assert.equal(70002, #core.json_encode(list[3][1]))
+  end)
+end)
+
+describe("core.is_null and core.is_empty_array", function()
+  it("know those of other libraries", function()
+    local cjson = require "cjson"
+    assert.same({ true, true, false, false }, { core.is_null(core.null), core.is_null(cjson.null), core.is_null(nil), core.is_null(io.stdout) })
+    assert.same({ false, false, false }, { core.is_empty_array(core.null), core.is_empty_array {}, core.is_empty_array(io.stdout) })
+    if cjson.empty_array then assert.is_true(core.is_empty_array(cjson.empty_array)) end
+  end)
 end)
 
 describe("core.raw_text", function()
@@ -120,15 +140,14 @@ describe("core.splice", function()
       assert.is_nil(text)
       return message
     end
-    assert.equal("a member occurs twice", why('{"a":1,"\\u0061":2}', { b = "1" }))
-    assert.equal("a member to set is not valid JSON", why("{}", { b = "1," }))
-    assert.equal("a member to set needs a name and a JSON text", why("{}", { b = 1 }))
-    assert.equal("a member to set needs a name and a JSON text", why("{}", { "1" }))
-    assert.equal("the name of a member to set is not UTF-8", why("{}", { ["\255"] = "1" }))
-    assert.equal("string", type(why('{"a":tru}', { b = "1" })))
-    assert.equal("string", type(why('{"a":1', { b = "1" })))
-    assert.equal("string", type(why('{"a":1} x', { b = "1" })))
-    assert.equal("string", type(why("[]", { b = "1" })))
+    local SET = '{"b":1}'
+    assert.equal("a member occurs twice", why('{"a":1,"\\u0061":2}', SET))
+    assert.equal("the members to set are not a JSON object", why("{}", '{"b":1,}'))
+    assert.equal("the members to set are not a JSON object", why("{}", "[1]"))
+    assert.equal("string", type(why('{"a":tru}', SET)))
+    assert.equal("string", type(why('{"a":1', SET)))
+    assert.equal("string", type(why('{"a":1} x', SET)))
+    assert.equal("string", type(why("[]", SET)))
   end)
 end)
 

@@ -40,7 +40,6 @@ return {
   { "src/bind/http1.c", "reader->lending = true;\n    lua_pushinteger", "lua_pushinteger", "lua5.4_memory_test" },
   { "src/bind/sse.c", "reader->lending = true;\n", "\n", "lua5.4_memory_test" },
   { "src/bind/json_order.c", "lua_rawseti(L, e->names, (int)(e->keys->len / sizeof key))", "lua_pop(L, 1)", "lua5.4_memory_test" },
-  { "src/bind/json_text.c", "    own_set(L);\n", "", "lua5.4_memory_test" },
   { "src/bind/json_encode.c", "frame->depth >= VLLM_JSON_MAX_DEPTH", "frame->depth > VLLM_JSON_MAX_DEPTH", "spec/json_spec.lua" },
   { "src/bind/json_names.c", '"required",', "", "spec/json_spec.lua spec/request_spec.lua" },
   { "src/bind/events.c", "if (!invalid && !set_json(", "if (!set_json(", "spec/calls_spec.lua spec/decoder_spec.lua" },

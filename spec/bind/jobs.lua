@@ -176,9 +176,9 @@ job("text", function()
 end)
 
 job("splice", function()
-  local body = assert(core.splice(request_text, { model = '"other"', temperature = "0.5", added = assert(core.json_encode { 1, 2 }) }))
+  local body = assert(core.splice(request_text, '{"model":"other","temperature":0.5,"added":[1,2]}'))
   local raw = core.raw(assert(core.json_encode { a = 1 }))
-  return body .. core.raw_text(raw) .. assert(core.splice("{}", { a = '"b"' }))
+  return body .. core.raw_text(raw) .. assert(core.splice("{}", '{"a":"b"}'))
 end)
 
 local WEATHER = { name = "get_weather", description = "Weather of a city",

@@ -11,6 +11,8 @@
 
 #define MAX_TEXT             ((size_t)1 << 30)
 #define MAX_KEYS             ((size_t)INT32_MAX) /* bytes of them, so that their number fits an int */
+#define LONG_TEXT            ((size_t)1 << 15)   /* from here on a raw text is not copied into the buffer */
+#define MAX_PIECES           32
 #define MAX_SHOWN_NAME       60
 #define LUA_TCDATA_OF_LUAJIT 10
 
@@ -240,6 +242,37 @@ static bool encode_plain_table(struct encoder *e, const struct encode_frame *fra
     return is_empty && encode_wants_array(e, frame) ? encode_array(e, frame, 0) : encode_object(e, frame);
 }
 
+static void add_piece(struct encoder *e, size_t len) {
+    e->written += len;
+    lua_rawseti(e->L, e->pieces, ++e->count);
+}
+
+/* The raw text at the top of the stack becomes a piece of its own: all others are joined with it once, at the end. */
+static bool put_long(struct encoder *e, const struct encode_frame *frame, size_t len) {
+    struct vllm_slice before = vllm_buf_view(e->out);
+    lua_pushlstring(e->L, before.ptr, before.len);
+    add_piece(e, before.len);
+    vllm_buf_clear(e->out);
+    lua_pushvalue(e->L, -1);
+    add_piece(e, len);
+    return e->written <= MAX_TEXT || put(e, frame, VLLM_ELIMIT);
+}
+
+/* Pushes all that was written. */
+static bool push_text(struct encoder *e, const struct encode_frame *root) {
+    struct vllm_slice rest = vllm_buf_view(e->out);
+    if (rest.len > MAX_TEXT - e->written) {
+        return put(e, root, VLLM_ELIMIT);
+    }
+    luaL_checkstack(e->L, e->count + 1, "encoding JSON");
+    for (int i = 1; i <= e->count; i++) {
+        lua_rawgeti(e->L, e->pieces, i);
+    }
+    lua_pushlstring(e->L, rest.ptr, rest.len);
+    lua_concat(e->L, e->count + 1);
+    return true;
+}
+
 static bool encode_raw(struct encoder *e, const struct encode_frame *frame) {
     lua_rawgeti(e->L, frame->at, 1);
     size_t len = 0;
@@ -247,7 +280,8 @@ static bool encode_raw(struct encoder *e, const struct encode_frame *frame) {
     if (!text) {
         return encode_fail(e, frame, "raw JSON without its text");
     }
-    if (!put(e, frame, vllm_buf_append(e->out, text, len))) {
+    bool is_long = len >= LONG_TEXT && e->count < MAX_PIECES;
+    if (is_long ? !put_long(e, frame, len) : !put(e, frame, vllm_buf_append(e->out, text, len))) {
         return false;
     }
     lua_pop(e->L, 1);
@@ -317,17 +351,16 @@ static int l_json_encode(lua_State *L) {
     options.request = bind_option_bool(L, 2, "request", false);
     options.indent = (unsigned)bind_option_size(L, 2, "indent", 0, 0, 16);
     luaL_checkstack(L, 20, "encoding JSON");
-    struct encoder e = {L, bind_new_buf(L, MAX_TEXT), NULL, 0, &options};
+    struct encoder e = {L, bind_new_buf(L, MAX_TEXT), NULL, 0, &options, 0, 0, 0};
     e.keys = bind_new_buf(L, MAX_KEYS);
     lua_newtable(L);
     e.names = lua_gettop(L);
+    lua_newtable(L);
+    e.pieces = lua_gettop(L);
     struct encode_frame root = {NULL, NULL, 0, 0, 0, 0, false};
     lua_pushvalue(L, 1);
-    bool done = encode_value(&e, &root);
-    if (done) {
-        struct vllm_slice text = vllm_buf_view(e.out);
-        lua_pushlstring(L, text.ptr, text.len);
-    } else {
+    bool done = encode_value(&e, &root) && push_text(&e, &root);
+    if (!done) {
         lua_pushnil(L);
         lua_insert(L, -3);
     }
@@ -343,8 +376,29 @@ static int l_is_marked_array(lua_State *L) {
     return 1;
 }
 
+static int is_constant(lua_State *L, enum encode_constant constant) {
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, lua_isuserdata(L, 1) && encode_constant_of(L, 1) == constant);
+    return 1;
+}
+
+/* A JSON null of this program, of lua-cjson, Neovim or nginx. */
+static int l_is_null(lua_State *L) {
+    return is_constant(L, ENCODE_NULL);
+}
+
+/* lua-cjson's mark for []. */
+static int l_is_empty_array(lua_State *L) {
+    return is_constant(L, ENCODE_EMPTY_ARRAY);
+}
+
 void bind_open_json_encode(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"json_encode", l_json_encode}, {"is_marked_array", l_is_marked_array}, {NULL, NULL}};
+        {"json_encode", l_json_encode},
+        {"is_marked_array", l_is_marked_array},
+        {"is_null", l_is_null},
+        {"is_empty_array", l_is_empty_array},
+        {NULL, NULL},
+    };
     luaL_setfuncs(L, functions, 0);
 }

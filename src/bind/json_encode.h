@@ -35,6 +35,9 @@ struct encoder {
     struct vllm_buf *keys; /* of all open objects: struct encode_key, one after the other */
     int names;             /* stack index of a list of the same names: a finalizer may empty the object meanwhile */
     const struct encode_options *options;
+    int pieces;     /* stack index of a list: what is written already, where long raw texts are in it */
+    int count;      /* of them */
+    size_t written; /* bytes in them */
 };
 
 /* The value at the top of the stack. False: message and path were pushed. */

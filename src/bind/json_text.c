@@ -1,17 +1,18 @@
 /* JSON texts that pass through Lua as they are: core.raw checks one and marks it, core.splice exchanges members of an
- * object and keeps every other byte. Nothing is ever written that was not checked first. */
+ * object and keeps every other byte. Nothing is ever written that was not checked first, or written by us. */
 #include <string.h>
 
 #include "json_encode.h"
 
 #define MAX_TEXT ((size_t)1 << 30)
 
+/* A true second argument: we wrote the text, so there is no need to check it. */
 static int l_raw(lua_State *L) {
     size_t len;
     luaL_checktype(L, 1, LUA_TSTRING);
     const char *text = lua_tolstring(L, 1, &len);
     struct vllm_json j;
-    if (!vllm_json_check(text, len, VLLM_JSON_MAX_DEPTH, &j)) {
+    if (!lua_toboolean(L, 2) && !vllm_json_check(text, len, VLLM_JSON_MAX_DEPTH, &j)) {
         return bind_push_json_failure(L, &j);
     }
     lua_createtable(L, 1, 0);
@@ -36,8 +37,9 @@ static int l_raw_text(lua_State *L) {
     return lua_type(L, -1) == LUA_TSTRING ? 1 : 0;
 }
 
-/* Stack of l_splice: the body, our copy of the new members, and what hangs on userdata or must stay alive. */
-enum { BODY = 1, SET, OUT, NAME, KEYS, SEEN };
+/* Stack of l_splice: the two texts, what hangs on userdata, and the names that must stay alive. SET: name → JSON text of
+ * the new member. SEEN: name → true for the members of the body. */
+enum { BODY = 1, NEW, OUT, NAME, KEYS, SET, SEEN };
 
 struct splice {
     lua_State *L;
@@ -59,28 +61,6 @@ static bool put(struct splice *s, enum vllm_status status) {
     return status == VLLM_OK || splice_fail(s, "the JSON text becomes too long");
 }
 
-/* The new members: names sorted, values checked. */
-static bool collect_set(struct splice *s) {
-    lua_State *L = s->L;
-    for (lua_pushnil(L); lua_next(L, SET); lua_pop(L, 1)) {
-        struct encode_key key = {NULL, 0, 0};
-        if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING) {
-            return splice_fail(s, "a member to set needs a name and a JSON text");
-        }
-        key.ptr = lua_tolstring(L, -2, &key.len);
-        if (!put(s, vllm_buf_append(s->keys, &key, sizeof key))) {
-            return false;
-        }
-        size_t len;
-        const char *text = lua_tolstring(L, -1, &len);
-        if (!vllm_json_check(text, len, VLLM_JSON_MAX_DEPTH - 1, NULL)) {
-            return splice_fail(s, "a member to set is not valid JSON");
-        }
-    }
-    encode_sort_keys(s->keys, 0);
-    return true;
-}
-
 /* Pushes the member's name. */
 static bool push_name(struct splice *s, const struct vllm_json_string *name) {
     vllm_buf_clear(s->name);
@@ -90,6 +70,37 @@ static bool push_name(struct splice *s, const struct vllm_json_string *name) {
     struct vllm_slice value = vllm_buf_view(s->name);
     lua_pushlstring(s->L, value.ptr, value.len);
     return true;
+}
+
+/* One new member, whose name was just read: its name is put into `keys`, its text into SET. */
+static bool collect_member(struct splice *s, struct vllm_json *j, const struct vllm_json_string *name) {
+    struct encode_key key = {NULL, 0, 0};
+    struct vllm_slice text;
+    if (!push_name(s, name)) {
+        return false;
+    }
+    key.ptr = lua_tolstring(s->L, -1, &key.len);
+    if (!vllm_json_skip(j, &text) || !put(s, vllm_buf_append(s->keys, &key, sizeof key))) {
+        return false;
+    }
+    lua_pushlstring(s->L, text.ptr, text.len);
+    lua_rawset(s->L, SET);
+    return true;
+}
+
+/* The new members, their names sorted. */
+static bool collect_set(struct splice *s) {
+    struct vllm_json j;
+    struct vllm_json_string name;
+    size_t len;
+    const char *text = lua_tolstring(s->L, NEW, &len);
+    vllm_json_init(&j, text, len, VLLM_JSON_MAX_DEPTH);
+    bool done = vllm_json_peek(&j) == VLLM_JSON_OBJECT && vllm_json_enter(&j);
+    while (done && vllm_json_member(&j, &name)) {
+        done = collect_member(s, &j, &name);
+    }
+    encode_sort_keys(s->keys, 0);
+    return (done && vllm_json_end(&j)) || splice_fail(s, "the members to set are not a JSON object");
 }
 
 /* The member whose name was just read: marks it as seen; if it is to be set, the body up to its value and the new value
@@ -134,11 +145,8 @@ static bool append_member(struct splice *s, const struct encode_key *key, bool i
     if (!is_first && !put(s, vllm_buf_byte(s->out, ','))) {
         return false;
     }
-    enum vllm_status status = vllm_json_write_string(s->out, key->ptr, key->len);
-    if (status == VLLM_EUTF8) {
-        return splice_fail(s, "the name of a member to set is not UTF-8");
-    }
-    bool done = put(s, status) && put(s, vllm_buf_byte(s->out, ':')) && put(s, vllm_buf_append(s->out, text, len));
+    bool done = put(s, vllm_json_write_string(s->out, key->ptr, key->len)) && put(s, vllm_buf_byte(s->out, ':')) &&
+                put(s, vllm_buf_append(s->out, text, len));
     lua_pop(s->L, 1);
     return done;
 }
@@ -187,24 +195,12 @@ static bool splice(struct splice *s) {
            put(s, vllm_buf_append(s->out, closing, (size_t)(s->j.end - closing)));
 }
 
-/* The caller's table is copied first: a finalizer could empty it while names and texts are borrowed from it. */
-static void own_set(lua_State *L) {
-    lua_newtable(L);
-    for (lua_pushnil(L); lua_next(L, SET);) {
-        lua_pushvalue(L, -2);
-        lua_insert(L, -2);
-        lua_rawset(L, SET + 1);
-    }
-    lua_replace(L, SET);
-}
-
 static int l_splice(lua_State *L) {
     struct splice s;
     size_t len;
     luaL_checktype(L, BODY, LUA_TSTRING);
-    luaL_checktype(L, SET, LUA_TTABLE);
-    lua_settop(L, SET);
-    own_set(L);
+    luaL_checktype(L, NEW, LUA_TSTRING);
+    lua_settop(L, NEW);
     const char *body = lua_tolstring(L, BODY, &len);
     s.L = L;
     s.out = bind_new_buf(L, MAX_TEXT);
@@ -212,6 +208,7 @@ static int l_splice(lua_State *L) {
     s.keys = bind_new_buf(L, MAX_TEXT);
     s.copied = body;
     s.message = NULL;
+    lua_newtable(L);
     lua_newtable(L);
     vllm_json_init(&s.j, body, len, VLLM_JSON_MAX_DEPTH);
     bool done = splice(&s);

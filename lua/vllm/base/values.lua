@@ -11,9 +11,15 @@ local MAX_SHOWN_BYTES = 40
 ---@param value any
 ---@return boolean
 function values.is_null(value)
-  if value == core.null then return true end
-  local vim = rawget(_G, "vim")
-  return type(vim) == "table" and value ~= nil and value == vim.NIL
+  return type(value) == "userdata" and core.is_null(value)
+end
+
+--- nil for null and for lua-cjson's [], else the value. Any other userdata, such as an open file, is a mistake for others to tell.
+---@param value any
+---@return any
+function values.given(value)
+  if type(value) == "userdata" and (core.is_null(value) or core.is_empty_array(value)) then return nil end
+  return value
 end
 
 --- Is this a ready JSON text (vllm.raw)? It is written as it is and its value is not checked.
@@ -35,17 +41,11 @@ function values.shown(value)
   return "a " .. kind
 end
 
--- lua-cjson's mark for [], where that library is loaded.
-local function is_empty_array(value)
-  local cjson = package.loaded.cjson
-  return type(value) == "userdata" and type(cjson) == "table" and value == cjson.empty_array
-end
-
---- The length of a table whose keys are exactly 1..n, or nil. An empty table has length 0.
+--- The length of a list: a table whose keys are exactly 1..n (0 for an empty one), or lua-cjson's []. nil: this is not a list.
 ---@param value any
 ---@return integer?
 function values.list_length(value)
-  if type(value) ~= "table" then return is_empty_array(value) and 0 or nil end
+  if type(value) ~= "table" then return type(value) == "userdata" and core.is_empty_array(value) and 0 or nil end
   local count = 0
   for key in pairs(value) do
     if type(key) ~= "number" then return nil end

@@ -168,7 +168,6 @@ local function members_of(config, call)
   end
   drop_empty_stop(members)
   for key, value in pairs(extra) do members[key] = value end
-  members.messages = nil -- they are written apart
   return members
 end
 
@@ -207,18 +206,19 @@ local function message_options(config, call)
   }
 end
 
-local function encode(value, prefix)
-  local text, message, param = core.json_encode(value, { request = true })
+local REQUEST = { request = true }
+
+-- The object with these members, in byte order. `messages` are JSON already, but for those of extra_body.
+local function encode(members)
+  local text, message, param = core.json_encode(members, REQUEST)
   if text then return text end
-  param = param and (prefix or "") .. param
-  return nil, (param or "body") .. ": " .. message, param
+  if param:find "^messages" then param = "extra_body." .. param end
+  return nil, param .. ": " .. message, param
 end
 
--- The JSON text of one member, written as it would be in its place.
-local function member_text(key, value, prefix)
-  local text, message, param = encode({ [key] = value }, prefix)
-  if not text then return nil, message, param end
-  return text:sub(#core.json_encode(key) + 3, -2)
+local function encode_messages(list, options)
+  local text, message, param = messages.encode(list, options)
+  return text and core.raw(text, true), message, param
 end
 
 -- The last resort, for a server that wants what this program would not send: messages as they are.
@@ -227,7 +227,8 @@ local function raw_messages(call)
   return type(extra) == "table" and extra.messages or nil
 end
 
-local function messages_text(config, call, ids)
+-- Their text is the largest part of a request: it is written and checked once, and goes into the body as it is.
+local function messages_of(config, call, ids)
   local list, text = option(call, "messages"), option(call, "text")
   local raw = raw_messages(call)
   if raw ~= nil then
@@ -235,7 +236,7 @@ local function messages_text(config, call, ids)
       if option(call, name) then return nil, ("extra_body.messages: `%s` is given, too"):format(name), "extra_body.messages" end
     end
     calls.ids_of(raw, ids)
-    return member_text("messages", raw, "extra_body.")
+    return raw
   end
   if text ~= nil then
     if list ~= nil then return nil, "text and messages are given: text is one user message", "text" end
@@ -249,26 +250,10 @@ local function messages_text(config, call, ids)
   if type(list) ~= "table" then return nil, "messages must be a list of messages, got " .. values.shown(list), "messages" end
   local system, message, param = system_of(config, call, list)
   if message then return nil, message, param end
-  if values.is_raw(list) then return core.raw_text(list) end
+  if values.is_raw(list) then return list end
   local options = message_options(config, call)
   options.system, options.ids = system, ids
-  return messages.encode(list, options)
-end
-
--- The members around `messages`, in byte order. The text of the messages is the largest part and is already written and checked.
-local function object_text(members, text_of_messages)
-  local before, after = {}, {}
-  for key, value in pairs(members) do
-    if values.is_before(key, "messages") then before[key] = value else after[key] = value end
-  end
-  local parts = {}
-  for i, some in ipairs { before, after } do
-    local text, message, param = encode(some)
-    if not text then return nil, message, param end
-    parts[i] = text:sub(2, -2)
-  end
-  return "{" .. parts[1] .. (parts[1] == "" and "" or ",") .. '"messages":' .. text_of_messages
-    .. (parts[2] == "" and "" or ",") .. parts[2] .. "}"
+  return encode_messages(list, options)
 end
 
 local function within_limit(config, body)
@@ -318,9 +303,10 @@ end
 
 local BESIDE_BODY = { body = true, set = true, headers = true, chunks = true, timeout = true }
 
-local function set_text(config, key, value)
+-- One member to set, as it goes out.
+local function set_value(config, key, value)
   if key == "messages" and type(value) == "table" and not values.is_raw(value) then
-    return messages.encode(value, message_options(config, {}))
+    return encode_messages(value, message_options(config, {}))
   end
   local check = fields.wire[key] or (key == "stream" and fields.own.stream)
   local why = check and not values.is_null(value) and fields.fault(check, key, value)
@@ -330,10 +316,7 @@ local function set_text(config, key, value)
     if not wire then return nil, param and names or "tools: an empty list is refused by servers", param or key end
     value = wire
   end
-  local message, param
-  value, message, param = formats.to_wire(key, value)
-  if message then return nil, message, param end
-  return member_text(key, value)
+  return formats.to_wire(key, value)
 end
 
 -- Our own options are no members of a body: a server would pass over them without a word.
@@ -345,16 +328,18 @@ local function fault_of_member(key)
   return ("set: `%s` is no member of a body%s"):format(key, how), "set." .. key
 end
 
-local function set_texts(config, set)
-  local texts = {}
+local function set_text(config, set)
+  local members = {}
   for _, key in ipairs(values.sorted_keys(set)) do
     local fault, where = fault_of_member(key)
     if fault then return nil, fault, where end
-    local text, message, param = set_text(config, key, set[key])
-    if not text then return nil, "set: " .. message, "set." .. (param or key) end
-    texts[key] = text
+    local value, message, param = set_value(config, key, set[key])
+    if message then return nil, "set: " .. message, "set." .. (param or key) end
+    members[key] = value
   end
-  return texts
+  local text, message, param = core.json_encode(members, REQUEST)
+  if text then return text end
+  return nil, ("set: %s: %s"):format(param, message), "set." .. param
 end
 
 local function build_ready_made(config, call)
@@ -367,10 +352,9 @@ local function build_ready_made(config, call)
   local body, set = call.body, option(call, "set") or {}
   if type(body) ~= "string" then return nil, "body must be the text of a JSON object, got " .. values.shown(body), "body" end
   if type(set) ~= "table" then return nil, "set must be a table, got " .. values.shown(set), "set" end
-  local texts, message, param = set_texts(config, set)
-  if not texts then return nil, message, param end
-  local text
-  text, message = core.splice(body, texts)
+  local text, message, param = set_text(config, set)
+  if not text then return nil, message, param end
+  text, message = core.splice(body, text)
   if not text then return nil, "body: " .. message, "body" end
   local members
   members, message = core.json_decode(text, { drop_nulls = true })
@@ -417,15 +401,14 @@ function request.build(config, call)
   end
   if option(call, "set") ~= nil and option(call, "body") == nil then return nil, "set is given without body", "set" end
   if option(call, "body") ~= nil then return build_ready_made(config, call) end
-  local members, text, body
+  local members, body, whole
   local ids = {}
   members, message, param = members_of(config, call)
   if not members then return nil, message, param end
-  text, message, param = messages_text(config, call, ids)
-  if not text then return nil, message, param end
-  body, message, param = object_text(members, text)
+  members.messages, message, param = messages_of(config, call, ids)
+  if message then return nil, message, param end
+  body, message, param = encode(members)
   if not body then return nil, message, param end
-  local whole
   whole, message, param = finish(config, call, members, ids, body, members.stream)
   if whole then whole.continued = continued end
   return whole, message, param
