@@ -1,10 +1,11 @@
---- `require "vllm"`: connects an agent loop in Lua to a vLLM server, or to anything that speaks OpenAI-compatible chat completions.
--- Loading this does no I/O, reads no environment, and loads no libcurl (that happens at the first request).
+--- `require "vllm"`: connects Lua programs to a vLLM server, or to anything else that speaks OpenAI-compatible chat
+-- completions. Loading it does no I/O and reads no environment. libcurl is loaded at the first request.
 
 local core, why_not = require("vllm.base.native").load "vllm.core"
 if not core then error(why_not, 0) end
 
--- Loaded again, as by a plugin that reloads itself: the engines of before, with their threads and descriptors, end with their last turn.
+-- If the module is loaded again (by a plugin that reloads itself), earlier engines, with their threads and descriptors,
+-- end with their last turn.
 for reactor in pairs(debug.getregistry()["vllm.reactors"] or {}) do reactor:retire() end
 
 local json = require "vllm.json"
@@ -12,10 +13,11 @@ local misuse = require "vllm.base.misuse"
 
 local vllm = { version = core.version, json = json, null = core.null, array = json.array, raw = json.raw }
 
--- Loaded when they are first used, so that `require "vllm"` stays cheap for programs that may never ask anything.
+-- Loaded when first used, so that `require "vllm"` stays cheap for programs that may never ask anything.
 local MODULE_OF = {
   image = "vllm.request.media", audio = "vllm.request.media", video = "vllm.request.media", file = "vllm.request.media",
-  run = "vllm.hosts.tasks", spawn = "vllm.hosts.tasks", sleep = "vllm.hosts.tasks", map = "vllm.hosts.tasks", host = "vllm.hosts",
+  run = "vllm.hosts.tasks", spawn = "vllm.hosts.tasks", sleep = "vllm.hosts.tasks", map = "vllm.hosts.tasks",
+  host = "vllm.hosts",
   text = "vllm.text", printable = "vllm.text",
 }
 
@@ -26,7 +28,7 @@ misuse.tell_members(vllm, "vllm", "module", function(name)
   return vllm[name]
 end)
 
---- Makes a client. Throws on an unknown or ill-typed key, naming it.
+--- Makes a client. Throws on the first unknown key or wrong type, naming the key.
 ---@param options table see docs/configuration.md; `model` is required
 ---@return vllm.Client
 function vllm.new(options)
@@ -35,9 +37,9 @@ function vllm.new(options)
 end
 
 --- Makes a client from VLLM_MODEL, VLLM_BASE_URL and VLLM_API_KEY.
----@param overrides table? options that win over the environment
+---@param overrides table? options that override the environment
 ---@return vllm.Client?
----@return string? message `missing environment variable VLLM_MODEL`, or which one cannot be used and why
+---@return string? message `missing environment variable VLLM_MODEL`, or which variable cannot be used and why
 ---@return vllm.Error? err kind `config`
 function vllm.from_env(overrides)
   misuse.check_dot("from_env", overrides)
@@ -46,7 +48,7 @@ function vllm.from_env(overrides)
   return require("vllm.client")._new(checked)
 end
 
---- The five-minute way: asks the server of the environment and waits for the text.
+--- The shortest way: asks the server that the environment names, and waits for the text.
 ---@param request table|string as for client:turn
 ---@param more table? as for client:turn
 ---@return string? text
@@ -59,14 +61,16 @@ function vllm.ask(request, more)
   return client:ask(request, more)
 end
 
---- The decoder alone: bytes of a response body in, events out. No I/O; usable in any nginx phase.
----@param options table? limits: max_event_bytes, max_message_bytes, max_tool_calls, max_choices, max_depth; chunks = true for raw chunks
+--- The decoder alone: bytes of a response body in, events out. No I/O; works in every nginx phase.
+---@param options table? limits: max_event_bytes, max_message_bytes, max_tool_calls, max_choices, max_depth;
+---  chunks = true: give raw chunks, too
 ---@return vllm.Decoder
 function vllm.decoder(options)
   return require("vllm.decoder").new(options)
 end
 
---- The server-sent events stage alone: feed(bytes), finish(), next() → data, type, id · false (feed more) · nil (end) · nil, why.
+--- The server-sent events stage alone: feed(bytes), finish(), and next(), which returns data, type, id · false (feed
+--- more) · nil (end) · nil, why.
 ---@param options { max_event_bytes: integer?, lenient_end: boolean? }?
 ---@return userdata
 function vllm.sse(options)

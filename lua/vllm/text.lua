@@ -28,23 +28,23 @@ local SEQUENCES = {
   "\27[ -/]*[0-OQ-WYZ\\`-~]", -- the rest: a reset, other character sets
 }
 
-local function stripped(own)
-  own = own:gsub("\194\155", "\27["):gsub("\194\157", "\27]") -- CSI and OSC as one code point
-  if own:find("\27", 1, true) then
-    for _, pattern in ipairs(SEQUENCES) do own = own:gsub(pattern, "") end
+local function stripped(bytes)
+  bytes = bytes:gsub("\194\155", "\27["):gsub("\194\157", "\27]") -- CSI and OSC as one code point
+  if bytes:find("\27", 1, true) then
+    for _, pattern in ipairs(SEQUENCES) do bytes = bytes:gsub(pattern, "") end
   end
-  return (own:gsub("[%z\1-\8\11-\31\127]", ""):gsub("\194[\128-\159]", ""))
+  return (bytes:gsub("[%z\1-\8\11-\31\127]", ""):gsub("\194[\128-\159]", ""))
 end
 
 --- Makes text safe for a terminal: removes escape sequences, and control characters other than line feeds and tabs.
 --- Otherwise what a model writes could move the cursor, change the window's title or fill the clipboard. If a sequence
 --- is cut (between two deltas, say), its control characters are removed; the rest stays and is harmless.
----@param own string repaired as in vllm.text
+---@param bytes string repaired as in vllm.text
 ---@return string
-function text.printable(own)
-  if type(own) ~= "string" then refuse("printable", own) end
-  own = core.repair_utf8(own)
-  return own:find("[%z\1-\8\11-\31\127\194]") and stripped(own) or own
+function text.printable(bytes)
+  if type(bytes) ~= "string" then refuse("printable", bytes) end
+  bytes = core.repair_utf8(bytes)
+  return bytes:find("[%z\1-\8\11-\31\127\194]") and stripped(bytes) or bytes
 end
 
 return text
