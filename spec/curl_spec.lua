@@ -306,7 +306,7 @@ describe("the libcurl transport, " .. mode, function()
 
     it("plain HTTP to a TLS port says so", function()
       local err = failure { url = (running.tls_url:gsub("^https", "http")) .. "/v1/models" }
-      assert.truthy(err.detail:find("https:// in base_url is meant", 1, true), err.detail)
+      assert.truthy(err.detail:find("use https:// in base_url", 1, true), err.detail)
     end)
   end)
 
@@ -368,8 +368,8 @@ describe("the libcurl transport, " .. mode, function()
     it("codes that no server here provokes still have a kind and a sentence", function()
       local cases = {
         { { code = 5, text = "Could not resolve proxy: p" }, "connect", "the proxy: Could not resolve proxy: p" },
-        { { code = 56, text = "Received HTTP code 407 from proxy after CONNECT" }, "connect", "the proxy refused the way to h:1 with status 407: it wants a user" },
-        { { code = 56, text = "CONNECT tunnel failed, response 403", proxy = "http://p:2" }, "connect", "the proxy p:2 refused the way to h:1 with status 403" },
+        { { code = 56, text = "Received HTTP code 407 from proxy after CONNECT" }, "connect", "the proxy refused to connect to h:1, with status 407: it wants a user" },
+        { { code = 56, text = "CONNECT tunnel failed, response 403", proxy = "http://p:2" }, "connect", "the proxy p:2 refused to connect to h:1, with status 403" },
         { { code = 56, text = "Proxy CONNECT aborted" }, "connect", "the proxy: Proxy CONNECT aborted" },
         { { code = 1, text = "Unsupported HTTP version in response" }, "protocol", "breaks HTTP: Unsupported HTTP version" },
         { { code = 1, text = "Protocol x not supported or disabled in libcurl" }, "config", "Protocol x" },
@@ -380,7 +380,7 @@ describe("the libcurl transport, " .. mode, function()
         { { code = 7, text = "Failed to connect to ::1 port 3 after 0 ms: X", proxy = "http://[::1]:3" }, "connect", "to the proxy [::1]:3, on" },
         { { code = 7, text = "Failed to connect to h port 1 after 0 ms: X", proxy = "http://h:1" }, "connect", "to h:1: Failed" },
         { { code = 7, text = "Failed to connect to x port 2 after 0 ms: X", proxy = "" }, "connect", "to h:1: Failed" },
-        { { code = 35, text = "error:0A00010B:SSL routines::wrong version number" }, "tls", "http:// in base_url is meant" },
+        { { code = 35, text = "error:0A00010B:SSL routines::wrong version number" }, "tls", "use http:// in base_url" },
         { { code = 60, text = "certificate has expired", verify = 10 }, "tls", "its certificate has expired" },
         { { code = 27, text = "Out of memory" }, "limit", "Out of memory" },
         { { code = 8, text = "Weird server reply" }, "protocol", "breaks HTTP: Weird server reply" },

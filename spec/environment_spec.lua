@@ -92,7 +92,7 @@ describe("the environment", function()
       old:close()
       return answer
     end
-    assert.matches("^tls: 127.0.0.1:%d+ offers no TLS from version 1.2 on", answer_over "tls1_1")
+    assert.matches("^tls: 127.0.0.1:%d+ does not offer TLS 1.2 or later", answer_over "tls1_1")
     assert.equal("200", answer_over "tls1_2")
     child.run("rm -r " .. child.quote(directory))
   end)

@@ -352,8 +352,8 @@ local PAGE = "<html><head><title>Blocked by the proxy</title></head></html>"
 local function at_port(scheme, port) return function() return ("%s://127.0.0.1:%d/v1"):format(scheme, running[port]:match ":(%d+)$") end end
 
 rows_of("an address that is", {
-  { "of TLS, asked without it", at = at_port("http", "tls_url"), kind = "closed", words = { "https:// in base_url is meant" } },
-  { "not of TLS, asked with it", at = at_port("https", "url"), kind = "tls", words = { "http:// in base_url is meant" }, err = { retryable = false } },
+  { "of TLS, asked without it", at = at_port("http", "tls_url"), kind = "closed", words = { "use https:// in base_url" } },
+  { "not of TLS, asked with it", at = at_port("https", "url"), kind = "tls", words = { "use http:// in base_url" }, err = { retryable = false } },
   { "certified by nobody that is known", at = at_port("https", "tls_url"), kind = "tls", words = { "tls.ca_file" }, err = { retryable = false } },
   { "a port of nobody", at = function() return "http://127.0.0.1:1/v1" end, kind = "connect", words = { "127.0.0.1:1", "is the port right?" },
     err = { retryable = true } },
@@ -397,8 +397,8 @@ describe("a proxy that refuses the way", function()
   teardown(function() running:stop() end)
 
   local cases = {
-    { 403, "it does not allow this address", 1 }, { 407, "it wants a user and a password", 1 }, { 404, "`proxy` of the client", 1 },
-    { 429, "`proxy` of the client", 2 }, { 502, "it could not reach the server", 2 },
+    { 403, "it does not allow this address", 1 }, { 407, "it wants a user and a password", 1 }, { 404, "it is set by `proxy` of the client", 1 },
+    { 429, "it is set by `proxy` of the client", 2 }, { 502, "it could not reach the server", 2 },
   }
   for _, case in ipairs(cases) do
     it(("with status %d is told as the proxy's"):format(case[1]), function()
@@ -410,7 +410,7 @@ describe("a proxy that refuses the way", function()
       assert.equal("connect", err.kind)
       assert.equal(case[1], err.proxy_status)
       assert.is_nil(err.status)
-      local told = ("the proxy %s refused the way to %s with status %d: %s"):format(running.url:match "//(.*)", place, case[1], case[2])
+      local told = ("the proxy %s refused to connect to %s, with status %d: %s"):format(running.url:match "//(.*)", place, case[1], case[2])
       assert.truthy(message:find(told, 1, true), message)
       assert.is_nil(message:find("secret", 1, true))
       assert.equal(case[3], #err.attempts)

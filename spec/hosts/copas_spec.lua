@@ -120,7 +120,7 @@ describe("an old Copas", function()
       end)
       print(select(3, client:ask "x").kind)
       copas.loop(function() print(select(3, client:with({ host = "block" }):ask "x").kind) end)]]
-    assert.equal("false\tCopas 1.1.7 is too old: Copas 4 or newer is needed; or host = \"block\", where a wait holds up all threads\n"
+    assert.equal("false\tCopas 1.1.7 is too old: use Copas 4 or newer, or host = \"block\", where a wait holds up all threads\n"
       .. "connect\nconnect\n", printed)
     assert.equal(0, ended)
   end)

@@ -1,7 +1,7 @@
 --- The host that is Copas, from version 4 on: a thread of Copas waits in copas.pause, and copas.wakeup lets it go on.
 --
 -- Copas waits for sockets of LuaSocket only, so a pump (pump.lua) reads something that looks like one: it has the
--- engine's descriptor and nothing to read. Copas itself holds the threads that pause.
+-- engine's descriptor and nothing to read.
 
 local copas = require "copas"
 local pump = require "vllm.hosts.pump"
@@ -11,21 +11,22 @@ local FOREVER_S = 1e9 -- copas.pauseforever would do, but there Copas holds a th
 ---@class vllm.hosts.copas : vllm.Host
 local host = { name = "copas" }
 
--- Threads --------------------------------------------------------------------------------------------------------------
+-- Threads -------------------------------------------------------------------------------------------------------------
 
 local VERSION = tostring(copas._VERSION)
 local IS_TOO_OLD = (tonumber(VERSION:match "(%d+)") or 0) < 4
-local TOO_OLD = ("%s is too old: Copas 4 or newer is needed; or host = \"block\", where a wait holds up all threads"):format(VERSION)
+local TOO_OLD = VERSION .. ' is too old: use Copas 4 or newer, or host = "block", where a wait holds up all threads'
 
 -- On Lua 5.1 Copas brings coxpcall, whose pcall runs in a coroutine inside that of the thread.
-local running = _VERSION == "Lua 5.1" and not rawget(_G, "jit") and not IS_TOO_OLD and require("coxpcall").running or coroutine.running
+local HAS_COXPCALL = _VERSION == "Lua 5.1" and not rawget(_G, "jit") and not IS_TOO_OLD
+local running = HAS_COXPCALL and require("coxpcall").running or coroutine.running
 
 local function this_thread()
   local co, is_main = running()
   if not is_main then return co end
 end
 
---- An old Copas does not tell whether its loop runs, so it is asked only where it may be.
+--- An old Copas does not tell whether its loop runs, so the version matters only where it may run.
 function host.running()
   if IS_TOO_OLD and this_thread() then error(TOO_OLD, 0) end
   return copas.running == true
@@ -44,22 +45,22 @@ function host.spawn(fn, failed)
   end)
 end
 
---- Copas' own handler of errors shows it, or the one that the program has set.
+--- Shown by the error handler of Copas, or the one that the program has set.
 function host.report(message)
   copas.addthread(function() error(message, 0) end)
 end
 
 -- Waiting ----------------------------------------------------------------------------------------------------------
 
--- What Copas and LuaSocket's select ask of a socket. Each second read finds something, since Copas waits between the
--- two.
+-- What Copas and LuaSocket's select expect of a socket. Every second read finds something, since Copas waits between
+-- the two.
 local Socket = {}
 Socket.__index = Socket
 
 function Socket:getfd() return self.fd end
 
--- Dirty: select gives it back at once. Copas itself wakes only those that read when it is closed, and between a read
--- and the wait that follows it lets others go first now and then.
+-- Dirty: select returns it at once. On a close, Copas itself wakes only the threads that are reading; between a read
+-- and the wait that follows, it sometimes lets others go first.
 function Socket:dirty() return self.is_closed end
 
 function Socket:receive()

@@ -1,7 +1,7 @@
 --- The host that is cqueues: each coroutine waits for a condition of its own.
 --
 -- A controller in which coroutines of ours wait has a pump (pump.lua), which polls the engine's descriptor. Programs
--- may have many controllers, one within another, and close them; so what belongs to one is known by weak keys.
+-- may have many controllers, one within another, and close them; so what belongs to one has weak keys.
 
 local auxlib = require "cqueues.auxlib"
 local condition = require "cqueues.condition"
@@ -16,7 +16,7 @@ local function weak_keys() return setmetatable({}, { __mode = "k" }) end
 local conditions = weak_keys() -- coroutine → what it waits for
 local spawned = weak_keys() -- our own coroutines, which one of the controller's resumes
 
--- Coroutines -----------------------------------------------------------------------------------------------------------
+-- Coroutines ----------------------------------------------------------------------------------------------------------
 
 function host.running()
   return cqueues.running() ~= nil
@@ -30,8 +30,8 @@ function host.current()
 end
 
 function host.block()
-  error("a coroutine inside a coroutine of cqueues cannot wait: its yield would reach the one that resumed it; wait in the outer one, " ..
-    "or give this one to controller:wrap", 0)
+  error("a coroutine inside a coroutine of cqueues cannot wait: its yield would reach the one that resumed it; "
+    .. "wait in the outer one, or give this one to controller:wrap", 0)
 end
 
 -- Runs fn in a coroutine in which it may use cqueues.poll, too. Errors are caught here, as Lua 5.1 cannot yield through
@@ -54,7 +54,7 @@ function host.spawn(fn, failed)
   cqueues.running():wrap(supervise, fn, failed)
 end
 
---- The controller's step, loop or errors gives it to the program, as any error in a coroutine.
+--- The controller's step, loop or errors gives it to the program, like any error in a coroutine.
 function host.report(message)
   local controller = cqueues.running()
   if not controller then error(message, 0) end
@@ -74,7 +74,7 @@ local function start(source)
       local ready, other = cqueues.poll(descriptor, ended)
       if not is_over and (ready == descriptor or other == descriptor) then source.on_readable() end
     until is_over
-    cqueues.cancel(descriptor.pollfd) -- it may be closed now, and its number be another's
+    cqueues.cancel(descriptor.pollfd) -- it may be closed now, and its number in use again
   end)
   return function()
     is_over = true

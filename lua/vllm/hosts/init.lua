@@ -59,7 +59,8 @@ local order = {
 local by_name = {}
 for _, entry in ipairs(order) do by_name[entry.name] = entry end
 
---- Lets others go first, where a host wants that. Called before each event, so it is nil while there is no such host.
+--- Lets others go first where a host wants that. It is called before each event, so it is nil while there is no such
+--- host.
 ---@type fun(wanted: string|vllm.Host|nil)?
 hosts.give_way = nil
 
@@ -159,7 +160,7 @@ function hosts.is_known(name)
   return name == "block" or by_name[name] ~= nil
 end
 
---- The name of a host, for messages; one of a program's own may have none.
+--- The name of a host, for messages; a program's own host may have none.
 ---@param host vllm.Host
 ---@return string
 function hosts.name_of(host)

@@ -9,7 +9,7 @@ local interrupt = {
 
 local signals -- the C module, from the first trap on: without a trap there is nothing to look at
 
--- Those who are told: traps, and waiters that may be interrupted.
+-- What is told: traps, and waiters that may be interrupted.
 local listeners = setmetatable({}, { __mode = "k" })
 
 --- Calls `listener:on_interrupt()` at Ctrl-C in a host, as long as the listener lives. It must not wait.
@@ -18,7 +18,7 @@ function interrupt.tell(listener)
   listeners[listener] = true
 end
 
---- Did a Ctrl-C come that nobody has taken yet?
+--- Did a Ctrl-C come that has not been taken yet?
 ---@return boolean
 function interrupt.is_pending()
   return signals ~= nil and signals.sigint_pending()

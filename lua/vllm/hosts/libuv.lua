@@ -1,9 +1,10 @@
---- What the hosts over libuv have in common: coroutines that wait, timers, descriptors. neovim.lua and luv.lua say where a coroutine
--- may go on.
+--- What the hosts over libuv have in common: coroutines that wait, timers, descriptors. neovim.lua and luv.lua say
+-- where a coroutine may go on.
 --
--- A coroutine is its own token. What is woken stands in one queue, and one call of `soon` serves all of it, so that a batch of events
--- costs one visit to the editor. The queue is shared with a loop that was entered again (`block`), so that nothing stands behind it.
--- Handles of libuv are stopped and used again, never closed: luv 1.44 crashes at exit when one was closed outside of uv.run.
+-- A coroutine is its own token. Woken coroutines wait in one queue, and one call of `soon` serves all of it, so a batch
+-- of events costs one visit to the editor. The queue is shared with a loop that was entered again (`block`), so nothing
+-- is stuck there. Handles of libuv are stopped and reused, never closed: luv 1.44 crashes at exit if one was closed
+-- outside of uv.run.
 
 local core = require "vllm.core"
 
@@ -16,8 +17,8 @@ local LONGEST_S = 1e9 -- of a timer, which counts whole milliseconds: infinity i
 ---@field uv table luv
 ---@field soon fun(fn: fun()) calls fn soon, where coroutines may go on; never within this call
 ---@field report fun(message: string)
----@field slice_s number? how long coroutines may go on at a stretch; nil: until all have
----@field later (fun(fn: fun()))? as soon, after the loop had a turn: for those whose slice was over
+---@field slice_s number? how long coroutines may run at a stretch; nil: until all have run
+---@field later (fun(fn: fun()))? as soon, after a turn of the loop: for those whose slice was over
 
 -- Descriptors ---------------------------------------------------------------------------------------------------------
 
@@ -35,8 +36,8 @@ function Watcher:hold(yes)
   if yes then self._poll:ref() else self._poll:unref() end
 end
 
--- `spare`: descriptor → a handle that is stopped. A stopped one knows no more of its descriptor than the number. (luv holds the last
--- callback of a handle for ever, so that it must not hold an engine.)
+-- `spare`: descriptor → a stopped handle, which knows only the descriptor's number. (luv holds the last callback of a
+-- handle forever, so the callback must not hold an engine.)
 local function watch(uv, spare, source)
   local fd = source.fd
   local poll = spare[fd]
@@ -58,19 +59,20 @@ Queue.__index = Queue
 
 local function new_queue(options)
   return setmetatable({
-    _soon = options.soon, _later = options.later, _slice_s = options.slice_s or math.huge, _report = options.report, _uv = options.uv,
-    _parked = {}, -- coroutine → its timer, or true. Strong: often nobody else holds a coroutine that waits
-    _reasons = {}, -- coroutine that stands in the line → what its park returns
-    _failed_of = setmetatable({}, { __mode = "k" }), -- coroutine → who hears what it raises
-    _timers = {}, -- those that nobody uses
+    _uv = options.uv, _soon = options.soon, _later = options.later, _slice_s = options.slice_s or math.huge,
+    _report = options.report,
+    _parked = {}, -- coroutine → its timer, or true. Strong: often nothing else holds a coroutine that waits
+    _reasons = {}, -- coroutine in the line → what its park returns
+    _failed_of = setmetatable({}, { __mode = "k" }), -- coroutine → what is told of an error in it
+    _timers = {}, -- those not in use
     _line = {}, _first = 1, _last = 0, _armed = false, _serving = false,
     _active = nil, -- the coroutine that we resumed
     _ends_at = 0, -- of the present slice
   }, Queue)
 end
 
--- Not while the line is served: Neovim runs libuv inside of its functions, and who is woken there waits for the next slice, or a program
--- that does nothing but draw what comes would have no end for vim.wait and :qa.
+-- Not while the line is served: Neovim runs libuv inside its functions, and what is woken there waits for the next
+-- slice. Otherwise vim.wait and :qa would never end in a program that does nothing but draw what comes.
 function Queue:_arm(how)
   if self._armed or self._serving or self._first > self._last then return end
   self._armed = true
@@ -87,13 +89,13 @@ end
 function Queue:_release(timer)
   if timer == true or timer.handle:is_closing() then return end
   timer.handle:stop()
-  timer.queue, timer.co = nil, nil -- luv holds its callback for ever
+  timer.queue, timer.co = nil, nil -- luv holds its callback forever
   self._timers[#self._timers + 1] = timer
 end
 
 function Queue:_resume(co)
   local reason = self._reasons[co]
-  if reason == nil then return end -- somebody else resumed it meanwhile
+  if reason == nil then return end -- something else resumed it meanwhile
   self._reasons[co] = nil
   local outer = self._active
   self._active = co
@@ -105,7 +107,8 @@ function Queue:_resume(co)
   self._report(tostring(value) .. "\n" .. traceback)
 end
 
--- Those that stand in the line now, as long as the slice lasts. What a report raises is raised at the end: the others go on.
+-- Serves those that are in the line now, as long as the slice lasts. What a report raises is raised at the end, after
+-- the others.
 function Queue:_serve()
   self._armed, self._serving = false, true
   local stop, problem = self._last, nil
@@ -147,7 +150,7 @@ function Queue:park(co, seconds)
   local timer = seconds and self:_start_timer(co, seconds) or true
   self._parked[co] = timer
   local reason = coroutine.yield()
-  if self._parked[co] == timer then -- resumed by somebody else
+  if self._parked[co] == timer then -- something else resumed it
     self._parked[co] = nil
     self:_release(timer)
   end
@@ -169,14 +172,15 @@ function Queue:spawn(fn, failed)
   self:_add(co, true)
 end
 
--- A coroutine that one of ours resumed may be a generator: its yield would reach the one that consumes it, not the loop.
+-- A coroutine that one of ours resumed may be a generator: its yield would reach the one that consumes it, not the
+-- loop.
 function Queue:current()
   local co, is_main = coroutine.running()
   if not co or is_main or self._active and self._active ~= co then return nil end
   return co
 end
 
--- A coroutine whose slice is over stands in the line again.
+-- A coroutine whose slice is over goes back into the line.
 function Queue:give_way()
   if core.now() < self._ends_at then return end
   local co = self:current()
@@ -185,7 +189,7 @@ function Queue:give_way()
   coroutine.yield()
 end
 
--- Calls `wait`, which turns the loop, in the name of nobody: what it resumes is not inside the coroutine that waits.
+-- Calls `wait`, which runs the loop, with no coroutine active: what it resumes is not inside the one that waits.
 function Queue:inside_loop(wait, ...)
   local outer, serving = self._active, self._serving
   self._active, self._serving = nil, false

@@ -1,21 +1,21 @@
 --- The host that is luv in plain Lua: coroutines go on in the callbacks of uv.run().
 --
--- A coroutine may begin to wait before uv.run(), too. The main thread, outside of uv.run(), turns the loop while it waits, so that the
--- coroutines go on meanwhile; inside a callback it cannot, since a loop does not run within itself.
+-- A coroutine may begin to wait before uv.run(), too. The main thread, outside of uv.run(), runs the loop while it
+-- waits, so coroutines go on meanwhile. Inside a callback it cannot: a loop does not run within itself.
 
 local core = require "vllm.core"
 local libuv = require "vllm.hosts.libuv"
 local uv = require "luv"
 
-local LONGEST_S = 0.25 -- between two looks at what a signal wanted, which libuv sleeps through
+local LONGEST_S = 0.25 -- between two looks for signals, which libuv sleeps through
 
-local idle, timer -- made when they are needed, then kept: see libuv.lua
+local idle, timer -- made when needed, then kept: see libuv.lua
 
 local function alive(handle)
   return handle and not handle:is_closing()
 end
 
--- An idle handle is called at the loop's next turn, which does not wait then.
+-- An idle handle is called in the loop's next turn, and keeps that from waiting.
 local function soon(fn)
   if not alive(idle) then idle = uv.new_idle() end
   idle:start(function()
@@ -26,17 +26,18 @@ end
 
 local luv, queue = libuv.new {
   name = "luv", uv = uv, soon = soon,
-  report = function(message) error(message, 0) end, -- luv prints it and ends the program, as with any error in a callback
+  -- luv prints it and ends the program, as with any error in a callback.
+  report = function(message) error(message, 0) end,
 }
 
---- Whether the loop runs is not asked: coroutines may begin to wait before it does.
+--- The loop need not run yet: coroutines may begin to wait before it does.
 function luv.running()
   return package.loaded.luv ~= nil
 end
 
 local IN_CALLBACK = "vllm: a wait in a luv callback would block the loop: wait in a coroutine, or use turn:start"
 
--- Turns the loop once, for a while at the most.
+-- Runs one turn of the loop.
 local function turn_the_loop(seconds)
   if not alive(timer) then timer = uv.new_timer() end
   uv.update_time()
@@ -54,7 +55,7 @@ local function wait(is_ready, ends_at)
   return true
 end
 
---- Turns the loop until `is_ready()`.
+--- Runs the loop until `is_ready()`.
 ---@param is_ready fun(): boolean
 ---@param seconds number?
 ---@return boolean ready

@@ -1,7 +1,9 @@
---- The host that is Neovim: coroutines go on in vim.schedule, where all of vim.api may be used, and the editor works meanwhile.
+--- The host that is Neovim: coroutines go on in vim.schedule, where all of vim.api may be used, and the editor works
+--- meanwhile.
 --
--- The engine's descriptor is served in a libuv callback, where vim.api is forbidden (:help api-fast) and nothing of the user's runs. All
--- coroutines of one wake go on in one scheduled call, a slice at a time. On the main thread a wait is vim.wait, as in vim.system():wait().
+-- The engine's descriptor is served in a libuv callback, where vim.api is forbidden (:help api-fast) and no code of the
+-- user runs. All coroutines of one wake go on in one scheduled call, a slice at a time. On the main thread a wait is
+-- vim.wait, as in vim.system():wait().
 
 local core = require "vllm.core"
 local libuv = require "vllm.hosts.libuv"
@@ -13,7 +15,7 @@ local SLICE_S = 0.005 -- of coroutines, between two looks at the keyboard
 local LONGEST_WAIT_S = 0.2
 local INTERRUPTED = -2 -- of vim.wait
 
-local preload -- while a thread brings libcurl into memory: { then_call = what is to be done after that }
+local preload -- while a thread loads libcurl: { then_call = what to call after that }
 
 local function soon(fn)
   if preload then preload.then_call = fn else vim.schedule(fn) end
@@ -37,9 +39,10 @@ function neovim.running()
   return not (vim.is_thread and vim.is_thread())
 end
 
-local IN_FAST_EVENT = "vllm: a wait in a fast event would freeze the editor: call vim.schedule first, or use turn:start or a coroutine"
+local IN_FAST_EVENT = "vllm: a wait in a fast event would freeze the editor: call vim.schedule first, "
+  .. "or use turn:start or a coroutine"
 
--- One vim.wait after the other: before 0.9 it takes notice of Ctrl-C at its end only.
+-- One vim.wait after another: before 0.9 it notices Ctrl-C only at its end.
 local function wait(is_ready, ends_at)
   while true do
     local left = ends_at and ends_at - core.now() or LONGEST_WAIT_S
@@ -62,7 +65,7 @@ end
 
 -- libcurl -------------------------------------------------------------------------------------------------------------
 
--- Runs in a thread of libuv's pool: maps the module and the libraries that it needs. (curl.so, once it was opened, stays.)
+-- Runs in a thread of libuv's pool: maps the module and the libraries that it needs. (Once opened, curl.so stays.)
 local function open_module(path, symbol)
   local open = package.loadlib(path, symbol)
   if open then pcall(open) end
@@ -84,9 +87,10 @@ local function start_preload(path, symbol)
   if not work:queue(path, symbol) then preload = nil end
 end
 
---- Loads a C module in a thread, since libcurl and what it needs take 7 to 15 ms, which one sees while typing. What is spawned
---- meanwhile starts after that. Without success nothing is lost: require does it all.
---- Once in a program, also when this module is loaded again: libuv may take another thread each time, and give it descriptors for good.
+--- Loads a C module in a thread, since libcurl and what it needs take 7 to 15 ms, which is noticeable while typing.
+--- What is spawned meanwhile starts after that. If it fails, nothing is lost: require does it all. Done once in a
+--- program, even when this module is loaded again: libuv may take another thread each time, and give it descriptors for
+--- good.
 ---@param name string
 function neovim.preload(name)
   local registry, mark = debug.getregistry(), "vllm.preload " .. name

@@ -1,8 +1,11 @@
---- The host of nginx (OpenResty, or nginx with its Lua module): coroutines are light threads, and a wait is one of a semaphore.
+--- The host of nginx (OpenResty, or nginx with its Lua module): coroutines are light threads, which wait for a
+--- semaphore.
 --
--- Lua code in nginx belongs to a phase of a request, or to a timer, and may wait only in some of them. In the others `current` gives nil,
--- `block` says so, and `spawn` uses a timer. Source: the module's manual, "context" of each function.
+-- Lua code in nginx belongs to a phase of a request, or to a timer, and may wait only in some of them. In the others
+-- `current` gives nil, `block` says so, and `spawn` uses a timer. Source: the module's manual, "context" of each
+-- function.
 
+local misuse = require "vllm.base.misuse"
 local semaphore = require "ngx.semaphore"
 
 local ngx = rawget(_G, "ngx")
@@ -16,11 +19,11 @@ local nginx = { name = "nginx" }
 --- Where a coroutine can wait.
 nginx.WAITING_PHASES = { rewrite = true, server_rewrite = true, access = true, content = true, timer = true }
 
--- A token: the semaphore of one coroutine; `parked`: it waits now. nginx uses the coroutines of ended handlers again, and such a one
--- inherits a token that nobody waits with. (It does not do so with light threads: a task, which is one, is known by its coroutine.)
+-- A token: the semaphore of one coroutine; `parked`: it waits now. nginx reuses the coroutines of ended handlers, and
+-- such a coroutine inherits an idle token. (It does not reuse light threads, so a task is known by its coroutine.)
 local tokens = setmetatable({}, { __mode = "k" })
 
---- This process is nginx, as long as it runs.
+--- Once this process is nginx, it stays nginx.
 ---@return boolean
 function nginx.running()
   return true
@@ -80,23 +83,26 @@ end
 function nginx.spawn(fn, failed)
   local phase = ngx.get_phase()
   if not nginx.WAITING_PHASES[phase] then
-    if phase == "init" then error("nginx cannot run a task in init_by_lua, before there are workers: use init_worker_by_lua", 3) end
+    if phase == "init" then
+      misuse.raise "nginx cannot run a task in init_by_lua, before there are workers: use init_worker_by_lua"
+    end
     local ok, why = ngx.timer.at(0, function() nginx.spawn(fn, failed) end)
-    if not ok then error("nginx cannot run a task now: " .. tostring(why), 3) end
+    if not ok then misuse.raise("nginx cannot run a task now: " .. tostring(why)) end
     return
   end
-  -- A light thread that ended stays in memory until its parent has ended or waits for it; so the parent is one that ends at once.
+  -- An ended light thread stays in memory until its parent has ended or waits for it, so the parent is one that ends at
+  -- once.
   ngx.thread.wait(ngx.thread.spawn(function() ngx.thread.spawn(run, fn, failed) end))
 end
 
---- Why nothing can wait here, and where it can.
+--- Why code cannot wait here, and where it can.
 ---@return string
 function nginx.why_not_here()
-  return ("nginx cannot wait in the phase `%s`; do it in rewrite_by_lua, access_by_lua or content_by_lua, or in a timer: "
-    .. "ngx.timer.at(0, function() … end)"):format(ngx.get_phase())
+  return ("nginx cannot wait in the phase `%s`; do it in rewrite_by_lua, access_by_lua or content_by_lua, "
+    .. "or in a timer: ngx.timer.at(0, function() … end)"):format(ngx.get_phase())
 end
 
---- Called where `current` gives nil: the worker must not stand still.
+--- Called where `current` gives nil: the worker must not be held up.
 function nginx.block()
   error(nginx.why_not_here(), 0)
 end

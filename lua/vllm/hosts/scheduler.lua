@@ -1,9 +1,10 @@
---- The host of plain Lua: tasks in one thread, run by vllm.run. Nothing of it is alive before that and after it.
+--- The host of plain Lua: tasks in one thread, run by vllm.run. It does nothing before that or after it.
 --
--- A task is a coroutine, and its own token. Ready tasks stand in a queue; timers in a binary heap; when nothing is ready, one wait for all
--- descriptors and the first timer. With one descriptor, which is the rule, its source waits itself: one system call less.
--- Ctrl-C in the stand-alone lua raises from a debug hook between any two instructions of the loop. So a task enters its new place before
--- it leaves the old one, and the loop may be called again.
+-- A task is a coroutine, and its own token. Ready tasks are in a queue, timers in a binary heap. When nothing is ready,
+-- one wait covers all descriptors and the first timer. If there is one descriptor, the usual case, its source does the
+-- waiting itself, which saves a system call. In the stand-alone lua, Ctrl-C raises from a debug hook between any two
+-- instructions of the loop. So a task enters its new place before it leaves the old one, and the loop may be called
+-- again.
 
 local core = require "vllm.core"
 
@@ -14,10 +15,10 @@ local scheduler = { name = "scheduler" }
 
 local active -- the task that runs now
 local parked = {} -- task → its timer, or true
-local failed_of = setmetatable({}, { __mode = "k" }) -- task → who hears what it raises
+local failed_of = setmetatable({}, { __mode = "k" }) -- task → what is told of an error in it
 local watchers = {}
 
--- Ready tasks ----------------------------------------------------------------------------------------------------------
+-- Ready tasks ---------------------------------------------------------------------------------------------------------
 
 local ready, first, last = {}, 1, 0
 local is_late = {} -- ready task → true: its time is over
@@ -27,12 +28,12 @@ local function make_ready(task)
   last = last + 1
 end
 
--- Timers: a heap by time, so that a thousand sleepers cost log n each. A timer whose task was woken stays until its time, empty, or until
--- half of them are.
+-- Timers: a heap ordered by time, so with a thousand sleepers each costs log n. The timer of a task that was woken
+-- stays, empty, until its time comes or until half of the timers are empty.
 
 local timers, empty = {}, 0
 local MIN_SWEPT = 64
-local MAX_POLL_S = 1 -- a signal that comes just before is late by this much at the most
+local MAX_POLL_S = 1 -- a signal that comes just before a wait is noticed this late at most
 
 local function sift_down(timer, i)
   local count = #timers
@@ -92,7 +93,7 @@ local function fire_timers(now)
   end
 end
 
--- The contract of a host -----------------------------------------------------------------------------------------------
+-- The contract of a host ----------------------------------------------------------------------------------------------
 
 function scheduler.running()
   return active ~= nil
@@ -109,11 +110,11 @@ local function forget(task)
   if timer ~= true then empty_timer(timer) end
 end
 
--- `is_look`: nothing happens at that time, but whoever waits looks whether he waits in vain.
+-- `is_look`: nothing happens at that time, the task only looks whether it waits in vain.
 function scheduler.park(task, seconds, is_look)
   parked[task] = seconds and add_timer(core.now() + seconds, task, is_look) or true
   yield()
-  if parked[task] then forget(task) end -- somebody else resumed it
+  if parked[task] then forget(task) end -- something else resumed it
   if not is_late[task] then return true end
   is_late[task] = nil
   return false
@@ -158,16 +159,17 @@ function scheduler.watch(source)
 end
 
 function scheduler.block()
-  error("a coroutine inside a task of vllm.run cannot wait: its yield would reach the task; wait in the task itself, or vllm.spawn one", 0)
+  error("a coroutine inside a task of vllm.run cannot wait: its yield would reach the task; wait in the task itself, "
+    .. "or vllm.spawn one", 0)
 end
 
---- The task that runs now, also while it runs a coroutine of its own.
+--- The task that runs now, even inside a coroutine of its own.
 ---@return thread?
 function scheduler.active()
   return active
 end
 
--- The loop -------------------------------------------------------------------------------------------------------------
+-- The loop ------------------------------------------------------------------------------------------------------------
 
 local function on_error(task, value)
   local traceback = debug.traceback(task)
@@ -182,7 +184,7 @@ local function run_ready()
     active = task
     first = first + 1
     ready[first - 1] = nil
-    if task then -- none: the queue's start was being set back
+    if task then -- none: the start of the queue was being reset
       local ok, value = resume(task)
       if not ok then
         on_error(task, value)
@@ -213,7 +215,8 @@ local function is_anything_awaited()
   end
 end
 
---- Asked by a task that runs: does everything else wait for what only another task could do? Such tasks wait for ever, but for looks.
+--- Asked by a running task: does everything else wait for what only another task could do? Such tasks would wait
+--- forever, but for looks.
 ---@return boolean
 function scheduler.is_stuck()
   if first <= last or is_anything_awaited() then return false end
@@ -241,7 +244,7 @@ local function turn_the_loop(begin, is_done)
   end
 end
 
--- The loop was broken off: a task that it had in hand goes on, or has failed.
+-- The loop was interrupted: the task that was running goes on, or has failed.
 local function take_up(task, message)
   if coroutine.status(task) == "dead" then
     on_error(task, message)
@@ -250,10 +253,11 @@ local function take_up(task, message)
   end
 end
 
---- Runs tasks until `is_done()`. Not for tasks: they are in it.
+--- Runs tasks until `is_done()`. Not to be called by a task.
 ---@param begin fun()? spawns the first ones
 ---@param is_done fun(): boolean
----@return boolean ok false: a wait was broken off by an error (a signal's handler, tasks that wait for each other); may be called again
+---@return boolean ok false: an error ended it (in a signal's handler, or since all tasks wait for each other); may be
+---  called again
 ---@return any error
 function scheduler.loop(begin, is_done)
   local ok, message = pcall(turn_the_loop, begin, is_done)
@@ -263,7 +267,7 @@ function scheduler.loop(begin, is_done)
   return ok, message
 end
 
---- Forgets all tasks, wherever they stand.
+--- Forgets all tasks.
 function scheduler.abandon()
   ready, first, last, is_late, parked, timers, empty = {}, 1, 0, {}, {}, {}, 0
 end

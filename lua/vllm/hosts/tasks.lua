@@ -2,9 +2,9 @@
 --
 -- A task belongs to the scope of vllm.run or vllm.map in which it was spawned; a scope ends when all its tasks have
 -- ended, and the first error in one cancels the others and is raised by the scope. Outside of a scope (in Neovim, in
--- nginx) an error that nobody waits for is reported where the host reports errors. Cancelling wakes a task from its
--- wait: a turn fails with `cancelled`, a sleep or a join raises. What a function raises is caught where its coroutine
--- is resumed: Lua 5.1 cannot yield through a pcall.
+-- nginx) an error that no join waits for is reported where the host reports errors. Cancelling ends the wait of a task:
+-- a turn fails with `cancelled`, a sleep or a join raises. What a function raises is caught where its coroutine is
+-- resumed: Lua 5.1 cannot yield through a pcall.
 
 local core = require "vllm.core"
 local hosts = require "vllm.hosts"
@@ -25,8 +25,8 @@ local Task = {}
 Task.__index = Task
 Task.__name = "vllm.task"
 
--- coroutine → task. Weak at both ends: a task knows its coroutine, so that an entry would keep itself before Lua 5.2
--- (no ephemerons); while it runs, its coroutine has it.
+-- coroutine → task. Both weak: a task refers to its coroutine, so without ephemerons (before Lua 5.2) an entry would
+-- keep itself. A running coroutine holds its task.
 local task_of = setmetatable({}, { __mode = "kv" })
 
 local function this_task()
@@ -89,15 +89,15 @@ local function text_of(value)
   return ok and type(text) == "string" and text or "an error that is a " .. type(value)
 end
 
---- For xpcall: the words of an error value and the traceback. debug.traceback hands on what is no string, nil too in
---- Lua 5.1.
+--- For xpcall: the text of an error value and the traceback. debug.traceback returns other values than strings
+--- unchanged (in Lua 5.1, nil too).
 ---@return string
 function tasks.traced(value)
   return debug.traceback(text_of(value), 2)
 end
 
--- What the stand-alone interpreter raises at Ctrl-C is nobody's fault: an error object, which ends a program without a
--- traceback.
+-- What the stand-alone interpreter raises at Ctrl-C is not a fault of the task: an error object, which ends a program
+-- without a traceback.
 local function interruption(value)
   if type(value) ~= "string" or not value:find("interrupted!$") then return nil end
   return require("vllm.base.errors").new("cancelled", "interrupted by Ctrl-C")
@@ -181,8 +181,8 @@ function tasks.spawn(fn, ...)
   return start(new_task(host, scope_in(host)), fn, pack(...))
 end
 
--- For what must begin even if the task is cancelled before. `on_failure` is told first what fn raises, and returns
--- whether that is enough.
+-- For what must begin even if the task has been cancelled. `on_failure` is told what fn raises, and returns whether
+-- that is enough.
 local function start_surely(host, fn, on_failure)
   local task = new_task(host, scope_in(host))
   task._always_begins, task._on_failure = true, on_failure
@@ -238,7 +238,7 @@ function Task:__tostring()
   return "vllm.task (" .. self.state .. ")"
 end
 
---- Waits without work for others: in a host they go on meanwhile; without one the thread sleeps.
+--- Waits. In a host others go on meanwhile; without one the thread sleeps.
 ---@param seconds number 0: the others go first
 function tasks.sleep(seconds)
   if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
@@ -251,8 +251,8 @@ end
 
 -- Scopes -----------------------------------------------------------------------------------------------------------
 
--- With no host that can park us: our own loop. What breaks it off cancels the tasks and is raised after their end; what
--- breaks it off again leaves them behind.
+-- Without a host that can park us: our own loop. An error that ends it cancels the tasks and is raised after their end;
+-- a second one abandons them.
 local function run_loop(scope, begin)
   local scheduler = require "vllm.hosts.scheduler"
   local function is_done() return scope.count == 0 end
@@ -262,7 +262,8 @@ local function run_loop(scope, begin)
   if not scheduler.loop(nil, is_done) then scheduler.abandon() end
 end
 
--- In the host that is in charge. Whoever waits here is cancelled with the whole scope, but not before it has ended.
+-- In the host that is in charge. Cancelling the task that waits here cancels the whole scope, and takes effect when
+-- that has ended.
 local function await_scope(scope)
   scope.waiter = waiter.new()
   while scope.count > 0 do
@@ -272,8 +273,8 @@ local function await_scope(scope)
   end
 end
 
--- Its tasks run in the host in charge; with none, in our own loop, for which the caller waits. Raises where nobody may
--- wait, before anything has started.
+-- Its tasks run in the host in charge; with none, in our own loop, for which the caller waits. Raises where waiting is
+-- forbidden, before anything has started.
 local function new_scope()
   local host, token = hosts.here()
   local own = waiter.new()
@@ -283,7 +284,7 @@ local function new_scope()
   }
 end
 
--- From `begin()`, which starts its first tasks, to the end of the last.
+-- From `begin()`, which starts its first tasks, to the end of the last one.
 local function run_scope(scope, begin)
   if scope.is_own_loop then
     run_loop(scope, begin)
@@ -315,13 +316,11 @@ function tasks.run(fn, ...)
   return unpack(main._results, 1, main._results.n)
 end
 
--- What the workers of one vllm.map share. A worker takes one item after the other; one that fails makes way for
--- another.
+-- What the workers of one vllm.map share. A worker takes one item after another; one that fails is replaced.
 local Map = {}
 Map.__index = Map
 
--- An item has ended: what fn returned, or nil and what it raised. Who returns nothing at all has nothing to say, and
--- did not fail.
+-- An item has ended: what fn returned, or nil and what it raised. Returning nothing at all is not a failure.
 function Map:_note(i, value, message, err)
   local failure
   if value == nil then failure = err or message or nil end
@@ -349,7 +348,7 @@ function Map:_start_worker()
   start(worker, self._work, { n = 2, self, worker })
 end
 
--- Its length would be anybody's guess. A metatable may give it one.
+-- Its length is undefined. A metatable may define it.
 local function has_holes(list)
   if getmetatable(list) then return false end
   local count = 0
@@ -371,7 +370,7 @@ local function fault_of_list(list)
   return has_holes(list) and "one with holes" or nil
 end
 
--- The first thing that is wrong with the arguments, or nil.
+-- The first fault of the arguments, or nil.
 local function fault_of_map(list, options, fn)
   local fault = fault_of_list(list)
   if fault then return "expected a list, got " .. fault end

@@ -1,9 +1,8 @@
---- One who waits: parked by the host in charge, else in the host's loop, else asleep. This is decided here and nowhere
---- else.
+--- Waiting: parked by the host in charge, else in the host's loop, else asleep. That is decided here and nowhere else.
 --
 -- A wait ends when its time is over, when it is woken, when the task in which it runs is cancelled, and at Ctrl-C where
--- that was asked for. It may also end for no reason, so its caller looks again. Nothing here is a pcall around a park:
--- Lua 5.1 cannot yield through one.
+-- that was asked for. It may also end for no reason, so its caller looks again. No pcall stands around a park: Lua 5.1
+-- cannot yield through one.
 
 local core = require "vllm.core"
 local hosts = require "vllm.hosts"
@@ -81,7 +80,7 @@ end
 
 local blocked = 0 -- waits of the thread's own stack that are under way, one inside the other
 
---- Is the main thread in a wait, so that what runs now runs inside of it?
+--- Is the main thread in a wait, so that what runs now runs inside it?
 ---@return boolean
 function waiter.is_blocked()
   return blocked > 0
@@ -115,7 +114,7 @@ local function until_look(deadline)
   return deadline and deadline < look_at and deadline or look_at
 end
 
---- The wait alone, for one who waits even when cancelled, such as for the end of what it has begun.
+--- The wait alone, even when cancelled: for the end of what was begun.
 ---@param deadline number? as in `wait`
 ---@param is_look boolean?
 ---@return true?
@@ -136,7 +135,7 @@ function Waiter:stay(deadline, is_look)
   return ok, failure
 end
 
---- Waits, once, at least until the others had a turn; may end early, and is then called again.
+--- Waits once, and lets others run even if the deadline has passed. It may end early; then call it again.
 ---@param deadline number? absolute, seconds of core.now()
 ---@param is_look boolean? nothing is due then: a host that knows may end the wait when nothing else could
 ---@return true?
@@ -154,7 +153,7 @@ function Waiter:wait(deadline, is_look)
   return ok, failure
 end
 
---- Ends the wait that is under way, if there is one. From anywhere; never runs the one who waits within this call.
+--- Ends the wait that is under way, if there is one. From anywhere; nothing is resumed within this call.
 function Waiter:wake()
   local token = self._token
   if token then self._host.wake(token) else self._is_blocked = false end
@@ -173,7 +172,7 @@ function Waiter:is_alone()
   return token == nil and not (host and host.block)
 end
 
---- Does the host know that all others wait, too, and nothing but looks will end that?
+--- Does the host know that all others wait, too, with nothing but looks to end it?
 ---@return boolean
 function Waiter:is_stuck()
   local host = here(self._wanted)
@@ -185,7 +184,7 @@ function Waiter:on_interrupt()
   self:wake()
 end
 
---- One who waits, again and again, one wait at a time.
+--- A waiter, for one wait at a time.
 ---@param wanted string|vllm.Host|nil the configured host; nil: the one in charge at each wait
 ---@param is_interruptible boolean? Ctrl-C ends its wait
 ---@param source vllm.WaiterSource?

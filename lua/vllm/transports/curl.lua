@@ -1,4 +1,5 @@
---- The transport over libcurl; reactor.lua waits for it, in whatever host there is. libcurl is loaded at the first request.
+--- The transport over libcurl; reactor.lua does the waiting, in whatever host there is. libcurl is loaded at the first
+--- request.
 
 local core = require "vllm.core"
 local curl_errors = require "vllm.transports.curl_errors"
@@ -33,7 +34,8 @@ local function step(stream)
   return stream._reactor:step(0)
 end
 
--- Asks the request until it has an answer: false at the deadline; nil, err. A deadline that has passed still gets what is due.
+-- Asks the request until it has an answer; false at the deadline; nil, err. If the deadline has passed, what is due is
+-- still done.
 local function ask(stream, method, deadline)
   local is_late = false
   while true do
@@ -50,12 +52,13 @@ local function ask(stream, method, deadline)
   end
 end
 
--- In two steps, each linear in a run of blanks, which `(.-)[ \t]*$` is not.
+-- In two steps, each linear in the length of a run of blanks; `(.-)[ \t]*$` is not.
 local function trimmed(text)
   return text:match("^[ \t]*(.*)$"):match("^(.*[^ \t])") or ""
 end
 
--- Header lines → lower-case names; the same name again is joined, a folded line continues the one before (RFC 9110 5.3, RFC 9112 5.2).
+-- Header lines → lower-case names. Repeated names are joined; a folded line continues the one before. Source: RFC
+-- 9110 section 5.3, RFC 9112 section 5.2.
 local function parse_headers(raw)
   local headers, last = {}, nil
   for line in raw:gmatch("([^\r\n]+)\r?\n?") do
@@ -70,7 +73,7 @@ local function parse_headers(raw)
   return headers
 end
 
--- As it would be had the server not compressed: libcurl undoes these.
+-- As if the server had not compressed: libcurl undoes these.
 local UNDONE = { gzip = true, ["x-gzip"] = true, deflate = true }
 
 local function of_plain_body(headers)
@@ -101,13 +104,14 @@ function Stream:read(deadline)
 end
 
 --- What is known of the connection.
----@return table info name_lookup_s, connect_s, tls_s, start_transfer_s, total_s (seconds; absent: did not happen), reused, upload_bytes,
----  body_bytes, remote_ip, remote_port
+---@return table info name_lookup_s, connect_s, tls_s, start_transfer_s, total_s (seconds; absent: did not happen),
+---  reused, upload_bytes, body_bytes, remote_ip, remote_port
 function Stream:info()
   return self._request and self._request:info() or self._info or {}
 end
 
---- Ends the request; the server sees the connection close, unless the answer is complete. May be called again, from anywhere.
+--- Ends the request; the server sees the connection close, unless the answer is complete. May be called again, from
+--- anywhere.
 ---@param drain boolean? the answer is complete but for its last bytes: let the connection live
 function Stream:close(drain)
   local request = self._request
@@ -120,7 +124,8 @@ end
 -- The transport ----------------------------------------------------------------------------------------------------
 
 local transports_curl = {
-  ---@type "inline"|"thread"|nil of engines made from now on; nil: a thread in Neovim, where TLS must not hold up the editor, else inline
+  ---@type "inline"|"thread"|nil of engines made from now on; nil: a thread in Neovim, where TLS must not hold up the
+  ---  editor; inline elsewhere
   default_mode = nil,
 }
 
@@ -133,7 +138,7 @@ end
 
 local shared = setmetatable({}, { __mode = "v" }) -- mode → the reactor of all clients of this Lua state
 
--- libcurl keeps connections apart that differ in host, TLS or proxy, so one pool, and one descriptor, serves all clients.
+-- libcurl keeps connections apart that differ in host, TLS or proxy, so one pool and one descriptor serve all clients.
 local function new_reactor(curl, settings)
   local mode = settings.mode or default_mode()
   if next(settings) then
@@ -148,7 +153,7 @@ local function new_reactor(curl, settings)
   return made, why
 end
 
--- Where none is left, a module's file cannot be found either.
+-- When none is left, a module's file cannot be found either.
 local function has_descriptor()
   local file, _, errno = io.open "/dev/null"
   if file then file:close() end
@@ -179,7 +184,7 @@ local function refused(status, name)
   return { kind = "config", detail = "libcurl cannot honour `" .. tostring(name) .. "` as it was given" }
 end
 
--- What the engine takes: all but what is about the waiting.
+-- What the engine takes: all but what concerns waiting.
 local function options_of(request)
   local options = {}
   for name, value in pairs(request) do options[name] = value end
@@ -188,9 +193,9 @@ local function options_of(request)
 end
 
 --- Starts a request; never waits.
----@param request { url: string, method: string, headers: { [1]: string, [2]: string }[]?, body: string?, connect_s: number?,
----  unix_socket: string?, proxy: string?, no_proxy: string?, tls: table?, max_buffer_bytes: integer?, max_header_bytes: integer?,
----  host: string|vllm.Host|nil, interrupt: boolean? }
+---@param request { url: string, method: string, headers: { [1]: string, [2]: string }[]?, body: string?, connect_s:
+---  number?, unix_socket: string?, proxy: string?, no_proxy: string?, tls: table?, max_buffer_bytes: integer?,
+---  max_header_bytes: integer?, host: string|vllm.Host|nil, interrupt: boolean? }
 ---@return vllm.transports.curl.Stream?
 ---@return table? err { kind, detail }: config, limit
 function Transport:open(request)
@@ -199,16 +204,20 @@ function Transport:open(request)
   local stream = setmetatable({ _reactor = own, _waiter = waiter.new(request.host, request.interrupt, own) }, Stream)
   local opened, status, name = own:add(options_of(request), stream._waiter)
   if not opened then return nil, refused(status, name) end
-  -- Kept for the words of an error; without the query, the proxy's user, the body and the headers, which may be large or secret.
-  stream._asked = { url = request.url:match("^[^?#]*"), unix_socket = request.unix_socket, connect_s = request.connect_s,
+  -- Kept for the text of an error; without the query, the proxy's user, the body and the headers, which may be large or
+  -- secret.
+  stream._asked = {
+    url = request.url:match("^[^?#]*"), unix_socket = request.unix_socket, connect_s = request.connect_s,
     proxy = request.proxy and request.proxy:gsub("^.*@", ""),
     has_cert = request.tls ~= nil and request.tls.cert ~= nil,
-    has_password = request.tls ~= nil and request.tls.key_password ~= nil }
+    has_password = request.tls ~= nil and request.tls.key_password ~= nil,
+  }
   stream._request = opened
   return stream
 end
 
---- Makes Ctrl-C end a wait of this transport instead of the program, until the trap is released or collected. Process-wide, counted.
+--- Makes Ctrl-C end a wait of this transport instead of the program, until the trap is released or collected.
+--- Process-wide, counted.
 ---@return vllm.Trap?
 ---@return table? err { kind, detail }
 function Transport:interrupt()
@@ -219,9 +228,11 @@ function Transport:interrupt()
   return trap
 end
 
---- A transport. Without settings it shares one engine, and so one pool of connections, with the others of this Lua state. Opens no
---- descriptor before its first request. A host that must not be held up may begin to load libcurl in a thread.
----@param settings { mode: "inline"|"thread"|nil, max_idle_age_s: integer?, max_starts: integer? }? of an engine of its own
+--- A transport. Without settings it shares one engine, and so one pool of connections, with the others of this Lua
+--- state. Opens no descriptor before its first request. A host that must not be held up may begin to load libcurl in a
+--- thread.
+---@param settings { mode: "inline"|"thread"|nil, max_idle_age_s: integer?, max_starts: integer? }? of an engine of its
+---  own
 ---@return vllm.transports.curl
 function transports_curl.new(settings)
   local host = hosts.here()

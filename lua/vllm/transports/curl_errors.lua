@@ -1,6 +1,6 @@
---- What libcurl's codes mean for a person: which kind of failure it is, what happened, and what can be done about it.
--- Sources: libcurl's error codes (curl.se/libcurl/c/libcurl-errors.html), OpenSSL's X509 verify results. Only codes that libcurl
--- gives for http and https are told apart. No sentence holds a header, a key, or the user and password of a URL.
+--- What libcurl's codes mean to people: the kind of failure, what happened, and what can be done about it. Sources:
+-- libcurl's error codes (curl.se/libcurl/c/libcurl-errors.html), OpenSSL's X509 verify results. Only codes that libcurl
+-- gives for http and https are told apart. No message holds a header, a key, or the user and password of a URL.
 
 local curl_errors = {}
 
@@ -10,24 +10,29 @@ local KIND_OF_CODE = {
   [1] = "config", [3] = "config", [4] = "config", [43] = "config", [48] = "config", -- the URL, an option
   [5] = "connect", [6] = "connect", [7] = "connect", [97] = "connect",
   [28] = "timeout", -- only the connection has a clock inside libcurl
-  [35] = "tls", [51] = "tls", [53] = "tls", [54] = "tls", [58] = "tls", [59] = "tls", [60] = "tls", [64] = "tls", [66] = "tls",
-  [77] = "tls", [80] = "tls", [82] = "tls", [83] = "tls", [90] = "tls", [91] = "tls", [98] = "tls",
+  [35] = "tls", [51] = "tls", [53] = "tls", [54] = "tls", [58] = "tls", [59] = "tls", [60] = "tls", [64] = "tls",
+  [66] = "tls", [77] = "tls", [80] = "tls", [82] = "tls", [83] = "tls", [90] = "tls", [91] = "tls", [98] = "tls",
   [8] = "protocol", [61] = "protocol",
   [18] = "closed", [52] = "closed", [55] = "closed", [56] = "closed", [92] = "closed",
   [2] = "limit", [23] = "limit", [27] = "limit", [63] = "limit", [100] = "limit",
 }
 
 -- Wrong files or names stay wrong, however often they are tried.
-local HOPELESS = { [51] = true, [53] = true, [54] = true, [58] = true, [59] = true, [60] = true, [66] = true, [77] = true,
-  [82] = true, [83] = true, [90] = true, [91] = true }
+local HOPELESS = {
+  [51] = true, [53] = true, [54] = true, [58] = true, [59] = true, [60] = true, [66] = true, [77] = true, [82] = true,
+  [83] = true, [90] = true, [91] = true,
+}
+
+local UNKNOWN_AUTHORITY = "its certificate is signed by an authority that this machine does not know: "
+  .. "name that authority in tls.ca_file if you trust it"
 
 local OF_VERIFY = {
   [9] = "its certificate is not valid yet: check this machine's clock",
   [10] = "its certificate has expired",
   [18] = "its certificate is self-signed: name it in tls.ca_file if you trust it",
-  [19] = "an authority that this machine does not know signed its certificate: name that authority in tls.ca_file if you trust it",
-  [20] = "an authority that this machine does not know signed its certificate: name that authority in tls.ca_file if you trust it",
-  [21] = "its certificate comes without the chain that leads to a known authority: name the authority in tls.ca_file if you trust it",
+  [19] = UNKNOWN_AUTHORITY,
+  [20] = UNKNOWN_AUTHORITY,
+  [21] = "its certificate comes without the chain to a known authority: name it in tls.ca_file if you trust it",
 }
 
 local OF_REASON = {
@@ -37,9 +42,9 @@ local OF_REASON = {
   denied = "this process may not connect to it",
 }
 
---- What to do where none can be opened.
-curl_errors.NO_DESCRIPTOR = "this process has no file descriptor left (`ulimit -n` says how many it may have): close some, or hold fewer "
-  .. "turns open at once (max_concurrent)"
+--- What to do when none can be opened.
+curl_errors.NO_DESCRIPTOR = "this process has no file descriptor left (`ulimit -n` says how many it may have): "
+  .. "close some, or hold fewer turns open at once (max_concurrent)"
 
 local function place_of(request)
   if request.unix_socket then return "the unix socket " .. request.unix_socket end
@@ -50,8 +55,8 @@ end
 local ENVIRONMENT = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" } -- as libcurl reads them
 local PROXY_PORT = "1080" -- libcurl's, where the URL has none
 
--- The proxy that libcurl could not reach, or nil. Addresses are written in many ways, so that libcurl names another place than the one
--- asked for says nothing: it must name a proxy's.
+-- The proxy that libcurl could not reach, or nil. Addresses can be written in many ways, so a place other than the
+-- requested one proves nothing: it must be a proxy's.
 local function unreached_proxy(text, request)
   local host, port = text:match("^Failed to connect to ([%w.:_-]+) port (%d+)")
   if not host then return nil end
@@ -66,24 +71,27 @@ local function unreached_proxy(text, request)
   end
 end
 
--- A proxy's answer to CONNECT, in libcurl's words since 7.70 and before.
+-- The status of a proxy's answer to CONNECT, in libcurl's words before and since 7.70.
 local function tunnel_status(failure)
   local text = failure.code == 56 and failure.text or ""
-  return tonumber(text:match("^CONNECT tunnel failed, response (%d+)") or text:match("^Received HTTP code (%d+) from proxy"))
+  return tonumber(text:match "^CONNECT tunnel failed, response (%d+)"
+    or text:match "^Received HTTP code (%d+) from proxy")
 end
 
 local OF_TUNNEL = {
   [407] = 'it wants a user and a password: proxy = "http://user:password@host:port"',
-  [403] = "it does not allow this address; proxy = false uses none",
+  [403] = "it does not allow this address; proxy = false bypasses it",
 }
+local WHO_SET_IT = "it is set by `proxy` of the client or by the environment"
 
 local function about_tunnel(status, place, request)
-  local proxy = request.proxy and request.proxy ~= "" and "the proxy " .. request.proxy:gsub("^%a[%w+.-]*://", "") or "the proxy"
-  local hint = OF_TUNNEL[status] or status >= 500 and "it could not reach the server" or "`proxy` of the client or the environment names it"
-  return ("%s refused the way to %s with status %d: %s"):format(proxy, place, status, hint)
+  local proxy, own = "the proxy", request.proxy
+  if own and own ~= "" then proxy = "the proxy " .. own:gsub("^%a[%w+.-]*://", "") end
+  local hint = OF_TUNNEL[status] or status >= 500 and "it could not reach the server" or WHO_SET_IT
+  return ("%s refused to connect to %s, with status %d: %s"):format(proxy, place, status, hint)
 end
 
--- The same request would be refused again, unless the status says that it is a matter of time (RFC 9110 section 15.5).
+-- The same request would be refused again, unless the status depends on time (RFC 9110 section 15.5).
 local function is_final(status)
   return status < 500 and status ~= 408 and status ~= 429
 end
@@ -95,8 +103,8 @@ local function about_connect(failure, place, request)
   if failure.code == 6 then return "the name of the host in " .. place .. " cannot be resolved (" .. text .. ")" end
   local proxy = unreached_proxy(text, request)
   if proxy then
-    return ("cannot connect to the proxy %s, on the way to %s (%s); is it running? `proxy` of the client or the environment names it; "
-      .. "proxy = false uses none"):format(proxy, place, text)
+    return ("cannot connect to the proxy %s, on the way to %s (%s); is it running? %s; proxy = false bypasses it")
+      :format(proxy, place, text, WHO_SET_IT)
   end
   return "cannot connect to " .. place .. ": " .. (OF_REASON[failure.reason] or text)
 end
@@ -110,10 +118,11 @@ end
 local function about_tls(failure, place, request)
   local text = failure.text
   if text:find("wrong version number", 1, true) or text:find("packet length too long", 1, true) then
-    return "no TLS with " .. place .. ": the server speaks plain HTTP on this port; http:// in base_url is meant (" .. text .. ")"
+    return ("no TLS with %s: the server speaks plain HTTP on this port; use http:// in base_url (%s)")
+      :format(place, text)
   end
   if text:find("alert protocol version", 1, true) or text:find("unsupported protocol", 1, true) then
-    return place .. " offers no TLS from version 1.2 on, and older ones are not safe (" .. text .. ")"
+    return place .. " does not offer TLS 1.2 or later, and older versions are not safe (" .. text .. ")"
   end
   if failure.code == 77 then return "tls.ca_file or tls.ca_path cannot be read (" .. text .. ")" end
   if failure.code == 58 then return about_key(text, request) end
@@ -127,12 +136,12 @@ local function about_tls(failure, place, request)
   return "no trusted connection to " .. place .. ": " .. (hint and hint .. " (" .. text .. ")" or text)
 end
 
--- A server that never got as far as HTTP may have been spoken to in the wrong way.
+-- A server that did not get as far as HTTP may expect another protocol.
 local function hint_of_silence(request)
   local url = request.url or ""
-  if url:find("^[hH][tT][tT][pP]:") then return "; if the server speaks TLS, https:// in base_url is meant" end
+  if url:find("^[hH][tT][tT][pP]:") then return "; if the server speaks TLS, use https:// in base_url" end
   if url:find("^[hH][tT][tT][pP][sS]:") and not request.has_cert then
-    return "; if the server wants a client certificate, tls.cert and tls.key are meant"
+    return "; if the server wants a client certificate, set tls.cert and tls.key"
   end
   return ""
 end
@@ -142,11 +151,14 @@ local function about_closed(failure, place, request)
   local hint = failure.bytes == 0 and hint_of_silence(request) or ""
   if code == 52 then return place .. " closed the connection without an answer" .. hint end
   if code == 18 then return place .. " closed the connection in the middle of its answer (" .. text .. ")" end
-  if code == 55 then return place .. " closed the connection while the request was being sent (" .. text .. ")" .. hint end
-  return "the connection to " .. place .. (failure.reason == "reset" and " was reset" or " broke") .. " (" .. text .. ")" .. hint
+  if code == 55 then
+    return ("%s closed the connection while the request was being sent (%s)%s"):format(place, text, hint)
+  end
+  local how = failure.reason == "reset" and "was reset" or "broke"
+  return ("the connection to %s %s (%s)%s"):format(place, how, text, hint)
 end
 
--- Codes that libcurl uses for several things are told apart by its words; other words leave the code's kind.
+-- Codes that libcurl uses for several things are told apart by its words; with other words the code decides.
 local function kind_of(failure)
   local code, text = failure.code, failure.text
   if failure.reason == "descriptors" then return "connect" end
@@ -166,10 +178,12 @@ local function detail_of(kind, failure, request)
   if kind == "connect" then return about_connect(failure, place, request) end
   if kind == "tls" then return about_tls(failure, place, request) end
   if kind == "closed" then return about_closed(failure, place, request) end
-  if kind == "timeout" then return ("no connection to %s within timeout.connect_s (%g s)"):format(place, request.connect_s or 0) end
+  if kind == "timeout" then
+    return ("no connection to %s within timeout.connect_s (%g s)"):format(place, request.connect_s or 0)
+  end
   if kind == "limit" then return "limit exceeded: " .. text end
   if failure.code == 1 and text:find("HTTP/0.9", 1, true) then
-    return place .. " answered with something that is not HTTP; if it speaks TLS, https:// in base_url is meant"
+    return place .. " answered with something that is not HTTP; if it speaks TLS, use https:// in base_url"
   end
   if kind == "protocol" then return "the answer of " .. place .. " breaks HTTP: " .. text end
   return "libcurl cannot do this request: " .. text
@@ -177,8 +191,8 @@ end
 
 --- The error of a request that failed.
 ---@param failure { code: integer, text: string, reason: string?, verify: integer, bytes: integer } of vllm.curl
----@param request { url: string?, unix_socket: string?, proxy: string?, connect_s: number?, has_cert: boolean?, has_password: boolean? }
----  what was asked of the transport; the proxy without its user
+---@param request { url: string?, unix_socket: string?, proxy: string?, connect_s: number?, has_cert: boolean?,
+---  has_password: boolean? } what was asked of the transport; the proxy without its user
 ---@return { kind: string, detail: string, retryable: boolean?, curl_code: integer, proxy_status: integer? } err
 function curl_errors.of(failure, request)
   if #failure.text >= MAX_TEXT_BYTES then failure.text = failure.text .. "…" end

@@ -14,11 +14,11 @@ local MAX_BLOCK_S = 1 -- between two looks: a signal that comes just before a wa
 local Reactor = {}
 Reactor.__index = Reactor
 
--- All that there are in this Lua state: clearing package.loaded does not reach them here. init.lua knows the name.
+-- All of this Lua state: clearing package.loaded does not reach them here. vllm/init.lua uses the name.
 local reactors = debug.getregistry()["vllm.reactors"] or setmetatable({}, { __mode = "k" })
 debug.getregistry()["vllm.reactors"] = reactors
 
-local FORKED = "this client belongs to another process: make a client of its own after the fork"
+local FORKED = "this client belongs to another process: make a new one after the fork"
 
 local function config(detail)
   return { kind = "config", detail = detail }
@@ -58,7 +58,7 @@ end
 
 -- Watching ---------------------------------------------------------------------------------------------------------
 
--- In a child, the parent's engine serves nothing.
+-- In a forked child the parent's engine does nothing.
 function Reactor:_serve(seconds)
   local _, why = self._engine:step(seconds)
   if why == "forked" then
@@ -117,14 +117,15 @@ function Reactor:attend(host)
   return watch
 end
 
---- Parks the running coroutine. It keeps its host's loop alive; a stream that nothing waits for does not.
+--- Parks the running coroutine. While it is parked, it keeps its host's loop alive.
 ---@param host vllm.Host
 ---@param token any
 ---@param deadline number? absolute, seconds of core.now()
 ---@return true?
 ---@return table? failure { kind = "config", detail }
 function Reactor:park(host, token, deadline)
-  local watch, failure = self:attend(host)
+  local watch, failure = self._watches[host], nil
+  if not watch or self._is_forked then watch, failure = self:attend(host) end
   if not watch then return nil, failure end
   local alarm_at, waiting = self._alarm_at, watch.waiting + 1
   if deadline and not (alarm_at and alarm_at <= deadline) then
@@ -140,7 +141,7 @@ function Reactor:park(host, token, deadline)
   return true
 end
 
---- The thread waits in the engine. Others who are parked are served meanwhile, as far as waking them goes.
+--- The thread waits in the engine. Others that are parked are woken meanwhile, and run later.
 ---@param seconds number 0: does what is due
 ---@return true?
 ---@return table? failure { kind, detail }: config (a forked child), cancelled
@@ -194,7 +195,7 @@ function Reactor:_on_idle()
   self._engine:close()
 end
 
---- Takes no more requests; its thread and descriptors go when none is left.
+--- Takes no more requests; its thread and descriptors are released when none is left.
 function Reactor:retire()
   self._is_retired = true
   if self._engine:live() == 0 then self:_on_idle() end

@@ -1,5 +1,5 @@
---- The head of an HTTP/1.1 request, for transports that write it themselves. What could smuggle a second request into it is refused.
--- Source: RFC 9112 sections 2 to 6, RFC 9110 sections 5, 7.2 and 9.1.
+--- The head of an HTTP/1.1 request, for transports that write it themselves. Refuses what could smuggle a second
+-- request into it. Source: RFC 9112 sections 2 to 6, RFC 9110 sections 5, 7.2 and 9.1.
 
 local headers = require "vllm.request.headers"
 local url = require "vllm.request.url"
@@ -15,8 +15,9 @@ end
 
 --- Where a URL points to.
 ---@param text string
----@return { scheme: string, place: string, host: string, port: integer, name: string, path: string }? address `host` as it is connected
----  to; `name` the same without brackets, in lower case and without a dot at its end; `path` with its query
+---@return { scheme: string, place: string, host: string, port: integer, name: string, path: string }? address `host` as
+---  it is connected to; `name` the same without brackets, in lower case and without a dot at its end; `path` with its
+---  query
 ---@return table? failure { kind, detail }
 function request_head.address(text)
   local parts, why = url.parse(text, SCHEMES)
@@ -25,7 +26,8 @@ function request_head.address(text)
   if not host then host, port = parts.place:match("^([^:]*):?(%d*)$") end
   return {
     scheme = parts.scheme, place = parts.place, host = host, port = tonumber(port) or DEFAULT_PORT[parts.scheme],
-    name = host:gsub("[%[%]]", ""):gsub("%.$", ""):lower(), path = (parts.path == "" and "/" or parts.path) .. parts.query,
+    name = host:gsub("[%[%]]", ""):gsub("%.$", ""):lower(),
+    path = (parts.path == "" and "/" or parts.path) .. parts.query,
   }
 end
 

@@ -1,4 +1,4 @@
---- Turns for programs made of callbacks: turn:start and turn:on_ready, each a task of the host in charge.
+--- Turns with callbacks: turn:start and turn:on_ready, each a task of the host in charge.
 
 local hosts = require "vllm.hosts"
 local misuse = require "vllm.base.misuse"
@@ -20,8 +20,8 @@ local function host_of(name, turn)
   return host
 end
 
--- Calls what may run a function of the user's, but never waits: true and its first value, or false and the error with
--- its traceback.
+-- Calls what may run the user's code, but never waits: true and its first value, or false and the error with its
+-- traceback.
 local function call(fn, a, b, c)
   return xpcall(function() return fn(a, b, c) end, tasks.traced)
 end

@@ -1,11 +1,10 @@
 --- A client's max_concurrent: so many turns are open at once, and the others stand in a queue, first come, first
 -- served. A turn holds its place; the gate refers to it weakly.
 --
--- A turn that was forgotten, inside or in the queue, gives its place back when it is collected. Nothing tells of that,
--- so those who wait look again from time to time, and lend the collector a hand: the first of them every second, and
--- the one at place n every n seconds, since all before it may be forgotten. Where a host can tell that only those who
--- wait here could go on (our own loop can), one of them is told so instead of waiting forever; elsewhere
--- timeout.queue_s ends it.
+-- A turn that was forgotten, inside or in the queue, gives its place back when it is collected. The gate is not told,
+-- so those that wait look again from time to time, and make the collector work: the first of them every second, and the
+-- one at place n every n seconds, since all before it may be forgotten. If a host knows that everything waits here (our
+-- own loop does), one of them is told so instead of waiting forever; elsewhere timeout.queue_s ends the wait.
 
 local core = require "vllm.core"
 
@@ -20,7 +19,7 @@ Place.__index = Place
 local gate = {}
 
 local LOOK_S = 1
-local COLLECTED_KB = 1024 -- in a look: as much work as for a program that makes so much garbage in that time
+local COLLECTED_KB = 1024 -- at a look: as much work as a program causes that allocates so much
 local MAX_SHARE = 0.01 -- of the time for whole collections
 local HAS_GENERATIONS = _VERSION == "Lua 5.4" -- its interpreter's mode: a step leaves alone what is old
 
@@ -48,7 +47,7 @@ function Gate:_is_full()
   return self._taken >= self._max
 end
 
--- Those before it were forgotten, or are only polled.
+-- Those before it were forgotten, or are only being polled.
 function Gate:_first_waiting()
   for i = self._first, self._last do
     local place = self._queue[i]
@@ -75,8 +74,7 @@ function Gate:_busy(why)
   return { kind = "busy", detail = ("max_concurrent: %d turns of this client are open, and %s"):format(self._max, why) }
 end
 
--- Who waits in vain: one whose own coroutine holds a place, else the last to come, who may have been sent by one that
--- does.
+-- Which one waits in vain: one whose own coroutine holds a place, else the last to come, whose spawner may hold one.
 function Gate:_in_vain(this)
   local holders, last = {}, this
   for place in pairs(self._inside) do holders[place._asked_by or 0] = true end
@@ -93,8 +91,8 @@ end
 local ALONE = "only this thread could end one"
 local IN_VAIN = "every task waits for a place: read a turn to its end, or cancel it, before the next one is asked for"
 
--- Nothing else goes on, so only a forgotten turn can give way. Else one of those who wait is told, and this one goes on
--- waiting if it is not the one.
+-- Nothing else runs, so only a forgotten turn can give its place up. If none does, one of those that wait is told; this
+-- one goes on waiting unless it is the one.
 function Gate:_break_up(this, why)
   collectgarbage()
   collectgarbage()
@@ -114,7 +112,7 @@ function Gate:_collect_some()
   self._collect_at = now + (core.now() - now) / MAX_SHARE
 end
 
---- Something that changes whenever a turn inside goes on: the bytes and attempts of theirs, and how many have left.
+--- A text that changes whenever a turn inside makes progress: their bytes and attempts, and how many have left.
 ---@return string
 function Gate:progress()
   local attempts, bytes = 0, 0
@@ -180,7 +178,7 @@ function Place:leave()
   elseif own._inside[self] then
     own._inside[self], own._taken, own._left = nil, own._taken - 1, own._left + 1
   end
-  self._asked_by = nil -- a result that is kept must not keep a coroutine
+  self._asked_by = nil -- a result must not keep a coroutine alive
   own:_admit()
 end
 
