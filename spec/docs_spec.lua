@@ -192,6 +192,12 @@ describe("docs/errors.md", function()
     assert.same(keys(errors.kinds), set)
   end)
 
+  it("has every field of an error and no other", function()
+    local annotated = {}
+    for name in read("lua/vllm/base/errors.lua"):match("@class vllm.Error\n(.-)\n\n"):gmatch "@field ([%w_]+)" do annotated[name] = true end
+    assert.same(annotated, first_cells(text, "The error table"))
+  end)
+
   it("says whether each is worth another try", function()
     for _, cells in ipairs(rows(text, "Kinds")) do
       local kind = cells[1]:match "`([%w_]+)`"

@@ -25,6 +25,11 @@ local MAX_DETAIL_BYTES = 2000
 ---@field request_id string? the answer's x-request-id
 ---@field context vllm.ContextNumbers? only with kind `context_length`
 ---@field partial table? the result so far, if an answer had begun
+---@field resumable boolean? with `partial`: the answer can be continued
+---@field clock string? with kind `timeout`: the member of `timeout` that ran out
+---@field limit_s number? how long that clock was
+---@field clean boolean? with kind `truncated`: the connection was closed cleanly
+---@field curl_code integer? libcurl's error code
 
 --- What a server said about the length of a context, in tokens. Fields that it did not mention are absent.
 ---@class vllm.ContextNumbers
