@@ -17,12 +17,12 @@ local OPTIONS = {
   { {}, "`model` is missing: the name under which the server serves the model", false },
   { { model = 7 }, "model must be a non-empty string, got 7", false },
   { { model = "" }, 'model must be a non-empty string, got ""', false },
-  { { "m" }, "unknown key 1: options have names" },
-  { { tempurature = 1 }, "unknown key `tempurature` (did you mean `temperature`? extra_body sends any name)" },
-  { { maxTokens = 1 }, "unknown key `maxTokens` (did you mean `max_tokens`? extra_body sends any name)" },
-  { { apikey = "k" }, "unknown key `apikey` (did you mean `api_key`? extra_body sends any name)" },
+  { { "m" }, "unknown key 1: options have names (a list of messages goes into `messages`)" },
+  { { tempurature = 1 }, "unknown key `tempurature` (did you mean `temperature`?); extra_body = { … } sends any name" },
+  { { maxTokens = 1 }, "unknown key `maxTokens` (did you mean `max_tokens`?); extra_body = { … } sends any name" },
+  { { apikey = "k" }, "unknown key `apikey` (did you mean `api_key`?); extra_body = { … } sends any name" },
   { { timeouts = {} }, "unknown key `timeouts`: write timeout = { total_s = … } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s, in seconds)" },
-  { { colour = 1 }, "unknown key `colour`; extra_body = { … } sends what only the server knows" },
+  { { colour = 1 }, "unknown key `colour`; extra_body = { … } sends any name" },
   { { messages = {} }, "`messages` belongs to a call: client:turn { messages = … }" },
   { { api_key = " sk-1" }, "api_key holds a blank: give the key alone" },
   { { api_key = "sk-1 " }, "api_key holds a blank: give the key alone" },
@@ -174,23 +174,35 @@ end
 -- { call, message, param }
 local CALLS = {
   { {}, "messages are missing (or `text`, for one user message)", "messages" },
-  { { role = "user" }, "unknown field `role`: a message stands inside of messages = { { role = \"user\", content = \"…\" } }", "role" },
+  { { role = "user" }, "unknown key `role`: a message stands inside of messages = { { role = \"user\", content = \"…\" } }", "role" },
   { { messages = core.null }, "messages are missing (or `text`, for one user message)", "messages" },
   { { messages = 7 }, "messages must be a list of messages, got 7", "messages" },
   { { text = 7 }, "text must be a string, got 7", "text" },
   { { text = "a", messages = {} }, "text and messages are given: text is one user message", "text" },
-  { { { role = "user", content = "hi" } }, "the request has a list part (a list of messages goes into `messages`)", "messages" },
-  { { text = "a", tempurature = 1 }, "unknown field `tempurature` (did you mean `temperature`? extra_body sends any name)", "tempurature" },
-  { { text = "a", maxTokens = 1 }, "unknown field `maxTokens` (did you mean `max_tokens`? extra_body sends any name)", "maxTokens" },
-  { { message = "a" }, "unknown field `message` (did you mean `messages`? extra_body sends any name)", "message" },
+  { { { role = "user", content = "hi" } }, "unknown key 1: options have names (a list of messages goes into `messages`)", "messages" },
+  { { text = "a", tempurature = 1 }, "unknown key `tempurature` (did you mean `temperature`?); extra_body = { … } sends any name", "tempurature" },
+  { { text = "a", maxTokens = 1 }, "unknown key `maxTokens` (did you mean `max_tokens`?); extra_body = { … } sends any name", "maxTokens" },
+  { { message = "a" }, "unknown key `message` (did you mean `messages`?); extra_body = { … } sends any name", "message" },
   { { text = "a", api_key = "secret" }, "`api_key` belongs to the client: vllm.new{…} or client:with{…}", "api_key" },
-  { { text = "a", apiKey = "secret" }, "unknown field `apiKey` (did you mean `api_key`? extra_body sends any name)", "apiKey" },
+  { { text = "a", apiKey = "secret" }, "unknown key `apiKey` (did you mean `api_key`?); extra_body = { … } sends any name", "apiKey" },
   { { text = "a", retry = false }, "`retry` belongs to the client: vllm.new{…} or client:with{…}", "retry" },
   { { text = "a", timeout = 30 }, "timeout must be a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s), got 30", "timeout" },
+  { { text = "a", strict_alternating_roles = "yes" },
+    'strict_alternating_roles must be true, false, or a table of system = "fold", assistant = "join", first = "filler" (or its text), got "yes"', "strict_alternating_roles" },
+  { { text = "a", strict_alternating_roles = { sistem = "fold" } },
+    'strict_alternating_roles must be true, false, or a table of system = "fold", assistant = "join", first = "filler" (or its text), got a table', "strict_alternating_roles" },
+  { { text = "a", strict_alternating_roles = { system = "merge" } },
+    'strict_alternating_roles must be true, false, or a table of system = "fold", assistant = "join", first = "filler" (or its text), got a table', "strict_alternating_roles" },
+  { { text = "a", strict_alternating_roles = { first = "" } },
+    'strict_alternating_roles must be true, false, or a table of system = "fold", assistant = "join", first = "filler" (or its text), got a table', "strict_alternating_roles" },
+  { { text = "a", reasoning_replay = "sometimes" }, 'reasoning_replay must be "never", "tool_turns" or "always", got "sometimes"', "reasoning_replay" },
+  { { text = "a", reasoning_field = "content" },
+    'reasoning_field must be a name of letters, digits and _ that messages do not have yet, got "content"', "reasoning_field" },
+  { { text = "a", tool_media = "files" }, 'tool_media must be "parts" or "text", got "files"', "tool_media" },
   { { text = "a", timeout = { idel_s = 1 } }, "unknown key `timeout.idel_s` (did you mean `idle_s`?)", "timeout" },
   { { text = "a", timeout = { 1 } }, "unknown key `timeout.1`; known are connect_s, finish_s, first_event_s, idle_s, queue_s, total_s", "timeout" },
   { { text = "a", timeout = { total_s = 0 } }, "timeout.total_s must be seconds (0.001 to 2147483), or false for no limit, got 0", "timeout" },
-  { { text = "a", timeout_s = 1 }, "unknown field `timeout_s`: write timeout = { total_s = … } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s, in seconds)", "timeout_s" },
+  { { text = "a", timeout_s = 1 }, "unknown key `timeout_s`: write timeout = { total_s = … } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s, in seconds)", "timeout_s" },
   { { body = "{}", timeout = { total_s = "1" } }, 'timeout.total_s must be seconds (0.001 to 2147483), or false for no limit, got "1"', "timeout" },
   { { text = "a", response_format = "json" }, 'response_format must be a table with a `type`, got "json"; write { type = "json_object" }, or for a schema '
     .. '{ type = "json_schema", json_schema = { name = "…", schema = { … } } }', "response_format" },
@@ -300,7 +312,7 @@ local CALLS = {
   { { text = "a", repetition_detection = { min_count = 1 } }, "repetition_detection.min_count must be an integer of at least 2",
     "repetition_detection" },
   { { text = "a", reasoning_effort = "hihg" },
-    'reasoning_effort: "hihg" is not known (did you mean "high"? extra_body sends any)', "reasoning_effort" },
+    'reasoning_effort: unknown value "hihg" (did you mean "high"?); extra_body = { … } sends any', "reasoning_effort" },
   { { text = "a", thinking_token_budget = -2 }, "thinking_token_budget must be an integer of at least -1, got -2", "thinking_token_budget" },
   { { text = "a", cache_salt = "a/b" }, 'cache_salt must be 1 to 128 characters without @ / \\ and NUL, got "a/b"', "cache_salt" },
   { { text = "a", cache_salt = "a\0b" }, 'cache_salt must be 1 to 128 characters without @ / \\ and NUL, got "a?b"', "cache_salt" },
@@ -314,7 +326,7 @@ local CALLS = {
   { { text = "a", mm_payload = "both" }, 'mm_payload must be "tensors" or "none", got "both"', "mm_payload" },
   { { text = "a", routed_experts_prompt_start = -1 },
     "routed_experts_prompt_start must be an integer of at least 0, got -1", "routed_experts_prompt_start" },
-  { { text = "a", watermarkng = true }, "unknown field `watermarkng` (did you mean `watermarking`? extra_body sends any name)", "watermarkng" },
+  { { text = "a", watermarkng = true }, "unknown key `watermarkng` (did you mean `watermarking`?); extra_body = { … } sends any name", "watermarkng" },
   { { text = "a", tools = { { name = "f", defer_loading = 1 } } }, "tools[1].defer_loading must be true or false, got 1", "tools[1].defer_loading" },
   { { text = "a", tools = { { name = "f" } }, tool_choice = { type = "allowed_tools" } }, 'tool_choice.type must be "function", '
     .. 'got "allowed_tools"; to narrow the choice, offer only those tools (extra_body sends any)', "tool_choice.type" },
@@ -362,9 +374,9 @@ local CALLS = {
   { { text = "a", tools = { { name = "f", parameters = "{}" } } },
     'tools[1].parameters must be a JSON Schema (a table), got "{}"', "tools[1].parameters" },
   { { text = "a", tools = { { name = "f", strict = 1 } } }, "tools[1].strict must be true or false, got 1", "tools[1].strict" },
-  { { text = "a", tools = { { name = "f", paramters = {} } } }, "tools[1].paramters is not sent (did you mean `parameters`?)", "tools[1].paramters" },
+  { { text = "a", tools = { { name = "f", paramters = {} } } }, "tools[1].paramters: unknown key (did you mean `parameters`?)", "tools[1].paramters" },
   { { text = "a", tools = { { name = "f", inputSchema = {} } } },
-    "tools[1].inputSchema is not sent (did you mean `parameters`?)", "tools[1].inputSchema" },
+    "tools[1].inputSchema: unknown key (did you mean `parameters`?)", "tools[1].inputSchema" },
   { { text = "a", tool_choice = "auto" }, "tool_choice is given without tools", "tool_choice" },
   { { text = "a", tools = {}, tool_choice = "required" }, "tool_choice is given without tools", "tool_choice" },
   { { text = "a", tools = { { name = "g" }, { name = "f" } }, tool_choice = "any" },
@@ -460,7 +472,7 @@ describe("vllm.from_env", function()
     os.getenv = function() end -- luacheck: ignore
     assert.has_error(function() config.from_env(7) end, "vllm.from_env: a table of overrides is needed, got 7")
     assert.has_error(function() config.from_env { tempurature = 1 } end,
-      "vllm.from_env: unknown key `tempurature` (did you mean `temperature`? extra_body sends any name)")
+      "vllm.from_env: unknown key `tempurature` (did you mean `temperature`?); extra_body = { … } sends any name")
     assert.has_error(function() config.from_env { base_url = "h" } end, "vllm.from_env: base_url has no scheme (http:// or https://): …")
   end)
 end)
@@ -490,7 +502,7 @@ describe("a call returns the fault of", function()
   it("a key that is no name", function()
     local built, message = request.build(checked, { text = "a", [true] = 1 })
     assert.is_nil(built)
-    assert.equal("the request has a list part (a list of messages goes into `messages`)", message)
+    assert.equal("unknown key true: options have names (a list of messages goes into `messages`)", message)
   end)
 
   it("nothing: misuse throws", function()

@@ -225,7 +225,7 @@ describe("config.merge", function()
 
   it("names itself in a misuse", function()
     assert.has_error(function() merged({ model = "m" }, { tempurature = 1 }) end,
-      "client:with: unknown key `tempurature` (did you mean `temperature`? extra_body sends any name)")
+      "client:with: unknown key `tempurature` (did you mean `temperature`?); extra_body = { … } sends any name")
     assert.has_error(function() merged({ model = "m" }, { timeout = 30 }) end,
       "client:with: timeout must be a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s), got 30")
     assert.has_error(function() merged({ model = "m" }, { model = core.null }) end,

@@ -144,7 +144,7 @@ describe("a word of another client in a table of options", function()
       for _, word in ipairs(words) do
         local built, message = request.build(config.check { model = "m" }, { text = "a", tools = { { name = "f", [word] = { type = "object" } } } })
         assert.is_nil(built)
-        assert.equal(("tools[1].%s is not sent (did you mean `%s`?)"):format(word, meant), message)
+        assert.equal(("tools[1].%s: unknown key (did you mean `%s`?)"):format(word, meant), message)
       end
     end
   end)

@@ -3,7 +3,6 @@
 local config = require "vllm.request.config"
 local continuation = require "vllm.request.continuation"
 local errors = require "vllm.base.errors"
-local fields = require "vllm.request.fields"
 local misuse = require "vllm.base.misuse"
 local repair = require "vllm.request.repair"
 local Turn = require "vllm.turn"
@@ -45,20 +44,11 @@ end
 
 local OWN = { id = true, messages = true }
 
--- What is wrong with the name of an option, or nil.
-local function fault_of_name(key)
-  if OWN[key] or fields.wire[key] or fields.own[key] then return nil end
-  if type(key) ~= "string" then return "options have names (a list of messages goes into `messages`)" end
-  if config.call_only[key] then return ("`%s` belongs to a turn: session:turn(input, { … })"):format(key) end
-  if config.client_only[key] then return ("`%s` belongs to the client: vllm.new{…} or client:with{…}"):format(key) end
-  return config.why_unknown("key", key)
-end
-
 -- The options that are defaults of the turns; misuse throws. Levels of errors as above.
 local function defaults_of(options)
   local defaults = {}
   for _, key in ipairs(values.sorted_keys(options)) do
-    local why = fault_of_name(key)
+    local why = not OWN[key] and config.name_fault("session", key)
     if why then error("client:session: " .. why, 4) end
     if not OWN[key] then defaults[key] = options[key] end
   end

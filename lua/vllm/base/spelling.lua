@@ -76,6 +76,22 @@ local function listed(known)
   return table.concat(names, ", ")
 end
 
+--- What to say of a name that is not known here.
+---@param name string as it is shown
+---@param key any
+---@param group string? of foreign.words: what other clients call such options
+---@param ... table sets or maps whose keys are known names
+---@return string sentence what to write for a word of other clients, or else which name was probably meant
+---@return "advice"|"meant"|nil help which of them it has
+function spelling.unknown(name, key, group, ...)
+  local sentence = ("unknown key `%s`"):format(excerpt.of(name, spelling.MAX_NAME))
+  local advice = group and require("vllm.base.foreign").advice(group, key)
+  if advice then return sentence .. ": " .. advice, "advice" end
+  local meant = type(key) == "string" and spelling.nearest(key, ...)
+  if not meant then return sentence end
+  return ("%s (did you mean `%s`?)"):format(sentence, meant), "meant"
+end
+
 --- The first key of a table of options that is not a known one, as a sentence that helps; nil: there is none.
 ---@param options table
 ---@param known table a set or map whose keys are the known names: few enough to list
@@ -88,11 +104,8 @@ function spelling.unknown_key(options, known, prefix, group)
     if not known[key] and (first == nil or tostring(key) < tostring(first)) then first = key end
   end
   if first == nil then return nil end
-  local name = ("unknown key `%s%s`"):format(prefix or "", excerpt.of(tostring(first), spelling.MAX_NAME))
-  local advice = group and require("vllm.base.foreign").advice(group, first)
-  if advice then return name .. ": " .. advice end
-  local meant = type(first) == "string" and spelling.nearest(first, known)
-  return name .. (meant and (" (did you mean `%s`?)"):format(meant) or "; known are " .. listed(known))
+  local sentence, help = spelling.unknown((prefix or "") .. tostring(first), first, group, known)
+  return help and sentence or sentence .. "; known are " .. listed(known)
 end
 
 return spelling

@@ -2,7 +2,6 @@
 -- A checked configuration is a fresh table. What may hold a secret (key, headers, proxy, the address with its query) is read like any
 -- field and yet is not in it, so that a dump of a client shows none of it.
 
-local excerpt = require "vllm.base.excerpt"
 local fields = require "vllm.request.fields"
 local headers = require "vllm.request.headers"
 local hosts = require "vllm.hosts"
@@ -234,25 +233,25 @@ local function fault(name, value)
   return FURTHER[name] and FURTHER[name](value)
 end
 
---- What is wrong with a name that is neither ours nor the wire's, and what to write instead. A server ignores such a field without a word.
----@param kind string what to call it: "key", "field"
----@param key string
----@return string
-function config.why_unknown(kind, key)
+local ONLY_IN = { client = config.client_only, call = config.call_only, session = {} }
+local CALL_OF = { client = "client:turn { %s = … }", session = "session:turn(input, { … })" }
+
+--- What is wrong with a name among the options of a client, a session or a call, and what to write instead; nil: nothing. A server
+--- ignores a field that it does not know.
+---@param owner "client"|"session"|"call"
+---@param key any
+---@return string?
+function config.name_fault(owner, key)
+  if fields.wire[key] or fields.own[key] or ONLY_IN[owner][key] then return nil end
+  if type(key) ~= "string" then
+    return ("unknown key %s: options have names (a list of messages goes into `messages`)"):format(values.shown(key))
+  end
+  if config.call_only[key] then return ("`%s` belongs to a call: %s"):format(key, CALL_OF[owner]:format(key)) end
+  if config.client_only[key] then return ("`%s` belongs to the client: vllm.new{…} or client:with{…}"):format(key) end
   local removed = fields.why_removed(key)
   if removed then return removed end
-  local name = ("unknown %s `%s`"):format(kind, excerpt.of(key, spelling.MAX_NAME))
-  local advice = require("vllm.base.foreign").advice("request", key)
-  if advice then return name .. ": " .. advice end
-  local meant = spelling.nearest(key, config.client_only, fields.wire, fields.own, config.call_only)
-  return name .. (meant and (" (did you mean `%s`? extra_body sends any name)"):format(meant)
-    or "; extra_body = { … } sends what only the server knows")
-end
-
-local function unknown(key)
-  if type(key) ~= "string" then return ("unknown key %s: options have names"):format(values.shown(key)) end
-  if config.call_only[key] then return ("`%s` belongs to a call: client:turn { %s = … }"):format(key, key) end
-  return config.why_unknown("key", key)
+  local sentence, help = spelling.unknown(key, key, "request", config.client_only, fields.wire, fields.own, config.call_only)
+  return help == "advice" and sentence or sentence .. "; extra_body = { … } sends any name"
 end
 
 -- All options together -------------------------------------------------------------------------------------------------
@@ -274,7 +273,8 @@ end
 local function first_fault(options)
   local keys = values.sorted_keys(options)
   for _, key in ipairs(keys) do
-    if not (config.client_only[key] or fields.wire[key] or fields.own[key]) then return unknown(key) end
+    local why = config.name_fault("client", key)
+    if why then return why end
   end
   for _, key in ipairs(keys) do
     local why = fault(key, options[key])

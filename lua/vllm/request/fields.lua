@@ -122,7 +122,7 @@ local EFFORTS = { none = true, minimal = true, low = true, medium = true, high =
 
 local function effort_fault(value)
   local meant = not EFFORTS[value] and spelling.nearest(value, EFFORTS)
-  return meant and (': "%s" is not known (did you mean "%s"? extra_body sends any)'):format(value, meant) or nil
+  return meant and (': unknown value "%s" (did you mean "%s"?); extra_body = { … } sends any'):format(value, meant) or nil
 end
 
 local function is_tool_choice(value)

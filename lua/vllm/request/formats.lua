@@ -5,6 +5,7 @@
 local core = require "vllm.core"
 local schema = require "vllm.request.schema"
 local spelling = require "vllm.base.spelling"
+local values = require "vllm.base.values"
 
 local formats = {}
 
@@ -20,14 +21,7 @@ local SCHEMA_TYPES = { object = true, array = true, string = true, number = true
 local SCHEMA_FORM = 'write { type = "json_schema", json_schema = { name = "…", schema = { … } } }'
 local DEFAULT_NAME = "response"
 
-local function given(value)
-  if type(value) == "userdata" then return nil end -- null, of whichever library
-  return value
-end
-
-local function is_raw(value)
-  return type(value) == "table" and core.raw_text(value) ~= nil
-end
+local given, is_raw = values.given, values.is_raw
 
 local function unknown_key(map, known, prefix)
   local why = spelling.unknown_key(map, known, prefix)

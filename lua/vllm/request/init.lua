@@ -21,14 +21,6 @@ local CALL_ONLY = configuration.call_only
 
 -- Names -----------------------------------------------------------------------------------------------------------------
 
-local function fault_of_name(key)
-  if type(key) ~= "string" then
-    return "the request has a list part (a list of messages goes into `messages`)", "messages"
-  end
-  if configuration.client_only[key] then return ("`%s` belongs to the client: vllm.new{…} or client:with{…}"):format(key), key end
-  return configuration.why_unknown("field", key), key
-end
-
 local function fault_of_value(key, value)
   local check = fields.wire[key] or fields.own[key]
   if not check or values.is_null(value) then return nil end
@@ -41,7 +33,8 @@ end
 local function first_fault(call)
   local keys = values.sorted_keys(call)
   for _, key in ipairs(keys) do
-    if not (fields.wire[key] or fields.own[key] or CALL_ONLY[key]) then return fault_of_name(key) end
+    local why = configuration.name_fault("call", key)
+    if why then return why, type(key) == "string" and key or "messages" end
   end
   for _, key in ipairs(keys) do
     local message, param = fault_of_value(key, call[key])

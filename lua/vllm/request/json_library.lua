@@ -1,8 +1,8 @@
 --- JSON values that cross into the user's program and out of it: the input of tool calls, the answers of other endpoints, what tools
 -- return. They may go through a JSON library of his own (the option `json`); the wire never does.
 
-local calls = require "vllm.request.transcript_calls"
 local core = require "vllm.core"
+local members = require "vllm.request.members"
 local spelling = require "vllm.base.spelling"
 local values = require "vllm.base.values"
 
@@ -66,7 +66,7 @@ end
 ---@return string? why
 ---@return string? where inside the value
 function json_library.encode(functions, value, options)
-  if not (functions and functions.encode) then return calls.encode(value, options) end
+  if not (functions and functions.encode) then return members.encode(value, options) end
   local text, why = asked("json.encode", functions.encode, value)
   if type(text) == "string" then return text end
   return nil, why or ("json.encode gave %s, not a text"):format(values.shown(text)), ""

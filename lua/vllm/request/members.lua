@@ -8,6 +8,8 @@ local values = require "vllm.base.values"
 
 local members = {}
 
+local given = values.given
+
 -- A transcript may be a stranger's (a gateway's caller): the search for near misses is for people, who do not write more new names in one.
 local MAX_SEARCHED = 64
 local searched, found_before = 0, {}
@@ -33,16 +35,6 @@ function members.nearest(name, known)
   return found[name] or nil
 end
 
---- nil for everything that stands for null (core.null, cjson.null, vim.NIL, ngx.null are all userdata), or for lua-cjson's []. Any other
--- userdata, such as an open file, is a mistake that somebody else finds.
----@param value any
----@return any
-function members.value(value)
-  if type(value) == "userdata" and (values.is_null(value) or values.list_length(value)) then return nil end
-  return value
-end
-local given = members.value
-
 --- A value as JSON; the path of a fault begins with "." or "[" (or is empty), to be put behind where the value stands.
 ---@param value any
 ---@param options table? of core.json_encode
@@ -56,25 +48,18 @@ function members.encode(value, options)
   return nil, why, (path == "" or path:find("^%[")) and path or "." .. path
 end
 
-local function near_miss(key, known)
-  local nearest = members.nearest(key, known)
-  return nearest and ("unknown key; did you mean `%s`?"):format(nearest)
+local UNDERSCORE = 95
+
+-- Has this key a meaning here, no value, or is it a note of the caller's own?
+local function is_settled(object, key, keys)
+  return keys[key] or given(object[key]) == nil or type(key) == "string" and key:byte() == UNDERSCORE
 end
 
---- Looks for a key that a table which does not go out as it is would lose without a word.
----@param object table
----@param known table<string, any>
----@return boolean? ok
----@return string? why
----@return string? where the key as a path
-function members.check_keys(object, known)
-  for key, value in pairs(object) do
-    if not known[key] and given(value) ~= nil then
-      if type(key) ~= "string" then return nil, "unknown key", "[" .. tostring(key) .. "]" end
-      if key:byte() ~= 95 then return nil, near_miss(key, known) or "unknown key", "." .. key end
-    end
-  end
-  return true
+-- Why a key that has no meaning here cannot go out, or nil; and its path.
+local function refusal(key, keys, refused)
+  if type(key) ~= "string" then return "unknown key", "[" .. tostring(key) .. "]" end
+  local nearest = not (refused and refused[key]) and members.nearest(key, keys)
+  return refused and refused[key] or nearest and ("unknown key (did you mean `%s`?)"):format(nearest), "." .. key
 end
 
 local function has_unknown(object, known)
@@ -82,6 +67,23 @@ local function has_unknown(object, known)
     if not known[key] then return true end
   end
   return false
+end
+
+--- Looks for a key that would be lost, in a table that does not go out as it is.
+---@param object table
+---@param keys table<string, any> the known ones
+---@return boolean? ok
+---@return string? why
+---@return string? where the key as a path
+function members.check_keys(object, keys)
+  if not has_unknown(object, keys) then return true end
+  for _, key in ipairs(values.sorted_keys(object)) do
+    if not is_settled(object, key, keys) then
+      local why, where = refusal(key, keys)
+      return nil, why or "unknown key", where
+    end
+  end
+  return true
 end
 
 --- What is known of the members of one kind of object.
@@ -107,16 +109,12 @@ end
 
 local function add_own(list, object, known)
   for _, key in ipairs(values.sorted_keys(object)) do
-    local value = object[key]
-    if not known.keys[key] and given(value) ~= nil then
-      if type(key) ~= "string" then return nil, "unknown key", "[" .. tostring(key) .. "]" end
-      if key:byte() ~= 95 then
-        local why = known.refused and known.refused[key] or near_miss(key, known.keys)
-        local ok, where
-        if why then return nil, why, "." .. key end
-        ok, why, where = add(list, known, key, value, "." .. key)
-        if not ok then return nil, why, where end
-      end
+    if not is_settled(object, key, known.keys) then
+      local ok
+      local why, where = refusal(key, known.keys, known.refused)
+      if why then return nil, why, where end
+      ok, why, where = add(list, known, key, object[key], where)
+      if not ok then return nil, why, where end
     end
   end
   return true

@@ -28,7 +28,7 @@ local values = require "vllm.base.values"
 
 local messages = {}
 
-local given, check_keys = calls.value, calls.check_keys
+local given = values.given
 local KINDS = parts.kinds
 local ASSISTANT, TOOL = KINDS.assistant, KINDS.tool
 
@@ -45,12 +45,12 @@ local WRITTEN = { role = true, content = true, name = true, tool_calls = true, t
 
 -- Other programs' words, and the keys of other roles: all of them would be lost without a word.
 local MEDIA = "media go into content: { \"…\", vllm.image{ … } }"
-local REFUSED = { parts = "unknown key; did you mean `content`?" }
+local REFUSED = { parts = "unknown key (did you mean `content`?)" }
 for _, key in ipairs { "images", "image", "image_url", "files", "attachments", "experimental_attachments" } do REFUSED[key] = MEDIA end
 for _, key in ipairs { "toolCalls", "toolInvocations", "function_call", "tool_call" } do
-  REFUSED[key] = "unknown key; did you mean `tool_calls`?"
+  REFUSED[key] = "unknown key (did you mean `tool_calls`?)"
 end
-for _, key in ipairs { "toolCallId", "tool_use_id" } do REFUSED[key] = "unknown key; did you mean `tool_call_id`?" end
+for _, key in ipairs { "toolCallId", "tool_use_id" } do REFUSED[key] = "unknown key (did you mean `tool_call_id`?)" end
 
 -- Tools for the developer role (vLLM), in either form.
 local function convert_tools(value)
@@ -73,7 +73,7 @@ local function known_of(role)
 end
 
 local PLAIN, ASSISTANT_KNOWN, TOOL_KNOWN = known_of(), known_of "assistant", known_of "tool"
-TOOL_KNOWN.refused.output = "unknown key; did you mean `result`?"
+TOOL_KNOWN.refused.output = "unknown key (did you mean `result`?)"
 TOOL_KNOWN.refused.error = "unknown key; write result = \"…\", is_error = true"
 local OTHER = known_of()
 OTHER.refused = REFUSED
@@ -133,20 +133,9 @@ local function content_of(message)
   return true, text, ".text"
 end
 
--- Is this 1..n and nothing else?
-local function is_list(list)
-  local count, length = 0, #list
-  for _ in pairs(list) do count = count + 1 end
-  if count ~= length then return false end
-  for i = 1, length do
-    if list[i] == nil then return false end
-  end
-  return true
-end
-
 -- Where a list has a hole or a stray key: nil, or why and where. A constructor that failed leaves nil, and its message behind it.
 local function list_fault(list)
-  if is_list(list) then return nil end
+  if values.list_length(list) then return nil end
   local length = 0
   for key in pairs(list) do
     if type(key) ~= "number" then return "expected a list, got a table with keys", "." .. tostring(key) end
@@ -374,7 +363,7 @@ local function result_of(value)
 end
 
 local function add_result_part(s, name, part, where)
-  local ok, why, inner = check_keys(part, RESULT_KEYS)
+  local ok, why, inner = members.check_keys(part, RESULT_KEYS)
   if not ok then return nil, why, where .. inner end
   for _, key in ipairs { "result", "output", "content" } do
     if result_of(part[key]) ~= nil then
@@ -446,7 +435,7 @@ local function add_message(s, message)
   if not kind then
     if type(role) ~= "string" or role == "" then return nil, "expected a string that is not empty, got " .. type(role), ".role" end
     local meant = ROLES_ELSEWHERE[role] or members.nearest(role, KINDS)
-    if meant then return nil, ("unknown role `%s`; did you mean `%s`?"):format(role, meant), ".role" end
+    if meant then return nil, ("unknown role `%s` (did you mean `%s`?)"):format(role, meant), ".role" end
     return add_other(s, role, message)
   end
   local add = kind == ASSISTANT and add_assistant or kind == TOOL and add_tool or add_plain
@@ -456,39 +445,15 @@ end
 -- Options --------------------------------------------------------------------------------------------------------------------
 
 local FILLER = "."
-local MERGE_KEYS = { system = true, assistant = true, first = true }
-local REPLAY = { never = true, tool_turns = true, always = true }
-local TAKEN_FIELDS = { content = true, name = true, role = true, tool_calls = true, refusal = true, audio = true }
 
-local function read_merge(strict, flags)
-  if not strict then return true end
-  flags.merge_users = true
-  if strict == true then return true end
-  if type(strict) ~= "table" then return nil, "expected a boolean or a table, got " .. type(strict), "" end
-  local ok, why, where = check_keys(strict, MERGE_KEYS)
-  if not ok then return nil, why, where end
-  local system, assistant, first = given(strict.system), given(strict.assistant), given(strict.first)
-  if system ~= nil and system ~= "fold" then return nil, "expected `fold`", ".system" end
-  if assistant ~= nil and assistant ~= "join" then return nil, "expected `join`", ".assistant" end
-  if first ~= nil and (type(first) ~= "string" or first == "") then return nil, "expected `filler` or the filler's text", ".first" end
-  flags.fold_system, flags.join_assistants = system ~= nil, assistant ~= nil
-  flags.filler = first == "filler" and FILLER or first
-  return true
-end
-
-local function read_options(options)
-  local flags = { max_body_bytes = options.max_body_bytes }
-  local ok, why, where = read_merge(given(options.strict_alternating_roles), flags)
-  if not ok then return nil, why, "strict_alternating_roles" .. where end
-  local field, replay = given(options.reasoning_field), given(options.reasoning_replay)
-  if field ~= nil and (type(field) ~= "string" or field == "" or TAKEN_FIELDS[field]) then
-    return nil, "expected a key that messages do not have yet", "reasoning_field"
-  end
-  if replay ~= nil and not REPLAY[replay] then return nil, "expected `never`, `tool_turns` or `always`", "reasoning_replay" end
-  local as = given(options.tool_media)
-  if as ~= nil and as ~= "parts" and as ~= "text" then return nil, "expected `parts` or `text`", "tool_media" end
-  flags.reasoning_field = field
-  return flags, replay or "never"
+-- What core.messages takes.
+local function flags_of(options)
+  local strict = options.strict_alternating_roles
+  local how = type(strict) == "table" and strict or {}
+  return {
+    max_body_bytes = options.max_body_bytes, reasoning_field = options.reasoning_field, merge_users = strict and true,
+    fold_system = how.system ~= nil, join_assistants = how.assistant ~= nil, filler = how.first == "filler" and FILLER or how.first,
+  }
 end
 
 -- Whole ----------------------------------------------------------------------------------------------------------------------
@@ -546,6 +511,7 @@ local function add_all(s)
   return answered(s)
 end
 
+--- Checked by fields.own.
 ---@class vllm.MessageOptions
 ---@field strict_alternating_roles boolean|table|nil true: adjacent user messages merge. { system = "fold", assistant = "join", first =
 --- "filler" or a text }: also all system texts move to the front, adjacent assistant messages join, a user message leads
@@ -568,23 +534,21 @@ function messages.encode(list, options)
   if type(list) ~= "table" then return nil, "messages: expected a list of messages or a string, got " .. type(list), "messages" end
   options = options or {}
   members.begin()
-  local flags, why, where = read_options(options)
-  if not flags then return nil, where .. ": " .. why, where end
   if list.role ~= nil or list.kind ~= nil then return nil, "messages: expected a list, got one message: put it in braces", "messages" end
   local fault, at = list_fault(list)
   if fault then return nil, ("messages%s: %s"):format(at, fault), "messages" .. at end
-  local s = { list = {}, n = 0, i = 0, open = {}, open_count = 0, messages = list, replay = why, json = options.json,
-    reasoning_field = flags.reasoning_field or "reasoning", media_as_text = given(options.tool_media) == "text",
+  local s = { list = {}, n = 0, i = 0, open = {}, open_count = 0, messages = list, json = options.json,
+    replay = options.reasoning_replay or "never", reasoning_field = options.reasoning_field or "reasoning",
+    media_as_text = options.tool_media == "text",
     ids = options.ids or {} }
   if options.system then s.system = { role = "system", content = options.system } end
-  local ok, index
-  ok, why, where, index = add_all(s)
+  local ok, why, where, index = add_all(s)
   if not ok and not index then return nil, "messages: " .. why, "messages" end
   if not ok then
     where = path_of(index, where)
     return nil, where .. ": " .. why, where
   end
-  local text, reason, faulty, bad = core.messages(s.list, flags)
+  local text, reason, faulty, bad = core.messages(s.list, flags_of(options))
   if text then return text end
   reason, where = writer_fault(s, reason, faulty, bad)
   return nil, reason, where

@@ -21,10 +21,11 @@ local core = require "vllm.core"
 local json_library = require "vllm.request.json_library"
 local media = require "vllm.request.media"
 local members = require "vllm.request.members"
+local values = require "vllm.base.values"
 
 local parts = {}
 
-local given, check_keys = calls.value, calls.check_keys
+local given, check_keys = values.given, members.check_keys
 
 local codes = core.message_codes
 
@@ -99,7 +100,7 @@ local function push_wire(s, kind, part)
   if kind == NOTIFICATION then
     return nil, ("a part of type %s that is not only text, in a notification, which is"):format(part.type), ""
   end
-  local text, why, where = calls.encode(part)
+  local text, why, where = members.encode(part)
   if not text then return nil, why, where end
   return push(s, JSON, text)
 end
@@ -177,7 +178,7 @@ local MEDIA = {
     type = true, modality = true, url = true, bytes = true, data = true, mime = true, mimeType = true, detail = true, name = true,
     uuid = true, id = true, metadata = true, annotations = true,
   },
-  refused = { base64 = "unknown key; did you mean `data`?", media_type = "unknown key; did you mean `mime`?" },
+  refused = { base64 = "unknown key (did you mean `data`?)", media_type = "unknown key (did you mean `mime`?)" },
 }
 
 -- What nobody here knows of the part.
@@ -248,7 +249,7 @@ function HANDLERS.media(s, kind, part)
 end
 
 -- Parts that are text on the wire: the key of their text is `text`, or the type's own name.
-local TEXT_WORDS = { content = "unknown key; did you mean `text`?", value = "unknown key; did you mean `text`?" }
+local TEXT_WORDS = { content = "unknown key (did you mean `text`?)", value = "unknown key (did you mean `text`?)" }
 local TEXT_PART = { keys = { type = true, text = true, id = true, metadata = true, annotations = true }, refused = TEXT_WORDS }
 local REFUSAL_PART = { keys = { type = true, refusal = true, text = true }, refused = TEXT_WORDS }
 
@@ -477,7 +478,7 @@ function parts.add(s, kind, part)
   if part.type == nil then return nil, "a part needs a type (text, image, audio, video, file, structured, …)", ".type" end
   if type(part.type) ~= "string" then return nil, "expected a string, got " .. type(part.type), ".type" end
   local nearest = not OPEN_TYPES[part.type] and members.nearest(part.type, KNOWN_TYPES)
-  if nearest then return nil, ("unknown type of part `%s`; did you mean `%s`?"):format(part.type, nearest), ".type" end
+  if nearest then return nil, ("unknown type of part `%s` (did you mean `%s`?)"):format(part.type, nearest), ".type" end
   return add_unknown(s, kind, part)
 end
 

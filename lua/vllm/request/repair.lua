@@ -12,8 +12,8 @@ local SYNTHETIC = "this call was interrupted and has no result"
 
 local function role_of(message)
   if type(message) ~= "table" then return "user" end
-  local role = calls.value(message.role)
-  if role == nil then role = calls.value(message.kind) end
+  local role = values.given(message.role)
+  if role == nil then role = values.given(message.kind) end
   return role
 end
 
@@ -21,10 +21,10 @@ end
 local function ids_of(message)
   local ids = {}
   local function add(call)
-    local id = type(call) == "table" and calls.value(call.id)
+    local id = type(call) == "table" and values.given(call.id)
     if type(id) == "string" and id ~= "" then ids[#ids + 1] = id end
   end
-  local content = calls.value(message.content)
+  local content = values.given(message.content)
   for _, part in ipairs(type(content) == "table" and content or {}) do
     if type(part) == "table" and part.type == "tool_call" then add(part) end
   end
@@ -38,7 +38,7 @@ end
 
 -- Splits a tool message into messages of one result each; a message that has one already is itself.
 local function results_of(message)
-  local content = calls.value(message.content)
+  local content = values.given(message.content)
   if type(content) ~= "table" or not is_result(content[1]) then return { message } end
   local out = {}
   for j, part in ipairs(content) do
@@ -48,7 +48,7 @@ local function results_of(message)
 end
 
 local function id_of(result)
-  local content = calls.value(result.content)
+  local content = values.given(result.content)
   local from = type(content) == "table" and is_result(content[1]) and content[1] or result
   return (calls.answered(from))
 end

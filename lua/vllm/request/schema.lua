@@ -1,22 +1,13 @@
 --- Slips in the JSON Schema of an object: at the top, where people write by hand. A server passes them to the model without a word, or
 -- fails at them with a sentence about its grammar.
 
-local core = require "vllm.core"
 local excerpt = require "vllm.base.excerpt"
+local values = require "vllm.base.values"
 
 local schema = {}
 
 local function is_plain(value)
-  return type(value) == "table" and core.raw_text(value) == nil
-end
-
-local function sorted_names(map)
-  local names = {}
-  for name in pairs(map) do
-    if type(name) == "string" then names[#names + 1] = name end
-  end
-  table.sort(names)
-  return names
+  return type(value) == "table" and not values.is_raw(value)
 end
 
 local function property_fault(name, property, is_enforced)
@@ -36,13 +27,13 @@ end
 function schema.fault(value, is_enforced)
   if not is_plain(value) then return nil end
   local required, properties = value.required, value.properties
-  if required ~= nil and type(required) ~= "table" and type(required) ~= "userdata" then
+  if values.given(required) ~= nil and type(required) ~= "table" then
     return ".required must be a list of names, got " .. type(required)
   end
   if not is_plain(properties) then return nil end
   if properties[1] ~= nil then return '.properties must be a table such as { city = { type = "string" } }, got a list' end
-  for _, name in ipairs(sorted_names(properties)) do
-    local why = property_fault(name, properties[name], is_enforced)
+  for _, name in ipairs(values.sorted_keys(properties)) do
+    local why = type(name) == "string" and property_fault(name, properties[name], is_enforced)
     if why then return why end
   end
 end

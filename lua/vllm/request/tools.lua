@@ -30,7 +30,7 @@ local function check_extra_keys(tool, where)
       local meant = require("vllm.base.foreign").advice("tool", key) or spelling.nearest(key, SHORT)
       if meant then
         local param = where .. "." .. key
-        return nil, ("%s is not sent (did you mean `%s`?)"):format(param, meant), param
+        return nil, ("%s: unknown key (did you mean `%s`?)"):format(param, meant), param
       end
     end
   end

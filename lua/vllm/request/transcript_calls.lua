@@ -3,11 +3,14 @@
 
 local core = require "vllm.core"
 local members = require "vllm.request.members"
+local values = require "vllm.base.values"
 
-local calls = { value = members.value, check_keys = members.check_keys, encode = members.encode }
-local given = calls.value
+local calls = {}
 
-local ARGUMENTS, ID, NAME = "unknown key; did you mean `arguments`?", "unknown key; did you mean `id`?", "unknown key; did you mean `name`?"
+local given = values.given
+
+local ARGUMENTS, ID, NAME =
+  "unknown key (did you mean `arguments`?)", "unknown key (did you mean `id`?)", "unknown key (did you mean `name`?)"
 local RESULT = "a result goes into a message of role tool"
 local CALL = {
   keys = {
@@ -27,7 +30,7 @@ local function arguments_text(arguments)
   if arguments == nil then return "{}" end
   if type(arguments) == "string" then return arguments end
   if type(arguments) ~= "table" then return nil, "expected a JSON text or a table, got " .. type(arguments), "" end
-  local text, why, where = calls.encode(arguments)
+  local text, why, where = members.encode(arguments)
   if not text then return nil, why, where end
   if text:byte() ~= 123 then return nil, "not a JSON object", "" end
   return text
