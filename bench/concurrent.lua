@@ -1,9 +1,9 @@
--- Many paced streams in one thread: CPU for each event and memory for each stream, against a C program that only counts bytes with
--- libcurl and epoll (bench/concurrent.c). Between the two stand that program with our decoder, and no Lua at all; and the bare loop, the
--- least that Lua can do with the same engine: a coroutine for each stream that is handed the bytes and throws them away. Runs are
--- interleaved, and the best of each counts.
+-- Many paced streams in one thread: CPU for each event and memory for each stream, against a C program that only counts
+-- bytes with libcurl and epoll (bench/concurrent.c). Between the two stand that program with our decoder, and no Lua at
+-- all; and the bare loop, the least that Lua can do with the same engine: a coroutine for each stream that is handed
+-- the bytes and throws them away. Runs are interleaved, and the best of each counts.
 -- usage (from the root): lua5.4 bench/concurrent.lua [lua…]      the whole comparison, for these interpreters
---                        lua5.4 bench/concurrent.lua --client|--bare URL STREAMS SAMPLE_MS    one run, as bench/concurrent.c
+--        lua5.4 bench/concurrent.lua --client|--bare URL STREAMS SAMPLE_MS    one run, as bench/concurrent.c
 local STREAMS, EVENTS, INTERVAL_MS, ROUNDS = 1000, 100, 50, 3
 local SAMPLE_MS = math.floor(EVENTS * INTERVAL_MS / 2)
 
@@ -67,7 +67,8 @@ local function bare(url, streams, sample_ms)
   local kb_before, cpu_before = resident_kb(), os.clock()
   local sample_at = now() + sample_ms / 1000
   for _ = 1, streams do
-    local request = engine:add { url = url, method = "POST", body = BODY, headers = { { "content-type", "application/json" } } }
+    local request = engine:add { url = url, method = "POST", body = BODY,
+      headers = { { "content-type", "application/json" } } }
     readers[request] = coroutine.wrap(read_all)
     readers[request](request)
   end
@@ -101,7 +102,8 @@ local function commands(url)
   for _, lua in ipairs(arg) do
     for _, kind in ipairs { "bare", "client" } do
       list[#list + 1] = { name = kind == "bare" and lua .. ", bare" or lua,
-        text = ("LUA_CPATH='build/%s/?.so;;' %s bench/concurrent.lua --%s '%s' %d %d"):format(lua, lua, kind, url, STREAMS, SAMPLE_MS) }
+        text = ("LUA_CPATH='build/%s/?.so;;' %s bench/concurrent.lua --%s '%s' %d %d")
+          :format(lua, lua, kind, url, STREAMS, SAMPLE_MS) }
     end
   end
   return list
@@ -118,5 +120,6 @@ end
 server:stop()
 print(("%d streams, an event every %d ms in each"):format(STREAMS, INTERVAL_MS))
 for _, each in ipairs(list) do
-  print(("  %-13s %6.2f us CPU an event, %5.2f times C; %5.1f KB a stream"):format(each.name, each.us, each.us / list[1].us, each.kb))
+  print(("  %-13s %6.2f us CPU an event, %5.2f times C; %5.1f KB a stream")
+    :format(each.name, each.us, each.us / list[1].us, each.kb))
 end

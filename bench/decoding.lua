@@ -1,4 +1,5 @@
--- Streamed chunks, one a read: table events and text only, beside what decoding the same chunks with lua-cjson costs (without any framing).
+-- Streamed chunks, one a read: table events and text only, beside what decoding the same chunks with lua-cjson costs
+-- (without any framing).
 local cjson = require "cjson"
 local clock = require "bench.clock"
 local core = require "vllm.core"
@@ -7,7 +8,8 @@ local fixtures = require "spec.support.fixtures"
 local ROUNDS, COUNT, DISTINCT = 10, 10000, 500
 local WORDS = { " the", " Grüße", " lighthouse", " 世界", " said \\\"yes\\\"", " and", "\\n\\n", " 🚀" }
 local FRAGMENTS = { "{\\\"", "city", "\\\": \\\"", "Zürich", "\\\", ", "\\\"days", "\\\": 12", "}" }
-local CHUNK = '{"id":"chatcmpl-aed86c496774025a","object":"chat.completion.chunk","created":1795379335,"model":"Qwen/Qwen3-8B",'
+local CHUNK = '{"id":"chatcmpl-aed86c496774025a","object":"chat.completion.chunk","created":1795379335,'
+  .. '"model":"Qwen/Qwen3-8B",'
   .. '"choices":[{"index":0,"delta":{%s},"logprobs":null,"finish_reason":null,"token_ids":null}]%s}'
 
 local function chunks_of(body)
@@ -26,7 +28,8 @@ local streams = {
   { "a call's arguments", chunks_of(function(i)
     local first = i == 1 and '"id":"chatcmpl-tool-1","type":"function",' or ""
     local name = i == 1 and '"name":"get_weather",' or ""
-    return ('"tool_calls":[{%s"index":0,"function":{%s"arguments":"%s"}}]'):format(first, name, FRAGMENTS[i % #FRAGMENTS + 1]), ""
+    return ('"tool_calls":[{%s"index":0,"function":{%s"arguments":"%s"}}]')
+      :format(first, name, FRAGMENTS[i % #FRAGMENTS + 1]), ""
   end) },
   { "recorded from vLLM", {} },
 }

@@ -1,5 +1,6 @@
--- How late a timer of 10 ms is in Neovim while turns stream: in Debian's Neovim and in the new one, from an idle editor to one that waits
--- by blocking. Run by any Lua from the root, after make all. The figures of one run can be compared, those of two runs cannot.
+-- How late a timer of 10 ms is in Neovim while turns stream: in Debian's Neovim and in the new one, from an idle editor
+-- to one that waits by blocking. Run by any Lua from the root, after make all. The figures of one run can be compared,
+-- those of two runs cannot.
 require "spec.support.env"
 local child = require "spec.support.child"
 local neovim = require "spec.support.neovim"
@@ -37,7 +38,8 @@ for _, editor in ipairs(neovim.editors()) do
     print(("\n%-62s %9s %9s %9s %11s"):format(version .. ": late by", "worst ms", "p99 ms", "events/s", "CPU µs/event"))
     for _, case in ipairs(CASES) do
       local f = measure(editor, server, case)
-      print(("%-62s %9.1f %9.1f %9.0f %11.1f"):format(case[1], f.worst_ms, f.p99_ms, f.events / f.seconds, f.cpu_us_per_event))
+      print(("%-62s %9.1f %9.1f %9.0f %11.1f")
+        :format(case[1], f.worst_ms, f.p99_ms, f.events / f.seconds, f.cpu_us_per_event))
     end
   else
     print("\nno " .. editor.name .. " Neovim: " .. editor.why)

@@ -1,4 +1,5 @@
--- One nginx worker under 200 streams of 100 events, one every 20 ms: what an event costs, how late it comes, what others notice.
+-- One nginx worker under 200 streams of 100 events, one every 20 ms: what an event costs, how late it comes, what
+-- others notice.
 local nginxes = require "spec.support.nginx"
 local servers = require "spec.support.server"
 
@@ -37,7 +38,7 @@ local function median(list)
   return list[math.ceil(#list / 2)]
 end
 
--- CPU of one event ------------------------------------------------------------------------------------------------------
+-- CPU of one event ----------------------------------------------------------------------------------------------------
 
 local COST = "return bench.cpu_us_of_event(%q, { host = '127.0.0.1', port = %d, path = %q, count = %d, events = %d })"
 local WAYS = { "bare", "decoding", "handover", "transport", "relay", "text", "events" }
@@ -58,11 +59,12 @@ local cost = costs()
 local base, least = median(cost.bare), cost.bare[1]
 for _, way in ipairs(WAYS) do
   local middle = median(cost[way])
-  print(("  %-10s %5.1f us of CPU per event  %.2f times a bare cosocket (the best rounds: %.2f)"):format(way, middle, middle / base,
+  print(("  %-10s %5.1f us of CPU per event  %.2f times a bare cosocket (the best rounds: %.2f)")
+    :format(way, middle, middle / base,
     cost[way][1] / least))
 end
 
--- Lateness and /ping ----------------------------------------------------------------------------------------------------
+-- Lateness and /ping --------------------------------------------------------------------------------------------------
 
 local function ping_code(count) return ("return bench.ping(%q, %d)"):format(gateway.socket, count) end
 
@@ -79,8 +81,10 @@ local function under_load(place, path)
 end
 
 local function show(name, late, ping, base_late, base_ping)
-  print(("  %-12s an event is late by %.2f ms, p99 %.2f (%.1f, %.1f times)   /ping %.2f ms, p99 %.2f, worst %.2f (%.1f, %.1f times idle)")
-    :format(name, late[1], late[2], late[1] / base_late[1], late[2] / base_late[2], ping[1], ping[2], ping[3], ping[1] / base_ping[1],
+  print(("  %-12s an event is late by %.2f ms, p99 %.2f (%.1f, %.1f times)   /ping %.2f ms, p99 %.2f, worst %.2f (%.1f,"
+    .. " %.1f times idle)")
+    :format(name, late[1], late[2], late[1] / base_late[1], late[2] / base_late[2], ping[1], ping[2], ping[3],
+      ping[1] / base_ping[1],
       ping[2] / base_ping[2]))
 end
 

@@ -43,7 +43,8 @@ local WAYS = {}
 -- Reads the bytes and throws them away.
 function WAYS.bare(load) read_bare(load, load.path, nothing) end
 
--- The same in a light thread, which wakes its consumer by a semaphore: what it costs at least that another can end the wait.
+-- The same in a light thread, which wakes its consumer by a semaphore: what it costs at least that another can end the
+-- wait.
 function WAYS.handover(load)
   local wakes, is_waiting, has_ended = semaphore.new(0), false, false
   ngx.thread.spawn(function()
@@ -62,7 +63,8 @@ function WAYS.handover(load)
   end
 end
 
--- HTTP and the text decoded by our core, in the loop that reads: the least for a client that decodes. Nothing can end its waits.
+-- HTTP and the text decoded by our core, in the loop that reads: the least for a client that decodes. Nothing can end
+-- its waits.
 function WAYS.decoding(load)
   local http, decoder, has_head = core.http1 {}, core.decoder {}, false
   read_bare(load, load.path, function(bytes)
@@ -134,7 +136,8 @@ function M.ping(socket, count)
   return quantiles(times)
 end
 
---- How late each event of `count` streams comes, measured against the earliest of its stream. In milliseconds: as for ping.
+--- How late each event of `count` streams comes, measured against the earliest of its stream. In milliseconds: as for
+--- ping.
 ---@param place { host: string, port: integer? } of a server, or of an nginx at a unix socket
 ---@param path string
 ---@param load { count: integer, events: integer, interval_s: number }

@@ -1,4 +1,5 @@
--- Measurements on the interpreter that runs this. Figures within one run can be compared, those of two runs cannot: quote ratios.
+-- Measurements on the interpreter that runs this. Figures within one run can be compared, those of two runs cannot:
+-- quote ratios.
 -- usage (from the root, after make all): make bench
 local jit = rawget(_G, "jit")
 print(("%s, %s"):format(jit and jit.version or _VERSION, os.date("!%Y-%m-%d")))

@@ -2,9 +2,9 @@
 -- usage: lua bench/scaling.lua event BYTES | turn BYTES | chunks COUNT     one measurement: nanoseconds of CPU per byte
 -- A read is made before it is timed and fed again and again, as bytes come from a socket: in the cache, from the same
 -- place. So all that the time holds is decoding (framing, parsing, the message, the event tables and their strings) and
--- the first touch of every page of memory that it needs; nothing is warmed up. Each measurement has a process of its own,
--- so that no size finds memory that another has left behind. The sizes take turns, and the best of each counts: what
--- else the machine does can only add to a time.
+-- the first touch of every page of memory that it needs; nothing is warmed up. Each measurement has a process of its
+-- own, so that no size finds memory that another has left behind. The sizes take turns, and the best of each counts:
+-- what else the machine does can only add to a time.
 local core = require "vllm.core"
 
 local READ_BYTES = 1400
@@ -25,8 +25,10 @@ local make = {}
 
 function make.event(bytes)
   local count = math.ceil(bytes / READ_BYTES)
-  local before = 'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"write","arguments":"'
-  return { before = before, reads = { ("x"):rep(READ_BYTES) }, count = count, after = '"}}]}}]}\n\n', bytes = count * READ_BYTES }
+  local before = 'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"write",'
+    .. '"arguments":"'
+  return { before = before, reads = { ("x"):rep(READ_BYTES) }, count = count, after = '"}}]}}]}\n\n',
+    bytes = count * READ_BYTES }
 end
 
 -- A call with escapes in its arguments, to the end of the turn: judged, decoded, and in the result.
@@ -34,7 +36,8 @@ function make.turn(bytes)
   local line = [[    print(\\\"hello\\\", 42)\\n]]
   local read = line:rep(math.floor(READ_BYTES / #line))
   local count = math.ceil(bytes / #read)
-  local before = 'data: {"choices":[{"delta":{"tool_calls":[{"id":"c","function":{"name":"write","arguments":"{\\"text\\":\\"'
+  local before = 'data: {"choices":[{"delta":{"tool_calls":[{"id":"c","function":{"name":"write",'
+    .. '"arguments":"{\\"text\\":\\"'
   local after = '\\"}"}}]},"finish_reason":"tool_calls"}]}\n\ndata: [DONE]\n\n'
   return { before = before, reads = { read }, count = count, after = after, bytes = count * #read }
 end
@@ -42,11 +45,13 @@ end
 function make.chunks(count)
   local parts = {}
   for i = 1, WORDS do
-    parts[i] = ('data: {"id":"chatcmpl-1","model":"m","choices":[{"index":0,"delta":{"content":" word%d"}}]}\n\n'):format(i)
+    parts[i] = ('data: {"id":"chatcmpl-1","model":"m","choices":[{"index":0,"delta":{"content":" word%d"}}]}\n\n')
+      :format(i)
   end
   local text = table.concat(parts)
   local times = count / WORDS
-  return { before = ": a comment\n", reads = reads_of(text), count = times, after = "data: [DONE]\n\n", bytes = #text * times }
+  return { before = ": a comment\n", reads = reads_of(text), count = times, after = "data: [DONE]\n\n",
+    bytes = #text * times }
 end
 
 local function drain(decoder)
@@ -89,7 +94,8 @@ local function compare(kind, large, what)
     best_small = math.min(best_small, measure(kind, large / FACTOR))
     best_large = math.min(best_large, measure(kind, large))
   end
-  print(("  %-34s %8.3f ns/byte, of an eighth of that %8.3f: ratio %.2f (must stay below 1.30)"):format(what, best_large, best_small,
+  print(("  %-34s %8.3f ns/byte, of an eighth of that %8.3f: ratio %.2f (must stay below 1.30)")
+    :format(what, best_large, best_small,
     best_large / best_small))
 end
 

@@ -1,6 +1,6 @@
---- Our JSON reader against lua-cjson over a corpus: both take a text and give the same value, or both refuse it, but for the differences
--- that are meant, which are named and counted.
--- usage: lua fuzz/compare-json.lua DIR…     Runs on every Lua that has lua-cjson. Exits with 1 when a text is read otherwise.
+--- Our JSON reader against lua-cjson over a corpus: both take a text and give the same value, or both refuse it, but
+-- for the differences that are meant, which are named and counted.
+-- usage: lua fuzz/compare-json.lua DIR…     on every Lua that has lua-cjson; fails when a text is read otherwise.
 
 local cjson = require "cjson.safe"
 local core = require "vllm.core"
@@ -33,7 +33,9 @@ local function meant_difference(text, ours, theirs)
   elseif ours and not theirs then
     if text:find "%z" then return "lua-cjson ends at a NUL" end
     if ours:find "nested too deeply" then return "depth" end
-    if ours:find "number" or ours:find "no JSON value" or ours:find "too large" then return "lua-cjson takes numbers that JSON has not" end
+    if ours:find "number" or ours:find "no JSON value" or ours:find "too large" then
+      return "lua-cjson takes numbers that JSON has not"
+    end
     if ours:find "control character" then return "lua-cjson takes control characters in strings" end
   end
 end
@@ -52,7 +54,8 @@ end
 
 local function complain(path, text, ours, theirs)
   wrong = wrong + 1
-  print(("%s: %q\n  here: %s\n  lua-cjson: %s"):format(path, text:sub(1, 200), tostring(ours):sub(1, 300), tostring(theirs):sub(1, 300)))
+  print(("%s: %q\n  here: %s\n  lua-cjson: %s")
+    :format(path, text:sub(1, 200), tostring(ours):sub(1, 300), tostring(theirs):sub(1, 300)))
 end
 
 local function compare(path, text)

@@ -1,5 +1,6 @@
 --- A terminal's screen as an SVG picture. usage: lua scripts/ansi-to-svg.lua TITLE <screen >picture.svg
--- The screen is what `tmux capture-pane -e -p` prints: lines of text with SGR sequences (ECMA-48 8.3.117), nothing else.
+-- The screen is what `tmux capture-pane -e -p` prints: lines of text with SGR sequences (ECMA-48 8.3.117), nothing
+-- else.
 
 local CELL_W, CELL_H, PAD = 8.4, 18, 14
 local INK, PAPER = "#d8dee9", "#1e222a"
@@ -67,12 +68,14 @@ local function draw(out, style, column, row, text)
   if style.reverse then ink, paper = paper or PAPER, ink end
   local x, y = PAD + column * CELL_W, PAD + row * CELL_H
   if paper then
-    out[#out + 1] = ('<rect x="%.1f" y="%.1f" width="%.1f" height="%d" fill="%s"/>'):format(x, y, count * CELL_W, CELL_H, paper)
+    out[#out + 1] = ('<rect x="%.1f" y="%.1f" width="%.1f" height="%d" fill="%s"/>')
+      :format(x, y, count * CELL_W, CELL_H, paper)
   end
   if not text:find "%S" then return end
   local more = (style.bold and ' font-weight="bold"' or "") .. (style.italic and ' font-style="italic"' or "") ..
     (style.dim and ' opacity="0.6"' or "") .. (style.underline and ' text-decoration="underline"' or "")
-  out[#out + 1] = ('<text x="%.1f" y="%.1f" textLength="%.1f" fill="%s"%s>%s</text>'):format(x, y + CELL_H - 5, count * CELL_W, ink, more,
+  out[#out + 1] = ('<text x="%.1f" y="%.1f" textLength="%.1f" fill="%s"%s>%s</text>')
+    :format(x, y + CELL_H - 5, count * CELL_W, ink, more,
     escape(text))
 end
 
@@ -91,7 +94,8 @@ for line in io.lines() do
 end
 
 local w, h = width * CELL_W + 2 * PAD, rows * CELL_H + 2 * PAD
-io.write(('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" font-family="monospace" font-size="14" '
+io.write(('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" font-family="monospace" '
+  .. 'font-size="14" '
   .. 'xml:space="preserve">\n<title>%s</title>\n<rect width="100%%" height="100%%" rx="6" fill="%s"/>\n')
   :format(w, h, w, escape(arg[1] or ""), PAPER))
 io.write(table.concat(out, "\n"), "\n</svg>\n")

@@ -1,7 +1,8 @@
--- How much of src/ the tests ran, by gcov's counts: a table of folders and files, every line that never ran, and a verdict.
+-- How much of src/ the tests ran, by gcov's counts: a table of folders and files, every line that never ran, and a
+-- verdict.
 -- usage: lua scripts/coverage.lua BUILD…     BUILD: trees of objects made with --coverage, after the tests ran
--- A source that was compiled several times (for each Lua, for each engine) is one file here: a line counts as run if it ran in any of
--- them. Exits with 1 when a folder is below its least share of lines. Runs on Lua 5.1 and later.
+-- A source that was compiled several times (for each Lua, for each engine) is one file here: a line counts as run if it
+-- ran in any of them. Exits with 1 when a folder is below its least share of lines. Runs on Lua 5.1 and later.
 
 local LEAST_PERCENT = { ["src/core"] = 95, ["src/net"] = 85, ["src/bind"] = 85 }
 local FOLDERS = { "src/core", "src/net", "src/bind" }
@@ -86,7 +87,9 @@ end
 
 local unrun, failed = {}, {}
 for _, folder in ipairs(FOLDERS) do
-  if not show_folder(folder, unrun) then failed[#failed + 1] = ("%s (least: %d %%)"):format(folder, LEAST_PERCENT[folder]) end
+  if not show_folder(folder, unrun) then
+    failed[#failed + 1] = ("%s (least: %d %%)"):format(folder, LEAST_PERCENT[folder])
+  end
 end
 print(("\n%d lines never ran:"):format(#unrun))
 print(table.concat(unrun, "\n"))

@@ -1,4 +1,5 @@
---- Starting points for the fuzzers, from the recorded responses: whole, their bodies, and the JSON text of some events; and transcripts.
+--- Starting points for the fuzzers, from the recorded responses: whole, their bodies, and the JSON text of some events;
+--- and transcripts.
 -- usage: lua scripts/fuzz-seeds.lua DIR FILE.http…
 -- What each target makes of the first two bytes stands at the top of its source. Runs on Lua 5.1 and later.
 
@@ -46,7 +47,8 @@ local function write_response(name, response)
   end
 end
 
--- Fragments of calls with few ids, indexes, names and texts, so that they meet; the same as a stream and as a completion.
+-- Fragments of calls with few ids, indexes, names and texts, so that they meet; the same as a stream and as a
+-- completion.
 local function write_calls()
   local texts = { "", "{", "}", "{}", '{\\"a\\":1}', '{\\"a\\"', ":1}", " " }
   local state = 1
@@ -58,20 +60,23 @@ local function write_calls()
     local stream, whole = {}, {}
     for k = 1, 6 do
       whole[k] = ('{"index":%s,"id":%s,"function":{"name":%s,"arguments":"%s"}}'):format(one_of("0", "0", "1", "null"),
-        one_of("null", '"a"', '"b"', '"x"'), one_of("null", "null", '"f"', '"g"'), texts[one_of(1, 2, 3, 4, 5, 6, 7, 8)])
+        one_of("null", '"a"', '"b"', '"x"'), one_of("null", "null", '"f"', '"g"'),
+          texts[one_of(1, 2, 3, 4, 5, 6, 7, 8)])
       stream[k] = 'data: {"choices":[{"delta":{"tool_calls":[' .. whole[k] .. "]}}]}\n\n"
     end
     local finish = one_of("stop", "stop", "length", "abort")
     write("calls-" .. i .. ".stream", string.char(i, 8) .. table.concat(stream)
       .. 'data: {"choices":[{"delta":{},"finish_reason":"' .. finish .. '"}]}\n\ndata: [DONE]\n\n')
-    write("calls-" .. i .. ".whole", string.char(i, 12) .. '{"choices":[{"message":{"tool_calls":[' .. table.concat(whole, ",")
+    write("calls-" .. i .. ".whole", string.char(i, 12) .. '{"choices":[{"message":{"tool_calls":['
+      .. table.concat(whole, ",")
       .. ']},"finish_reason":"' .. finish .. '"}]}')
   end
 end
 
 -- Operations of messages_fuzz, in the order of the core's enums.
 local KINDS = { system = 0, context = 1, developer = 2, user = 3, notification = 4, assistant = 5, tool = 6 }
-local PIECES = { text = 7, file = 8, reasoning = 9, call = 10, image = 11, image_bytes = 12, audio = 13, audio_data = 14, audio_bytes = 15,
+local PIECES = { text = 7, file = 8, reasoning = 9, call = 10, image = 11, image_bytes = 12, audio = 13,
+  audio_data = 14, audio_bytes = 15,
   video = 16, video_bytes = 17, json = 18 }
 
 local function operation(name, ...)
@@ -82,16 +87,21 @@ end
 
 local function write_transcripts()
   local op = operation
-  local transcript = op "system" .. op("text", "Be \"brief\".\n") .. op "user" .. op("text", "Grüße") .. op("image", "http://a/b")
+  local transcript = op "system" .. op("text", "Be \"brief\".\n") .. op "user" .. op("text", "Grüße")
+    .. op("image", "http://a/b")
     .. op "user" .. op("text", "More") .. op("image_bytes", "\137PNG", "image/png") .. op("file", "contents", "a.txt")
     .. op "assistant" .. op("reasoning", "Hm.") .. op("text", "ok") .. op("call", "{\"a\":1}", "f", "c1")
-    .. op("tool", "c1") .. op("text", "Error: no") .. op "notification" .. op("text", "noon") .. op "assistant" .. op("text", "so")
-    .. op "assistant" .. op("text", "on") .. op "context" .. op("text", "c") .. op "developer" .. op("text", "d") .. op "user"
-    .. op("json", "{\"type\":\"x\"}") .. op("audio", "http://a") .. op("audio_data", "aGk=", "wav") .. op("audio_bytes", "\1", "mp3")
+    .. op("tool", "c1") .. op("text", "Error: no") .. op "notification" .. op("text", "noon") .. op "assistant"
+      .. op("text", "so")
+    .. op "assistant" .. op("text", "on") .. op "context" .. op("text", "c") .. op "developer" .. op("text", "d")
+      .. op "user"
+    .. op("json", "{\"type\":\"x\"}") .. op("audio", "http://a") .. op("audio_data", "aGk=", "wav")
+      .. op("audio_bytes", "\1", "mp3")
     .. op("video", "http://v") .. op("video_bytes", "\0", "video/mp4")
   for options = 0, 31 do
     write("transcript-" .. options .. ".messages", string.char(options, 7 * options) .. transcript)
-    write("answer-first-" .. options .. ".messages", string.char(options, 9) .. op "assistant" .. op("text", "\255") .. transcript)
+    write("answer-first-" .. options .. ".messages",
+      string.char(options, 9) .. op "assistant" .. op("text", "\255") .. transcript)
   end
 end
 

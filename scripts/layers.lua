@@ -1,5 +1,5 @@
---- The folders of lua/vllm: a file may require its own folder and those below it, never one above; and no file touches the private
--- members (`_name`) of another's objects.
+--- The folders of lua/vllm: a file may require its own folder and those below it, never one above; and no file touches
+-- the private members (`_name`) of another's objects.
 -- usage: lua scripts/layers.lua FILE...     all files of lua/vllm; names each line at fault, and fails
 -- Runs on Lua 5.1 and later.
 
@@ -60,8 +60,8 @@ local function check_requires(path, number, code)
   end
 end
 
--- A name that only one file touches is its own. Of one that several touch, each must give it to objects of its own: as a method, in a
--- constructor, or to `self`.
+-- A name that only one file touches is its own. Of one that several touch, each must give it to objects of its own: as
+-- a method, in a constructor, or to `self`.
 local OWNING = { "function [%w_]+[.:](_%a[%w_]*)", "[{,%s](_%a[%w_]*) = ", "self%.(_%a[%w_]*)[%w_., ]* = " }
 
 local touched = {} -- name → path → the first line, or false where the path has objects of its own with it
@@ -99,7 +99,9 @@ end
 for name, paths in pairs(touched) do check_private(name, paths) end
 for path, names in pairs(ALLOWED) do
   for name in pairs(names) do
-    if not used[path .. name] then complain("%s does not touch %s any more: take it off scripts/layers.lua", path, name) end
+    if not used[path .. name] then
+      complain("%s does not touch %s any more: take it off scripts/layers.lua", path, name)
+    end
   end
 end
 

@@ -1,9 +1,11 @@
---- Are the specs awake? Makes one-line changes to a copy of the tree, one at a time, and runs the tests that should notice.
+--- Are the specs awake? Makes one-line changes to a copy of the tree, one at a time, and runs the tests that should
+--- notice.
 -- usage: lua5.4 scripts/mutants.lua LIST [PATTERN]     PATTERN: only the changes whose file or texts hold it (plain)
--- LIST is a Lua file that returns a list of { file, old, new, tests }. `old` stands once in the file. `tests`: spec files, and C tests by
--- their names (calls_test), with blanks between them; lua5.1:spec/x_spec.lua where another Lua than 5.4 has to run it.
--- Noticed: a test fails, crashes, or hangs. What does not compile is a mistake in the list, as is an `old` that is not there.
--- Exit status 1 where fewer than 95 of 100 were noticed. `make mutants` builds first what is copied here.
+-- LIST is a Lua file that returns a list of { file, old, new, tests }. `old` stands once in the file. `tests`: spec
+-- files, and C tests by their names (calls_test), with blanks between them; lua5.1:spec/x_spec.lua where another Lua
+-- than 5.4 has to run it. Noticed: a test fails, crashes, or hangs. What does not compile is a mistake in the list, as
+-- is an `old` that is not there. Exit status 1 where fewer than 95 of 100 were noticed. `make mutants` builds first
+-- what is copied here.
 
 local TREE = "build/mutants"
 local WANTED = 0.95
@@ -13,7 +15,8 @@ local BUILT = "obj ctest preload locale rocks test-server test-server-sanitized 
 local MIN_LIMIT_S, SLOWNESS = 20, 5 -- a test hangs when it takes so many times what it took before
 
 local function sh(command, ...)
-  return os.execute(("unset MAKEFLAGS MFLAGS; cd %s && { %s ; } >mutants.log 2>&1"):format(TREE, command:format(...))) == true
+  return os.execute(("unset MAKEFLAGS MFLAGS; cd %s && { %s ; } >mutants.log 2>&1")
+    :format(TREE, command:format(...))) == true
 end
 
 local function read(path)
@@ -29,7 +32,7 @@ local function write(path, text)
   assert(file:close())
 end
 
--- Tests ----------------------------------------------------------------------------------------------------------------
+-- Tests ---------------------------------------------------------------------------------------------------------------
 
 local PATHS = "LUA_PATH='lua/?.lua;lua/?/init.lua;./?.lua;;' LUA_CPATH='build/%s/?.so;;'"
 local BUSTED = '"$(command -v busted)" --no-keep-going'
@@ -86,7 +89,7 @@ local function measure(changes)
   end
 end
 
--- Changes --------------------------------------------------------------------------------------------------------------
+-- Changes -------------------------------------------------------------------------------------------------------------
 
 -- The text with the change in it, or what is wrong with the change.
 local function mutated(text, change)
@@ -133,10 +136,12 @@ local function main(path, pattern)
   for i, change in ipairs(changes) do
     local verdict, by = try(change)
     counts[verdict] = counts[verdict] + 1
-    print(("%3d %s: %s: %s%s"):format(i, verdict, change[1], (change[2]:gsub("%s*\n%s*", " ")), by and (" (" .. by .. ")") or ""))
+    print(("%3d %s: %s: %s%s"):format(i, verdict, change[1], (change[2]:gsub("%s*\n%s*", " ")),
+      by and (" (" .. by .. ")") or ""))
     io.stdout:flush()
   end
-  print(("%d changes: %d noticed, %d missed, %d invalid"):format(#changes, counts.noticed, counts.missed, counts.invalid))
+  print(("%d changes: %d noticed, %d missed, %d invalid")
+    :format(#changes, counts.noticed, counts.missed, counts.invalid))
   return counts.invalid == 0 and counts.noticed >= WANTED * #changes
 end
 

@@ -1,5 +1,6 @@
---- What the model says in the pictures of the documents: prints a script for the test server (spec/support/server/script.c).
--- usage: lua scripts/picture-answers.lua chat|neovim >steps     The k-th request gets the k-th answer; a word each 40 ms.
+--- What the model says in the pictures of the documents: prints a script for the test server
+--- (spec/support/server/script.c).
+-- usage: lua scripts/picture-answers.lua chat|neovim >steps     k-th request, k-th answer; a word each 40 ms.
 
 local json = require "vllm.json"
 
@@ -12,11 +13,13 @@ local ANSWERS = {
     { text = "It is sunny in Paris, at 18 °C." },
     { reasoning = "23 is odd. Not by 3: 2 + 3 = 5. Not by 5. 5 × 5 is larger.",
       text = "Yes. No number from 2 to 4 divides 23, and 5 × 5 is more than 23, so it is prime." },
-    { text = "The primes are 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97" },
+    { text = "The primes are 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, "
+      .. "89, 97" },
   },
   neovim = {
     { reasoning = "F to C: minus 32, divided by 1.8. Sign does not matter.",
-      text = "Yes: the formula is linear, so it holds below zero as well.\n\nI would test\n- `celsius(32)` is 0\n- `celsius(212)` is 100\n"
+      text = "Yes: the formula is linear, so it holds below zero as well.\n\nI would test\n- `celsius(32)` is 0\n- "
+        .. "`celsius(212)` is 100\n"
         .. "- `celsius(-40)` is -40, where both scales meet" },
   },
 }

@@ -1,4 +1,5 @@
---- The rockspec holds the one list of sources; this compares it with the disk, and with what the Makefile reads from it.
+--- The rockspec holds the one list of sources; this compares it with the disk, and with what the Makefile reads from
+--- it.
 -- usage: lua scripts/sources.lua FILE...     the Makefile's list; fails where they differ, naming each file
 -- Runs on Lua 5.1 and later, in the directory of the rockspec. Prints nothing else, writes nothing.
 

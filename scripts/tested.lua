@@ -1,6 +1,6 @@
---- Every source file has tests by its name: NAME_spec.lua anywhere in spec, or NAME_test.c. Where another file has them, the list below
--- says which.
--- usage: lua scripts/tested.lua FILE...     the sources; fails where a file has no tests, and where the list is not true any more
+--- Every source file has tests by its name: NAME_spec.lua anywhere in spec, or NAME_test.c. Where another file has
+-- them, the list below says which.
+-- usage: lua scripts/tested.lua FILE...     the sources; fails where a file has no tests, or the list is out of date
 
 --- No file for files that hold no logic. `init.lua` has its folder's name.
 local TESTED_BY = {
@@ -86,7 +86,9 @@ local function fault_of(source)
   local by = TESTED_BY[source]
   if not by then return not has_own(source) and "has no tests by its name" or nil end
   if not paths[by] then return "is tested by " .. by .. ", which is not there" end
-  if source ~= "lua/vllm/init.lua" and has_own(source) then return "has tests by its name, and is listed all the same" end
+  if source ~= "lua/vllm/init.lua" and has_own(source) then
+    return "has tests by its name, and is listed all the same"
+  end
 end
 
 local complaints, sources = {}, {}

@@ -1,11 +1,13 @@
--- Whatever a server sends, and however much of it: the peak of the process's memory stays near its bounds. Each flood in a process of
--- its own, behind one ordinary turn; the last row lifts the bound and shows that a flood that is kept would be seen.
+-- Whatever a server sends, and however much of it: the peak of the process's memory stays near its bounds. Each flood
+-- in a process of its own, behind one ordinary turn; the last row lifts the bound and shows that a flood that is kept
+-- would be seen.
 require "spec.support.env"
 local child = require "spec.support.child"
 local gzip = require "spec.support.gzip"
 local server = require "spec.support.server"
 
-local PEAK_KB = 32 * 1024 -- PUC's come to 2 MB with the bounds below, LuaJIT's collector lets 18 pass; the floods are larger, or for ever
+-- PUC's come to 2 MB with the bounds below, LuaJIT's collector lets 18 pass; the floods are larger, or for ever
+local PEAK_KB = 32 * 1024
 local FLOOD_S = 0.25 -- where no bound ends it, a clock does
 
 local HEAD = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
@@ -78,16 +80,19 @@ local FLOODS = {
   { "a comment without an end", { STREAM .. ": ", X, FOREVER }, "limit" },
   { "comments", { STREAM, (": keep-alive\n\n"):rep(4000), FOREVER }, "timeout", clock = true },
   { "events without a word", { STREAM, delta("{}"):rep(500), FOREVER }, "timeout", clock = true },
-  { "events that nobody knows", { STREAM, ('event: x\ndata: {"a":"%s"}\n\n'):format(("y"):rep(4000)):rep(16), FOREVER }, "timeout", clock = true },
+  { "events that nobody knows", { STREAM, ('event: x\ndata: {"a":"%s"}\n\n'):format(("y"):rep(4000)):rep(16), FOREVER },
+    "timeout", clock = true },
   { "a text", { STREAM, delta('{"content":"' .. ("x"):rep(4096) .. '"}'):rep(16), FOREVER }, "limit" },
   { "reasoning", { STREAM, delta('{"reasoning":"' .. ("x"):rep(4096) .. '"}'):rep(16), FOREVER }, "limit" },
-  { "the arguments of one call", { STREAM, delta('{"tool_calls":[{"index":0,"function":{"arguments":"' .. ("x"):rep(4096) .. '"}}]}'):rep(16), FOREVER },
+  { "the arguments of one call", { STREAM,
+    delta('{"tool_calls":[{"index":0,"function":{"arguments":"' .. ("x"):rep(4096) .. '"}}]}'):rep(16), FOREVER },
     "limit" },
   { "tool calls with names", many_calls(1, '{"index":%d,"function":{"name":"f"}}'), "limit" },
   { "tool calls with arguments", many_calls(1, '{"index":%d,"function":{"arguments":"{"}}'), "limit" },
   { "a million indexes of nothing, which make no call", many_calls(10, '{"index":%d}'), "ok" },
   { "nested JSON, again and again", { STREAM, DEEP:rep(500), FOREVER }, "timeout", clock = true },
-  { "a completion that is not a stream", { "HTTP/1.1 200 X\r\ncontent-type: application/json\r\n\r\n", X, FOREVER }, "limit" },
+  { "a completion that is not a stream", { "HTTP/1.1 200 X\r\ncontent-type: application/json\r\n\r\n", X, FOREVER },
+    "limit" },
   { "an error's body", { "HTTP/1.1 500 X\r\ncontent-type: text/plain\r\n\r\n", X, FOREVER }, "server" },
   { "a compressed body that is not", { HEAD .. "content-encoding: gzip\r\n\r\n", X, FOREVER }, "protocol" },
   { "header lines", { "HTTP/1.1 200 OK\r\n", ("a: b\r\n"):rep(8000), FOREVER }, "limit" },
@@ -107,13 +112,15 @@ end
 
 local GZIP = "content-encoding: gzip\r\n"
 
--- A little that stands for much. While nobody takes it libcurl keeps what one read of 16 KB stands for: 17 MB, in a buffer that doubles.
+-- A little that stands for much. While nobody takes it libcurl keeps what one read of 16 KB stands for: 17 MB, in a
+-- buffer that doubles.
 local BOMBS = {
   { "a gzip bomb", bomb(GZIP), "limit", kb = 24 * 1024 },
   { "a gzip bomb that nobody takes", bomb(GZIP), "cancelled", slow = true, kb = 48 * 1024 },
   { "a bomb in a bomb", bomb("content-encoding: gzip, gzip\r\n", true), "protocol", kb = 1024 },
   { "a bomb in a bomb, in two lines", bomb(GZIP .. GZIP, true), "protocol", kb = 1024 },
-  { "brotli, whose bombs are smaller still", { HEAD .. "content-encoding: br\r\n\r\n", X, FOREVER }, "protocol", kb = 1024 },
+  { "brotli, whose bombs are smaller still", { HEAD .. "content-encoding: br\r\n\r\n", X, FOREVER }, "protocol",
+    kb = 1024 },
 }
 
 local function script_of(sent)
@@ -130,7 +137,8 @@ describe("the peak of the memory stays near the bounds under a flood of", functi
 
   local function flood(row, max_message)
     local output = child.lua(CODE, {
-      SERVER = running.url, FLOOD = running:script(script_of(row[2])), TOTAL_S = row.clock and FLOOD_S or 20, MAX_EVENT = 65536, MAX_MESSAGE = max_message,
+      SERVER = running.url, FLOOD = running:script(script_of(row[2])), TOTAL_S = row.clock and FLOOD_S or 20,
+        MAX_EVENT = 65536, MAX_MESSAGE = max_message,
       SLOW = row.slow and 1 or nil, ASAN_OPTIONS = (os.getenv "ASAN_OPTIONS" or "") .. ":quarantine_size_mb=1",
     })
     local kind, kb = output:match "^(%l+) (%d+)\n$"
@@ -154,7 +162,8 @@ describe("the peak of the memory stays near the bounds under a flood of", functi
   end
 
   it("a text, unless its bound is far away", function()
-    local kb = flood({ nil, { STREAM, delta('{"content":"' .. ("x"):rep(4096) .. '"}'):rep(16), FOREVER }, "limit" }, 2 * PEAK_KB * 1024)
+    local kb = flood({ nil, { STREAM, delta('{"content":"' .. ("x"):rep(4096) .. '"}'):rep(16), FOREVER }, "limit" },
+      2 * PEAK_KB * 1024)
     assert.is_true(kb > PEAK_KB, kb .. " KB")
   end)
 end)

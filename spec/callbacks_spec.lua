@@ -1,4 +1,5 @@
--- turn:start, turn:on_ready and turn:poll: on_done exactly once whatever happens, errors of callbacks where the host shows errors.
+-- turn:start, turn:on_ready and turn:poll: on_done exactly once whatever happens, errors of callbacks where the host
+-- shows errors.
 require "spec.support.env"
 local hosts = require "vllm.hosts"
 local server = require "spec.support.server"
@@ -58,8 +59,10 @@ describe("turn:start", function()
 
   it("on_done gets the error of a turn that failed", function()
     for kind, failing in pairs {
-      server = client:with({ base_url = running.url .. "/fault/status/500" }):turn "x", connect = client:with({ base_url = "http://127.0.0.1:1" }):turn "x",
-      invalid_request = client:turn { messages = 5 }, truncated = client:with({ base_url = running.url .. "/replay/vllm/text?cut=700" }):turn "x",
+      server = client:with({ base_url = running.url .. "/fault/status/500" }):turn "x",
+        connect = client:with({ base_url = "http://127.0.0.1:1" }):turn "x",
+      invalid_request = client:turn { messages = 5 },
+        truncated = client:with({ base_url = running.url .. "/replay/vllm/text?cut=700" }):turn "x",
     } do
       local calls, why = calls_of(function(on_done) failing:start(nil, on_done) end)
       assert.is_nil(why)
@@ -105,7 +108,8 @@ describe("turn:start", function()
   it("the client's on_event that raises, too; at the last event the result is there", function()
     for _, at in ipairs { "text_delta", "turn_end" } do
       local calls, why = calls_of(function(on_done)
-        client:with({ on_event = function(event) if event.type == at then error "mine" end end }):turn(WORDS):start(nil, on_done)
+        client:with({ on_event = function(event) if event.type == at then error "mine" end end }):turn(WORDS):start(nil,
+          on_done)
       end)
       assert.equal(1, #calls)
       assert.equal(at == "text_delta" and "cancelled" or "none", calls[1][3] and calls[1][3].kind or "none")
@@ -114,13 +118,15 @@ describe("turn:start", function()
   end)
 
   it("on_retry that raises cancels the turn, and the error is shown, beside what on_done raises", function()
-    local failing = client:with { base_url = running.url .. "/fault/status/503", retry = { max = 1, on_retry = function() error "mine" end } }
+    local failing = client:with { base_url = running.url .. "/fault/status/503",
+      retry = { max = 1, on_retry = function() error "mine" end } }
     local calls, why = calls_of(function(on_done) failing:turn(WORDS):start(nil, on_done) end)
     assert.same({ 1, "cancelled" }, { #calls, calls[1][3].kind })
     assert.truthy(why:find("callbacks_spec.lua:%d+: mine\nstack traceback:"), why)
     calls, why = calls_of(function() failing:turn(WORDS):start(nil, function() error "done" end) end)
     assert.same({}, calls)
-    assert.truthy(why:find("callbacks_spec.lua:%d+: mine\nstack traceback:.*callbacks_spec.lua:%d+: done\nstack traceback:"), why)
+    assert.truthy(why:find("callbacks_spec.lua:%d+: mine\nstack traceback:.*callbacks_spec.lua:%d+: done\nstack "
+      .. "traceback:"), why)
     local turn, ready = failing:turn(WORDS), 0
     calls, why = calls_of(function() turn:on_ready(function() ready = ready + 1 end) end)
     assert.same({ {}, 1 }, { calls, ready })
@@ -131,8 +137,10 @@ describe("turn:start", function()
   it("on_done that raises is shown, beside what on_event raised", function()
     local _, why = calls_of(function() client:turn(WORDS):start(nil, function() error "done" end) end)
     assert.truthy(why:find("callbacks_spec.lua:%d+: done\nstack traceback:"), why)
-    _, why = calls_of(function() client:turn(WORDS):start(function() error "event" end, function() error "done" end) end)
-    assert.truthy(why:find("callbacks_spec.lua:%d+: event\nstack traceback:.*callbacks_spec.lua:%d+: done\nstack traceback:"), why)
+    _, why = calls_of(function() client:turn(WORDS):start(function() error "event" end,
+      function() error "done" end) end)
+    assert.truthy(why:find("callbacks_spec.lua:%d+: event\nstack traceback:.*callbacks_spec.lua:%d+: done\nstack "
+      .. "traceback:"), why)
   end)
 
   it("a turn that is cancelled: before its start, in the queue, before the head, in the stream, at its end", function()
@@ -239,9 +247,11 @@ end)
 describe("turn:poll and turn:on_ready", function()
   it("what on_ready saw of another choice is no text of the first", function()
     local function say(choice, text)
-      return ('data: {"choices":[{"index":%d,"delta":{"content":"%s"},"finish_reason":"stop"}]}\n\n'):format(choice, text)
+      return ('data: {"choices":[{"index":%d,"delta":{"content":"%s"},"finish_reason":"stop"}]}\n\n')
+        :format(choice, text)
     end
-    local client = require("vllm.testing").client { { bytes = say(1, "other") .. say(0, "first") .. "data: [DONE]\n\n" } }
+    local client = require("vllm.testing").client { { bytes = say(1, "other") .. say(0, "first")
+      .. "data: [DONE]\n\n" } }
     local turn, texts, is_ready = client:turn { text = "x", n = 2 }, {}, false
     vllm.run(function()
       repeat local event = assert(turn:next()) until event.type == "part_start"

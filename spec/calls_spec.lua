@@ -1,5 +1,5 @@
--- Tool calls as servers really send them: which call a fragment belongs to, when none may be run, and what its id and its name are.
--- Each stream that has a whole message of the same meaning is told both ways.
+-- Tool calls as servers really send them: which call a fragment belongs to, when none may be run, and what its id and
+-- its name are. Each stream that has a whole message of the same meaning is told both ways.
 
 local core = require "vllm.core"
 local testing = require "vllm.testing"
@@ -10,18 +10,22 @@ local DONE = "data: [DONE]\n\n"
 -- A fragment { index, id, name, arguments } on the wire; false: absent.
 local function wire(fragment)
   local index, id, name, arguments = fragment[1], fragment[2], fragment[3], fragment[4]
-  return { index = index or nil, id = id or nil, type = "function", ["function"] = { name = name or nil, arguments = arguments or nil } }
+  return { index = index or nil, id = id or nil, type = "function",
+    ["function"] = { name = name or nil, arguments = arguments or nil } }
 end
 
 local function chunk(delta, finish)
-  return "data: " .. core.json_encode { id = "r1", choices = { { index = 0, delta = delta, finish_reason = finish or core.null } } } .. "\n\n"
+  return "data: " .. core.json_encode { id = "r1",
+    choices = { { index = 0, delta = delta, finish_reason = finish or core.null } } } .. "\n\n"
 end
 
 local function stream_of(fragments, finish, usage)
   local out = {}
   for i, fragment in ipairs(fragments) do out[i] = chunk { tool_calls = { wire(fragment) } } end
   out[#out + 1] = chunk(core.json_decode "{}", finish)
-  if usage then out[#out + 1] = "data: " .. core.json_encode { choices = core.json_decode "[]", usage = usage } .. "\n\n" end
+  if usage then
+    out[#out + 1] = "data: " .. core.json_encode { choices = core.json_decode "[]", usage = usage } .. "\n\n"
+  end
   return table.concat(out) .. DONE
 end
 
@@ -68,20 +72,31 @@ local WHERE = '{"where":"id = 7"}'
 
 describe("a call is whole or not run:", function()
   local cases = {
-    { "an id of its own in the second fragment", { { 0, "A1", "delete_all", "" }, { 0, "B1", false, WHERE } }, "delete_all " .. WHERE },
-    { "an id of its own in every fragment", { { 0, "A1", "f", "" }, { 0, "B1", false, '{"a"' }, { 0, "C1", false, ":1}" } }, 'f {"a":1}' },
+    { "an id of its own in the second fragment", { { 0, "A1", "delete_all", "" }, { 0, "B1", false, WHERE } },
+      "delete_all " .. WHERE },
+    { "an id of its own in every fragment",
+      { { 0, "A1", "f", "" }, { 0, "B1", false, '{"a"' }, { 0, "C1", false, ":1}" } }, 'f {"a":1}' },
     { "the same without indexes", { { false, "A1", "f", "" }, { false, "B1", false, WHERE } }, "f " .. WHERE },
-    { "an id of its own and the name in the second fragment", { { 0, "A1", "f", "" }, { 0, "B1", "f", WHERE } }, "f !; f " .. WHERE },
-    { "an id of its own and the name within the arguments", { { 0, "A1", "f", '{"a"' }, { 0, "B1", "f", ":1}" } }, 'f {"a":1}' },
-    { "arguments of nobody under another index", { { 0, "A1", "delete_all", "" }, { 1, "B1", false, WHERE } }, "delete_all !; (no name) !" },
-    { "the same without an id", { { 0, "A1", "delete_all", "" }, { 1, false, false, WHERE } }, "delete_all !; (no name) !" },
-    { "arguments of nobody beside a call that has its own", { { 0, "A1", "f", "{}" }, { 1, "B1", false, WHERE } }, "f {}; (no name) !" },
-    { "empty fragments with ids of their own", { { 0, "A1", "now", "" }, { 0, "B1", false, "" }, { 0, "C1", false, " " } }, "now {}" },
+    { "an id of its own and the name in the second fragment", { { 0, "A1", "f", "" }, { 0, "B1", "f", WHERE } },
+      "f !; f " .. WHERE },
+    { "an id of its own and the name within the arguments", { { 0, "A1", "f", '{"a"' }, { 0, "B1", "f", ":1}" } },
+      'f {"a":1}' },
+    { "arguments of nobody under another index", { { 0, "A1", "delete_all", "" }, { 1, "B1", false, WHERE } },
+      "delete_all !; (no name) !" },
+    { "the same without an id", { { 0, "A1", "delete_all", "" }, { 1, false, false, WHERE } },
+      "delete_all !; (no name) !" },
+    { "arguments of nobody beside a call that has its own", { { 0, "A1", "f", "{}" }, { 1, "B1", false, WHERE } },
+      "f {}; (no name) !" },
+    { "empty fragments with ids of their own",
+      { { 0, "A1", "now", "" }, { 0, "B1", false, "" }, { 0, "C1", false, " " } }, "now {}" },
     { "two tools without arguments", { { 0, "A1", "now", "" }, { 1, "B1", "here", "" } }, "now {}; here {}" },
-    { "one tool twice without arguments, and one index for both", { { 0, "A1", "now", "" }, { 0, "B1", "now", "" } }, "now {}; now {}" },
+    { "one tool twice without arguments, and one index for both", { { 0, "A1", "now", "" }, { 0, "B1", "now", "" } },
+      "now {}; now {}" },
     { "one index for two tools", { { 0, "A1", "now", "" }, { 0, "B1", "f", WHERE } }, "now {}; f " .. WHERE },
-    { "an id and the name in every fragment, no index", { { false, "A1", "f", "" }, { false, "B1", "f", WHERE } }, "f !; f " .. WHERE },
-    { "blanks for arguments, then those of another tool", { { 0, false, "f", " " }, { 0, false, "g", WHERE } }, "fg  " .. WHERE },
+    { "an id and the name in every fragment, no index", { { false, "A1", "f", "" }, { false, "B1", "f", WHERE } },
+      "f !; f " .. WHERE },
+    { "blanks for arguments, then those of another tool", { { 0, false, "f", " " }, { 0, false, "g", WHERE } },
+      "fg  " .. WHERE },
     { "arguments, and then something else", { { 0, "A1", "f", "{}" }, { 0, false, false, "{" } }, "f !" },
   }
   for _, case in ipairs(cases) do
@@ -89,7 +104,8 @@ describe("a call is whole or not run:", function()
   end
 
   it("a whole message with arguments of nobody", function()
-    assert.equal("delete_all !; (no name) !", shown(buffered { { false, "A1", "delete_all", "" }, { false, "B1", false, WHERE } }))
+    assert.equal("delete_all !; (no name) !",
+      shown(buffered { { false, "A1", "delete_all", "" }, { false, "B1", false, WHERE } }))
   end)
 
   it("a message behind the deltas brings nothing new", function()
@@ -110,7 +126,8 @@ describe("a message that does not say what its deltas said gives no call the arg
     { "another tool", { BARE }, { B }, "f !; g " .. WHERE },
     { "another order", { A, B }, { B, A }, 'f {"a":1}; g ' .. WHERE },
     { "only the second", { BARE, B }, { B }, "f {}; g " .. WHERE },
-    { "another order of one tool", { BARE, { 1, "B1", "f", WHERE } }, { { 0, "B1", "f", WHERE }, { 1, "A1", "f", "" } }, "f {}; f " .. WHERE },
+    { "another order of one tool", { BARE, { 1, "B1", "f", WHERE } }, { { 0, "B1", "f", WHERE }, { 1, "A1", "f", "" } },
+      "f {}; f " .. WHERE },
     { "other ids", { A, B }, { { 0, "C1", "f", '{"a":1}' }, { 1, "D1", "g", WHERE } }, 'f {"a":1}; g ' .. WHERE },
   }
   for _, case in ipairs(cases) do
@@ -118,7 +135,8 @@ describe("a message that does not say what its deltas said gives no call the arg
       local decoder, list = core.decoder(), {}
       for i, fragment in ipairs(case[3]) do list[i] = wire(fragment) end
       decoder:feed((stream_of(case[2], "tool_calls"):gsub("data: %[DONE%]\n\n", function()
-        local message = "data: " .. core.json_encode { choices = { { index = 0, message = { role = "assistant", tool_calls = list } } } } .. "\n\n"
+        local message = "data: " .. core.json_encode { choices = { { index = 0,
+          message = { role = "assistant", tool_calls = list } } } } .. "\n\n"
         return message .. message .. DONE
       end)))
       assert.equal(case[4], shown(result_of(decoder)))
@@ -130,9 +148,11 @@ describe("one id for several calls, streamed and whole:", function()
   local cases = {
     { "two indexes, names of their own", { { 0, "x", "f", '{"a":1}' }, { 1, "x", "g", "{}" } }, 'f {"a":1}; g {}' },
     { "names of their own, without arguments", { { 0, "x", "f", "" }, { 1, "x", "g", "" } }, "f {}; g {}" },
-    { "one name, arguments of their own", { { 0, "x", "f", '{"a":1}' }, { 1, "x", "f", '{"a":2}' } }, 'f {"a":1}; f {"a":2}' },
+    { "one name, arguments of their own", { { 0, "x", "f", '{"a":1}' }, { 1, "x", "f", '{"a":2}' } },
+      'f {"a":1}; f {"a":2}' },
     { "whole arguments twice", { { 0, "x", "f", '{"a":1}' }, { 0, "x", "f", '{"a":1}' } }, 'f {"a":1}' },
-    { "the same twice, and another", { { 0, "x", "f", "{}" }, { 1, "x", "f", "{}" }, { 2, "y", "g", "{}" } }, "f {}; g {}" },
+    { "the same twice, and another", { { 0, "x", "f", "{}" }, { 1, "x", "f", "{}" }, { 2, "y", "g", "{}" } },
+      "f {}; g {}" },
   }
   for _, case in ipairs(cases) do
     it(case[1], function()
@@ -143,7 +163,8 @@ describe("one id for several calls, streamed and whole:", function()
   end
 
   it("one call in the old and in the new spelling", function()
-    local both = '{"choices":[{"index":0,"%s":{"function_call":{"name":"f","arguments":"{}"},"tool_calls":[{"index":0,"id":"a","function":'
+    local both = '{"choices":[{"index":0,"%s":{"function_call":{"name":"f","arguments":"{}"},"tool_calls":[{"index":0,'
+      .. '"id":"a","function":'
       .. '{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}'
     local stream, whole = core.decoder(), core.decoder()
     assert(stream:feed("data: " .. both:format "delta" .. "\n\n" .. DONE))
@@ -160,7 +181,8 @@ describe("one id for several calls, streamed and whole:", function()
   end)
 
   it("fragments find their call by index", function()
-    assert.equal('f {"a":1}; g {"b":2}', shown(streamed { { 0, "x", "f", "" }, { 1, "x", "g", "" }, { 0, "x", false, '{"a"' },
+    assert.equal('f {"a":1}; g {"b":2}',
+      shown(streamed { { 0, "x", "f", "" }, { 1, "x", "g", "" }, { 0, "x", false, '{"a"' },
       { 1, "x", false, '{"b"' }, { 0, false, false, ":1}" }, { 1, false, false, ":2}" } }))
   end)
 
@@ -178,8 +200,10 @@ end)
 
 describe("whole arguments that come twice are those of one call:", function()
   local cases = {
-    { "at the end, under the index", { { 0, "a", "f", "" }, { 0, false, false, '{"a":1}' }, { 0, false, false, '{"a":1}' } } },
-    { "both times in pieces", { { 0, "a", "f", '{"a"' }, { 0, false, false, ":1}" }, { 0, false, false, '{"' }, { 0, false, false, 'a":1}' } } },
+    { "at the end, under the index", { { 0, "a", "f", "" }, { 0, false, false, '{"a":1}' },
+      { 0, false, false, '{"a":1}' } } },
+    { "both times in pieces", { { 0, "a", "f", '{"a"' }, { 0, false, false, ":1}" }, { 0, false, false, '{"' },
+      { 0, false, false, 'a":1}' } } },
     { "with the id, under another index", { { 0, "a", "f", '{"a":1}' }, { 1, "a", "f", '{"a":1}' } } },
     { "under an id of their own", { { 0, "a", "f", '{"a":1}' }, { 0, "b", false, '{"a":1}' } } },
     { "three times", { { 0, "a", "f", '{"a":1}' }, { 0, "a", "f", '{"a":1}' }, { 0, "a", false, '{"a":1}' } } },
@@ -215,7 +239,8 @@ describe("a call is trusted only where its answer is whole:", function()
       assert.equal('f {"a":1}', shown(buffered(CALL, reason)))
     end)
   end
-  for _, reason in ipairs { "length", "content_filter", "model_length", "max_tokens", "insufficient_system_resource", "sensitive", "of nobody" } do
+  for _, reason in ipairs { "length", "content_filter", "model_length", "max_tokens", "insufficient_system_resource",
+    "sensitive", "of nobody" } do
     it(reason .. " is not", function()
       assert.equal("f !", shown(streamed(CALL, reason)))
       assert.equal("f !", shown(buffered(CALL, reason)))
@@ -224,7 +249,8 @@ describe("a call is trusted only where its answer is whole:", function()
   end
 
   it("as many tokens as were allowed are not", function()
-    local usage, allowed = { prompt_tokens = 1, completion_tokens = 16, total_tokens = 17 }, { max_completion_tokens = 16 }
+    local usage, allowed = { prompt_tokens = 1, completion_tokens = 16, total_tokens = 17 },
+      { max_completion_tokens = 16 }
     assert.equal("f !", shown(streamed(CALL, "tool_calls", allowed, usage)))
     assert.equal("f !", shown(buffered(CALL, "tool_calls", allowed, usage)))
     allowed.max_completion_tokens = 17
@@ -240,7 +266,8 @@ describe("a call is trusted only where its answer is whole:", function()
 
   for _, name in ipairs { "max_completion_tokens", "max_tokens" } do
     it("a turn knows what it allowed: " .. name, function()
-      local client = testing.client({ { bytes = stream_of(CALL, "tool_calls", { completion_tokens = 5 }) } }, { temperature = 0 })
+      local client = testing.client({ { bytes = stream_of(CALL, "tool_calls", { completion_tokens = 5 }) } },
+        { temperature = 0 })
       local result = assert(client:turn({ text = "x", [name] = 5 }):result())
       assert.truthy(result.tool_calls[1].invalid:find("as many tokens as were allowed", 1, true))
       assert.truthy(table.concat(result.hints, "\n"):find("raise max_completion_tokens", 1, true))
@@ -271,7 +298,8 @@ describe("the id of a call is its own in the whole transcript", function()
   end
 
   local function answer(id, call_id)
-    return (stream_of({ { 0, call_id, "f", "{}" }, { 1, call_id, "g", "{}" } }, "tool_calls"):gsub('"id":"r1"', function() return id end))
+    return (stream_of({ { 0, call_id, "f", "{}" }, { 1, call_id, "g", "{}" } }, "tool_calls"):gsub('"id":"r1"',
+      function() return id end))
   end
 
   it("where the server begins its numbers again in every answer", function()
@@ -304,13 +332,15 @@ describe("the id of a call is its own in the whole transcript", function()
   it("under a ready-made body, too", function()
     local client = testing.client { { bytes = stream_of({ { 0, "call_0", "f", "{}" } }, "tool_calls") } }
     local body = core.json_encode { model = "m", stream = true, messages = { { role = "user", content = "x" },
-      { role = "assistant", tool_calls = { { id = "call_0", type = "function", ["function"] = { name = "f", arguments = "{}" } } } },
+      { role = "assistant", tool_calls = { { id = "call_0", type = "function",
+        ["function"] = { name = "f", arguments = "{}" } } } },
       { role = "tool", tool_call_id = "call_0", content = "1" } } }
     assert.are_not.equal("call_0", assert(client:turn({ body = body }):result()).tool_calls[1].id)
   end)
 
   it("whatever stands in the transcript: messages of any shape do no harm", function()
-    local body = '{"model":"m","stream":true,"messages":[1,"x",null,{"tool_calls":3},{"tool_calls":[1,{"id":7},{"id":"call_0"}]}]}'
+    local body = '{"model":"m","stream":true,"messages":[1,"x",null,{"tool_calls":3},{"tool_calls":[1,{"id":7},'
+      .. '{"id":"call_0"}]}]}'
     local client = testing.client { { bytes = stream_of({ { 0, "call_0", "f", "{}" } }, "tool_calls") } }
     assert.are_not.equal("call_0", assert(client:turn({ body = body }):result()).tool_calls[1].id)
   end)

@@ -3,7 +3,8 @@
 describe("a storm of faults loses no turn, hangs none, and leaves nothing behind:", function()
   for _, seed in ipairs { 1, 2, 3 } do
     it("seed " .. seed, function()
-      local pipe = assert(io.popen(("timeout 120 %s spec/chaos/chaos.lua %d 250 2>&1; echo status $?"):format(arg[-1], seed)))
+      local pipe = assert(io.popen(("timeout 120 %s spec/chaos/chaos.lua %d 250 2>&1; echo status $?")
+        :format(arg[-1], seed)))
       local said = pipe:read "*a"
       pipe:close()
       assert.truthy(said:find("status 0\n", 1, true), said)

@@ -1,6 +1,6 @@
 -- lua-cjson beside ours: one mark of arrays for both libraries, so that either writes what the other read.
--- Debian's lua-cjson is older than these marks: a stand-in has the newer one's rules (lua_cjson.c of OpenResty: array_mt, empty_array_mt,
--- empty_array, null). Neovim's vim.json is the newer one itself: hosts/neovim_json_spec.lua.
+-- Debian's lua-cjson is older than these marks: a stand-in has the newer one's rules (lua_cjson.c of OpenResty:
+-- array_mt, empty_array_mt, empty_array, null). Neovim's vim.json is the newer one itself: hosts/neovim_json_spec.lua.
 local core = require "vllm.core"
 local json = require "vllm.json"
 
@@ -24,7 +24,8 @@ after_each(function()
 end)
 
 local TEXTS = {
-  "[]", "{}", "[1,2]", '{"a":[]}', "[[],{},[[]]]", '{"a":{"b":[{"c":[]}]}}', '[null,{"n":null}]', '{"deep":[[[[]]]]}', '["",0.5,true,false]',
+  "[]", "{}", "[1,2]", '{"a":[]}', "[[],{},[[]]]", '{"a":{"b":[{"c":[]}]}}', '[null,{"n":null}]', '{"deep":[[[[]]]]}',
+    '["",0.5,true,false]',
 }
 
 describe("beside a lua-cjson that has array_mt", function()
@@ -95,7 +96,8 @@ describe("without such a lua-cjson", function()
   it("none at all", function() check(nil) end)
   it("Debian's, which has no marks", function() check(real) end)
   it("something else under its name", function()
-    for _, other in ipairs { true, "cjson", { array_mt = true }, { array_mt = setmetatable({}, { __index = error }) } } do
+    for _, other in ipairs { true, "cjson", { array_mt = true },
+      { array_mt = setmetatable({}, { __index = error }) } } do
       json_beside(other)
       core.use_array_mt(own_mark)
     end

@@ -11,7 +11,8 @@ describe("vllm.new", function()
   end)
 
   it("prints without the key, header values or the password of the URL", function()
-    local client = vllm.new { model = "m", api_key = "sk-secret", headers = { ["X-Token"] = "tok-secret" }, base_url = "http://u:pw-secret@h:1/v1",
+    local client = vllm.new { model = "m", api_key = "sk-secret", headers = { ["X-Token"] = "tok-secret" },
+      base_url = "http://u:pw-secret@h:1/v1",
       transport = testing.transport {} }
     local text = tostring(client) .. tostring(client:turn "x") .. tostring(client:session())
     assert.is_nil(text:find("secret", 1, true), text)
@@ -19,7 +20,8 @@ describe("vllm.new", function()
   end)
 
   it("refuses an option that the transport cannot honour", function()
-    local cases = { { proxy = "http://p:1" }, { unix_socket = "/s" }, { tls = { ca_file = "/f" } }, { interrupt = "cancel" } }
+    local cases = { { proxy = "http://p:1" }, { unix_socket = "/s" }, { tls = { ca_file = "/f" } },
+      { interrupt = "cancel" } }
     for _, options in ipairs(cases) do
       options.model, options.transport = "m", testing.transport {}
       local ok, message = pcall(vllm.new, options)
@@ -92,7 +94,8 @@ describe("client:turn", function()
         assert.is_false(ok)
         assert.equal("client:" .. name .. ": " .. words, (message:gsub("^%S+:%d+: ", "")))
       end
-      throws("a request is one table, { messages = …, temperature = … }; got another argument, a table", { text = "x" }, { temperature = 0 })
+      throws("a request is one table, { messages = …, temperature = … }; got another argument, a table", { text = "x" },
+        { temperature = 0 })
       throws("behind the text goes a table of options, got 5", "x", 5)
       throws("behind the text goes a table of options, got true", "x", true)
       throws("the text is given twice", "x", { text = "y" })
@@ -122,14 +125,16 @@ end)
 describe("client:body", function()
   it("gives the bytes that a turn sends", function()
     local client, transport = testing.client { "a" }
-    local request = { messages = { "x", { role = "assistant", content = "y" }, "z" }, tools = { { name = "f" } }, stop = { "a" } }
+    local request = { messages = { "x", { role = "assistant", content = "y" }, "z" }, tools = { { name = "f" } },
+      stop = { "a" } }
     local body = assert(client:body(request))
     client:ask(request)
     assert.equal(transport.requests[1].text, body)
   end)
 
   it("gives nil, message, err for bad data", function()
-    local body, message, err = testing.client({}):body { messages = { { role = "tool", tool_call_id = "x", content = "y" } } }
+    local body, message, err = testing.client({}):body { messages = { { role = "tool", tool_call_id = "x",
+      content = "y" } } }
     assert.is_nil(body)
     assert.equal("string", type(message))
     assert.equal("invalid_request", err.kind)
@@ -186,7 +191,8 @@ describe("client:request", function()
 
   it("throws on misuse", function()
     local client = answering(200, "")
-    assert.has_error(function() client:request("get", "/x") end, 'client:request: method must be a word in capitals, got "get"')
+    assert.has_error(function() client:request("get", "/x") end,
+      'client:request: method must be a word in capitals, got "get"')
     assert.has_error(function() client:request("GET", "x") end, 'client:request: path must begin with /, got "x"')
   end)
 end)
@@ -196,7 +202,8 @@ describe("a model that is not served", function()
     local transport = { name = "two", options = {} }
     function transport.open(_, request)
       local is_list = request.method == "GET"
-      local bodies = { is_list and '{"data":[{"id":"qwen"},{"id":"llama"}]}' or '{"error":{"message":"The model `x` does not exist.","param":"model","code":404}}' }
+      local bodies = { is_list and '{"data":[{"id":"qwen"},{"id":"llama"}]}'
+        or '{"error":{"message":"The model `x` does not exist.","param":"model","code":404}}' }
       return { head = function() return is_list and 200 or 404, { ["content-type"] = "application/json" } end,
         read = function() return table.remove(bodies) end, info = function() return {} end, close = function() end }
     end

@@ -57,7 +57,9 @@ local function add_parts(deltas, parts, random)
         deltas[#deltas + 1] = { content = { { type = "thinking", thinking = { { type = "text", text = piece } } } } }
       end
     end
-    for _, piece in ipairs(cut(part.text or "", random)) do deltas[#deltas + 1] = { content = { { type = "text", text = piece } } } end
+    for _, piece in ipairs(cut(part.text or "", random)) do
+      deltas[#deltas + 1] = { content = { { type = "text", text = piece } } }
+    end
   end
 end
 
@@ -167,7 +169,8 @@ local function check_law(name, json)
   for _, bytes in ipairs { json, json .. "\n\ndata: [DONE]\n\n", (json:gsub("^%s*{", "{\r\n\r\n  ")) } do
     local list, failure, decoder = events.run { bytes }
     assert.is_nil(failure, name)
-    local found = events.difference(list, whole, name) or events.difference(decoder:result(), whole_result, name .. " result")
+    local found = events.difference(list, whole, name)
+      or events.difference(decoder:result(), whole_result, name .. " result")
     if found then error(found, 0) end
   end
 end
@@ -179,43 +182,55 @@ end
 local function completion(...)
   local choices = {}
   for i, choice in ipairs { ... } do
-    choices[i] = { index = i - 1, message = choice.message, finish_reason = choice.finish_reason, stop_reason = choice.stop_reason,
+    choices[i] = { index = i - 1, message = choice.message, finish_reason = choice.finish_reason,
+      stop_reason = choice.stop_reason,
       logprobs = choice.logprobs, token_ids = choice.token_ids, weight_versions = choice.weight_versions }
     choice.message.role = "assistant"
   end
-  return events.write { id = "chatcmpl-1", object = "chat.completion", created = 1, model = "m", choices = events.array(choices),
-    usage = { prompt_tokens = 5, completion_tokens = 9, total_tokens = 14, completion_tokens_details = { reasoning_tokens = 3 } } }
+  return events.write { id = "chatcmpl-1", object = "chat.completion", created = 1, model = "m",
+    choices = events.array(choices),
+    usage = { prompt_tokens = 5, completion_tokens = 9, total_tokens = 14,
+      completion_tokens_details = { reasoning_tokens = 3 } } }
 end
 
 local made = {
   ["an answer of every kind"] = completion { finish_reason = "tool_calls", message = {
     reasoning = "Hmm — \n\n", content = "naïve 🙂🚀 你好", refusal = "not that one",
-    tool_calls = { call("a", "get_weather", '{"city": "Zürich \\ud83d\\ude42"}'), call("b", "now", ""), call("c", "now", "{}") } } },
+    tool_calls = { call("a", "get_weather", '{"city": "Zürich \\ud83d\\ude42"}'), call("b", "now", ""),
+      call("c", "now", "{}") } } },
   ["calls that share an id"] = completion { finish_reason = "tool_calls", message = {
     tool_calls = { call("x", "f", '{"a":1}'), call("x", "g", '{"b":2}'), call("x", "h", "{}") } } },
   ["calls of one tool that share an id"] = completion { finish_reason = "tool_calls", message = {
     tool_calls = { call("x", "f", '{"a":1}'), call("x", "f", '{"a":2}'), call("x", "f", '{"a":2,"b":[]}') } } },
-  ["an ending that nobody knows"] = completion { finish_reason = "model_length", message = { tool_calls = { call("a", "f", "{}") } } },
+  ["an ending that nobody knows"] = completion { finish_reason = "model_length",
+    message = { tool_calls = { call("a", "f", "{}") } } },
   ["an answer cut by length within its second call"] = completion { finish_reason = "length", message = {
     content = "Two things. ", tool_calls = { call("a", "x", '{"a":1}'), call("b", "x", '{"a":') } } },
   ["calls whose arguments are not an object"] = completion { finish_reason = "tool_calls", message = {
-    tool_calls = { call("a", "x", "{bad"), call("b", "x", "[1]"), call("c", "x", '"text"'), call("d", "x", "null"), call("e", "x", " ") } } },
+    tool_calls = { call("a", "x", "{bad"), call("b", "x", "[1]"), call("c", "x", '"text"'), call("d", "x", "null"),
+      call("e", "x", " ") } } },
   ["three choices that end differently"] = completion(
     { finish_reason = "stop", stop_reason = "5", message = { content = "one" } },
     { finish_reason = "length", message = { reasoning = "two" } },
-    { finish_reason = "tool_calls", stop_reason = 30, message = { content = "three", tool_calls = { call("a", "x", '{"n":null,"m":[null]}') } } }),
+    { finish_reason = "tool_calls", stop_reason = 30,
+      message = { content = "three", tool_calls = { call("a", "x", '{"n":null,"m":[null]}') } } }),
   ["what only the server knows"] = completion(
-    { finish_reason = "tool_calls", weight_versions = { { version = 1 } }, message = { content = "one", signature = "abc Zürich 🙂 xyz",
-      details = { { text = "a", id = cjson.null }, { text = "b" }, { text = "a", id = cjson.null } }, task = { name = "query", tags = { "x" } },
-      tool_calls = { { id = "a", type = "function", extra_content = { google = { thought_signature = "s" } }, ["function"] = { name = "x", arguments = "{}" } } } } },
+    { finish_reason = "tool_calls", weight_versions = { { version = 1 } },
+      message = { content = "one", signature = "abc Zürich 🙂 xyz",
+      details = { { text = "a", id = cjson.null }, { text = "b" }, { text = "a", id = cjson.null } },
+        task = { name = "query", tags = { "x" } },
+      tool_calls = { { id = "a", type = "function", extra_content = { google = { thought_signature = "s" } },
+        ["function"] = { name = "x", arguments = "{}" } } } } },
     { finish_reason = "stop", message = { signature = "z", content = "two" } }),
   ["thinking in the content"] = completion { finish_reason = "stop", message = { content = {
-    { type = "thinking", thinking = { { type = "text", text = "Let me see. " }, { type = "text", text = "Zürich 🙂?" } } },
+    { type = "thinking", thinking = { { type = "text", text = "Let me see. " },
+      { type = "text", text = "Zürich 🙂?" } } },
     { type = "text", text = "Let me" }, { type = "text", text = "Let me see: Zürich." } } } },
   ["nothing at all"] = completion { finish_reason = "stop", message = { content = "" } },
   ["white space only"] = completion { finish_reason = "stop", message = { content = "\n \n" } },
   ["token ids and logprobs"] = completion { finish_reason = "stop", token_ids = { 1, 2, 3, 4, 5 },
-    logprobs = { content = { { token = "a", logprob = -0.1 }, { token = "b", logprob = -9999 } } }, message = { content = "abcdefgh" } },
+    logprobs = { content = { { token = "a", logprob = -0.1 }, { token = "b", logprob = -9999 } } },
+      message = { content = "abcdefgh" } },
 }
 
 describe("a completion and the same answer in chunks agree:", function()
@@ -232,7 +247,7 @@ describe("a completion and the same answer in chunks agree:", function()
   end
 end)
 
--- Pairs ----------------------------------------------------------------------------------------------------------------
+-- Pairs ---------------------------------------------------------------------------------------------------------------
 
 local function without_ids(value, path, out)
   for key, member in pairs(value) do
@@ -267,14 +282,18 @@ end
 -- The same request, streamed and buffered. What differs is the server's doing; ids differ always.
 -- A path is followed by { streamed, buffered }.
 local SAME = {}
-local NAMED = '{\n    "type": "function",\n    "description": "Weather of a city",\n    "parameters": {\n        "type": "object",\n'
+local NAMED = '{\n    "type": "function",\n    "description": "Weather of a city",\n    "parameters": {\n        '
+  .. '"type": "object",\n'
   .. '        "properties": {\n            "city": {\n                "type": "string'
-local CITIES = "Paris is the capital of France and is known for its beautiful atmosphere, rich culture, and stunning landmarks. Rome is "
+local CITIES = "Paris is the capital of France and is known for its beautiful atmosphere, rich culture, and stunning "
+  .. "landmarks. Rome is "
 
 local pairs_of_recordings = {
   ["vllm/text"] = SAME, ["vllm/text-length"] = SAME, ["vllm/text-unicode"] = SAME, ["vllm/text-logprobs"] = SAME,
-  ["vllm/text-two-choices"] = SAME, ["vllm/tool-auto-two"] = SAME, ["vllm/reasoning"] = SAME, ["vllm/reasoning-only"] = SAME,
-  ["vllm/tool-auto"] = { ["usage.cached_tokens"] = { 0, 128 } }, -- the second request found the prompt in the prefix cache
+  ["vllm/text-two-choices"] = SAME, ["vllm/tool-auto-two"] = SAME, ["vllm/reasoning"] = SAME,
+    ["vllm/reasoning-only"] = SAME,
+  -- the second request found the prompt in the prefix cache
+  ["vllm/tool-auto"] = { ["usage.cached_tokens"] = { 0, 128 } },
   ["llama-server/text"] = { ["usage.cached_tokens"] = { 0, 36 } },
   -- A stream passes on the white space between reasoning and call before it can know that nothing else will come.
   ["vllm/reasoning-tool"] = { ["choices.1.text"] = { "\n\n", nil } },
@@ -292,12 +311,15 @@ local pairs_of_recordings = {
     ["choices.1.tool_calls.1.input.location"] = { "Paris", nil },
     ["choices.1.tool_calls.1.input.language"] = { nil, "en" },
     ["choices.1.tool_calls.1.input.name"] = { nil, "Paris" },
-    ["usage.cached_tokens"] = { 0, 256 }, ["usage.completion_tokens"] = { 43, 45 }, ["usage.total_tokens"] = { 382, 384 },
+    ["usage.cached_tokens"] = { 0, 256 }, ["usage.completion_tokens"] = { 43, 45 },
+      ["usage.total_tokens"] = { 382, 384 },
   },
   ["llama-server/tool-required"] = {
     ["choices.1.text"] = {
       CITIES .. "a city in Italy and is famous for its architecture, history, and culture.\n\n" .. CITIES:sub(1, -2),
-      CITIES .. "a city in Italy that is famous for its ancient history, architecture, and Roman culture. Both cities are located in the "
+      CITIES
+        .. "a city in Italy that is famous for its ancient history, architecture, and Roman culture. Both cities are "
+        .. "located in the "
         .. "Mediterranean region, and both are steeped in history and culture.\n\nParis is a" },
     ["usage.cached_tokens"] = { 19, 165 },
   },
@@ -318,8 +340,10 @@ describe("a stream that is called JSON", function()
     local testing = require "vllm.testing"
     local data = 'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
     for _, first in ipairs { "", ": ping\n\n", "event: message\n", "id: 1\n", "retry: 5\n", "\239\187\191" } do
-      for _, padding in ipairs { "", (": " .. ("x"):rep(100) .. "\n\n") } do -- shorter and longer than what is looked at
-        local client = testing.client { { bytes = first .. data .. padding, headers = { ["content-type"] = "application/json" } } }
+      -- shorter and longer than what is looked at
+      for _, padding in ipairs { "", (": " .. ("x"):rep(100) .. "\n\n") } do
+        local client = testing.client { { bytes = first .. data .. padding,
+          headers = { ["content-type"] = "application/json" } } }
         assert.equal("Hi", client:ask "x")
       end
     end

@@ -50,8 +50,10 @@ describe("config.check", function()
   end)
 
   it("takes every wire field as a default", function()
-    local built = config.check { model = "m", temperature = 0, top_k = 20, stop = { "a" }, user = "u", chat_template_kwargs = { a = 1 } }
-    assert.same({ model = "m", temperature = 0, top_k = 20, stop = { "a" }, user = "u", chat_template_kwargs = { a = 1 } }, built.fields)
+    local built = config.check { model = "m", temperature = 0, top_k = 20, stop = { "a" }, user = "u",
+      chat_template_kwargs = { a = 1 } }
+    assert.same({ model = "m", temperature = 0, top_k = 20, stop = { "a" }, user = "u",
+      chat_template_kwargs = { a = 1 } }, built.fields)
   end)
 
   it("takes an empty key for none and null for unset", function()
@@ -70,7 +72,8 @@ describe("config.check", function()
   end)
 
   it("does not change with the caller's tables afterwards, nor change them", function()
-    local options = { model = "m", stop = { "a" }, timeout = { idle_s = 1 }, headers = { ["X-A"] = "1" }, extra_body = { x = { 1 } } }
+    local options = { model = "m", stop = { "a" }, timeout = { idle_s = 1 }, headers = { ["X-A"] = "1" },
+      extra_body = { x = { 1 } } }
     local built = config.check(options)
     options.stop[1], options.timeout.idle_s, options.headers["X-A"], options.extra_body.x[1] = "b", 2, "2", 2
     assert.same({ "a" }, built.fields.stop)
@@ -102,7 +105,8 @@ end)
 
 describe("secrets", function()
   local options = {
-    model = "m", api_key = "sk-secret", headers = { ["X-Token"] = "secret-token" }, proxy = "http://me:secret-proxy@p:1",
+    model = "m", api_key = "sk-secret", headers = { ["X-Token"] = "secret-token" },
+      proxy = "http://me:secret-proxy@p:1",
     base_url = "http://me:secret-pass@h/v1?code=secret-query",
   }
 
@@ -207,9 +211,12 @@ describe("config.merge", function()
   end)
 
   it("joins groups by their keys and unsets by null", function()
-    local base = { model = "m", timeout = { idle_s = 1, total_s = 2 }, headers = { ["X-A"] = "1", ["X-B"] = "2" }, temperature = 1, user = "u" }
-    local built = merged(base, { timeout = { total_s = 3, idle_s = core.null }, headers = { ["x-a"] = "3" }, temperature = core.null })
-    assert.same({ connect_s = 10, queue_s = 600, first_event_s = 600, idle_s = 300, finish_s = 2, total_s = 3 }, built.timeout)
+    local base = { model = "m", timeout = { idle_s = 1, total_s = 2 }, headers = { ["X-A"] = "1", ["X-B"] = "2" },
+      temperature = 1, user = "u" }
+    local built = merged(base, { timeout = { total_s = 3, idle_s = core.null }, headers = { ["x-a"] = "3" },
+      temperature = core.null })
+    assert.same({ connect_s = 10, queue_s = 600, first_event_s = 600, idle_s = 300, finish_s = 2, total_s = 3 },
+      built.timeout)
     assert.same({ { "X-B", "2" }, { "x-a", "3" } }, built.headers)
     assert.same({ model = "m", user = "u" }, built.fields)
   end)
@@ -220,14 +227,16 @@ describe("config.merge", function()
   end)
 
   it("gives a certificate from one side the key of the other", function()
-    assert.same({ cert = "/c", key = "/k" }, merged({ model = "m", tls = { cert = "/c" } }, { tls = { key = "/k" } }).tls)
+    assert.same({ cert = "/c", key = "/k" },
+      merged({ model = "m", tls = { cert = "/c" } }, { tls = { key = "/k" } }).tls)
   end)
 
   it("names itself in a misuse", function()
     assert.has_error(function() merged({ model = "m" }, { tempurature = 1 }) end,
       "client:with: unknown key `tempurature` (did you mean `temperature`?); extra_body = { … } sends any name")
     assert.has_error(function() merged({ model = "m" }, { timeout = 30 }) end,
-      "client:with: timeout must be a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s), got 30")
+      "client:with: timeout must be a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, "
+        .. "finish_s, total_s), got 30")
     assert.has_error(function() merged({ model = "m" }, { model = core.null }) end,
       "client:with: `model` is missing: the name under which the server serves the model")
   end)
@@ -235,7 +244,8 @@ end)
 
 describe("config.from_env", function()
   it("reads model, address and key", function()
-    local built = with_environment({ VLLM_MODEL = "m", VLLM_BASE_URL = "http://h/v1", VLLM_API_KEY = "k" }, config.from_env)
+    local built = with_environment({ VLLM_MODEL = "m", VLLM_BASE_URL = "http://h/v1", VLLM_API_KEY = "k" },
+      config.from_env)
     assert.equal("m", built.model)
     assert.equal("http://h/v1/chat/completions", built.url)
     assert.equal("k", built.api_key)
@@ -258,7 +268,8 @@ describe("config.from_env", function()
   end)
 
   it("lets an empty key override the one of the environment", function()
-    local built = with_environment({ VLLM_MODEL = "m", VLLM_API_KEY = "k" }, function() return config.from_env { api_key = "" } end)
+    local built = with_environment({ VLLM_MODEL = "m", VLLM_API_KEY = "k" },
+      function() return config.from_env { api_key = "" } end)
     assert.is_nil(built.authorization)
   end)
 end)

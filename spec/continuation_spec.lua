@@ -12,12 +12,15 @@ end
 describe("err.resumable", function()
   it("goes by the finish reason, in any case of letters", function()
     for reason, is_resumable in pairs { abort = true, ABORT = true, Error = true, network_error = true } do
-      local bytes = ('data: {"choices":[{"index":0,"delta":{"content":"Once"},"finish_reason":"%s"}]}\n\n'):format(reason)
+      local bytes = ('data: {"choices":[{"index":0,"delta":{"content":"Once"},"finish_reason":"%s"}]}\n\n')
+        :format(reason)
       assert.equal(is_resumable, broken({ bytes = bytes }).resumable, reason)
     end
     local client = testing.client {}
-    for reason, is_cut in pairs { LENGTH = true, MAX_TOKENS = true, model_length = true, STOP = false, sensitive = false } do
-      local result = { choices = { { text = "Once", finish_reason = reason } }, text = "Once", message = { role = "assistant", content = "Once" } }
+    for reason, is_cut in pairs { LENGTH = true, MAX_TOKENS = true, model_length = true, STOP = false,
+      sensitive = false } do
+      local result = { choices = { { text = "Once", finish_reason = reason } }, text = "Once",
+        message = { role = "assistant", content = "Once" } }
       assert.equal(is_cut, client:body("Tell a story.", { continue = result }) ~= nil, reason)
     end
   end)
@@ -31,7 +34,8 @@ describe("err.resumable", function()
 
   it("is false where only reasoning, or a call, had come", function()
     assert.is_false((broken { reasoning = "Let me see", cut = true }).resumable)
-    assert.is_false((broken { text = "I call", tool_calls = { { name = "now", arguments = { a = 1 } } }, cut = true }).resumable)
+    assert.is_false((broken { text = "I call", tool_calls = { { name = "now", arguments = { a = 1 } } },
+      cut = true }).resumable)
   end)
 
   it("is absent where nothing had come", function()
@@ -70,7 +74,8 @@ describe("client:turn{ continue = err.partial }", function()
       assert.equal(3, #messages)
     end
     local client, transport = testing.client { " a time." }
-    client:ask { messages = { QUESTION[2], { role = "assistant", content = "Another." }, "Go on." }, continue = partial }
+    client:ask { messages = { QUESTION[2], { role = "assistant", content = "Another." }, "Go on." },
+      continue = partial }
     assert.equal(4, #transport.requests[1].body.messages)
   end)
 
@@ -95,7 +100,8 @@ describe("client:turn{ continue = err.partial }", function()
   end)
 
   it("keeps what there is when nothing comes: the server is still away", function()
-    local client = testing.client { { fail = "connect" }, { status = 503, body = "loading" }, { text = "", cut = true }, " a time." }
+    local client = testing.client { { fail = "connect" }, { status = 503, body = "loading" }, { text = "", cut = true },
+      " a time." }
     local so_far = partial
     for _, kind in ipairs { "connect", "overloaded", "truncated" } do
       local _, _, err = client:turn({ messages = QUESTION, continue = so_far }):result()
@@ -109,7 +115,8 @@ describe("client:turn{ continue = err.partial }", function()
   end)
 
   it("is resumable no more when the server refuses to go on, and keeps what there is", function()
-    local _, _, err = testing.client({ { status = 400, body = "no" } }):turn({ messages = QUESTION, continue = partial }):result()
+    local _, _, err = testing.client({ { status = 400, body = "no" } }):turn({ messages = QUESTION,
+      continue = partial }):result()
     assert.equal("invalid_request", err.kind)
     assert.equal("Once upon", err.partial.text)
     assert.is_false(err.resumable)
@@ -130,27 +137,32 @@ describe("client:turn{ continue = err.partial }", function()
   end)
 
   it("goes on with an answer that was cut by its length, and takes text for messages", function()
-    local cut = assert(testing.client({ { text = "Once upon", finish_reason = "length" } }):turn("Tell a story."):result())
+    local cut = assert(testing.client({ { text = "Once upon",
+      finish_reason = "length" } }):turn("Tell a story."):result())
     local client, transport = testing.client { " a time." }
     assert.equal("Once upon a time.", client:turn({ text = "Tell a story.", continue = cut }):text())
     assert.equal(2, #transport.requests[1].body.messages)
   end)
 
   for name, case in pairs {
-    ["a complete answer"] = { function() return { messages = QUESTION, continue = testing.client({ "Done." }):turn("x"):result() } end,
+    ["a complete answer"] = { function() return { messages = QUESTION,
+      continue = testing.client({ "Done." }):turn("x"):result() } end,
       "continue: this answer cannot be gone on with: it is complete", "continue" },
     ["something else"] = { function() return { messages = QUESTION, continue = "Once" } end,
       'continue must be err.partial or a result, got "Once"', "continue" },
     ["what was no result"] = { function() return { messages = QUESTION, continue = { choices = { 5 } } } end,
       "continue: this answer cannot be gone on with: its choice is no table", "continue" },
-    ["reasoning that is none"] = { function() return { messages = QUESTION, continue = { choices = { { text = "x", reasoning = {} } } } } end,
+    ["reasoning that is none"] = { function() return { messages = QUESTION,
+      continue = { choices = { { text = "x", reasoning = {} } } } } end,
       "continue: this answer cannot be gone on with: its reasoning is no text", "continue" },
     ["no messages"] = { function(from) return { continue = from } end,
       "continue needs `messages` as a list (or `text`): those of the call that broke off", "messages" },
     ["raw messages"] = { function(from) return { messages = vllm.raw "[]", continue = from } end,
       "continue needs `messages` as a list (or `text`): those of the call that broke off", "messages" },
-    ["a ready-made body"] = { function(from) return { body = "{}", continue = from } end, "`body` cannot stand beside `continue`", "body" },
-    ["the fields that it sets"] = { function(from) return { messages = QUESTION, continue = from, add_generation_prompt = true } end,
+    ["a ready-made body"] = { function(from) return { body = "{}", continue = from } end,
+      "`body` cannot stand beside `continue`", "body" },
+    ["the fields that it sets"] = { function(from) return { messages = QUESTION, continue = from,
+      add_generation_prompt = true } end,
       "`add_generation_prompt` cannot stand beside `continue`", "add_generation_prompt" },
   } do
     it("is refused for " .. name, function()

@@ -1,5 +1,5 @@
--- Turns in coroutines, between them, beside each other, and under errors thrown in the middle: the turn stays usable or is cleanly
--- over, and the server sees the connection of a dropped one close.
+-- Turns in coroutines, between them, beside each other, and under errors thrown in the middle: the turn stays usable or
+-- is cleanly over, and the server sees the connection of a dropped one close.
 local server = require "spec.support.server"
 local testing = require "vllm.testing"
 local vllm = require "vllm"
@@ -78,7 +78,8 @@ describe("a turn", function()
     turn = client:with({ on_event = fail }):turn(WORDS)
     assert.same({ false, "mine" }, { pcall(turn.result, turn) })
     assert.equal(expected(WORDS), turn:text())
-    turn = client:with({ on_event = function(event) if event.type == "turn_end" then error("mine", 0) end end }):turn(WORDS)
+    turn = client:with({ on_event = function(event) if event.type == "turn_end" then error("mine",
+      0) end end }):turn(WORDS)
     assert.same({ false, "mine" }, { pcall(turn.result, turn) })
     assert.equal(expected(WORDS), turn:text())
   end)

@@ -1,4 +1,5 @@
--- core.decoder for Lua: tables, values, returns. What the events are is tested in spec/c/decoder_test.c and on the recordings.
+-- core.decoder for Lua: tables, values, returns. What the events are is tested in spec/c/decoder_test.c and on the
+-- recordings.
 
 local core = require "vllm.core"
 
@@ -36,7 +37,8 @@ local function types(list)
   return table.concat(out, " ")
 end
 
-local CALL = delta('"tool_calls":[{"index":0,"id":"c1","function":{"name":"f","arguments":"{\\"city\\":\\"Rome\\",\\"unit\\":null,'
+local CALL = delta('"tool_calls":[{"index":0,"id":"c1","function":{"name":"f","arguments":"{\\"city\\":\\"Rome\\",'
+  .. '\\"unit\\":null,'
   .. '\\"n\\":[1,null]}"}}]')
 
 describe("core.decoder", function()
@@ -59,10 +61,12 @@ describe("core.decoder", function()
     assert.is_nil(call.input.unit)
     assert.equals(core.null, call.input.n[2])
     assert.is_nil(call.invalid)
-    assert.same({ type = "tool_call_delta", choice = 0, part = "part-0-tool-0", index = 0, id = "c1", name = "f", json = arguments }, list[3])
+    assert.same({ type = "tool_call_delta", choice = 0, part = "part-0-tool-0", index = 0, id = "c1", name = "f",
+      json = arguments }, list[3])
     assert.equals(arguments, list[5].value)
     local result = decoder:result()
-    assert.same({ role = "assistant", tool_calls = { { id = "c1", type = "function", ["function"] = { name = "f", arguments = arguments } } } },
+    assert.same({ role = "assistant", tool_calls = { { id = "c1", type = "function",
+      ["function"] = { name = "f", arguments = arguments } } } },
       result.message)
     assert.equals("c1", result.tool_calls[1].id)
     assert.equals(0, result.tool_calls[1].index)
@@ -82,17 +86,23 @@ describe("core.decoder", function()
   end)
 
   it("tokens, usage and stop reason are decoded", function()
-    local list, _, decoder = run(chunk('{"index":0,"delta":{"content":"a"},"logprobs":{"content":[{"token":"a","logprob":-0.5}]},"token_ids":[7]}')
+    local list, _,
+      decoder = run(chunk('{"index":0,"delta":{"content":"a"},"logprobs":{"content":[{"token":"a","logprob":-0.5}]},'
+        .. '"token_ids":[7]}')
       .. chunk('{"index":0,"delta":{},"finish_reason":"stop","stop_reason":42}')
-      .. chunk("", ',"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,"prompt_tokens_details":{"cached_tokens":2},"x":null}') .. DONE)
+      .. chunk("",
+        ',"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,'
+          .. '"prompt_tokens_details":{"cached_tokens":2},"x":null}') .. DONE)
     assert.equals("turn_start part_start text_delta tokens part_end choice_end usage turn_end", types(list))
     assert.equals(-0.5, list[4].logprobs.content[1].logprob)
     assert.equals(7, list[4].token_ids[1])
     assert.equals(42, list[6].stop_reason)
     local usage = list[7]
-    assert.same({ 3, 4, 7, 2 }, { usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, usage.cached_tokens })
+    assert.same({ 3, 4, 7, 2 }, { usage.prompt_tokens, usage.completion_tokens, usage.total_tokens,
+      usage.cached_tokens })
     assert.is_nil(usage.reasoning_tokens)
-    assert.same({ prompt_tokens = 3, completion_tokens = 4, total_tokens = 7, prompt_tokens_details = { cached_tokens = 2 } }, usage.raw)
+    assert.same({ prompt_tokens = 3, completion_tokens = 4, total_tokens = 7,
+      prompt_tokens_details = { cached_tokens = 2 } }, usage.raw)
     local result = decoder:result()
     assert.equals(7, result.usage.total_tokens)
     assert.equals("a", result.logprobs[1].token)
@@ -129,32 +139,39 @@ describe("core.decoder", function()
 
   it("extra has what the server says beside the standard: the last value of each, null members left out", function()
     local stop = '{"index":0,"delta":{},"finish_reason":"stop"}'
-    local _, _, decoder = run(chunk("", ',"created":1,"object":"chat.completion.chunk","prompt_token_ids":[1,2],"prompt_text":null')
+    local _, _, decoder = run(chunk("",
+      ',"created":1,"object":"chat.completion.chunk","prompt_token_ids":[1,2],"prompt_text":null')
       .. chunk('{"index":0,"delta":{"content":"a"}}', ',"system_fingerprint":"b1"')
       .. chunk('{"index":0,"delta":{"content":"b"}}', ',"system_fingerprint":"b1"')
       .. chunk(stop, ',"system_fingerprint":null,"service_tier":"default","timings":{"n":1,"x":null}')
       .. chunk("", ',"service_tier":"flex","usage":{"prompt_tokens":1}') .. DONE)
-    assert.same({ prompt_token_ids = { 1, 2 }, system_fingerprint = "b1", service_tier = "flex", timings = { n = 1 } }, decoder:result().extra)
+    assert.same({ prompt_token_ids = { 1, 2 }, system_fingerprint = "b1", service_tier = "flex", timings = { n = 1 } },
+      decoder:result().extra)
     assert.same({}, select(3, run(say "a" .. finish "stop" .. DONE)):result().extra)
   end)
 
   it("extra of a whole completion, and of a stream that fails", function()
     local decoder = core.decoder {}
-    decoder:body('{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"kv_transfer_params":{"a":1},"metrics":null,"n\\u0061":1,"x y":true}')
+    decoder:body('{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"kv_transfer_params":{"a":1},'
+      .. '"metrics":null,"n\\u0061":1,"x y":true}')
     local list = {}
     drain(decoder, list)
     assert.same({ kv_transfer_params = { a = 1 }, ["x y"] = true }, list[#list].result.extra)
-    local _, failure, broken = run(chunk("", ',"service_tier":"default"') .. 'data: {"error":"boom","service_tier":"flex"}\n\n')
+    local _, failure, broken = run(chunk("", ',"service_tier":"default"')
+      .. 'data: {"error":"boom","service_tier":"flex"}\n\n')
     assert.equals("stream", failure.kind)
     assert.same({ service_tier = "default" }, broken:result().extra)
   end)
 
   describe("what only the server knows", function()
     local MESSAGE = '"reasoning_details":[{"text":"a","id":null},{"text":"b"}],"signature":"s\\u00e4t","task":{"n":1}'
-    local TOOL = '{"index":0,"id":"c1","type":"function","extra_content":{"google":{"thought_signature":"x","y":null}},"function":{"name":"f","arguments":"{}"}}'
-    local WHOLE = '{"choices":[{"index":0,"weight_versions":[1],"finish_reason":"tool_calls","message":{"role":"assistant",' .. MESSAGE
+    local TOOL = '{"index":0,"id":"c1","type":"function","extra_content":{"google":{"thought_signature":"x","y":null}},'
+      .. '"function":{"name":"f","arguments":"{}"}}'
+    local WHOLE = '{"choices":[{"index":0,"weight_versions":[1],"finish_reason":"tool_calls",'
+      .. '"message":{"role":"assistant",' .. MESSAGE
       .. ',"tool_calls":[' .. TOOL .. "]}}]}"
-    local STREAM = delta '"reasoning_details":[{"text":"a","id":null}],"signature":"s"' .. delta '"signature":"\\u00e4t","task":{"n":1}'
+    local STREAM = delta '"reasoning_details":[{"text":"a","id":null}],"signature":"s"'
+      .. delta '"signature":"\\u00e4t","task":{"n":1}'
       .. delta('"reasoning_details":[{"text":"b"}],"tool_calls":[' .. TOOL .. "]")
       .. chunk '{"index":0,"delta":{},"weight_versions":[1],"finish_reason":"tool_calls"}' .. DONE
 
@@ -170,8 +187,10 @@ describe("core.decoder", function()
       for _, result in ipairs { whole(), streamed } do
         local choice = result.choices[1]
         assert.same({ weight_versions = { 1 } }, choice.extra)
-        assert.same({ reasoning_details = { { text = "a", id = core.null }, { text = "b" } }, signature = "s\195\164t", task = { n = 1 } }, choice.message.extra)
-        assert.same({ extra_content = { google = { thought_signature = "x", y = core.null } } }, choice.tool_calls[1].extra)
+        assert.same({ reasoning_details = { { text = "a", id = core.null }, { text = "b" } }, signature = "s\195\164t",
+          task = { n = 1 } }, choice.message.extra)
+        assert.same({ extra_content = { google = { thought_signature = "x", y = core.null } } },
+          choice.tool_calls[1].extra)
         assert.equal(choice.tool_calls[1].extra, choice.message.tool_calls[1].extra)
         assert.same({}, result.extra)
       end
@@ -185,16 +204,21 @@ describe("core.decoder", function()
     end)
 
     it("goes back with the message", function()
-      local sent = core.json_decode(assert(require("vllm.request.messages").encode { "x", whole().message, { role = "tool", call = "c1", result = "ok" } }))
-      assert.same({ role = "assistant", reasoning_details = { { text = "a", id = core.null }, { text = "b" } }, signature = "s\195\164t",
-        task = { n = 1 }, tool_calls = { { id = "c1", type = "function", extra_content = { google = { thought_signature = "x", y = core.null } },
+      local sent = core.json_decode(assert(require("vllm.request.messages").encode { "x", whole().message,
+        { role = "tool", call = "c1", result = "ok" } }))
+      assert.same({ role = "assistant", reasoning_details = { { text = "a", id = core.null }, { text = "b" } },
+        signature = "s\195\164t",
+        task = { n = 1 }, tool_calls = { { id = "c1", type = "function",
+          extra_content = { google = { thought_signature = "x", y = core.null } },
           ["function"] = { name = "f", arguments = "{}" } } } }, sent[2])
     end)
 
     it("is absent when there is nothing but nulls and empty values", function()
       local decoder = core.decoder {}
-      decoder:body('{"choices":[{"index":0,"logprobs":null,"stop_reason":null,"routed_experts":null,"finish_reason":"stop","message":{"role":"assistant",'
-        .. '"content":"a","annotations":[],"audio":null,"function_call":null,"tool_calls":[],"reasoning":null,"x":{},"y":"","z":false}}]}')
+      decoder:body('{"choices":[{"index":0,"logprobs":null,"stop_reason":null,"routed_experts":null,'
+        .. '"finish_reason":"stop","message":{"role":"assistant",'
+        .. '"content":"a","annotations":[],"audio":null,"function_call":null,"tool_calls":[],"reasoning":null,"x":{},'
+        .. '"y":"","z":false}}]}')
       drain(decoder, {})
       assert.same({ role = "assistant", content = "a" }, decoder:result().message)
       assert.is_nil(decoder:result().choices[1].extra)
@@ -204,9 +228,11 @@ describe("core.decoder", function()
   it("thinking in the content is reasoning, streamed as whole", function()
     local THOUGHT = '{"type":"thinking","thinking":[{"type":"text","text":"Let me "},{"type":"text","text":"see."}]}'
     local decoder, list = core.decoder {}, {}
-    decoder:body('{"choices":[{"finish_reason":"stop","message":{"content":[' .. THOUGHT .. ',{"type":"text","text":"Paris."}]}}]}')
+    decoder:body('{"choices":[{"finish_reason":"stop","message":{"content":[' .. THOUGHT
+      .. ',{"type":"text","text":"Paris."}]}}]}')
     drain(decoder, list)
-    local _, _, streamed = run(delta '"content":[{"type":"thinking","thinking":[{"text":"Let me "}]}]' .. delta '"content":[{"type":"thinking","thinking":"see."}]'
+    local _, _, streamed = run(delta '"content":[{"type":"thinking","thinking":[{"text":"Let me "}]}]'
+      .. delta '"content":[{"type":"thinking","thinking":"see."}]'
       .. say "Paris." .. finish "stop" .. DONE)
     for _, result in ipairs { decoder:result(), streamed:result() } do
       assert.equal("Let me see.", result.reasoning)
@@ -228,11 +254,13 @@ describe("core.decoder", function()
 
   it("tool call deltas and texts of several kinds keep their own ids and names", function()
     local function fragment(index, id, name, text)
-      return delta(('"tool_calls":[{"index":%d,"id":%s,"function":{"name":%s,"arguments":"%s"}}]'):format(index, id, name, text))
+      return delta(('"tool_calls":[{"index":%d,"id":%s,"function":{"name":%s,"arguments":"%s"}}]')
+        :format(index, id, name, text))
     end
     local long = ("i"):rep(300)
     local list = run(delta '"reasoning":"r"' .. delta '"refusal":"n"' .. fragment(0, '"a"', '"f"', "{")
-      .. fragment(1, '"' .. long .. '"', '"g"', "{") .. fragment(0, "null", "null", "}") .. fragment(1, "null", "null", "}")
+      .. fragment(1, '"' .. long .. '"', '"g"', "{") .. fragment(0, "null", "null", "}")
+        .. fragment(1, "null", "null", "}")
       .. finish "tool_calls" .. DONE)
     local deltas = {}
     for _, event in ipairs(list) do
@@ -266,7 +294,8 @@ describe("core.decoder", function()
   it("failures are tables, come after the events before them, and stay", function()
     local list, failure, decoder = run(say "hi" .. 'data: {"error":{"message":"boom","code":500}}\n\n' .. say "x")
     assert.equals("turn_start part_start text_delta", types(list))
-    assert.same({ kind = "stream", detail = "the server reported an error", body = '{"error":{"message":"boom","code":500}}' }, failure)
+    assert.same({ kind = "stream", detail = "the server reported an error",
+      body = '{"error":{"message":"boom","code":500}}' }, failure)
     local _, again = decoder:next()
     assert.same(failure, again)
     local ok, on_feed = decoder:feed "x"
@@ -295,16 +324,19 @@ describe("core.decoder", function()
   local function call(fields) return delta('"tool_calls":[{"index":0,' .. fields .. "}]") end
   local function choice(fields) return chunk('{"index":0,"delta":{}' .. fields .. "}") end
   for name, bytes in pairs {
-    ["text"] = say(LONG), ["reasoning"] = delta('"reasoning":"' .. LONG .. '"'), ["a refusal"] = delta('"refusal":"' .. LONG .. '"'),
+    ["text"] = say(LONG), ["reasoning"] = delta('"reasoning":"' .. LONG .. '"'),
+      ["a refusal"] = delta('"refusal":"' .. LONG .. '"'),
     ["a call's id"] = call('"id":"' .. LONG .. '","function":{"name":"f","arguments":""}'),
     ["ids of calls together"] = call('"id":"1' .. LONG:sub(30) .. '","function":{"name":"f"}')
       .. call('"id":"2' .. LONG:sub(30) .. '","function":{"name":"g"}'),
     ["a call's name"] = call('"id":"c","function":{"name":"' .. LONG .. '","arguments":""}'),
     ["a call's arguments"] = call('"id":"c","function":{"name":"f","arguments":"' .. LONG .. '"}'),
-    ["a finish reason"] = finish(LONG), ["a stop reason"] = choice(',"finish_reason":"stop","stop_reason":"' .. LONG .. '"'),
+    ["a finish reason"] = finish(LONG),
+      ["a stop reason"] = choice(',"finish_reason":"stop","stop_reason":"' .. LONG .. '"'),
     ["log probabilities"] = choice(',"logprobs":{"content":[{"token":"' .. LONG .. '"}]}'),
     ["token ids"] = choice(',"token_ids":[' .. ("11111,"):rep(8) .. "1]"),
-    ["the answer's id"] = 'data: {"id":"' .. LONG .. '","choices":[]}\n\n', ["the model"] = 'data: {"model":"' .. LONG .. '","choices":[]}\n\n',
+    ["the answer's id"] = 'data: {"id":"' .. LONG .. '","choices":[]}\n\n',
+      ["the model"] = 'data: {"model":"' .. LONG .. '","choices":[]}\n\n',
     ["an unknown member's name"] = 'data: {"choices":[],"' .. LONG .. '":1}\n\n',
   } do
     it("max_message_bytes counts " .. name, function()
@@ -328,7 +360,8 @@ describe("core.decoder", function()
       local made = result.tool_calls[1]
       assert.same({ "r\239\191\189", "m\239\191\189", "c\239\191\189", "f\239\191\189", "tool_calls\239\191\189" },
         { result.id, result.model, made.id, made.name, result.finish_reason })
-      local text = assert(client:body { messages = { "Hi", result.message, { role = "tool", call = made, result = "ok" } } })
+      local text = assert(client:body { messages = { "Hi", result.message,
+        { role = "tool", call = made, result = "ok" } } })
       assert.truthy(text:find("c\239\191\189", 1, true))
     end
   end)
@@ -373,7 +406,8 @@ describe("core.decoder", function()
   it("ids and names that begin alike are kept apart in every delta", function()
     local calls = {}
     for i, name in ipairs { "get", "get_more", "get" } do
-      calls[i] = delta(('"tool_calls":[{"index":%d,"id":"c%s","function":{"name":"%s","arguments":"{}"}}]'):format(i, ("1"):rep(i), name))
+      calls[i] = delta(('"tool_calls":[{"index":%d,"id":"c%s","function":{"name":"%s","arguments":"{}"}}]')
+        :format(i, ("1"):rep(i), name))
     end
     local seen = {}
     for _, event in ipairs((run(table.concat(calls) .. finish "tool_calls" .. DONE))) do
@@ -430,7 +464,8 @@ describe("a hostile stream is read in linear time:", function()
   end)
 
   it("fragments of one call after megabytes of blanks", function()
-    local fragments = { delta('"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"' .. blanks .. '{"}}]') }
+    local fragments = { delta('"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"' .. blanks
+      .. '{"}}]') }
     for i = 1, 20000 do
       fragments[i + 1] = delta('"tool_calls":[{"index":0,"id":"b' .. i .. '","function":{"name":"f","arguments":"1"}}]')
     end

@@ -1,4 +1,5 @@
--- A process that may open no more descriptors: it is told so, and not that its server is dead. One process for all, with few descriptors.
+-- A process that may open no more descriptors: it is told so, and not that its server is dead. One process for all,
+-- with few descriptors.
 local child = require "spec.support.child"
 
 local CODE = [=[
@@ -45,10 +46,12 @@ describe("no descriptor left", function()
   it("is told where the files of TLS cannot be opened", function()
     local curl_errors = require "vllm.transports.curl_errors"
     for _, code in ipairs { 58, 77 } do
-      local err = curl_errors.of({ code = code, text = "error setting certificate", reason = "descriptors", verify = 0, bytes = 0 }, { url = "https://h/" })
+      local err = curl_errors.of({ code = code, text = "error setting certificate", reason = "descriptors", verify = 0,
+        bytes = 0 }, { url = "https://h/" })
       assert.equal("connect", err.kind)
       assert.is_nil(err.retryable)
-      assert.truthy(err.detail:find("cannot connect to h: this process has no file descriptor left", 1, true), err.detail)
+      assert.truthy(err.detail:find("cannot connect to h: this process has no file descriptor left", 1, true),
+        err.detail)
     end
   end)
 end)

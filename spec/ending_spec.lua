@@ -1,11 +1,12 @@
--- lua_close runs finalizers last of all, in the reverse order of birth, when our own objects may be gone already, and in Lua 5.1 and LuaJIT
--- behind the unloading of C modules. What such a finalizer calls still works, or raises: no crash, nothing that was written is lost, and
--- what it began is ended.
+-- lua_close runs finalizers last of all, in the reverse order of birth, when our own objects may be gone already, and
+-- in Lua 5.1 and LuaJIT behind the unloading of C modules. What such a finalizer calls still works, or raises: no
+-- crash, nothing that was written is lost, and what it began is ended.
 require "spec.support.env"
 local child = require "spec.support.child"
 local server = require "spec.support.server"
 
--- Finalizers of every kind this Lua has, made before and after the modules were loaded. What each did is written, not flushed.
+-- Finalizers of every kind this Lua has, made before and after the modules were loaded. What each did is written, not
+-- flushed.
 local PROGRAM = [[
 local url, mode = %q, %q
 local actions, kinds = {}, {}

@@ -1,5 +1,5 @@
--- A process that ends in the middle of twenty answers, however it ends: no crash, no hang, and the server sees them all go.
--- Seen from fresh processes of the interpreter that runs this.
+-- A process that ends in the middle of twenty answers, however it ends: no crash, no hang, and the server sees them all
+-- go. Seen from fresh processes of the interpreter that runs this.
 require "spec.support.env"
 local server = require "spec.support.server"
 
@@ -55,7 +55,8 @@ local endings = {
   { "collects everything first", "engines, requests = nil, nil collectgarbage() collectgarbage()" },
   { "collects everything later", "local keep = { requests, engines } engines, requests = nil, nil" },
   { "closed the engines first", "for _, engine in ipairs(engines) do engine:close() end" },
-  { "closed everything", "for _, r in ipairs(requests) do r:close(true) end for _, e in ipairs(engines) do e:close() end os.exit(0)" },
+  { "closed everything",
+    "for _, r in ipairs(requests) do r:close(true) end for _, e in ipairs(engines) do e:close() end os.exit(0)" },
 }
 
 for _, mode in ipairs { "inline", "thread" } do
@@ -77,17 +78,20 @@ for _, mode in ipairs { "inline", "thread" } do
 
     local function check(ending, base_url, engines)
       -- A server that never stops sending: the engine is at work all the time.
-      local path = running:script { { "send", "HTTP/1.1 200 OK\r\n\r\n" }, { "send", ("data: x\n\n"):rep(50) }, { "wait", 1 }, { "repeat", 0, 2 } }
+      local path = running:script { { "send", "HTTP/1.1 200 OK\r\n\r\n" }, { "send", ("data: x\n\n"):rep(50) },
+        { "wait", 1 }, { "repeat", 0, 2 } }
       running:clear_log()
       local program = SEEN .. PROGRAM:format(STREAMS, engines, mode, base_url .. path, running.ca_file) .. ending[2]
       local printed, status = run(program)
       assert.equal(ending[3] or 0, status, printed)
       assert.equal("busy\n", printed:sub(1, 5), printed)
-      if ending[4] then assert.truthy(printed:find(ending[4], 1, true), printed) else assert.equal("busy\n", printed) end
+      if ending[4] then assert.truthy(printed:find(ending[4], 1, true), printed) else assert.equal("busy\n",
+        printed) end
       assert.is_true(all_are_gone())
     end
 
-    -- Without a thread that is stopped first, the handlers of exit take OpenSSL away from the handshakes: most runs crash.
+    -- Without a thread that is stopped first, the handlers of exit take OpenSSL away from the handshakes: most runs
+    -- crash.
     it("that calls os.exit while connections are being made", function()
       local program = PROGRAM:gsub("while left > 0 do.*$", "") .. [[
         left = 20

@@ -14,22 +14,31 @@ describe("the words of an error body:", function()
     { "list of errors", '{"error":[{"message":"first","code":"c"},{"message":"second"}]}', "first; second", "c" },
     { "string code, Rust front end", '{"error":{"message":"m","code":"model_not_found"}}', "m", "model_not_found" },
     { "detail string", '{"detail":"Not Found"}', "Not Found" },
-    { "detail list, FastAPI", '{"detail":[{"loc":["body","messages",0,"role"],"msg":"field required"}]}', "body.messages.0.role: field required" },
+    { "detail list, FastAPI", '{"detail":[{"loc":["body","messages",0,"role"],"msg":"field required"}]}',
+      "body.messages.0.role: field required" },
     { "detail list with a null in its place", '{"detail":[{"loc":["body",null],"msg":"bad"}]}', "body: bad" },
     { "detail list with a boolean in its place", '{"detail":[{"loc":[true,{"a":1},["b"]],"msg":"bad"}]}', "bad" },
     { "detail object", '{"detail":{"error":"busy","reason":"queue full"}}', "busy; queue full" },
-    { "list at the top, Google", '[{"error":{"code":400,"message":"bad key","status":"INVALID_ARGUMENT"}}]', "bad key", 400 },
+    { "list at the top, Google", '[{"error":{"code":400,"message":"bad key","status":"INVALID_ARGUMENT"}}]', "bad key",
+      400 },
     { "code and msg", '{"code":50001,"msg":"no quota"}', "no quota", 50001 },
-    { "error_code and error_msg", '{"error_code":17,"error_msg":"Open api daily request limit reached"}', "Open api daily request limit reached", 17 },
+    { "error_code and error_msg", '{"error_code":17,"error_msg":"Open api daily request limit reached"}',
+      "Open api daily request limit reached", 17 },
     { "camel case", '{"errorCode":"E1","errorMessage":"no"}', "no", "E1" },
-    { "capitals, Amazon", '{"__type":"ThrottlingException","Message":"slow down"}', "slow down", nil, "ThrottlingException" },
-    { "RFC 9457", '{"type":"about:blank","title":"Forbidden","detail":"no credit","status":403}', "no credit; Forbidden", 403, "about:blank" },
+    { "capitals, Amazon", '{"__type":"ThrottlingException","Message":"slow down"}', "slow down", nil,
+      "ThrottlingException" },
+    { "RFC 9457", '{"type":"about:blank","title":"Forbidden","detail":"no credit","status":403}',
+      "no credit; Forbidden", 403, "about:blank" },
     { "RFC 6749", '{"error":"invalid_grant","error_description":"expired"}', "invalid_grant; expired" },
-    { "Spring", '{"timestamp":1,"status":404,"error":"Not Found","message":"No handler","path":"/v1"}', "Not Found; No handler", 404 },
-    { "errors beside success", '{"success":false,"errors":[{"code":7003,"message":"no route"}],"messages":[]}', "no route", 7003 },
+    { "Spring", '{"timestamp":1,"status":404,"error":"Not Found","message":"No handler","path":"/v1"}',
+      "Not Found; No handler", 404 },
+    { "errors beside success", '{"success":false,"errors":[{"code":7003,"message":"no route"}],"messages":[]}',
+      "no route", 7003 },
     { "a list of strings", '{"errors":["a","b",3,null,{"msg":"c"}]}', "a; b; c" },
-    { "under unknown names", '{"base_resp":{"status_code":1004,"status_msg":"login fail"},"id":""}', "login fail", 1004 },
-    { "what a proxy was told", '{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"{\\"error\\":\\"slow down\\"}"}}}',
+    { "under unknown names", '{"base_resp":{"status_code":1004,"status_msg":"login fail"},"id":""}', "login fail",
+      1004 },
+    { "what a proxy was told",
+      '{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"{\\"error\\":\\"slow down\\"}"}}}',
       "Provider returned error; slow down", 429 },
     { "what a proxy was told, as a number", '{"error":{"message":"x","metadata":{"raw":5}}}', "x" },
     { "JSON in a string", '{"detail":"{\\"error\\":{\\"message\\":\\"inner\\",\\"code\\":503}}"}', "inner", 503 },
@@ -42,7 +51,8 @@ describe("the words of an error body:", function()
     { "no words at all: the body itself", '{"error":{"message":{"a":1}}}', '{"error":{"message":{"a":1}}}' },
     { "an empty error: the body itself", '{"error":{}}', '{"error":{}}' },
     { "JSON that is cut: the body itself", '{"error":{"message":"m', '{"error":{"message":"m' },
-    { "no echo of the request", '{"ok":false,"request":{"messages":[{"error":"mine"}]}}', '{"ok":false,"request":{"messages":[{"error":"mine"}]}}' },
+    { "no echo of the request", '{"ok":false,"request":{"messages":[{"error":"mine"}]}}',
+      '{"ok":false,"request":{"messages":[{"error":"mine"}]}}' },
   }
   for _, case in ipairs(cases) do
     it(case[1], function()
@@ -59,11 +69,13 @@ describe("the words of an error body:", function()
   it("of many words, some are shown", function()
     local list = {}
     for i = 1, 1000 do list[i] = '"e' .. i .. '"' end
-    assert.equal("e1; e2; e3; e4; e5; e6; e7; e8", error_body.parse('{"errors":[' .. table.concat(list, ",") .. "]}").message)
+    assert.equal("e1; e2; e3; e4; e5; e6; e7; e8",
+      error_body.parse('{"errors":[' .. table.concat(list, ",") .. "]}").message)
   end)
 end)
 
-local COMPLETION = '{"id":"1","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}'
+local COMPLETION = '{"id":"1","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},'
+  .. '"finish_reason":"stop"}]}'
 local HI = 'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
 local DONE = "data: [DONE]\n\n"
 
@@ -98,22 +110,32 @@ describe("what comes as an event stream with status 200 and is none:", function(
     { "a list with an error", '[{"error":{"message":"busy","code":429}}]', "rate_limited", "busy" },
     { "FastAPI's words", '{"detail":"no such model"}', "stream", "no such model" },
     { "code and msg", '{"code":50001,"msg":"no quota"}', "stream", "no quota" },
-    { "a page", "<html>\n<title>Login</title>\n</html>", "protocol", "not a completion (text/event-stream; charset=utf-8): the server returned an HTML page (Login)" },
-    { "plain text", "upstream connect error\nreset", "protocol", "not a completion (text/event-stream; charset=utf-8): upstream connect error reset" },
+    { "a page", "<html>\n<title>Login</title>\n</html>", "protocol",
+      "not a completion (text/event-stream; charset=utf-8): the server returned an HTML page (Login)" },
+    { "plain text", "upstream connect error\nreset", "protocol",
+      "not a completion (text/event-stream; charset=utf-8): upstream connect error reset" },
     { "JSON of another kind", '{"object":"list","data":[]}', "protocol", '{"object":"list","data":[]}' },
     { "a field named error", "error: no slot\n\n", "stream", "no slot", "no slot" },
     { "a field named error, with JSON", 'error: {"code":503,"message":"busy"}\n\n' .. DONE, "overloaded", "busy" },
     { "an event with FastAPI's words", 'data: {"detail":"no such model"}\n\n' .. DONE, "stream", "no such model" },
-    { "an event with error_msg", 'data: {"error_code":503,"error_msg":"busy"}\n\n', "overloaded", "busy", '{"error_code":503,"error_msg":"busy"}' },
-    { "an event with code and msg beside an id", 'data: {"id":"","code":50001,"msg":"no quota"}\n\n', "stream", "no quota" },
+    { "an event with error_msg", 'data: {"error_code":503,"error_msg":"busy"}\n\n', "overloaded", "busy",
+      '{"error_code":503,"error_msg":"busy"}' },
+    { "an event with code and msg beside an id", 'data: {"id":"","code":50001,"msg":"no quota"}\n\n', "stream",
+      "no quota" },
     { "an event with a list", 'data: [{"error":{"message":"busy","code":503}}]\n\n', "overloaded", "busy" },
-    { "an event with a page", "data: <html><title>Login</title>\n\n", "protocol", "the server returned an HTML page (Login)" },
-    { "an event with plain text", "data: Internal Server Error\n\n", "protocol", "Internal Server Error", "Internal Server Error" },
-    { "an event with a broken chunk", 'data: {"id":"1","choices":[{"delta":{"con\n\n', "protocol", '{"id":"1","choices":[{"delta":{"con' },
-    { "a broken chunk after a text", HI .. "data: {oops}\n\n", "protocol", "the server's answer breaks the protocol", "{oops}", "hi" },
-    { "an error's JSON after a text", HI .. '{"error":{"message":"busy","code":503}}\n\n' .. DONE, "overloaded", "busy", nil, "hi" },
+    { "an event with a page", "data: <html><title>Login</title>\n\n", "protocol",
+      "the server returned an HTML page (Login)" },
+    { "an event with plain text", "data: Internal Server Error\n\n", "protocol", "Internal Server Error",
+      "Internal Server Error" },
+    { "an event with a broken chunk", 'data: {"id":"1","choices":[{"delta":{"con\n\n', "protocol",
+      '{"id":"1","choices":[{"delta":{"con' },
+    { "a broken chunk after a text", HI .. "data: {oops}\n\n", "protocol", "the server's answer breaks the protocol",
+      "{oops}", "hi" },
+    { "an error's JSON after a text", HI .. '{"error":{"message":"busy","code":503}}\n\n' .. DONE, "overloaded", "busy",
+      nil, "hi" },
     { "a field named error after a text", HI .. "error: died\n\n" .. DONE, "stream", "died", "died", "hi" },
-    { "FastAPI's words after a text", HI .. 'data: {"detail":"engine died"}\n\n', "truncated", "engine died", '{"detail":"engine died"}', "hi" },
+    { "FastAPI's words after a text", HI .. 'data: {"detail":"engine died"}\n\n', "truncated", "engine died",
+      '{"detail":"engine died"}', "hi" },
     { "plain text after a text", HI .. "upstream reset\n", "truncated", "upstream reset", "upstream reset\n", "hi" },
   }
   for _, case in ipairs(failures) do
@@ -130,8 +152,10 @@ describe("what comes as an event stream with status 200 and is none:", function(
   end
 
   it("is kept up to limits.max_error_bytes", function()
-    for _, bytes in ipairs { ("x"):rep(5000), "data: " .. ("x"):rep(5000) .. "\n\n", 'data: {"error":"' .. ("x"):rep(5000) .. '"}\n\n' } do
-      local _, _, err = testing.client({ { bytes = bytes } }, { limits = { max_error_bytes = 1000 } }):turn("x"):result()
+    for _, bytes in ipairs { ("x"):rep(5000), "data: " .. ("x"):rep(5000) .. "\n\n",
+      'data: {"error":"' .. ("x"):rep(5000) .. '"}\n\n' } do
+      local _, _, err = testing.client({ { bytes = bytes } },
+        { limits = { max_error_bytes = 1000 } }):turn("x"):result()
       assert.equal(1000, #err.body)
       assert.is_true(err.body_cut)
     end
@@ -139,7 +163,8 @@ describe("what comes as an event stream with status 200 and is none:", function(
 
   it("does no harm beside a whole answer: pings, unknown fields, and what a proxy adds", function()
     local finish = 'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
-    local stream = 'x-trace: 1\ndata: {"type":"ping","message":"wait"}\n\n' .. HI .. "junk\n" .. finish .. '{"error":"late"}\n\n' .. DONE
+    local stream = 'x-trace: 1\ndata: {"type":"ping","message":"wait"}\n\n' .. HI .. "junk\n" .. finish
+      .. '{"error":"late"}\n\n' .. DONE
     each_split(stream, function(result, message) assert.equal("hi", assert(result, message).text) end)
   end)
 end)
@@ -175,12 +200,16 @@ local function generator(seed)
 end
 
 local NAMES = {
-  "error", "errors", "message", "msg", "detail", "loc", "code", "type", "param", "status", "metadata", "raw", "reason", "title", "object",
-  "choices", "usage", "id", "model", "delta", "request", "data", "x", "error_msg", "Error-Message", "object", "status_code", "finish_reason",
+  "error", "errors", "message", "msg", "detail", "loc", "code", "type", "param", "status", "metadata", "raw", "reason",
+    "title", "object",
+  "choices", "usage", "id", "model", "delta", "request", "data", "x", "error_msg", "Error-Message", "object",
+    "status_code", "finish_reason",
 }
 local SCALARS = {
-  "null", "true", "false", "0", "17", "-1", "1.5", "1e400", "503", "429", "404", "12345678901234567890", '""', '" "', '"words"', '"error"', '"503"',
-  '"nan"', '"inf"', '"0x1F7"', '"\\u0000\\u001b[2J"', '"\\ud83d"', '"caf\195\169"', '"\255"', '"model"', '"maximum context length"', '"input_tokens"', '"insufficient_quota"',
+  "null", "true", "false", "0", "17", "-1", "1.5", "1e400", "503", "429", "404", "12345678901234567890", '""', '" "',
+    '"words"', '"error"', '"503"',
+  '"nan"', '"inf"', '"0x1F7"', '"\\u0000\\u001b[2J"', '"\\ud83d"', '"caf\195\169"', '"\255"', '"model"',
+    '"maximum context length"', '"input_tokens"', '"insufficient_quota"',
   '"{\\"error\\":[null,{\\"message\\":5}]}"', "{}", "[]",
 }
 
@@ -209,7 +238,8 @@ local function reply_of(random, json)
 end
 
 local function is_whole(err, message)
-  return errors.is(err) and errors.kinds[err.kind] ~= nil and err.message == message and message:find(err.kind .. ": ", 1, true) == 1
+  return errors.is(err) and errors.kinds[err.kind] ~= nil and err.message == message
+    and message:find(err.kind .. ": ", 1, true) == 1
     and core.json_encode(message) ~= nil and not message:find("[%z\1-\9\11-\31]") and #message < 3000
 end
 

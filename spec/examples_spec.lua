@@ -1,4 +1,5 @@
--- The examples as a person uses them in a terminal: pastes, empty lines, Ctrl-C, and what a model may not do to the screen.
+-- The examples as a person uses them in a terminal: pastes, empty lines, Ctrl-C, and what a model may not do to the
+-- screen.
 require "spec.support.env"
 local child = require "spec.support.child"
 local server = require "spec.support.server"
@@ -6,10 +7,13 @@ local server = require "spec.support.server"
 local IS_LUAJIT = rawget(_G, "jit") ~= nil
 local STREAM = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 local function chunk(delta, finish)
-  return ('data: {"id":"1","model":"m","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}\n\n'):format(delta, finish or "null")
+  return ('data: {"id":"1","model":"m","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}\n\n')
+    :format(delta, finish or "null")
 end
-local EVIL = STREAM .. chunk [[{"content":"\u001b]0;owned\u0007\u001b[2Jgood\rday\u009b5m"}]] .. chunk("{}", '"stop"') .. "data: [DONE]\n\n"
-local EVIL_CALL = STREAM .. chunk [[{"tool_calls":[{"index":0,"id":"call00001","function":{"name":"get_weather","arguments":"{\"city\":\"\u001b[31mX\"}"}}]}]]
+local EVIL = STREAM .. chunk [[{"content":"\u001b]0;owned\u0007\u001b[2Jgood\rday\u009b5m"}]] .. chunk("{}", '"stop"')
+  .. "data: [DONE]\n\n"
+local EVIL_CALL = STREAM
+  .. chunk [[{"tool_calls":[{"index":0,"id":"call00001","function":{"name":"get_weather","arguments":"{\"city\":\"\u001b[31mX\"}"}}]}]]
   .. chunk("{}", '"tool_calls"') .. "data: [DONE]\n\n"
 
 describe("examples", function()
@@ -38,7 +42,8 @@ describe("examples", function()
   end
 
   it("chat: an empty line ends nothing, a paste is one message, and what is not UTF-8 is sent repaired", function()
-    local text, status = fed("chat.lua", "\n  \nhello\n\27[200~one\n\ntwo\n\27[201~\nsee \27[200~a\nb\27[201~, both\ncaf\233\n\27[200~last\n")
+    local text, status = fed("chat.lua",
+      "\n  \nhello\n\27[200~one\n\ntwo\n\27[201~\nsee \27[200~a\nb\27[201~, both\ncaf\233\n\27[200~last\n")
     assert.equal(0, status, text)
     assert.same({ "hello", "one\\n\\ntwo\\n", "see a\\nb, both", "caf\239\191\189", "last" }, asked())
     assert.equal(8, select(2, text:gsub("you> ", "")))
@@ -52,13 +57,15 @@ describe("examples", function()
       assert.is_nil(text:find "[%z\1-\8\11-\31\127]", text)
       assert.is_nil(text:find("\194\155", 1, true), text)
     end
-    local text = fed("agent.lua", "", running:script { { "send", EVIL_CALL }, "close", "next", { "send", EVIL }, "close" })
+    local text = fed("agent.lua", "", running:script { { "send", EVIL_CALL }, "close", "next", { "send", EVIL },
+      "close" })
     assert.truthy(text:find('[get_weather {"city":', 1, true), text)
     assert.is_nil(text:find("\27", 1, true), text)
   end)
 
   it("lookup reads a JSON file with lua-cjson and answers calls from it", function()
-    local call = STREAM .. chunk [[{"tool_calls":[{"index":0,"id":"call00001","function":{"name":"lookup","arguments":"{\"path\":[\"a\",\"2\"]}"}}]}]]
+    local call = STREAM
+      .. chunk [[{"tool_calls":[{"index":0,"id":"call00001","function":{"name":"lookup","arguments":"{\"path\":[\"a\",\"2\"]}"}}]}]]
       .. chunk("{}", '"tool_calls"') .. "data: [DONE]\n\n"
     local script = running:script { { "send", call }, "close", "next", { "send", EVIL }, "close" }
     local text, status = child.with_file('{"a":[1,{"b":[]}]}', function(file)
@@ -70,13 +77,15 @@ describe("examples", function()
     assert.truthy(running:log("request")[2].body:find('"content":"{\\"value\\":{\\"b\\":', 1, true))
   end)
 
-  -- Starts a program whose input never ends, sends it Ctrl-C when it has printed `mark`, and gives what it printed then.
+  -- Starts a program whose input never ends, sends it Ctrl-C when it has printed `mark`, and gives what it printed
+  -- then.
   local function interrupted(command, mark)
     local fifo = os.tmpname()
     os.remove(fifo)
     local words = {}
     for name, value in pairs(environment()) do words[#words + 1] = name .. "=" .. child.quote(value) end
-    local pipe = assert(io.popen(("mkfifo %s && exec env %s timeout 20 sh -c %s 2>&1"):format(fifo, table.concat(words, " "),
+    local pipe = assert(io.popen(("mkfifo %s && exec env %s timeout 20 sh -c %s 2>&1")
+      :format(fifo, table.concat(words, " "),
       child.quote(("echo $$; exec %s %s <>%s"):format(arg[-1], command, fifo)))))
     local pid, seen = pipe:read "*l", ""
     while not seen:find(mark, 1, true) do seen = seen .. assert(pipe:read(1), seen) end
@@ -100,7 +109,8 @@ describe("examples", function()
       else
         assert.truthy(text:find("cancelled: interrupted by Ctrl-C", 1, true), text)
       end
-      if not IS_LUAJIT then assert.is_nil(text:find("traceback", 1, true), text) end -- luajit appends one to every error
+      -- luajit appends one to every error
+      if not IS_LUAJIT then assert.is_nil(text:find("traceback", 1, true), text) end
     end
   end)
 end)

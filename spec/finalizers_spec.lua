@@ -1,5 +1,6 @@
--- Lua may run finalizers at any allocation, within our C functions too, and metamethods while options are read. Whatever these do to the
--- objects at hand, C must not read memory that is gone. Of vllm.core, spec/bind/meddled.lua shows that.
+-- Lua may run finalizers at any allocation, within our C functions too, and metamethods while options are read.
+-- Whatever these do to the objects at hand, C must not read memory that is gone. Of vllm.core, spec/bind/meddled.lua
+-- shows that.
 require "spec.support.env"
 local child = require "spec.support.child"
 local core = require "vllm.core"
@@ -33,7 +34,8 @@ describe("an __index of an options table", function()
         return (name == "filler" or name == "reasoning_field") and ("field" .. round .. " "):rep(20) or nil
       end })
       local text = core.messages({ codes.assistant, 1, false, codes.reasoning, "because", codes.text, "so" }, options)
-      assert.equal(('[{"content":"%s","role":"user"},{"content":"so","%s":"because","role":"assistant"}]'):format(field, field), text)
+      assert.equal(('[{"content":"%s","role":"user"},{"content":"so","%s":"because","role":"assistant"}]')
+        :format(field, field), text)
     end
   end)
 end)

@@ -9,12 +9,16 @@ local DONE = "data: [DONE]\n\n"
 local function chunk(choices, more)
   return 'data: {"id":"r1","model":"m","choices":[' .. choices .. "]" .. (more or "") .. "}\n\n"
 end
-local function say(text, more) return chunk('{"index":0,"delta":{"content":"' .. text .. '"}' .. (more or "") .. "}") end
+local function say(text, more)
+  return chunk('{"index":0,"delta":{"content":"' .. text .. '"}' .. (more or "") .. "}")
+end
 
 -- A client whose answers are `bodies`, in this order: streams, or completions.
 local function client_of(bodies, options)
   local replies = {}
-  for i, bytes in ipairs(bodies) do replies[i] = bytes:find "^{" and { status = 200, body = bytes } or { bytes = bytes } end
+  for i, bytes in ipairs(bodies) do
+    replies[i] = bytes:find "^{" and { status = 200, body = bytes } or { bytes = bytes }
+  end
   return testing.client(replies, options)
 end
 
@@ -28,15 +32,22 @@ describe("an answer that the server broke off is an error, what came of it is ke
     { "abort, without [DONE]", say "Once" .. say(" upon", ',"finish_reason":"abort"'), "aborted" },
     { "abort, and the text behind it", say("Once", ',"finish_reason":"abort"') .. say " upon" .. DONE, "aborted" },
     { "error", say "Once" .. say(" upon", ',"finish_reason":"error"') .. DONE, "failed" },
-    { "an error in the choice", say "Once" .. say(" upon", ',"finish_reason":"error","error":{"message":"upstream died"}') .. DONE, "upstream died" },
-    { "an error in the choice that says stop", say "Once" .. say(" upon", ',"finish_reason":"stop","error":"boom"') .. DONE, "boom" },
+    { "an error in the choice", say "Once"
+      .. say(" upon", ',"finish_reason":"error","error":{"message":"upstream died"}') .. DONE, "upstream died" },
+    { "an error in the choice that says stop",
+      say "Once" .. say(" upon", ',"finish_reason":"stop","error":"boom"') .. DONE, "boom" },
     { "an error beside the text", say "Once"
-      .. chunk('{"index":0,"delta":{"content":" upon"},"finish_reason":"error"}', ',"error":{"message":"upstream died"}') .. DONE, "upstream died" },
-    { "an event of type error, with text", say "Once" .. "event: error\n" .. chunk('{"index":0,"delta":{"content":" upon"}}', ',"error":"boom"'), "boom" },
+      .. chunk('{"index":0,"delta":{"content":" upon"},"finish_reason":"error"}',
+        ',"error":{"message":"upstream died"}') .. DONE, "upstream died" },
+    { "an event of type error, with text",
+      say "Once" .. "event: error\n" .. chunk('{"index":0,"delta":{"content":" upon"}}', ',"error":"boom"'), "boom" },
     { "whole: abort", whole '{"index":0,"message":{"content":"Once upon"},"finish_reason":"abort"}', "aborted" },
-    { "whole: an error in the choice", whole '{"index":0,"message":{"content":"Once upon"},"finish_reason":"error","error":{"message":"died"}}', "died" },
+    { "whole: an error in the choice",
+      whole '{"index":0,"message":{"content":"Once upon"},"finish_reason":"error","error":{"message":"died"}}',
+      "died" },
     { "whole: an error beside the choices",
-      whole('{"index":0,"message":{"content":"Once upon"},"finish_reason":"stop"}', ',"error":{"message":"died"}'), "died" },
+      whole('{"index":0,"message":{"content":"Once upon"},"finish_reason":"stop"}', ',"error":{"message":"died"}'),
+        "died" },
   }
   for _, case in ipairs(cases) do
     it(case[1], function()
@@ -62,7 +73,8 @@ describe("an answer that the server broke off is an error, what came of it is ke
   end)
 
   it("calls of it must not be run", function()
-    local call = chunk('{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"abort"}')
+    local call = chunk('{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f",'
+      .. '"arguments":"{}"}}]},"finish_reason":"abort"}')
     local _, _, err = client_of({ call .. DONE }):turn("x"):result()
     assert.equal("server", err.kind)
     assert.is_string(err.partial.tool_calls[1].invalid)
@@ -70,18 +82,21 @@ describe("an answer that the server broke off is an error, what came of it is ke
 
   it("one of several choices: the others come to their end first", function()
     local _, _, err = client_of({ say("a", ',"finish_reason":"abort"') .. chunk '{"index":1,"delta":{"content":"b"}}'
-      .. chunk '{"index":1,"delta":{"content":"c"},"finish_reason":"stop"}' .. DONE }):turn({ text = "x", n = 2 }):result()
+      .. chunk '{"index":1,"delta":{"content":"c"},"finish_reason":"stop"}' .. DONE }):turn({ text = "x",
+        n = 2 }):result()
     assert.same({ "server", "a", "bc" }, { err.kind, err.partial.choices[1].text, err.partial.choices[2].text })
   end)
 
   it("as the very first event it is asked again, as an error alone is", function()
-    local client = client_of({ chunk('{"index":0,"delta":{"content":""},"finish_reason":"error"}', ',"error":{"message":"busy","code":502}'),
+    local client = client_of({ chunk('{"index":0,"delta":{"content":""},"finish_reason":"error"}',
+      ',"error":{"message":"busy","code":502}'),
       say("Hi", ',"finish_reason":"stop"') .. DONE }, { retry = { max = 1, base_s = 0.001 } })
     assert.equal("Hi", client:ask "x")
   end)
 
   it("its text can be gone on with", function()
-    local client, transport = client_of { say("Once", ',"finish_reason":"abort"') .. DONE, say(" upon", ',"finish_reason":"stop"') .. DONE }
+    local client, transport = client_of { say("Once", ',"finish_reason":"abort"') .. DONE,
+      say(" upon", ',"finish_reason":"stop"') .. DONE }
     local messages = { { role = "user", content = "x" } }
     local _, _, err = client:turn({ messages = messages }):result()
     local result = assert(client:turn({ messages = messages, continue = err.partial }):result())
@@ -122,7 +137,8 @@ describe("silence behind a whole answer", function()
   -- A server that sends `steps` (bytes, or seconds of silence) and then nothing, without an end.
   local function silent(steps, status, kind)
     local at, ready_at, closed = 1, nil, {}
-    local stream = { info = function() return {} end, close = function(_, drain) closed[#closed + 1] = drain or false end }
+    local stream = { info = function() return {} end,
+      close = function(_, drain) closed[#closed + 1] = drain or false end }
     function stream.head() return status or 200, { ["content-type"] = kind or "text/event-stream" } end
     function stream.read(_, deadline)
       local step = steps[at]
@@ -196,7 +212,8 @@ describe("silence behind a whole answer", function()
     assert.equal(2, #assert(turn_of(both, nil, { text = "x", n = 2 }):result()).choices)
     assert.equal(1002, now)
     now = 1000
-    _, _, err = turn_of({ chunk '{"index":0,"delta":{"content":"a"}},{"index":1,"delta":{},"finish_reason":"stop"}' }, { idle_s = 10 }):result()
+    _, _, err = turn_of({ chunk '{"index":0,"delta":{"content":"a"}},{"index":1,"delta":{},"finish_reason":"stop"}' },
+      { idle_s = 10 }):result()
     assert.equal("idle_s", err.clock)
   end)
 
@@ -254,7 +271,8 @@ describe("silence behind a whole answer", function()
   local BODY = '{"choices":[{"index":0,"message":{"content":"Hi"},"finish_reason":"stop"}]}'
   for _, kind in ipairs { "application/json", "text/plain" } do
     it("ends a whole body, " .. kind, function()
-      local turn, closed = turn_of({ BODY:sub(1, 70), 0.5, BODY:sub(71) .. "\n" }, nil, { text = "x", stream = false }, 200, kind)
+      local turn, closed = turn_of({ BODY:sub(1, 70), 0.5, BODY:sub(71) .. "\n" }, nil, { text = "x", stream = false },
+        200, kind)
       assert.equal("Hi", (turn:text()))
       assert.equal(1002.5, now)
       assert.same({ false }, closed)
@@ -263,10 +281,12 @@ describe("silence behind a whole answer", function()
 
   it("does not end half a body, though a bracket is its last byte", function()
     local half = BODY:match "^.-}"
-    local _, _, err = turn_of({ half }, { first_event_s = 9 }, { text = "x", stream = false }, 200, "application/json"):result()
+    local _, _, err = turn_of({ half }, { first_event_s = 9 }, { text = "x", stream = false }, 200,
+      "application/json"):result()
     assert.same({ "timeout", "first_event_s" }, { err.kind, err.clock })
     now = 1000
-    assert.equal("Hi", (turn_of({ half, 5, BODY:sub(#half + 1) }, nil, { text = "x", stream = false }, 200, "application/json"):text()))
+    assert.equal("Hi", (turn_of({ half, 5, BODY:sub(#half + 1) }, nil, { text = "x", stream = false }, 200,
+      "application/json"):text()))
   end)
 
   it("ends an error's body", function()

@@ -156,7 +156,8 @@ describe("max_concurrent", function()
         open(one:turn "forgotten")
         assert.is_false(one:turn("forgotten in the queue"):poll())
       end
-      local turn = one:turn "next" -- waits before anything was collected; with nothing else under way it must look by itself
+      -- waits before anything was collected; with nothing else under way it must look by itself
+      local turn = one:turn "next"
       vllm.spawn(function()
         vllm.sleep(0.1)
         collectgarbage()
@@ -241,7 +242,8 @@ describe("max_concurrent", function()
 
     local function told(message, err)
       assert.equal("busy", err.kind)
-      assert.truthy(message:find("max_concurrent: 1 turns of this client are open, and every task waits for a place", 1, true), message)
+      assert.truthy(message:find("max_concurrent: 1 turns of this client are open, and every task waits for a place", 1,
+        true), message)
     end
 
     it("one that holds it and asks again is told", function()
@@ -337,7 +339,8 @@ describe("max_concurrent", function()
       local net = vllm.spawn(function() vllm.sleep(LONG_S / 2) turn:cancel() end) -- so that it is no deadlock
       local _, message, err = one:ask "queued"
       assert.same({ "timeout", "queue_s", 0.05 }, { err.kind, err.clock, err.limit_s })
-      assert.truthy(message:find("timeout.queue_s: 0.05 s passed in the queue of max_concurrent, and none of the 1 turns before it went on", 1, true),
+      assert.truthy(message:find("timeout.queue_s: 0.05 s passed in the queue of max_concurrent, and none of the 1 "
+        .. "turns before it went on", 1, true),
         message)
       net:cancel()
       turn:cancel()
@@ -348,7 +351,8 @@ describe("max_concurrent", function()
     local real_now, ahead = core.now, 0
     core.now = function() return real_now() + ahead end -- luacheck: ignore 122
     finally(function() core.now = real_now end) -- luacheck: ignore 122
-    local one = testing.client({ "a b c", "d" }, { split = 40, max_concurrent = 1, timeout = { queue_s = 100, first_event_s = false, idle_s = false } })
+    local one = testing.client({ "a b c", "d" },
+      { split = 40, max_concurrent = 1, timeout = { queue_s = 100, first_event_s = false, idle_s = false } })
     local first, second, third = one:turn "x", one:turn "y", one:turn "z"
     assert(first:next())
     for _, turn in ipairs { second, third } do assert.is_false(turn:poll()) end

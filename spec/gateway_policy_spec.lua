@@ -5,7 +5,8 @@ local A_SET = 'write { ["the name of a model"] = true }'
 local A_LIST = 'write a list of names: { "n", "priority" }'
 
 local function policy_with(changes)
-  local policy = { users = { ["secret-token"] = { name = "ann", max_completion_tokens = 5, models = { m = true } } }, models = { m = true },
+  local policy = { users = { ["secret-token"] = { name = "ann", max_completion_tokens = 5, models = { m = true } } },
+    models = { m = true },
     forbidden = { "n" }, tell_refusals = false }
   for name, value in pairs(changes) do policy[name] = value end
   return policy
@@ -20,9 +21,12 @@ local SLIPS = {
   { user "ann", "users: one of them: a table is needed, got string" },
   { user { max_completion_tokens = 5 }, "users: one of them: has no name" },
   { user { name = "ann", max_tokens = 5 }, "users: ann: `max_tokens` is not known here" },
-  { user { name = "ann", max_completion_tokens = "5" }, "users: ann.max_completion_tokens: a number is needed, got string" },
-  { user { name = "ann", max_completion_tokens = 0 }, "users: ann.max_completion_tokens: a whole number, 1 or more, is needed" },
-  { user { name = "ann", max_completion_tokens = 1.5 }, "users: ann.max_completion_tokens: a whole number, 1 or more, is needed" },
+  { user { name = "ann", max_completion_tokens = "5" },
+    "users: ann.max_completion_tokens: a number is needed, got string" },
+  { user { name = "ann", max_completion_tokens = 0 },
+    "users: ann.max_completion_tokens: a whole number, 1 or more, is needed" },
+  { user { name = "ann", max_completion_tokens = 1.5 },
+    "users: ann.max_completion_tokens: a whole number, 1 or more, is needed" },
   { user { name = "ann", models = { "m" } }, "users: ann.models: " .. A_SET },
   { { users = { ["secret token"] = { name = "ann" } } }, "users: ann: a token is a string without blanks" },
   { { users = { { name = "ann" } } }, "users: ann: a token is a string without blanks" },

@@ -1,5 +1,5 @@
--- An exception in the code that turns a failure into values: each step is made to raise, one by one, under vllm.run. The turn is over all
--- the same and says so, its place in max_concurrent is free, and other tasks do not notice.
+-- An exception in the code that turns a failure into values: each step is made to raise, one by one, under vllm.run.
+-- The turn is over all the same and says so, its place in max_concurrent is free, and other tasks do not notice.
 require "spec.support.env"
 local errors = require "vllm.base.errors"
 local server_errors = require "vllm.base.server_errors"
@@ -7,7 +7,8 @@ local testing = require "vllm.testing"
 local vllm = require "vllm"
 
 local TEXT = 'data: {"id":"1","choices":[{"index":0,"delta":{"content":"so far"}}]}\n\n'
-local CALL = 'data: {"id":"1","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{}"}}]}}]}\n\n'
+local CALL = 'data: {"id":"1","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f",'
+  .. '"arguments":"{}"}}]}}]}\n\n'
 
 -- How a turn can fail, or end.
 local WAYS = {
@@ -21,7 +22,8 @@ local WAYS = {
   { "a body that is not a completion", { headers = { ["content-type"] = "application/json" }, bytes = '{"a":1}' } },
   { "a compressed answer", { headers = { ["content-encoding"] = "gzip" }, bytes = "x" } },
   { "a connection that breaks", { fail = "closed", detail = "it broke" }, retries = 1 },
-  { "success", { bytes = TEXT .. CALL .. 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n' }, is_success = true },
+  { "success", { bytes = TEXT .. CALL
+    .. 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n' }, is_success = true },
 }
 
 local function of_module(name) return require("vllm." .. name) end
@@ -86,7 +88,8 @@ end
 local function run(way, step)
   local fault_in, name, original
   local transport = scripted(way, function() fault_in[name] = boom end, function() fault_in[name] = original end)
-  local client = vllm.new { model = "m", transport = transport, max_concurrent = 1, retry = { max = way.retries or 0, base_s = 0.001 },
+  local client = vllm.new { model = "m", transport = transport, max_concurrent = 1,
+    retry = { max = way.retries or 0, base_s = 0.001 },
     json = { decode = vllm.json.decode }, api_key = "a-key-of-ours" }
   fault_in, name = table_of(step[1], client, transport), step[2]
   original = fault_in[name]
@@ -134,7 +137,8 @@ describe("a bug on the way of a failure", function()
     assert.equal(422, turn:error().status)
     assert.equal(WAYS[1][2].body, turn:error().body)
     turn = run(WAYS[5], { "stream", "close" })
-    assert.truthy(turn:error().message:find("; besides, closing the connection failed: boom", 1, true), turn:error().message)
+    assert.truthy(turn:error().message:find("; besides, closing the connection failed: boom", 1, true),
+      turn:error().message)
     assert.equal("so far", turn:error().partial.text)
     turn = run(WAYS[#WAYS], { "turn.hints", "of" })
     assert.equal("looking for hints failed: boom", turn:result().hints[1])
@@ -144,7 +148,8 @@ end)
 describe("a redactor that fails", function()
   it("leaves out what it cannot redact, and the turn is over", function()
     for _, way in ipairs(WAYS) do
-      local client = vllm.new { model = "m", transport = scripted(way, function() end, function() end), api_key = "a-key-of-ours",
+      local client = vllm.new { model = "m", transport = scripted(way, function() end, function() end),
+        api_key = "a-key-of-ours",
         retry = { max = way.retries or 0, base_s = 0.001 } }
       client.config.redactor._anchors = nil
       local turn = client:turn "Hi"
@@ -163,7 +168,8 @@ end)
 describe("turn:start, with a bug on the way", function()
   it("calls on_done, once", function()
     for _, way in ipairs(WAYS) do
-      for _, step in ipairs { { "base.server_errors", "from_status" }, { "base.server_errors", "from_decoder" }, { "request.continuation", "is_possible" }, { "turn.hints", "of" } } do
+      for _, step in ipairs { { "base.server_errors", "from_status" }, { "base.server_errors", "from_decoder" },
+        { "request.continuation", "is_possible" }, { "turn.hints", "of" } } do
         local fault_in, name, done = of_module(step[1]), step[2], {}
         local original = fault_in[name]
         local client = vllm.new { model = "m", retry = { max = way.retries or 0, base_s = 0.001 },
@@ -196,7 +202,8 @@ end)
 
 describe("what a program's own transport returns", function()
   for _, case in ipairs {
-    { "no failure table", "it broke", "protocol: it broke" }, { "nothing", nil, "protocol: " }, { "an unknown kind", { kind = "odd", detail = "it broke" }, "protocol: it broke" },
+    { "no failure table", "it broke", "protocol: it broke" }, { "nothing", nil, "protocol: " },
+      { "an unknown kind", { kind = "odd", detail = "it broke" }, "protocol: it broke" },
     { "no detail", { kind = "closed" }, "closed: the request failed" }, { "a table that is empty", {}, "protocol: " },
   } do
     it("makes an error, whatever it is: " .. case[1], function()
@@ -221,7 +228,8 @@ describe("what a program's own transport returns", function()
   local function answering(status, body, over)
     return { options = {}, open = function(_, request)
       local is_read = false
-      local stream = { head = function() return status, {} end, info = function() return {} end, close = function() end }
+      local stream = { head = function() return status, {} end, info = function() return {} end,
+        close = function() end }
       function stream.read()
         if is_read then return nil end
         is_read = true
@@ -234,7 +242,8 @@ describe("what a program's own transport returns", function()
 
   for _, info in ipairs { 5, "x", true, setmetatable({ reused = true }, { __newindex = boom }) } do
     it("leaves no turn open, whatever it knows of its connection: " .. type(info), function()
-      local transport = answering(200, WAYS[#WAYS][2].bytes, { info = function() return function() return info end end })
+      local transport = answering(200, WAYS[#WAYS][2].bytes,
+        { info = function() return function() return info end end })
       local result = vllm.new { model = "m", transport = transport }:turn("Hi"):result()
       assert.equal("so far", result.text)
       assert.is_true(result.timing.total_s >= 0)
@@ -260,7 +269,8 @@ describe("what a program's own transport returns", function()
   end)
 
   it("may have its own time-out where none of our clocks is set", function()
-    local transport = answering(200, "", { read = function() return function() return nil, { kind = "timeout", detail = "it was late" } end end })
+    local transport = answering(200, "",
+      { read = function() return function() return nil, { kind = "timeout", detail = "it was late" } end end })
     local client = vllm.new { model = "m", transport = transport, timeout = { first_event_s = false } }
     assert.equal("timeout: it was late", select(2, client:request("GET", "/x")))
   end)

@@ -14,7 +14,8 @@ describe("headers", function()
   local function list(options, call, stream)
     options.model = "m"
     local out = {}
-    for i, header in ipairs(headers.of_request(config.check(options), stream or false, headers.check(call and call.headers or {}))) do
+    for i, header in ipairs(headers.of_request(config.check(options), stream or false,
+      headers.check(call and call.headers or {}))) do
       out[i] = header[1] .. ": " .. header[2]
     end
     return out
@@ -34,13 +35,15 @@ describe("headers", function()
   it("of the client and then of the call replace ours, in any case of letters", function()
     local got = list({ api_key = "k", headers = { authorization = "Token t", ["X-B"] = "1" } },
       { headers = { ["USER-AGENT"] = "mine", ["X-B"] = "2", ["X-Request-Id"] = "r" } })
-    assert.same({ "Content-Type: application/json", "Accept: application/json", "USER-AGENT: mine", PLAIN, "authorization: Token t", "X-B: 2",
+    assert.same({ "Content-Type: application/json", "Accept: application/json", "USER-AGENT: mine", PLAIN,
+      "authorization: Token t", "X-B: 2",
       "X-Request-Id: r" }, got)
   end)
 
   it("are taken away by null and by false", function()
     assert.same({ "Content-Type: application/json", "Accept: application/json", AGENT, PLAIN },
-      list({ api_key = "k", headers = { ["X-A"] = "1" } }, { headers = { Authorization = core.null, ["x-a"] = false } }))
+      list({ api_key = "k", headers = { ["X-A"] = "1" } },
+        { headers = { Authorization = core.null, ["x-a"] = false } }))
   end)
 
   it("travel with the built request", function()
@@ -57,14 +60,18 @@ describe("headers.fault", function()
     for _, case in ipairs {
       { 1, "x", 'is not a header name: a header is written ["Name"] = "value"' }, { "", "x", "is not a header name" },
       { "X Y", "x", "is not a header name" }, { "Content-Length", "1", "is written by the client itself" },
-      { "TRANSFER-ENCODING", "chunked", "is written by the client itself" }, { "X", 1, "must be a string, got a number" },
+      { "TRANSFER-ENCODING", "chunked", "is written by the client itself" },
+        { "X", 1, "must be a string, got a number" },
       { "X", "a\r\nY: b", "holds a line break, a NUL or another control character" },
-      { "Authorization", "Bearer Bearer k", "has `Bearer` twice" }, { "authorization", " k", "begins or ends with a blank" },
+      { "Authorization", "Bearer Bearer k", "has `Bearer` twice" },
+        { "authorization", " k", "begins or ends with a blank" },
       { "Authorization", "Bearer a b", "must be one word and the key, with one blank between" },
     } do
       assert.equal(case[3], headers.fault(case[1], case[2]))
     end
-    for _, value in ipairs { "", "Bearer k", "k", "Digest a, b" } do assert.is_nil(headers.fault("Authorization", value)) end
+    for _, value in ipairs { "", "Bearer k", "k", "Digest a, b" } do
+      assert.is_nil(headers.fault("Authorization", value))
+    end
   end)
 end)
 

@@ -139,7 +139,8 @@ describe("a host of a program's own", function()
       turn:on_ready(function() seen.ready = turn:poll().type end)
     end)
     assert.same({}, reported)
-    assert.same({ task = "You said: task", values = { "You said: a", "You said: b", "You said: c" }, run = "You said: run",
+    assert.same({ task = "You said: task", values = { "You said: a", "You said: b", "You said: c" },
+      run = "You said: run",
       start = "You said: start", ready = "turn_start" }, seen)
   end)
 
@@ -207,9 +208,11 @@ describe("a host of a program's own", function()
     assert.equal("You said: alone", free:ask "alone")
   end)
 
-  it("beside the scheduler: a turn that waited for a place or between two attempts in one waits in the other", function()
+  it("beside the scheduler: a turn that waited for a place or between two attempts in one waits in the other",
+    function()
     vllm.host.register("toy", toy.host)
-    local failing = vllm.new { model = "m", base_url = running.url .. "/fault/status/503?retry_after=0.05", retry = { max = 2 } }
+    local failing = vllm.new { model = "m", base_url = running.url .. "/fault/status/503?retry_after=0.05",
+      retry = { max = 2 } }
     local turn, began = failing:turn "x", nil
     vllm.run(function()
       assert.equal("retry", turn:next().type)

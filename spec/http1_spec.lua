@@ -1,11 +1,12 @@
--- core.http1 for Lua: what its methods return, and every recorded response through it into the decoder. The rules of HTTP are
--- tested in spec/c/http1_test.c.
+-- core.http1 for Lua: what its methods return, and every recorded response through it into the decoder. The rules of
+-- HTTP are tested in spec/c/http1_test.c.
 require "spec.support.env"
 local core = require "vllm.core"
 local events = require "spec.support.events"
 local fixtures = require "spec.support.fixtures"
 
-local CHUNKED = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n7\r\n, world\r\n0\r\n\r\n"
+local CHUNKED = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n7\r\n, "
+  .. "world\r\n0\r\n\r\n"
 
 local function plain(body, more)
   return "HTTP/1.1 200 OK\r\n" .. (more or "") .. "Content-Length: " .. #body .. "\r\n\r\n" .. body
@@ -66,7 +67,8 @@ describe("core.http1", function()
 
   it("gives lower-case names, trimmed values, and joins what comes again", function()
     local reader = core.http1 {}
-    assert(reader:feed(plain("", "X-A:one\r\nSet-Cookie: \t a=1 \t\r\nx-a: two\r\nX-Empty:\r\nX-A:  three, four\r\nX-High: \228\r\n")))
+    assert(reader:feed(plain("",
+      "X-A:one\r\nSet-Cookie: \t a=1 \t\r\nx-a: two\r\nX-Empty:\r\nX-A:  three, four\r\nX-High: \228\r\n")))
     local _, headers = reader:head()
     assert.same({ ["x-a"] = "one, two, three, four", ["set-cookie"] = "a=1", ["x-empty"] = "", ["x-high"] = "\228",
       ["content-length"] = "0" }, headers)
@@ -119,13 +121,16 @@ describe("core.http1", function()
     local reader = core.http1()
     local ok, failure = reader:finish()
     assert.is_nil(ok)
-    assert.same({ kind = "closed", detail = "the connection was closed without an answer", body_bytes = 0, fresh = true }, failure)
+    assert.same({ kind = "closed", detail = "the connection was closed without an answer", body_bytes = 0,
+      fresh = true }, failure)
     assert.same({ nil, failure }, { reader:head() })
     assert.same({ nil, failure }, { reader:read() })
-    assert.same({ kind = "closed", detail = "the connection was closed in the middle of the answer's head", body_bytes = 0, fresh = false },
+    assert.same({ kind = "closed", detail = "the connection was closed in the middle of the answer's head",
+      body_bytes = 0, fresh = false },
       (failure_of "H"))
     local broken, body = failure_of(CHUNKED:sub(1, -3))
-    assert.same({ kind = "closed", detail = "the connection was closed in the middle of the body", body_bytes = 12, fresh = false }, broken)
+    assert.same({ kind = "closed", detail = "the connection was closed in the middle of the body", body_bytes = 12,
+      fresh = false }, broken)
     assert.equals("Hello, world", body)
   end)
 
@@ -134,7 +139,8 @@ describe("core.http1", function()
     local reader = core.http1()
     local ok, failure = reader:feed(bytes)
     assert.is_nil(ok)
-    assert.same({ kind = "protocol", detail = "a chunk size is not a hexadecimal number", body_bytes = 5, fresh = false }, failure)
+    assert.same({ kind = "protocol", detail = "a chunk size is not a hexadecimal number", body_bytes = 5,
+      fresh = false }, failure)
     assert.equals(200, (reader:head()))
     assert.equals("Hello", reader:read())
     assert.same({ nil, failure }, { reader:read() })

@@ -1,4 +1,5 @@
--- `json`: the user's own JSON library for values that cross into his program, and never for the wire; and `unwrap_arguments`.
+-- `json`: the user's own JSON library for values that cross into his program, and never for the wire; and
+-- `unwrap_arguments`.
 local cjson = require "cjson"
 local testing = require "vllm.testing"
 local vllm = require "vllm"
@@ -23,7 +24,8 @@ end
 
 -- What the server is sent when the call has its result.
 local function next_body(result, client, transport, value)
-  assert(client:ask { messages = { "x", result.message, { role = "tool", call = result.tool_calls[1], result = value or "ok" } }, tools = { WEATHER } })
+  assert(client:ask { messages = { "x", result.message,
+    { role = "tool", call = result.tool_calls[1], result = value or "ok" } }, tools = { WEATHER } })
   return transport.requests[#transport.requests].body.messages
 end
 
@@ -46,11 +48,13 @@ describe("the option json", function()
       written[#written + 1] = value
       return "<" .. tostring(value.n) .. ">"
     end
-    local _, _, result, client, transport = call_of(ARGUMENTS, { json = { encode = encode }, chat_template_kwargs = { n = 9 } })
+    local _, _, result, client, transport = call_of(ARGUMENTS,
+      { json = { encode = encode }, chat_template_kwargs = { n = 9 } })
     local sent = next_body(result, client, transport, { n = 7 })
     assert.equal("<7>", sent[3].content)
     assert.same({ { n = 7 } }, written)
-    assert(client:body { messages = { { role = "user", content = { { type = "structured", value = { n = 8 } } } } } }:find("<8>", 1, true))
+    assert(client:body { messages = { { role = "user",
+      content = { { type = "structured", value = { n = 8 } } } } } }:find("<8>", 1, true))
     assert.same({ n = 8 }, written[2])
     assert.equal(2, #written)
   end)
@@ -91,7 +95,8 @@ describe("the option json", function()
     for _, case in ipairs(cases) do
       local client = testing.client({ "never" }, { json = { encode = case[1] } })
       local _, message, err = client:ask { messages = {
-        "x", { role = "assistant", calls = { { id = "call00001", name = "f", arguments = "{}" } } }, { role = "tool", call = "call00001", result = { 1 } } } }
+        "x", { role = "assistant", calls = { { id = "call00001", name = "f", arguments = "{}" } } },
+          { role = "tool", call = "call00001", result = { 1 } } } }
       assert.equal("invalid_request", err.kind)
       assert.truthy(message:find("messages[3]", 1, true), message)
       assert.truthy(message:find(case[2], 1, true), message)
@@ -129,7 +134,8 @@ describe("the option json", function()
 
   it("is told when it cannot be used", function()
     local function why(json) return select(2, pcall(vllm.new, { model = "m", json = json })) end
-    assert.truthy(why "dkjson":find('json must be "cjson", or a table with encode and decode (such as require "dkjson"), got "dkjson"', 1, true), why "dkjson")
+    assert.truthy(why "dkjson":find('json must be "cjson", or a table with encode and decode (such as require '
+      .. '"dkjson"), got "dkjson"', 1, true), why "dkjson")
     assert.truthy(why(7):find("json must be", 1, true))
     assert.truthy(why {}:find("json has neither encode nor decode", 1, true))
     assert.truthy(why { decode = 1 }:find("json.decode must be a function, got 1", 1, true))
@@ -150,8 +156,10 @@ describe("the option json", function()
   end)
 
   it("can be taken away again", function()
-    local client = testing.client({ { tool_calls = { { name = "get_weather", arguments = ARGUMENTS } } } }, { json = "cjson" })
-    local call = assert(client:with({ json = vllm.null }):turn({ messages = { "x" }, tools = { WEATHER } }):result()).tool_calls[1]
+    local client = testing.client({ { tool_calls = { { name = "get_weather", arguments = ARGUMENTS } } } },
+      { json = "cjson" })
+    local call = assert(client:with({ json = vllm.null }):turn({ messages = { "x" },
+      tools = { WEATHER } }):result()).tool_calls[1]
     assert.is_nil(call.input.unit)
     assert.is_true(vllm.json.is_array(call.input.days))
   end)
@@ -189,7 +197,8 @@ describe("arguments that are JSON inside a JSON string", function()
 
   it("json.decode is asked for them", function()
     local asked
-    local call = call_of(TWICE, { json = { decode = function(text) asked = text return cjson.decode(cjson.decode("[" .. text .. "]")[1]) end } })
+    local call = call_of(TWICE, { json = { decode = function(text) asked = text return cjson.decode(cjson.decode("["
+      .. text .. "]")[1]) end } })
     assert.equal(TWICE, asked)
     assert.equal("Rome", call.input.city)
     assert.is_nil(call.invalid)
@@ -202,7 +211,8 @@ describe("client:request", function()
   teardown(function() running:stop() end)
 
   local function answer(body, json)
-    local path = running:script { { "send", ("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"):format(#body, body) } }
+    local path = running:script { { "send",
+      ("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"):format(#body, body) } }
     return assert(vllm.new({ model = "m", base_url = running.url .. "/v1", json = json }):request("GET", path))
   end
 

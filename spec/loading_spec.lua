@@ -29,7 +29,8 @@ describe('require "vllm"', function()
 
   it("opens no descriptor", function()
     -- A descriptor that is not open is no entry (2); a socket or an epoll set is one that cannot be opened again.
-    local count = 'local function fds() local n = 0 for fd = 0, 255 do local f, _, code = io.open("/proc/self/fd/" .. fd) '
+    local count = 'local function fds() local n = 0 for fd = 0, 255 do local f, _, code = io.open("/proc/self/fd/" .. '
+      .. 'fd) '
       .. 'if f then f:close() end if f or code ~= 2 then n = n + 1 end end return n end '
     local text = run(count .. 'local before = fds() require("vllm").new { model = "m" } print(fds() - before)')
     assert.equal("0", text:match "%-?%d+")
@@ -43,17 +44,20 @@ describe('require "vllm"', function()
       copy = os.tmpname()
       os.remove(copy)
       -- Without the sanitizers' libraries: cp is no business of theirs.
-      local made = os.execute(("exec env -u LD_PRELOAD sh -c 'mkdir %s && cp -r Makefile lua %s && rm -f %s/lua/vllm/*.so'"):format(copy, copy, copy))
+      local made = os.execute(("exec env -u LD_PRELOAD sh -c 'mkdir %s && cp -r Makefile lua %s && rm -f "
+        .. "%s/lua/vllm/*.so'"):format(copy, copy, copy))
       assert(made == true or made == 0)
     end)
     teardown(function() os.execute("rm -r " .. copy) end)
 
     it("says what makes it, for the program that asks", function()
-      for program, command in pairs { [""] = "luarocks --lua-version=" .. VERSION .. " make", ["vim = {}"] = "make nvim", ["ngx = {}"] = "make nginx" } do
+      for program, command in pairs { [""] = "luarocks --lua-version=" .. VERSION .. " make",
+        ["vim = {}"] = "make nvim", ["ngx = {}"] = "make nginx" } do
         assert.equal("vllm: the C module vllm.core is not built: run `" .. command .. "` in this directory\n",
           run(program .. ' package.cpath = "" print((select(2, pcall(require, "vllm"))))', copy))
       end
-      assert.equal("config: vllm: the C module vllm.curl is not built: run `luarocks --lua-version=" .. VERSION .. " make` in this directory\n",
+      assert.equal("config: vllm: the C module vllm.curl is not built: run `luarocks --lua-version=" .. VERSION
+        .. " make` in this directory\n",
         run 'local vllm = require "vllm" package.cpath = "" print((select(2, vllm.new { model = "m" }:ask "x")))')
     end)
 
@@ -65,16 +69,20 @@ describe('require "vllm"', function()
         ["vim = {}"] = place .. "Neovim does not look: put " .. copy .. " into 'runtimepath'",
         ["ngx = {}"] = place .. 'nginx does not look: set lua_package_cpath "' .. copy .. '/lua/?.so;;";',
         -- Which Lua it was built for, nobody can tell.
-        [""] = "vllm: the C module vllm.core is not built: run `luarocks --lua-version=" .. VERSION .. " make` in " .. copy,
+        [""] = "vllm: the C module vllm.core is not built: run `luarocks --lua-version=" .. VERSION .. " make` in "
+          .. copy,
       } do
-        assert.equal(said .. "\n", run(('%s package.cpath = "" print((select(2, dofile("%s/lua/vllm/base/native.lua").load "vllm.core")))'):format(
+        assert.equal(said .. "\n",
+          run(('%s package.cpath = "" print((select(2, dofile("%s/lua/vllm/base/native.lua").load "vllm.core")))')
+          :format(
           program, copy)))
       end
     end)
   end)
 
   it("loads the words of other clients for a slip alone", function()
-    local code = 'require "vllm" local client = require("vllm.testing").client { "a", "b" } assert(client:ask "x") assert(client:session():ask "y") '
+    local code = 'require "vllm" local client = require("vllm.testing").client { "a", "b" } assert(client:ask "x") '
+      .. 'assert(client:session():ask "y") '
       .. 'print(package.loaded["vllm.base.foreign"])'
     assert.equal("nil\n", run(code))
   end)

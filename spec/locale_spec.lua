@@ -1,4 +1,5 @@
--- Numbers do not depend on the locale: the same bytes go out and the same values come in where the decimal point is a comma.
+-- Numbers do not depend on the locale: the same bytes go out and the same values come in where the decimal point is a
+-- comma.
 require "spec.support.env"
 local child = require "spec.support.child"
 local server = require "spec.support.server"
@@ -57,7 +58,8 @@ describe("with a decimal comma", function()
   local function printed_in(locale)
     local busy = running:script { { "send", "HTTP/1.1 503 X\r\nretry-after-ms: 1500.5\r\ncontent-length: 0\r\n\r\n" } }
     -- The C library keeps 29 bytes of LOCPATH for ever, which the leak checker of `make asan` would report.
-    local environment = { WANTED = locale, LOCPATH = "build/locale", LC_ALL = "", URL = running.url, BUSY = busy, ASAN_OPTIONS = "detect_leaks=0" }
+    local environment = { WANTED = locale, LOCPATH = "build/locale", LC_ALL = "", URL = running.url, BUSY = busy,
+      ASAN_OPTIONS = "detect_leaks=0" }
     local printed, status = child.lua(PROGRAM, environment)
     assert.equal(0, status, printed)
     return printed, running:last_body()

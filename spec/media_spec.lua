@@ -17,12 +17,17 @@ local PNG = "\137PNG\r\n\26\n"
 describe("the media type is seen in the bytes", function()
   for _, case in ipairs {
     { PNG, "image/png" }, { "\255\216\255\224", "image/jpeg" }, { "GIF89a", "image/gif" }, { "GIF87a", "image/gif" },
-    { "RIFF\1\2\3\4WEBPVP8 ", "image/webp" }, { "RIFF\1\2\3\4WAVEfmt ", "audio/wav" }, { "RIFF\1\2\3\4AVI LIST", "video/x-msvideo" },
-    { "ID3\4", "audio/mpeg" }, { "\255\251\144", "audio/mpeg" }, { "\255\241\80", "audio/aac" }, { "fLaC\0", "audio/flac" },
+    { "RIFF\1\2\3\4WEBPVP8 ", "image/webp" }, { "RIFF\1\2\3\4WAVEfmt ", "audio/wav" },
+      { "RIFF\1\2\3\4AVI LIST", "video/x-msvideo" },
+    { "ID3\4", "audio/mpeg" }, { "\255\251\144", "audio/mpeg" }, { "\255\241\80", "audio/aac" },
+      { "fLaC\0", "audio/flac" },
     { "OggS\0", "audio/ogg" }, { "OggS\0", "video/ogg", "video" }, { "\0\0\0\24ftypisom", "video/mp4" },
-    { "\0\0\0\24ftypisom", "audio/mp4", "audio" }, { "\0\0\0\24ftypM4A ", "audio/mp4" }, { "\0\0\0\20ftypqt  ", "video/quicktime" },
-    { "\0\0\0\24ftypavif", "image/avif" }, { "\26\69\223\163", "video/webm" }, { "\26\69\223\163", "audio/webm", "audio" },
-    { "BM6\0", "image/bmp", "image" }, { "BM6\0", nil, "audio" }, { "II*\0", "image/tiff" }, { "%PDF-1.7", "application/pdf" },
+    { "\0\0\0\24ftypisom", "audio/mp4", "audio" }, { "\0\0\0\24ftypM4A ", "audio/mp4" },
+      { "\0\0\0\20ftypqt  ", "video/quicktime" },
+    { "\0\0\0\24ftypavif", "image/avif" }, { "\26\69\223\163", "video/webm" },
+      { "\26\69\223\163", "audio/webm", "audio" },
+    { "BM6\0", "image/bmp", "image" }, { "BM6\0", nil, "audio" }, { "II*\0", "image/tiff" },
+      { "%PDF-1.7", "application/pdf" },
     { "PK\3\4", "application/zip" }, { "", nil }, { "RIFF", nil }, { "hello", nil }, { "RIFX\1\2\3\4WAVE", nil },
   } do
     it(("%q is %s"):format(case[1]:gsub("[^%w ]", "?"), tostring(case[2])), function()
@@ -33,9 +38,11 @@ end)
 
 describe("constructors", function()
   it("make plain tables", function()
-    assert.same({ type = "image", url = "http://x/a", detail = "low" }, media.image { url = "http://x/a", detail = "low" })
+    assert.same({ type = "image", url = "http://x/a", detail = "low" },
+      media.image { url = "http://x/a", detail = "low" })
     assert.same({ type = "image", bytes = PNG, mime = "image/png" }, media.image { bytes = PNG })
-    assert.same({ type = "audio", bytes = "abc", mime = "audio/wav" }, media.audio { bytes = "abc", mime = "audio/wav" })
+    assert.same({ type = "audio", bytes = "abc", mime = "audio/wav" },
+      media.audio { bytes = "abc", mime = "audio/wav" })
     assert.same({ type = "file", bytes = "abc", name = "a" }, media.file { bytes = "abc", name = "a" })
   end)
 
@@ -72,7 +79,8 @@ describe("constructors", function()
   it("return the reason when the world is at fault", function()
     for _, case in ipairs {
       { media.image, { path = "/no/such.png" }, "^invalid_request: vllm%.image: /no/such%.png: No such file" },
-      { media.image, { path = "http://h/cat.png" }, "^invalid_request: vllm%.image: http://h/cat%.png: No such file.*%(write url = … for what is not a file%)$" },
+      { media.image, { path = "http://h/cat.png" },
+        "^invalid_request: vllm%.image: http://h/cat%.png: No such file.*%(write url = … for what is not a file%)$" },
       { media.file, { path = "/" }, "^invalid_request: vllm%.file: /: .*directory" },
       { media.image, { bytes = "hello" }, "^invalid_request: vllm%.image: bytes: cannot tell what it is: give mime$" },
       { media.image, { bytes = "%PDF-1.7" }, "^invalid_request: vllm%.image: bytes: this is application/pdf$" },
@@ -109,10 +117,12 @@ describe("constructors", function()
       { media.image, "cat.png", "vllm.image: expected a table such as { path = … }, got string" },
       { media.image, {}, "vllm.image: expected exactly one of path, url and bytes" },
       { media.audio, { url = "http://x", bytes = "a" }, "vllm.audio: expected exactly one of path, url and bytes" },
-      { media.image, { pth = "a" }, "vllm.image: unknown key `pth`; known are bytes, detail, mime, name, path, url, uuid" },
+      { media.image, { pth = "a" },
+        "vllm.image: unknown key `pth`; known are bytes, detail, mime, name, path, url, uuid" },
       { media.image, { path = "a", detial = "low" }, "vllm.image: unknown key `detial` (did you mean `detail`?)" },
       { media.video, { path = 5 }, "vllm.video: path must be a string, got number" },
-      { media.file, { url = "http://x" }, "vllm.file: files go by path or bytes; only images, audio and video go by URL" },
+      { media.file, { url = "http://x" },
+        "vllm.file: files go by path or bytes; only images, audio and video go by URL" },
       { media.image, { bytes = PNG, mime = "png" }, "vllm.image: mime must be a media type such as image/png" },
     } do
       local ok, message = pcall(function()
@@ -129,7 +139,8 @@ end)
 describe("small parts", function()
   it("audio formats", function()
     for mime, format in pairs {
-      ["audio/wav"] = "wav", ["audio/x-wav"] = "wav", ["audio/vnd.wave"] = "wav", ["audio/mpeg"] = "mp3", ["audio/mp3"] = "mp3",
+      ["audio/wav"] = "wav", ["audio/x-wav"] = "wav", ["audio/vnd.wave"] = "wav", ["audio/mpeg"] = "mp3",
+        ["audio/mp3"] = "mp3",
       ["audio/flac"] = "flac", ["AUDIO/X-FLAC"] = "flac", ["audio/ogg"] = "ogg",
     } do
       assert.equal(format, media.audio_format(mime))
@@ -137,8 +148,11 @@ describe("small parts", function()
   end)
 
   it("media types", function()
-    for _, mime in ipairs { "image/png", "application/vnd.ms-excel", "image/svg+xml" } do assert.is_true(media.is_mime(mime)) end
-    for _, mime in ipairs { "png", "image/", "/png", "image/png;base64,x", "image/p ng", "image/png\n", ("a/"):rep(200), 5 } do
+    for _, mime in ipairs { "image/png", "application/vnd.ms-excel", "image/svg+xml" } do
+      assert.is_true(media.is_mime(mime))
+    end
+    for _, mime in ipairs { "png", "image/", "/png", "image/png;base64,x", "image/p ng", "image/png\n", ("a/"):rep(200),
+      5 } do
       assert.is_false(media.is_mime(mime))
     end
   end)
@@ -146,7 +160,8 @@ describe("small parts", function()
   it("a data URL taken apart", function()
     assert.same({ "audio/wav", "AA==" }, { media.of_data_url "data:audio/wav;rate=8000;base64,AA==" })
     assert.same({ "", "AA==" }, { media.of_data_url "data:;base64,AA==" })
-    for _, text in ipairs { "data:audio/wav,AA", "data:audio/wav;base64", "http://h/;base64,AA", "data:" .. ("a"):rep(1000000) } do
+    for _, text in ipairs { "data:audio/wav,AA", "data:audio/wav;base64", "http://h/;base64,AA",
+      "data:" .. ("a"):rep(1000000) } do
       assert.is_nil((media.of_data_url(text)))
     end
   end)

@@ -32,9 +32,11 @@ describe("the words of a failure in nginx", function()
 
   for why, expected in pairs {
     ['no resolver defined to resolve "host"'] = "a `resolver` in nginx.conf",
-    ["host could not be resolved (3: Host not found)"] = "cannot be resolved (host could not be resolved (3: Host not found))",
+    ["host could not be resolved (3: Host not found)"] = "cannot be resolved (host could not be resolved (3: Host not "
+      .. "found))",
     ["connection refused"] = "nothing listens there",
-    ["operation now in progress"] = "this worker has no connection left, if its error log does not say otherwise: `worker_connections`",
+    ["operation now in progress"] = "this worker has no connection left, if its error log does not say otherwise: "
+      .. "`worker_connections`",
     ["Too many open files"] = "this worker has no file descriptor left: `worker_rlimit_nofile`",
     ["No such file or directory"] = "there is no such socket",
     ["something else"] = "cannot connect to host:443: something else",

@@ -1,4 +1,5 @@
--- Pumps: they begin with a wait, end a moment after the last one, and know one loop from another. Over a loop that is a list of coroutines.
+-- Pumps: they begin with a wait, end a moment after the last one, and know one loop from another. Over a loop that is a
+-- list of coroutines.
 require "spec.support.env"
 local pump = require "vllm.hosts.pump"
 

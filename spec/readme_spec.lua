@@ -20,8 +20,10 @@ end
 
 -- In the order of the document: what is printed, and what the bodies of the requests are looked at for.
 local EXPECTED = {
-  { "asks", "You said: Why is the sky blue?\n", function(bodies) assert.truthy(bodies[1]:find('"model":"Qwen/Qwen3-8B"', 1, true)) end },
-  { "streams", "You said: Tell me a story.\n", function(bodies) assert.truthy(bodies[1]:find('"stream":true', 1, true)) end },
+  { "asks", "You said: Why is the sky blue?\n",
+    function(bodies) assert.truthy(bodies[1]:find('"model":"Qwen/Qwen3-8B"', 1, true)) end },
+  { "streams", "You said: Tell me a story.\n",
+    function(bodies) assert.truthy(bodies[1]:find('"stream":true', 1, true)) end },
   { "says how to answer", "You said: Why is the sky blue?\nYou said: And the sea?\n", function(bodies)
     assert.truthy(bodies[1]:find('{"content":"Answer in French.","role":"system"}', 1, true), bodies[1])
     assert.truthy(bodies[2]:find('{"content":"Answer in one word.","role":"system"}', 1, true), bodies[2])
@@ -32,7 +34,8 @@ local EXPECTED = {
     assert.equal("system user assistant user", roles(bodies[2]))
   end },
   { "calls a function", WEATHER .. "\n", function(bodies) assert.equal("user assistant tool", roles(bodies[2])) end },
-  { "asks many things", "Why is the sky blue?\tYou said: Why is the sky blue?\nWhy is grass green?\tYou said: Why is grass green?\n"
+  { "asks many things",
+    "Why is the sky blue?\tYou said: Why is the sky blue?\nWhy is grass green?\tYou said: Why is grass green?\n"
     .. "Why is snow white?\tYou said: Why is snow white?\n", function(bodies) assert.equal(3, #bodies) end },
   { "shows why it failed", nil, function(bodies) assert.equal(0, #bodies) end },
 }

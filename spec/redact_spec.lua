@@ -1,5 +1,6 @@
--- A key that a server or a proxy echoes, wherever it stands and wherever it is cut: no six bytes of it in any string that can be reached
--- from an error, an event, or what a program logs. Without sockets; secrets_spec.lua has the connections.
+-- A key that a server or a proxy echoes, wherever it stands and wherever it is cut: no six bytes of it in any string
+-- that can be reached from an error, an event, or what a program logs. Without sockets; secrets_spec.lua has the
+-- connections.
 require "spec.support.env"
 local core = require "vllm.core"
 local redact = require "vllm.base.redact"
@@ -59,7 +60,8 @@ local ERROR_BYTES = 120 -- limits.max_error_bytes here
 -- A turn over a script: whatever it gives, and its events, its log and on_retry's event.
 local function check(where, replies, options, call)
   local seen = {}
-  local all = { api_key = KEY, base_url = "http://me:" .. PASSWORD:gsub(":", "%%3A") .. "@h/v1", limits = { max_error_bytes = ERROR_BYTES },
+  local all = { api_key = KEY, base_url = "http://me:" .. PASSWORD:gsub(":", "%%3A") .. "@h/v1",
+    limits = { max_error_bytes = ERROR_BYTES },
     retry = { max = #replies - 1, base_s = 0.001, on_retry = function(event) seen[#seen + 1] = event end } }
   for key, value in pairs(options or {}) do all[key] = value end
   local turn = testing.client(replies, all):turn("Hi", call)
@@ -82,29 +84,38 @@ end
 
 -- An answer that contains the key, spelled in some way, after so many bytes. `at`: where something is cut, if it is.
 local KINDS = {
-  { "an error's message", function(pad, key) return { status = 400, body = '{"error":{"message":"' .. pad .. key .. '"}}' } end, at = ERROR_BYTES },
+  { "an error's message", function(pad, key) return { status = 400,
+    body = '{"error":{"message":"' .. pad .. key .. '"}}' } end, at = ERROR_BYTES },
   { "an error's detail", function(pad, key)
-    return { status = 422, body = '{"detail":[{"loc":["body","x"],"msg":"' .. pad .. key .. '","input":"' .. key .. '"}]}' }
+    return { status = 422, body = '{"detail":[{"loc":["body","x"],"msg":"' .. pad .. key .. '","input":"' .. key
+      .. '"}]}' }
   end, at = ERROR_BYTES },
   { "other members of an error", function(pad, key)
-    return { status = 500, body = '{"error":{"message":"m","code":"' .. key .. '","type":"' .. key .. '","param":"' .. pad .. key .. '"}}' }
+    return { status = 500, body = '{"error":{"message":"m","code":"' .. key .. '","type":"' .. key .. '","param":"'
+      .. pad .. key .. '"}}' }
   end },
   { "plain text", function(pad, key) return { status = 500, body = pad .. key } end, at = ERROR_BYTES },
   { "plain text, larger", function(pad, key) return { status = 401, body = pad .. key } end, at = 300, max = 1000 },
-  { "a text as JSON", function(pad, key) return { status = 401, body = '"' .. pad .. key .. '"' } end, at = 2000, max = 4000 },
-  { "a page", function(pad, key) return { status = 502, body = "<html><title>" .. pad .. key .. "</title></html>" } end, at = 200, max = 1000 },
-  { "a page's title that has no end", function(pad, key) return { status = 502, body = "<html><title>" .. pad .. key } end },
+  { "a text as JSON", function(pad, key) return { status = 401, body = '"' .. pad .. key .. '"' } end, at = 2000,
+    max = 4000 },
+  { "a page", function(pad, key) return { status = 502, body = "<html><title>" .. pad .. key .. "</title></html>" } end,
+    at = 200, max = 1000 },
+  { "a page's title that has no end", function(pad, key) return { status = 502,
+    body = "<html><title>" .. pad .. key } end },
   { "headers", function(pad, key)
     return { status = 503, headers = { ["x-request-id"] = pad .. key, location = "http://h/" .. key }, body = "" }
   end },
-  { "a redirect", function(_, key) return { status = 307, headers = { location = "http://" .. key .. "/" }, body = "" } end },
+  { "a redirect", function(_, key) return { status = 307, headers = { location = "http://" .. key .. "/" },
+    body = "" } end },
   { "an error event", function(pad, key)
     return { bytes = stream('data: {"error":{"message":"' .. pad .. key .. '","code":500}}', "data: [DONE]") }
   end, at = ERROR_BYTES },
   { "an error event after text", function(pad, key)
-    return { bytes = stream(delta("so far " .. KEY), 'data: {"error":{"message":"' .. pad .. key .. '","code":500}}', "data: [DONE]") }
+    return { bytes = stream(delta("so far " .. KEY), 'data: {"error":{"message":"' .. pad .. key .. '","code":500}}',
+      "data: [DONE]") }
   end, at = ERROR_BYTES },
-  { "a chunk that is not JSON", function(pad, key) return { bytes = stream("data: {" .. pad .. key) } end, at = ERROR_BYTES },
+  { "a chunk that is not JSON", function(pad, key) return { bytes = stream("data: {" .. pad .. key) } end,
+    at = ERROR_BYTES },
   { "a whole body that is not a completion", function(pad, key)
     return { headers = { ["content-type"] = "application/json" }, bytes = '{"message":"' .. pad .. key .. '"}' }
   end, at = ERROR_BYTES },
@@ -112,21 +123,27 @@ local KINDS = {
     return { headers = { ["content-type"] = "text/html" }, bytes = "<html>" .. pad .. key .. "</html>" }
   end, at = ERROR_BYTES },
   { "plain text under text/event-stream", function(pad, key) return { bytes = pad .. key } end, at = ERROR_BYTES },
-  { "an error's JSON there", function(pad, key) return { bytes = '{"error":{"message":"' .. pad .. key .. '"}}' } end, at = ERROR_BYTES },
-  { "a field named error", function(pad, key) return { bytes = "error: " .. pad .. key .. "\n\n" } end, at = ERROR_BYTES },
-  { "an event without choices", function(pad, key) return { bytes = stream('data: {"detail":"' .. pad .. key .. '"}') } end, at = ERROR_BYTES },
-  { "lines between the events", function(pad, key) return { bytes = stream(delta "hi", pad .. key) } end, at = ERROR_BYTES },
+  { "an error's JSON there", function(pad, key) return { bytes = '{"error":{"message":"' .. pad .. key .. '"}}' } end,
+    at = ERROR_BYTES },
+  { "a field named error", function(pad, key) return { bytes = "error: " .. pad .. key .. "\n\n" } end,
+    at = ERROR_BYTES },
+  { "an event without choices", function(pad,
+    key) return { bytes = stream('data: {"detail":"' .. pad .. key .. '"}') } end, at = ERROR_BYTES },
+  { "lines between the events", function(pad, key) return { bytes = stream(delta "hi", pad .. key) } end,
+    at = ERROR_BYTES },
   { "JSON in a string of JSON", function(pad, key)
     return { status = 500, body = core.json_encode { detail = '{"error":{"message":"' .. pad .. key .. '"}}' } }
   end, at = ERROR_BYTES },
   { "text that ends too early", function(pad) return { bytes = stream(delta(pad .. KEY)) } end },
   { "text that ends within the key", function(pad) return { bytes = stream(delta(pad .. KEY:sub(1, -5))) } end },
   { "a call that ends too early", function(pad)
-    return { bytes = stream('data: {"id":"1","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":'
+    return { bytes = stream('data: {"id":"1","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c",'
+      .. '"function":{"name":"f","arguments":'
       .. core.json_encode('{"' .. KEY .. '":"' .. json(pad .. KEY) .. '"') .. "}}]}}]}") }
   end },
   { "extras of a partial answer", function(pad, key)
-    return { bytes = stream('data: {"id":"1","choices":[{"index":0,"delta":{"content":"x"}}],"debug":{"' .. key .. '":["' .. pad .. key .. '"]}}') }
+    return { bytes = stream('data: {"id":"1","choices":[{"index":0,"delta":{"content":"x"}}],"debug":{"' .. key
+      .. '":["' .. pad .. key .. '"]}}') }
   end },
   { "a transport's words", function(pad, key) return { fail = "closed", detail = pad .. key } end, at = 256 },
 }
@@ -160,9 +177,11 @@ describe("a key that comes back", function()
 
   it("is out of the log of attempts and the headers of an answer that came after all", function()
     local headers = { ["x-request-id"] = "for " .. KEY, ["content-type"] = "text/event-stream" }
-    local bytes = stream('data: {"id":"1","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}],"debug":"' .. json(KEY) .. '"}',
+    local bytes = stream('data: {"id":"1","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}],'
+      .. '"debug":"' .. json(KEY) .. '"}',
       "data: [DONE]")
-    local turn = check("after all", { { status = 500, body = KEY, headers = headers }, { bytes = bytes, headers = headers } })
+    local turn = check("after all", { { status = 500, body = KEY, headers = headers },
+      { bytes = bytes, headers = headers } })
     local result = assert(turn:result())
     assert.equal("hi", result.text)
     assert_clean("result", result)
@@ -197,7 +216,8 @@ describe("a key that comes back", function()
     local getenv = os.getenv
     for _, address in ipairs { "http://me:" .. PASSWORD .. "@proxy:3128", "me:" .. PASSWORD .. "@proxy:3128" } do
       os.getenv = function(name) return name == "https_proxy" and address or nil end -- luacheck: ignore 122
-      local ok, why = pcall(check, "the environment's proxy", { { status = 407, body = "you are me:" .. PASSWORD .. "; " .. SPELLINGS.basic } },
+      local ok, why = pcall(check, "the environment's proxy",
+        { { status = 407, body = "you are me:" .. PASSWORD .. "; " .. SPELLINGS.basic } },
         { base_url = "http://h/v1" })
       os.getenv = getenv -- luacheck: ignore 122
       assert(ok, why)
@@ -205,19 +225,22 @@ describe("a key that comes back", function()
   end)
 
   it("in a cookie is out, too", function()
-    check("a cookie", { { status = 403, body = "your session is " .. KEY } }, { api_key = "", headers = { Cookie = "a=b; session=" .. KEY .. "; c=d" } })
+    check("a cookie", { { status = 403, body = "your session is " .. KEY } },
+      { api_key = "", headers = { Cookie = "a=b; session=" .. KEY .. "; c=d" } })
   end)
 
   it("at another endpoint is out of the error", function()
     local status = 400
     local transport = { name = "echo", options = {}, open = function()
-      return { head = function() return status, { ["x-request-id"] = KEY } end, close = function() end, info = function() return {} end,
+      return { head = function() return status, { ["x-request-id"] = KEY } end, close = function() end,
+        info = function() return {} end,
         read = function(self)
           self.count = (self.count or 0) + 1
           return self.count == 1 and ("_"):rep(ERROR_BYTES - 12) .. KEY or nil
         end }
     end }
-    local client = vllm.new { model = "m", api_key = KEY, transport = transport, limits = { max_error_bytes = ERROR_BYTES } }
+    local client = vllm.new { model = "m", api_key = KEY, transport = transport,
+      limits = { max_error_bytes = ERROR_BYTES } }
     local _, message, err = client:request("GET", "/x")
     assert.equal(400, err.status)
     assert_clean("request", message, err)
@@ -228,7 +251,8 @@ describe("a key that comes back", function()
   end)
 
   it("of four letters stays in a model's words", function()
-    local client = testing.client({ { bytes = stream(delta "an EMPTY list", 'data: {"error":{"message":"EMPTY","code":500}}') } },
+    local client = testing.client({ { bytes = stream(delta "an EMPTY list",
+      'data: {"error":{"message":"EMPTY","code":500}}') } },
       { api_key = "EMPTY" })
     local _, message, err = client:ask "Hi"
     assert.equal("an EMPTY list", err.partial.text)
@@ -238,7 +262,8 @@ end)
 
 describe("a key that is a word", function()
   it("keeps no error from being understood, and is in none", function()
-    local body = '{"error":{"message":"This model\'s maximum context length is 4096 tokens. However, you requested 5000 tokens","type":"token"}}'
+    local body = '{"error":{"message":"This model\'s maximum context length is 4096 tokens. However, you requested '
+      .. '5000 tokens","type":"token"}}'
     local client = testing.client({ { status = 400, body = body } }, { api_key = "token" })
     local _, message, err = client:ask "Hi"
     assert.equal("context_length", err.kind)
@@ -254,8 +279,10 @@ describe("a redactor", function()
   it("takes out secrets, their spellings and their beginnings, and nothing else", function()
     for _, case in ipairs {
       { "a " .. KEY .. " b " .. KEY, "a *** b ***" }, { "ends with " .. KEY:sub(1, 9), "ends with ***" },
-      { "cut: " .. KEY:sub(1, 9) .. "… and on", "cut: ***… and on" }, { "cut: " .. KEY:sub(1, 9) .. "... and on", "cut: ***... and on" },
-      { KEY:sub(1, 9) .. " in the middle", KEY:sub(1, 9) .. " in the middle" }, { "abc", "abc" }, { "shor", "***" }, { "shorter", "***er" },
+      { "cut: " .. KEY:sub(1, 9) .. "… and on", "cut: ***… and on" },
+        { "cut: " .. KEY:sub(1, 9) .. "... and on", "cut: ***... and on" },
+      { KEY:sub(1, 9) .. " in the middle", KEY:sub(1, 9) .. " in the middle" }, { "abc", "abc" }, { "shor", "***" },
+        { "shorter", "***er" },
       { "", "" }, { "…", "…" }, { KEY .. "…" .. KEY:sub(1, 5) .. "…", "***…***…" }, { "\0" .. KEY .. "\0", "\0***\0" },
     } do
       assert.equal(case[2], redactor:text(case[1]))

@@ -24,19 +24,30 @@ local cases = {
   { "an orphan of an older round is dropped", { call "a", result "a", call "b", result "a", result "b" },
     { call "a", result "a", call "b", result "b" } },
   { "a second result is dropped", { call "a", result("a", "1"), result("a", "2") }, { call "a", result("a", "1") } },
-  { "a late result moves up, it is not lost", { call "a", "meanwhile", result "a" }, { call "a", result "a", "meanwhile" } },
-  { "a late result behind an answer of the assistant moves up", { call "a", { role = "assistant", text = "x" }, result "a" },
+  { "a late result moves up, it is not lost", { call "a", "meanwhile", result "a" },
+    { call "a", result "a", "meanwhile" } },
+  { "a late result behind an answer of the assistant moves up",
+    { call "a", { role = "assistant", text = "x" }, result "a" },
     { call "a", result "a", { role = "assistant", text = "x" } } },
   { "an id that returns belongs to the nearest call before it", { call "a", call "a", result("a", "2") },
     { call "a", synthetic "a", call "a", result("a", "2") } },
-  { "an id twice in one message needs two results", { call("a", "a"), result "a" }, { call("a", "a"), result "a", synthetic "a" } },
-  { "wire shape", { { role = "assistant", content = core.null, tool_calls = { { id = "a", type = "function", ["function"] = { name = "now", arguments = "{" } } } } },
-    { { role = "assistant", content = core.null, tool_calls = { { id = "a", type = "function", ["function"] = { name = "now", arguments = "{" } } } }, synthetic "a" } },
-  { "calls as parts, results as parts", { { kind = "assistant", content = { "x", { type = "tool_call", id = "a", name = "now" }, { type = "tool_call", id = "b", name = "now" } } },
-    { kind = "tool", content = { { type = "tool_result", call_id = "z", output = 0 }, { type = "tool_result", call_id = "b", output = 1 } } } },
-    { { kind = "assistant", content = { "x", { type = "tool_call", id = "a", name = "now" }, { type = "tool_call", id = "b", name = "now" } } },
+  { "an id twice in one message needs two results", { call("a", "a"), result "a" },
+    { call("a", "a"), result "a", synthetic "a" } },
+  { "wire shape", { { role = "assistant", content = core.null,
+    tool_calls = { { id = "a", type = "function", ["function"] = { name = "now", arguments = "{" } } } } },
+    { { role = "assistant", content = core.null,
+      tool_calls = { { id = "a", type = "function", ["function"] = { name = "now", arguments = "{" } } } },
+      synthetic "a" } },
+  { "calls as parts, results as parts",
+    { { kind = "assistant", content = { "x", { type = "tool_call", id = "a", name = "now" },
+    { type = "tool_call", id = "b", name = "now" } } },
+    { kind = "tool", content = { { type = "tool_result", call_id = "z", output = 0 },
+      { type = "tool_result", call_id = "b", output = 1 } } } },
+    { { kind = "assistant", content = { "x", { type = "tool_call", id = "a", name = "now" },
+      { type = "tool_call", id = "b", name = "now" } } },
       { role = "tool", content = { { type = "tool_result", call_id = "b", output = 1 } } }, synthetic "a" } },
-  { "a result that names its call", { call "a", { role = "tool", call = { id = "a" }, result = 1 } }, { call "a", { role = "tool", call = { id = "a" }, result = 1 } } },
+  { "a result that names its call", { call "a", { role = "tool", call = { id = "a" }, result = 1 } },
+    { call "a", { role = "tool", call = { id = "a" }, result = 1 } } },
   { "nothing", {}, {} },
 }
 
@@ -64,8 +75,10 @@ describe("repair", function()
   end)
 
   it("lets the model see that the call failed", function()
-    assert.equal('[{"role":"assistant","tool_calls":[{"function":{"arguments":"{}","name":"now"},"id":"a","type":"function"}]},'
-      .. '{"content":"Error: this call was interrupted and has no result","role":"tool","tool_call_id":"a"}]', messages.encode(repair { call "a" }))
+    assert.equal('[{"role":"assistant","tool_calls":[{"function":{"arguments":"{}","name":"now"},"id":"a",'
+      .. '"type":"function"}]},'
+      .. '{"content":"Error: this call was interrupted and has no result","role":"tool","tool_call_id":"a"}]',
+        messages.encode(repair { call "a" }))
   end)
 
   it("leaves what it does not understand to the error it deserves", function()

@@ -1,5 +1,5 @@
--- The recordings once more, over a real socket: test server, libcurl, transport, turn. What comes out is what the decoder
--- alone gives (replay_spec.lua), however the server's writes fall.
+-- The recordings once more, over a real socket: test server, libcurl, transport, turn. What comes out is what the
+-- decoder alone gives (replay_spec.lua), however the server's writes fall.
 
 local events = require "spec.support.events"
 local fixtures = require "spec.support.fixtures"
@@ -10,7 +10,8 @@ local BYTE_BY_BYTE_BELOW_BYTES = 8192
 
 -- What a stream's own error event becomes: by its code, never by its type. (Statuses: errors_spec.lua.)
 local KIND_OF_EVENT = {
-  ["vllm/engine-death"] = "server", ["vllm/error-schema"] = "invalid_request", ["vllm/error-bad-regex"] = "invalid_request",
+  ["vllm/engine-death"] = "server", ["vllm/error-schema"] = "invalid_request",
+    ["vllm/error-bad-regex"] = "invalid_request",
 }
 describe("over a real socket", function()
   local running, base

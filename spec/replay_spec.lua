@@ -6,7 +6,8 @@ local fixtures = require "spec.support.fixtures"
 local cjson = require "cjson"
 local core = require "vllm.core"
 
--- What is done at many offsets costs the square of the length: up to these lengths, and with whole events only for the shortest.
+-- What is done at many offsets costs the square of the length: up to these lengths, and with whole events only for the
+-- shortest.
 local EVENTS_IN_TWO_BELOW_BYTES = 2100
 local IN_TWO_BELOW_BYTES = 4000
 local BROKEN_OFF_TIMES = 400
@@ -30,7 +31,8 @@ local function check_message(message, result, response)
   local expected = { role = "assistant", content = result.text, reasoning = result.reasoning, refusal = result.refusal }
   for i, call in ipairs(result.tool_calls) do
     expected.tool_calls = expected.tool_calls or {}
-    expected.tool_calls[i] = { id = call.id, type = "function", ["function"] = { name = call.name, arguments = call.arguments } }
+    expected.tool_calls[i] = { id = call.id, type = "function",
+      ["function"] = { name = call.name, arguments = call.arguments } }
   end
   check(events.difference(message, expected, "message"), response)
 end
@@ -81,7 +83,8 @@ local function text_and_result(pieces)
   return table.concat(texts), decoder:result(), failure
 end
 
--- After which offsets the bytes hold a first finish reason (or `[DONE]`), one for every choice seen so far, or an error.
+-- After which offsets the bytes hold a first finish reason (or `[DONE]`), one for every choice seen so far, or an
+-- error.
 local function marks(response)
   local found, seen, at = {}, {}, 1
   while true do
@@ -100,7 +103,8 @@ local function marks(response)
   end
 end
 
--- The kind of the failure that a stream of so many bytes is, if it is one, and whether every choice seen has its finish.
+-- The kind of the failure that a stream of so many bytes is, if it is one, and whether every choice seen has its
+-- finish.
 local function expected_end(list, offset)
   local last
   for _, mark in ipairs(list) do
@@ -193,9 +197,12 @@ describe("a recorded response", function()
           local text, result, failure = text_and_result { response.body }
           for offset = 1, #response.body - 1, EVERY do
             local where = "cut at " .. offset
-            local cut_text, cut_result, cut_failure = text_and_result { response.body:sub(1, offset), response.body:sub(offset + 1) }
+            local cut_text, cut_result, cut_failure = text_and_result { response.body:sub(1, offset),
+              response.body:sub(offset + 1) }
             if cut_text ~= text then error(response.name .. ": other text, " .. where) end
-            if not events.same(cut_result, result) then check(events.difference(cut_result, result, where), response) end
+            if not events.same(cut_result, result) then
+              check(events.difference(cut_result, result, where), response)
+            end
             if not events.same(cut_failure, failure) then error(response.name .. ": another failure, " .. where) end
           end
         end)

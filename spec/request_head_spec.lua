@@ -22,7 +22,8 @@ describe("the address of a URL", function()
   end
 
   it("is refused where it could end the line", function()
-    for _, text in ipairs { "http://host/a b", "http://host/\r\nx: y", "http://host/#x", "ftp://host/", "host", "http://" } do
+    for _, text in ipairs { "http://host/a b", "http://host/\r\nx: y", "http://host/#x", "ftp://host/", "host",
+      "http://" } do
       local address, failure = request_head.address(text)
       assert.is_nil(address)
       assert.equal("config", failure.kind)
@@ -51,7 +52,8 @@ describe("the head of a request", function()
   end)
 
   it("is refused with anything that could become another header or request", function()
-    for _, header in ipairs { { "X\r\nY", "1" }, { "X:", "1" }, { "", "1" }, { "X Y", "1" }, { "X", "1\r\nY: 2" }, { "X", "1\n" }, { "X", "a\0b" },
+    for _, header in ipairs { { "X\r\nY", "1" }, { "X:", "1" }, { "", "1" }, { "X Y", "1" }, { "X", "1\r\nY: 2" },
+      { "X", "1\n" }, { "X", "a\0b" },
       { "Content-Length", "5" }, { "transfer-encoding", "chunked" }, { 5, "x" }, { "X", 5 } } do
       local head, failure = write { headers = { header } }
       assert.is_nil(head)

@@ -42,16 +42,20 @@ describe("a body", function()
   end)
 
   it("has its keys in byte order around the messages", function()
-    local text = body({ text = "hi", temperature = 0.7, max_completion_tokens = 64, parallel_tool_calls = false, user = "S", extra_body = { Z = 1 },
+    local text = body({ text = "hi", temperature = 0.7, max_completion_tokens = 64, parallel_tool_calls = false,
+      user = "S", extra_body = { Z = 1 },
       tools = { { name = "f", description = "d" } } }, { stream = false })
-    assert.equal('{"Z":1,"max_completion_tokens":64,' .. HI .. ',"model":"m","parallel_tool_calls":false,"stream":false,"temperature":0.7,'
-      .. '"tools":[{"function":{"description":"d","name":"f","parameters":{"properties":{},"type":"object"}},"type":"function"}],'
+    assert.equal('{"Z":1,"max_completion_tokens":64,' .. HI
+      .. ',"model":"m","parallel_tool_calls":false,"stream":false,"temperature":0.7,'
+      .. '"tools":[{"function":{"description":"d","name":"f","parameters":{"properties":{},"type":"object"}},'
+      .. '"type":"function"}],'
       .. '"user":"S"}', text)
   end)
 
   it("is JSON when nothing stands before or after the messages but the model", function()
     assert.equal("{" .. HI .. ',"model":"m","stream":false}', body({ text = "hi" }, { stream = false }))
-    assert.equal('{"a":1,' .. HI .. ',"model":"m","stream":false}', body({ text = "hi", extra_body = { a = 1 } }, { stream = false }))
+    assert.equal('{"a":1,' .. HI .. ',"model":"m","stream":false}',
+      body({ text = "hi", extra_body = { a = 1 } }, { stream = false }))
   end)
 
   it("is the same whatever the order in which the table was filled", function()
@@ -64,15 +68,18 @@ describe("a body", function()
   end)
 
   it("leaves the request as it was", function()
-    local call = { messages = { { role = "user", content = "hi" } }, tools = { tool "f" }, tool_choice = "f", stop = {}, extra_body = { a = 1 },
+    local call = { messages = { { role = "user", content = "hi" } }, tools = { tool "f" }, tool_choice = "f", stop = {},
+      extra_body = { a = 1 },
       stream_options = { continuous_usage_stats = true }, headers = { ["X-A"] = "1" } }
     body(call)
-    assert.same({ messages = { { role = "user", content = "hi" } }, tools = { tool "f" }, tool_choice = "f", stop = {}, extra_body = { a = 1 },
+    assert.same({ messages = { { role = "user", content = "hi" } }, tools = { tool "f" }, tool_choice = "f", stop = {},
+      extra_body = { a = 1 },
       stream_options = { continuous_usage_stats = true }, headers = { ["X-A"] = "1" } }, call)
   end)
 
   it("takes messages that are JSON already as they are", function()
-    assert.equal('{"messages": [ {} ] ,"model":"m","stream":false}', body({ messages = assert(core.raw ' [ {} ] '), stream = false }))
+    assert.equal('{"messages": [ {} ] ,"model":"m","stream":false}',
+      body({ messages = assert(core.raw ' [ {} ] '), stream = false }))
   end)
 
   it("takes the messages of extra_body as they are, whatever is in them", function()
@@ -117,7 +124,8 @@ describe("timeout", function()
   it("of a call is over the client's, by its keys, and is not sent", function()
     assert.same(CLOCKS, build({ text = "hi" }, CLIENT).timeout)
     local call = { text = "hi", timeout = { total_s = false, idle_s = 7, first_event_s = core.null } }
-    assert.same({ connect_s = 1, queue_s = 600, first_event_s = 600, idle_s = 7, finish_s = 2 }, build(call, CLIENT).timeout)
+    assert.same({ connect_s = 1, queue_s = 600, first_event_s = 600, idle_s = 7, finish_s = 2 },
+      build(call, CLIENT).timeout)
     assert.same(rest({}, CLIENT), rest({ timeout = { idle_s = 7 } }, CLIENT))
     assert.same({ text = "hi", timeout = { total_s = false, idle_s = 7, first_event_s = core.null } }, call)
     assert.same(CLOCKS, build({ text = "hi", timeout = core.null }, CLIENT).timeout)
@@ -145,8 +153,10 @@ describe("stream_options", function()
 
   it("are the user's before ours", function()
     assert.same({ include_usage = false }, stream_options { stream_options = { include_usage = false } })
-    assert.same({ include_usage = true, continuous_usage_stats = true }, stream_options { stream_options = { continuous_usage_stats = true } })
-    assert.same({ continuous_usage_stats = true }, stream_options { stream_options = { continuous_usage_stats = true }, include_usage = false })
+    assert.same({ include_usage = true, continuous_usage_stats = true },
+      stream_options { stream_options = { continuous_usage_stats = true } })
+    assert.same({ continuous_usage_stats = true },
+      stream_options { stream_options = { continuous_usage_stats = true }, include_usage = false })
     assert.same({ a = 1 }, stream_options { extra_body = { stream_options = { a = 1 } } })
   end)
 
@@ -206,11 +216,16 @@ end)
 describe("wire fields", function()
   it("are sent as they are", function()
     local call = {
-      temperature = 0, top_p = 1, top_k = -1, min_p = 0, frequency_penalty = -2, presence_penalty = 2, repetition_penalty = 1.5, n = 2,
-      seed = 42, stop = "x", logprobs = true, top_logprobs = 0, reasoning_effort = "high", user = "u", include_reasoning = false,
-      truncation_side = "left", documents = { { title = "t" } }, response_format = { type = "json_object" }, ignore_eos = true,
-      structured_outputs = { choice = { "a", "b" } }, chat_template_kwargs = { enable_thinking = false }, cache_salt = "s",
-      stop_token_ids = { 1, 2 }, bad_words = { "w" }, vllm_xargs = { a = 1 }, priority = -1, request_id = "r", max_tokens = 1,
+      temperature = 0, top_p = 1, top_k = -1, min_p = 0, frequency_penalty = -2, presence_penalty = 2,
+        repetition_penalty = 1.5, n = 2,
+      seed = 42, stop = "x", logprobs = true, top_logprobs = 0, reasoning_effort = "high", user = "u",
+        include_reasoning = false,
+      truncation_side = "left", documents = { { title = "t" } }, response_format = { type = "json_object" },
+        ignore_eos = true,
+      structured_outputs = { choice = { "a", "b" } }, chat_template_kwargs = { enable_thinking = false },
+        cache_salt = "s",
+      stop_token_ids = { 1, 2 }, bad_words = { "w" }, vllm_xargs = { a = 1 }, priority = -1, request_id = "r",
+        max_tokens = 1,
       min_tokens = 0, truncate_prompt_tokens = -1, return_token_ids = true,
     }
     local expected = {}
@@ -220,11 +235,15 @@ describe("wire fields", function()
 
   it("of the newest vLLM are sent as they are", function()
     local call = {
-      watermarking = false, return_weight_versions = true, routed_experts_prompt_start = 0, return_token_offsets = true, mm_payload = "none",
-      return_mm_kwargs = false, thinking_token_budget = -1, cache_salt = ("ä"):rep(128), media_io_kwargs = { video = { fps = 1 } },
-      vllm_xargs = { a = "x", b = 1.5, c = { "x", 2 } }, documents = { { title = "t", text = "x" } }, reasoning_effort = "ultra",
+      watermarking = false, return_weight_versions = true, routed_experts_prompt_start = 0, return_token_offsets = true,
+        mm_payload = "none",
+      return_mm_kwargs = false, thinking_token_budget = -1, cache_salt = ("ä"):rep(128),
+        media_io_kwargs = { video = { fps = 1 } },
+      vllm_xargs = { a = "x", b = 1.5, c = { "x", 2 } }, documents = { { title = "t", text = "x" } },
+        reasoning_effort = "ultra",
       repetition_detection = { max_pattern_size = 3, min_pattern_size = 1, min_count = 2 },
-      structured_outputs = { regex = "x", whitespace_pattern = "y", disable_any_whitespace = true, disable_additional_properties = true },
+      structured_outputs = { regex = "x", whitespace_pattern = "y", disable_any_whitespace = true,
+        disable_additional_properties = true },
     }
     local expected = {}
     for name, value in pairs(call) do expected[name] = value end
@@ -237,18 +256,21 @@ describe("wire fields", function()
       assert.same({ structural_tag = '{"format":{"type":"const_string","value":"x"}}' },
         rest({ structured_outputs = { structural_tag = value } }).structured_outputs)
     end
-    assert.truthy(body({ body = "{}", set = { structured_outputs = { structural_tag = tag } } }):find('"structural_tag":"{', 1, true))
+    assert.truthy(body({ body = "{}",
+      set = { structured_outputs = { structural_tag = tag } } }):find('"structural_tag":"{', 1, true))
     assert.same({ format = tag.format }, tag)
   end)
 
   it("get a schema its name, which servers demand", function()
     local format = { type = "json_schema", json_schema = { schema = { type = "object" }, strict = true } }
-    assert.same({ type = "json_schema", json_schema = { name = "response", schema = { type = "object" }, strict = true } },
+    assert.same({ type = "json_schema",
+      json_schema = { name = "response", schema = { type = "object" }, strict = true } },
       rest({ response_format = format }).response_format)
     assert.is_nil(format.json_schema.name)
     format.json_schema.name = "mine"
     assert.same(format, rest({ response_format = format }).response_format)
-    assert.truthy(body({ text = "hi", response_format = assert(core.raw '{"type":"json_schema"}') }):find('{"type":"json_schema"}', 1, true))
+    assert.truthy(body({ text = "hi",
+      response_format = assert(core.raw '{"type":"json_schema"}') }):find('{"type":"json_schema"}', 1, true))
   end)
 
   it("know logit_bias by number or by text", function()
@@ -313,7 +335,8 @@ describe("a ready-made body", function()
   end)
 
   it("gets short forms, empty lists and odd keys in the wire's shape", function()
-    local members = core.json_decode(build({ body = "{}", set = { tools = { tool "f" }, messages = { { role = "user", content = "hi" } },
+    local members = core.json_decode(build({ body = "{}",
+      set = { tools = { tool "f" }, messages = { { role = "user", content = "hi" } },
       stop_token_ids = {}, ['a"b'] = { 1 }, user = core.null } }).body)
     assert.same({ wire_tool "f" }, members.tools)
     assert.same({ { role = "user", content = "hi" } }, members.messages)
@@ -323,15 +346,18 @@ describe("a ready-made body", function()
   end)
 
   it("knows whether it has tools", function()
-    assert.same({ tools = true, call_demanded = true, choices = 1 }, build({ body = '{"tools":[{}],"tool_choice":"required"}' }).asked)
+    assert.same({ tools = true, call_demanded = true, choices = 1 },
+      build({ body = '{"tools":[{}],"tool_choice":"required"}' }).asked)
     assert.is_false(build({ body = '{"tools":[]}' }).asked.tools)
   end)
 end)
 
 describe("what a turn is given", function()
   local options = {
-    api_key = "sk-secret", base_url = "http://h/v1?code=secret-query", headers = { ["X-Token"] = "secret-token" }, timeout = { connect_s = 3 },
-    unix_socket = "/s", tls = { key_password = "secret-pass", cert = "/c", key = "/k" }, limits = { max_choices = 2 }, chunks = true,
+    api_key = "sk-secret", base_url = "http://h/v1?code=secret-query", headers = { ["X-Token"] = "secret-token" },
+      timeout = { connect_s = 3 },
+    unix_socket = "/s", tls = { key_password = "secret-pass", cert = "/c", key = "/k" }, limits = { max_choices = 2 },
+      chunks = true,
   }
 
   it("has the transport's request, a fresh one each time, with what the body is then", function()
@@ -341,14 +367,16 @@ describe("what a turn is given", function()
     assert.equal("http://h/v1/chat/completions?code=secret-query", first.url)
     assert.same({ "X-Token", "secret-token" }, first.headers[#first.headers])
     assert.equal(built.body, first.body)
-    assert.same({ 1, "/s", "secret-pass", false }, { first.connect_s, first.unix_socket, first.tls.key_password, first.interrupt })
+    assert.same({ 1, "/s", "secret-pass", false },
+      { first.connect_s, first.unix_socket, first.tls.key_password, first.interrupt })
     built.body = nil
     assert.is_nil(built.transport_request.body)
     assert.is_string(first.body)
   end)
 
   it("has the request for the list of models", function()
-    local asked = build({ text = "hi", headers = { ["X-Call"] = "own" }, timeout = { connect_s = 1 } }, options).models_request
+    local asked = build({ text = "hi", headers = { ["X-Call"] = "own" }, timeout = { connect_s = 1 } },
+      options).models_request
     assert.same({ "GET", "http://h/v1/models?code=secret-query", 3 }, { asked.method, asked.url, asked.connect_s })
     assert.same({ "Accept", "application/json" }, asked.headers[2])
     assert.same({ "X-Token", "secret-token" }, asked.headers[#asked.headers])
@@ -371,7 +399,8 @@ describe("what a turn is given", function()
       for key, item in pairs(value) do out[#out + 1] = tostring(key) .. "=" .. dump(item) end
       return table.concat(out, " ")
     end
-    assert.is_nil(dump(build({ text = "hi", headers = { ["X-Call"] = "call-secret" } }, options)):find("secret", 1, true))
+    assert.is_nil(dump(build({ text = "hi", headers = { ["X-Call"] = "call-secret" } }, options)):find("secret", 1,
+      true))
   end)
 end)
 

@@ -19,7 +19,8 @@ describe("an attempt is made again after", function()
   end
 
   for status = 400, 599 do
-    local expected = status == 408 or status == 409 or status == 429 or (status >= 500 and status ~= 501 and status ~= 505)
+    local expected = status == 408 or status == 409 or status == 429
+      or (status >= 500 and status ~= 501 and status ~= 505)
     it(("status %d: %s"):format(status, expected and "yes" or "no"), function()
       assert.equal(expected, retry.is_retried(POLICY, of_status(status)))
     end)
@@ -46,7 +47,8 @@ describe("an attempt is made again after", function()
   end)
 
   it("never a quota that is used up", function()
-    assert.is_false(retry.is_retried(POLICY, of_status(429, '{"error":{"message":"no more","code":"insufficient_quota"}}')))
+    assert.is_false(retry.is_retried(POLICY,
+      of_status(429, '{"error":{"message":"no more","code":"insufficient_quota"}}')))
   end)
 
   it("the statuses that are configured, and no other", function()
@@ -56,7 +58,9 @@ describe("an attempt is made again after", function()
   end)
 
   it("an error event by its code", function()
-    local function of_event(body) return server_errors.from_decoder({ kind = "stream", detail = "", body = body }, { url = "" }) end
+    local function of_event(body)
+      return server_errors.from_decoder({ kind = "stream", detail = "", body = body }, { url = "" })
+    end
     assert.is_true(retry.is_retried(POLICY, of_event '{"error":{"message":"m","code":503}}'))
     assert.is_true(retry.is_retried(POLICY, of_event '{"error":{"message":"m","code":"429"}}'))
     assert.is_false(retry.is_retried(POLICY, of_event '{"error":{"message":"m","code":400}}'))
@@ -97,13 +101,15 @@ describe("the wait before another attempt", function()
 end)
 
 local QUICK = { max = 2, base_s = 0.001, cap_s = 1 }
-local BUSY = { status = 503, body = { error = { message = "busy", code = 503 } }, headers = { ["X-Request-Id"] = "r1" } }
+local BUSY = { status = 503, body = { error = { message = "busy", code = 503 } },
+  headers = { ["X-Request-Id"] = "r1" } }
 
 describe("a turn that is tried again", function()
   it("gives a retry event, then the answer, and keeps the story", function()
     local told = {}
     local policy = { max = 2, base_s = 0.001, on_retry = function(event) told[#told + 1] = event end }
-    local client, transport = testing.client({ BUSY, { fail = "connect", detail = "nobody" }, "Hello." }, { retry = policy })
+    local client, transport = testing.client({ BUSY, { fail = "connect", detail = "nobody" }, "Hello." },
+      { retry = policy })
     local turn, retries = client:turn "Hi", {}
     for event in turn:events() do
       if event.type == "retry" then retries[#retries + 1] = event end
@@ -116,7 +122,8 @@ describe("a turn that is tried again", function()
     assert.is_number(retries[1].after_s)
     assert.same(retries, told)
     assert.equal(3, #result.attempts)
-    assert.same({ 503, "r1", "overloaded" }, { result.attempts[1].status, result.attempts[1].request_id, result.attempts[1].kind })
+    assert.same({ 503, "r1", "overloaded" },
+      { result.attempts[1].status, result.attempts[1].request_id, result.attempts[1].kind })
     assert.equal(retries[1].after_s, result.attempts[1].after_s)
     assert.equal(200, result.attempts[3].status)
     assert.equal(3, #transport.requests)
@@ -170,13 +177,15 @@ describe("a turn that is tried again", function()
   end)
 
   it("is after an error event that comes first", function()
-    local client, transport = testing.client({ { bytes = 'data: {"error":{"message":"dead","code":500}}\n\n' }, "Hello." }, { retry = QUICK })
+    local client, transport = testing.client({ { bytes = 'data: {"error":{"message":"dead","code":500}}\n\n' },
+      "Hello." }, { retry = QUICK })
     assert.equal("Hello.", client:ask "Hi")
     assert.equal(2, #transport.requests)
   end)
 
   it("is not when relay has written: the bytes are out", function()
-    local client, transport = testing.client({ { bytes = 'data: {"error":{"message":"dead","code":500}}\n\n' }, "never" }, { retry = QUICK })
+    local client, transport = testing.client({ { bytes = 'data: {"error":{"message":"dead","code":500}}\n\n' },
+      "never" }, { retry = QUICK })
     local bytes = {}
     local _, _, err = client:turn("Hi"):relay(function(more) bytes[#bytes + 1] = more end)
     assert.equal("server", err.kind)
@@ -188,7 +197,8 @@ describe("a turn that is tried again", function()
     local reply = { status = 429, body = "slow down", headers = { ["Retry-After"] = "61" } }
     local began = core.now()
     local _, message, err = testing.client({ reply, "never" }, { retry = POLICY }):ask "Hi"
-    assert.equal("rate_limited: slow down (status 429); the server asks for a wait of 61 s, more than retry.cap_s (60)", message)
+    assert.equal("rate_limited: slow down (status 429); the server asks for a wait of 61 s, more than retry.cap_s (60)",
+      message)
     assert.equal(61, err.retry_after_s)
     assert.is_true(core.now() - began < 10)
   end)
@@ -249,7 +259,8 @@ describe("a turn that is tried again", function()
   end)
 
   it("leaves the turn whole when on_retry raises", function()
-    local client = testing.client({ BUSY, "Hello." }, { retry = { base_s = 0.001, on_retry = function() error("mine", 0) end } })
+    local client = testing.client({ BUSY, "Hello." },
+      { retry = { base_s = 0.001, on_retry = function() error("mine", 0) end } })
     local turn = client:turn "Hi"
     local ok, raised = pcall(turn.result, turn)
     assert.is_false(ok)
@@ -266,22 +277,27 @@ describe("over a real socket", function()
   local ANSWER = { "use", "/replay/vllm/text" }
 
   local function client_for(steps, options)
-    local all = { model = "m", base_url = running.url .. running:script(steps) .. "/v1/chat/completions", retry = QUICK }
+    local all = { model = "m", base_url = running.url .. running:script(steps) .. "/v1/chat/completions",
+      retry = QUICK }
     for name, value in pairs(options or {}) do all[name] = value end
     return vllm.new(all)
   end
 
   local function head(status, more)
-    return { "send", "HTTP/1.1 " .. status .. " X\r\nContent-Type: application/json\r\n" .. (more or "") .. "Content-Length: 2\r\n\r\n{}" }
+    return { "send", "HTTP/1.1 " .. status .. " X\r\nContent-Type: application/json\r\n" .. (more or "")
+      .. "Content-Length: 2\r\n\r\n{}" }
   end
 
   for name, first in pairs {
     ["a reset before the head"] = { "reset" },
-    ["a reset before the first event"] = { { "send", "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n" },
+    ["a reset before the first event"] = { { "send",
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n" },
       { "wait", "20" }, "reset" },
     ["a close without an answer"] = { "close" },
-    ["408"] = { head(408) }, ["409"] = { head(409) }, ["429"] = { head(429, "Retry-After: 0\r\n") }, ["500"] = { head(500) },
-    ["502"] = { head(502) }, ["503"] = { head(503, "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT\r\n") }, ["504"] = { head(504) },
+    ["408"] = { head(408) }, ["409"] = { head(409) }, ["429"] = { head(429, "Retry-After: 0\r\n") },
+      ["500"] = { head(500) },
+    ["502"] = { head(502) }, ["503"] = { head(503, "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT\r\n") },
+      ["504"] = { head(504) },
   } do
     it("after " .. name .. " the answer comes", function()
       local steps = {}
@@ -306,9 +322,12 @@ describe("an error's message", function()
   -- How often each of these is tried, and what is told.
   local CASES = {
     { "one", { { status = 503, body = "busy" } }, false, 1, "" },
-    { "three answers", { { status = 503, body = "busy" }, { status = 503, body = "busy" }, { status = 503, body = "busy" } }, nil, 3, " (after 3 attempts)" },
-    { "two that could not begin", { { fail = "connect" }, { fail = "connect" } }, { max = 1, base_s = 0.001 }, 2, " (after 2 attempts)" },
-    { "one that was no use trying again, behind another", { { status = 503, body = "busy" }, { status = 400, body = "no" } }, nil, 2, " (after 2 attempts)" },
+    { "three answers", { { status = 503, body = "busy" }, { status = 503, body = "busy" },
+      { status = 503, body = "busy" } }, nil, 3, " (after 3 attempts)" },
+    { "two that could not begin", { { fail = "connect" }, { fail = "connect" } }, { max = 1, base_s = 0.001 }, 2,
+      " (after 2 attempts)" },
+    { "one that was no use trying again, behind another",
+      { { status = 503, body = "busy" }, { status = 400, body = "no" } }, nil, 2, " (after 2 attempts)" },
     { "one of many that were allowed", { { status = 400, body = "no" } }, nil, 1, "" },
   }
   for _, case in ipairs(CASES) do

@@ -37,7 +37,9 @@ describe("the rock, installed with LuaRocks on Lua 5.4", function()
     config:write 'rocks_provided = { ["lua-cjson"] = "2.1.0.10-1" }\n'
     config:write 'variables = { CFLAGS = "-O0 -fPIC" }\n' -- compiles twice as fast
     config:close()
-    install_ok, install_output = run(("HOME=%s LUAROCKS_CONFIG=%s timeout 120 luarocks --lua-version=5.4 --server=%s install --local vllm")
+    install_ok,
+      install_output = run(("HOME=%s LUAROCKS_CONFIG=%s timeout 120 luarocks --lua-version=5.4 --server=%s install "
+        .. "--local vllm")
       :format(quote(home), quote(home .. "/config.lua"), quote(io.popen("pwd"):read "*l" .. "/build/rocks")))
   end)
 

@@ -9,8 +9,8 @@ local vllm = require "vllm"
 local LONG_S = 60
 
 describe("timers", function()
-  -- One task after the other parks for seconds[i]. Its timer then rings between earliest[i] and latest[i], however busy the machine is:
-  -- the one is of the time just before the park, the other of the time at which the next task began.
+  -- One task after the other parks for seconds[i]. Its timer then rings between earliest[i] and latest[i], however busy
+  -- the machine is: the one is of the time just before the park, the other of the time at which the next task began.
   local function spawn_sleepers(seconds)
     local sleepers, now = { tasks = {}, order = {}, earliest = {}, latest = {} }, nil
     local function begin(i)
@@ -99,7 +99,8 @@ describe("timers", function()
   end)
 end)
 
--- What the interpreter's own Ctrl-C does: from a hook of the main thread, at any instruction. (In LuaJIT it may hit a task, too.)
+-- What the interpreter's own Ctrl-C does: from a hook of the main thread, at any instruction. (In LuaJIT it may hit a
+-- task, too.)
 describe("an error that comes at any instruction", function()
   it("is raised by vllm.run after the end of all tasks, or by nobody if there was none", function()
     if rawget(_G, "jit") then return end
@@ -139,7 +140,9 @@ describe("an error that comes at any instruction", function()
         interrupted = interrupted + 1
         assert.equal("out of nowhere", why:sub(1, 14))
       end
-      for _, each in ipairs(tasks) do assert.is_true(each.state ~= "ready" and each.state ~= "running", at .. " " .. each.state) end
+      for _, each in ipairs(tasks) do
+        assert.is_true(each.state ~= "ready" and each.state ~= "running", at .. " " .. each.state)
+      end
       assert.is_false(scheduler.running())
     end
     assert.is_true(interrupted > 100)
@@ -213,7 +216,8 @@ describe("the loop, with turns", function()
     for _, transport in ipairs { client.transport, curl_transport.new { max_starts = 2 } } do
       vllm.run(function()
         local other = vllm.spawn(function()
-          return select(3, client:with({ base_url = running.url .. running:script { "stall" }, timeout = { total_s = 0.1 } }):ask "x")
+          return select(3, client:with({ base_url = running.url .. running:script { "stall" },
+            timeout = { total_s = 0.1 } }):ask "x")
         end)
         local err = select(3, stalling():with({ transport = transport, timeout = { idle_s = 0.05 } }):ask "x")
         assert.same({ "timeout", "idle_s" }, { err.kind, err.clock })
@@ -246,7 +250,8 @@ describe("the loop, with turns", function()
     end
     local kilobytes, fds = round()
     local kilobytes_then, fds_then = round()
-    -- A round's 500 turns would be more than a megabyte; tables that grow in their own time, and LuaJIT's traces, are less.
+    -- A round's 500 turns would be more than a megabyte; tables that grow in their own time, and LuaJIT's traces, are
+    -- less.
     assert.is_true(kilobytes_then - kilobytes < 256, ("%g KB more"):format(kilobytes_then - kilobytes))
     assert.is_true(fds_then < fds + 10, ("%d, then %d descriptors"):format(fds, fds_then))
     assert.is_nil(next(coroutines))
@@ -283,10 +288,12 @@ describe("the loop, with turns", function()
   describe("and Ctrl-C", function()
     local function kill() io.popen("kill -INT $PPID"):close() end
 
-    it("cancels every turn that asked for it: in the stream, before the head, in the queue, between two attempts, and idle", function()
+    it("cancels every turn that asked for it: in the stream, before the head, in the queue, between two attempts, and "
+      .. "idle", function()
       local polite = client:with { interrupt = "cancel" }
       local headless = polite:with { base_url = running.url .. running:script { "stall" } }
-      local failing = polite:with { base_url = running.url .. "/fault/status/503", retry = { max = 5, base_s = LONG_S, cap_s = LONG_S * 2 } }
+      local failing = polite:with { base_url = running.url .. "/fault/status/503",
+        retry = { max = 5, base_s = LONG_S, cap_s = LONG_S * 2 } }
       local one = stalling(polite):with { max_concurrent = 1 }
       for _, sources in ipairs { 1, 2 } do
         local kinds, is_idle, is_killed = {}, false, false
@@ -295,7 +302,8 @@ describe("the loop, with turns", function()
             local other = stalling():with { transport = curl_transport.new { max_starts = 1 } }
             vllm.spawn(function() kinds.impolite = other:turn("x"):next(LONG_S) and "event" end)
           end
-          for name, turn in pairs { stream = one:turn "x", queue = one:turn "x", head = headless:turn "x", retry = failing:turn "x" } do
+          for name, turn in pairs { stream = one:turn "x", queue = one:turn "x", head = headless:turn "x",
+            retry = failing:turn "x" } do
             vllm.spawn(function() kinds[name] = select(3, turn:result()).kind end)
           end
           vllm.spawn(function()
@@ -310,14 +318,16 @@ describe("the loop, with turns", function()
           kill()
           is_killed = true
         end)
-        assert.same({ stream = "cancelled", queue = "cancelled", head = "cancelled", retry = "cancelled", idle = "cancelled",
+        assert.same({ stream = "cancelled", queue = "cancelled", head = "cancelled", retry = "cancelled",
+          idle = "cancelled",
           impolite = sources == 2 and "event" or nil }, kinds)
       end
     end)
 
     it("cancels between two attempts and in the queue while nothing else is under way", function()
       local polite = client:with { interrupt = "cancel", max_concurrent = 1, retry = { max = 1 } }
-      local turn, queued = polite:with({ base_url = running.url .. "/fault/status/503?retry_after=60" }):turn "x", polite:turn "x"
+      local turn, queued = polite:with({ base_url = running.url .. "/fault/status/503?retry_after=60" }):turn "x",
+        polite:turn "x"
       vllm.run(function()
         assert.equal("retry", turn:next().type)
         vllm.spawn(function() assert.equal("cancelled", select(3, queued:result()).kind) end)

@@ -1,5 +1,5 @@
--- What must never be seen: the key, header values, passwords of URLs, query values. Sent where they belong (the server's log is the
--- proof), and in nothing that a program or a person can look at afterwards.
+-- What must never be seen: the key, header values, passwords of URLs, query values. Sent where they belong (the
+-- server's log is the proof), and in nothing that a program or a person can look at afterwards.
 local secrets = require "spec.support.secrets"
 local server = require "spec.support.server"
 local vllm = require "vllm"
@@ -8,7 +8,8 @@ local KEY, HEADER, CALL_HEADER, PASSWORD = secrets.KEY, secrets.HEADER, secrets.
 local PROXY_PASSWORD, QUERY = secrets.PROXY_PASSWORD, secrets.QUERY
 local assert_clean, with_user = secrets.assert_none, secrets.with_user
 
-local EVENTS = 'data: {"id":"1","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+local EVENTS = 'data: {"id":"1","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: '
+  .. '[DONE]\n\n'
 
 local function answer(status, kind, body)
   return ("HTTP/1.1 %d X\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n%s"):format(status, kind, #body, body)
@@ -17,7 +18,8 @@ end
 local JSON_ALL = vllm.json.encode(secrets.all):sub(2, -2)
 
 local function echoed(code)
-  return '{"error":{"message":"' .. JSON_ALL .. '","code":' .. code .. ',"type":"' .. KEY .. '","param":"' .. HEADER .. '"}}'
+  return '{"error":{"message":"' .. JSON_ALL .. '","code":' .. code .. ',"type":"' .. KEY .. '","param":"' .. HEADER
+    .. '"}}'
 end
 
 describe("secrets", function()
@@ -31,7 +33,8 @@ describe("secrets", function()
     local path = bytes and running:script { { "send", bytes } } or "/v1/chat/completions"
     local all = {
       model = "test-model", base_url = with_user(running.url, PASSWORD) .. path .. "?token=" .. QUERY, api_key = KEY,
-      headers = { ["X-Api-Key"] = HEADER, ["Proxy-Authorization"] = false }, timeout = { idle_s = 5, first_event_s = 5 },
+      headers = { ["X-Api-Key"] = HEADER, ["Proxy-Authorization"] = false },
+        timeout = { idle_s = 5, first_event_s = 5 },
       retry = false, tls = { cert = "/nowhere", key_password = secrets.KEY_PASSWORD },
     }
     for key, value in pairs(options or {}) do all[key] = value end
@@ -55,8 +58,10 @@ describe("secrets", function()
   end)
 
   it("stay out of a turn whose answer is being read", function()
-    local path = running:script { { "send", "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n" .. EVENTS:match("^.-\n\n") }, "stall" }
-    local turn = client_for(nil, { base_url = with_user(running.url, PASSWORD) .. path .. "?token=" .. QUERY }):turn(REQUEST)
+    local path = running:script { { "send",
+      "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n" .. EVENTS:match("^.-\n\n") }, "stall" }
+    local turn = client_for(nil, { base_url = with_user(running.url, PASSWORD) .. path .. "?token="
+      .. QUERY }):turn(REQUEST)
     assert(turn:next())
     assert_clean(turn)
     turn:cancel()
@@ -86,8 +91,10 @@ describe("secrets", function()
     { "a page", answer(502, "text/html", "<html><title>" .. secrets.all .. "</title></html>"), "overloaded" },
     { "plain text", answer(500, "text/plain", secrets.all), "server" },
     { "an error event", answer(200, "text/event-stream", "data: " .. echoed(500) .. "\n\ndata: [DONE]\n\n"), "server" },
-    { "a whole body that is no completion", answer(200, "application/json", '{"message":"' .. JSON_ALL .. '"}'), "protocol" },
-    { "a redirect", "HTTP/1.1 302 X\r\nlocation: http://user:" .. PASSWORD .. "@h/?token=" .. QUERY .. "\r\ncontent-length: 0\r\n\r\n", "protocol" },
+    { "a whole body that is no completion", answer(200, "application/json", '{"message":"' .. JSON_ALL .. '"}'),
+      "protocol" },
+    { "a redirect", "HTTP/1.1 302 X\r\nlocation: http://user:" .. PASSWORD .. "@h/?token=" .. QUERY
+      .. "\r\ncontent-length: 0\r\n\r\n", "protocol" },
   }
   for _, case in ipairs(echoes) do
     it("that a server echoes are blotted out: " .. case[1], function()
@@ -115,11 +122,14 @@ describe("secrets", function()
   it("stay out of failures of the connection", function()
     local refused = "http://user:" .. PASSWORD .. "@127.0.0.1:1/v1?token=" .. QUERY
     local cases = {
-      { base_url = refused }, { base_url = (refused:gsub("http", "https")) }, { base_url = (refused:gsub("127.0.0.1", "no.such.host.invalid")) },
+      { base_url = refused }, { base_url = (refused:gsub("http", "https")) },
+        { base_url = (refused:gsub("127.0.0.1", "no.such.host.invalid")) },
       { base_url = refused, proxy = "http://user:" .. PROXY_PASSWORD .. "@127.0.0.1:1", no_proxy = "nowhere.invalid" },
-      { base_url = refused, proxy = "socks5h://user:" .. PROXY_PASSWORD .. "@127.0.0.1:1", no_proxy = "nowhere.invalid" },
+      { base_url = refused, proxy = "socks5h://user:" .. PROXY_PASSWORD .. "@127.0.0.1:1",
+        no_proxy = "nowhere.invalid" },
       { base_url = refused, proxy = "http://user:" .. PROXY_PASSWORD .. "@no such host$.invalid:1" },
-      { base_url = refused, proxy = "http://user:" .. PROXY_PASSWORD .. "@ho$t.invalid:1", no_proxy = "nowhere.invalid" },
+      { base_url = refused, proxy = "http://user:" .. PROXY_PASSWORD .. "@ho$t.invalid:1",
+        no_proxy = "nowhere.invalid" },
       { base_url = refused, unix_socket = "/nowhere/at/all" },
     }
     for i, options in ipairs(cases) do
@@ -138,17 +148,22 @@ describe("secrets", function()
 
   it("stay out of the errors of misuse", function()
     local cases = {
-      { api_key = KEY .. "\n" }, { headers = { ["X-Api-Key"] = HEADER .. "\r\nx: y" } }, { headers = { ["X Y"] = HEADER } },
-      { base_url = "ftp://user:" .. PASSWORD .. "@h/?token=" .. QUERY }, { base_url = "http://user:" .. PASSWORD .. "@h:x/?token=" .. QUERY },
+      { api_key = KEY .. "\n" }, { headers = { ["X-Api-Key"] = HEADER .. "\r\nx: y" } },
+        { headers = { ["X Y"] = HEADER } },
+      { base_url = "ftp://user:" .. PASSWORD .. "@h/?token=" .. QUERY },
+        { base_url = "http://user:" .. PASSWORD .. "@h:x/?token=" .. QUERY },
       { base_url = "user:" .. PASSWORD .. "@h/?token=" .. QUERY }, { proxy = "user:" .. PROXY_PASSWORD .. "@h" },
       { proxy = "gopher://user:" .. PROXY_PASSWORD .. "@h" }, { api_key = { KEY } }, { base_url = { PASSWORD } },
       { api_key = KEY, colour = 1 },
       -- without the `@` that would tell what is what
-      { base_url = "http://user:" .. PASSWORD .. "/v1" }, { base_url = "user:" .. PASSWORD }, { base_url = "http:/user:" .. PASSWORD .. "/v1" },
+      { base_url = "http://user:" .. PASSWORD .. "/v1" }, { base_url = "user:" .. PASSWORD },
+        { base_url = "http:/user:" .. PASSWORD .. "/v1" },
       { base_url = "http://h:8080:user:" .. PASSWORD }, { base_url = "http://user:" .. PASSWORD .. "%40h/v1" },
       { base_url = "http://user%3A" .. PASSWORD .. "%40h/v1" }, { base_url = "http://user:" .. PASSWORD .. "\\@h/v1" },
-      { base_url = "http://h/v1#" .. QUERY }, { base_url = KEY }, { base_url = "http:user:" .. PASSWORD }, { base_url = "http//user:" .. PASSWORD },
-      { proxy = "http://user:" .. PROXY_PASSWORD }, { proxy = "h:8080:user:" .. PROXY_PASSWORD }, { proxy = "user:" .. PROXY_PASSWORD },
+      { base_url = "http://h/v1#" .. QUERY }, { base_url = KEY }, { base_url = "http:user:" .. PASSWORD },
+        { base_url = "http//user:" .. PASSWORD },
+      { proxy = "http://user:" .. PROXY_PASSWORD }, { proxy = "h:8080:user:" .. PROXY_PASSWORD },
+        { proxy = "user:" .. PROXY_PASSWORD },
       { proxy = "socks5://user:" .. PROXY_PASSWORD .. ":1080" }, { proxy = "gopher://user:" .. PROXY_PASSWORD },
     }
     for i, options in ipairs(cases) do

@@ -23,7 +23,8 @@ local function run(...) return events.run { events.stream { ... } } end
 
 local function whole(message, finish_reason)
   message.role = "assistant"
-  return events.run({ events.write { id = "r1", model = "m", choices = { { index = 0, message = message, finish_reason = finish_reason } } } },
+  return events.run({ events.write { id = "r1", model = "m",
+    choices = { { index = 0, message = message, finish_reason = finish_reason } } } },
     { body = true })
 end
 
@@ -101,7 +102,8 @@ describe("a defect of the seed, answered:", function()
     end)
 
     it("and the call beside it can be run", function()
-      local _, _, decoder = run(calls(fragment(0, "c1", "x", "{bad"), fragment(1, "c2", "x", '{"a":1}')), finish(FINISH.calls))
+      local _, _, decoder = run(calls(fragment(0, "c1", "x", "{bad"), fragment(1, "c2", "x", '{"a":1}')),
+        finish(FINISH.calls))
       local list = decoder:result().tool_calls
       assert.is_string(list[1].invalid)
       assert.same({ a = 1 }, list[2].input)
@@ -159,7 +161,8 @@ describe("a defect of the seed, answered:", function()
   end)
 
   it("D6: what came before an error is delivered, whether or not it came in the same read", function()
-    local before, after = events.stream({ text "so far" }, true), events.stream { { error = { message = "boom", code = 500 } } }
+    local before, after = events.stream({ text "so far" }, true),
+      events.stream { { error = { message = "boom", code = 500 } } }
     local together, failure_together, decoder = events.run { before .. after }
     local apart, failure_apart = events.run { before, after }
     assert.equals("turn_start part_start text_delta", types(together))
@@ -208,9 +211,11 @@ describe("a defect of the seed, answered:", function()
     local framings = {
       ["CRLF and LF mixed"] = { "data: ", "\r\n\r\n", "data: ", "\n\n", "data: ", "\r\n\n", "data: ", "\n\r\n" },
       ["CR alone"] = { "data: ", "\r\r", "data: ", "\r\r", "data: ", "\r\r", "data: ", "\r\r" },
-      ["event: message"] = { "event: message\ndata: ", "\n\n", "event: message\ndata: ", "\n\n", "data: ", "\n\n", "data: ", "\n\n" },
+      ["event: message"] = { "event: message\ndata: ", "\n\n", "event: message\ndata: ", "\n\n", "data: ", "\n\n",
+        "data: ", "\n\n" },
       ["a byte order mark"] = { "\239\187\191data: ", "\n\n", "data: ", "\n\n", "data: ", "\n\n", "data: ", "\n\n" },
-      ["empty data, comments, ids"] = { "data:\n\n: hello\n\ndata: ", "\n\n", "id: 7\ndata:", "\n\n", "retry: 3\n\ndata: ", "\n\n", "data:", "\n\n" },
+      ["empty data, comments, ids"] = { "data:\n\n: hello\n\ndata: ", "\n\n", "id: 7\ndata:", "\n\n",
+        "retry: 3\n\ndata: ", "\n\n", "data:", "\n\n" },
     }
     for name, parts in pairs(framings) do
       it(name, function()
@@ -235,7 +240,8 @@ describe("a defect of the seed, answered:", function()
 
   describe("D9: reasoning is kept, and kept in its place", function()
     it("under its old name, with the new name null, streamed and whole", function()
-      local _, _, decoder = run('{"choices":[{"index":0,"delta":{"reasoning":null,"reasoning_content":"think"}}]}', finish(FINISH.stop))
+      local _, _, decoder = run('{"choices":[{"index":0,"delta":{"reasoning":null,"reasoning_content":"think"}}]}',
+        finish(FINISH.stop))
       assert.equals("think", decoder:result().reasoning)
       _, _, decoder = whole({ content = "ok", reasoning_content = "think" }, FINISH.stop)
       assert.equals("think", decoder:result().reasoning)
@@ -262,13 +268,15 @@ describe("a defect of the seed, answered:", function()
 
   describe("D10: calls are put together as servers really send them", function()
     it("two calls without an index are two calls", function()
-      local _, _, decoder = run(calls(fragment(nil, "a", "x", "{}")), calls(fragment(nil, "b", "x", "{}")), finish(FINISH.calls))
+      local _, _, decoder = run(calls(fragment(nil, "a", "x", "{}")), calls(fragment(nil, "b", "x", "{}")),
+        finish(FINISH.calls))
       local list = decoder:result().tool_calls
       assert.same({ "a", "{}", "b", "{}" }, { list[1].id, list[1].arguments, list[2].id, list[2].arguments })
     end)
 
     it("a repeated name is not appended", function()
-      local list, _, decoder = run(calls(fragment(0, "a", "now")), calls(fragment(0, nil, "now", "{}")), finish(FINISH.calls))
+      local list, _, decoder = run(calls(fragment(0, "a", "now")), calls(fragment(0, nil, "now", "{}")),
+        finish(FINISH.calls))
       assert.equals(1, #decoder:result().tool_calls)
       assert.equals("now", decoder:result().tool_calls[1].name)
       assert.equals("now", of_type(list, "tool_call")[1].name)
@@ -289,7 +297,8 @@ describe("a defect of the seed, answered:", function()
         assert.equals(event.id, result.message.tool_calls[i].id)
       end
       assert.truthy(#ids[1] > 0 and ids[1] ~= ids[2])
-      for _, event in ipairs(of_type(list, "tool_call_delta")) do assert.is_nil(event.id) end -- the server could still send it
+      -- the server could still send it
+      for _, event in ipairs(of_type(list, "tool_call_delta")) do assert.is_nil(event.id) end
       local other = calls(fragment(0, nil, "x", "{}"))
       other.id = "r2"
       _, _, decoder = events.run { events.stream { other, finish(FINISH.calls) } }
@@ -306,18 +315,21 @@ describe("a defect of the seed, answered:", function()
     end)
 
     it("content as an array of text parts", function()
-      local _, _, decoder = run(chunk { content = { { type = "text", text = "one" }, { type = "text", text = " two" } } }, finish(FINISH.stop))
+      local _, _, decoder = run(chunk { content = { { type = "text", text = "one" },
+        { type = "text", text = " two" } } }, finish(FINISH.stop))
       assert.equals("one two", decoder:result().text)
     end)
   end)
 
   it("D12: null where a list could be is nothing", function()
     local _, failure, decoder = events.run({
-      '{"id":"r1","model":"m","choices":[{"index":0,"message":{"content":"ok","tool_calls":null},"finish_reason":"stop"}]}' }, { body = true })
+      '{"id":"r1","model":"m","choices":[{"index":0,"message":{"content":"ok","tool_calls":null},'
+        .. '"finish_reason":"stop"}]}' }, { body = true })
     assert.is_nil(failure)
     assert.equals("ok", decoder:result().text)
     assert.same({}, decoder:result().tool_calls)
-    _, failure, decoder = run('{"choices":[{"index":0,"delta":{"tool_calls":null,"content":"ok"}}],"usage":null}', finish(FINISH.stop))
+    _, failure, decoder = run('{"choices":[{"index":0,"delta":{"tool_calls":null,"content":"ok"}}],"usage":null}',
+      finish(FINISH.stop))
     assert.is_nil(failure)
     assert.equals("ok", decoder:result().text)
   end)
@@ -335,7 +347,8 @@ describe("a defect of the seed, answered:", function()
     assert.equals("Look:", transport.requests[1].body.messages[2].content)
   end)
 
-  it("D14: every bracket names its part, whole answers have brackets, and each choice keeps its own finish reason", function()
+  it("D14: every bracket names its part, whole answers have brackets, and each choice keeps its own finish reason",
+    function()
     local list = whole({ reasoning = "r", content = "t", tool_calls = { fragment(nil, "a", "x", "{}") } }, FINISH.calls)
     local open, closed = {}, 0
     for _, event in ipairs(list) do
@@ -375,7 +388,8 @@ describe("a defect of the seed, answered:", function()
 
   it("D17: numbers keep their value, in both directions", function()
     assert.equals('{"temperature":0.7,"top_p":0.95}', core.json_encode { temperature = 0.7, top_p = 0.95 })
-    local _, _, decoder = run(calls(fragment(0, "a", "x", '{"a":0.7,"b":1e2,"c":9007199254740991}')), finish(FINISH.calls))
+    local _, _, decoder = run(calls(fragment(0, "a", "x", '{"a":0.7,"b":1e2,"c":9007199254740991}')),
+      finish(FINISH.calls))
     local call = decoder:result().tool_calls[1]
     assert.same({ a = 0.7, b = 100, c = 9007199254740991 }, call.input)
     assert.equals('{"a":0.7,"b":1e2,"c":9007199254740991}', call.arguments)
@@ -415,8 +429,8 @@ describe("a defect of the seed, answered:", function()
   end)
 end)
 
--- Not shown here, because they concern an agent loop or parts around it that this module does not have yet. What the design
--- answers, where it does; `no part` means that nothing of it exists:
+-- Not shown here, because they concern an agent loop or parts around it that this module does not have yet. What the
+-- design answers, where it does; `no part` means that nothing of it exists:
 --
 --   D25 interrupt between steps is ignored        turn:cancel() works at any time; between turns there is no loop to interrupt: no part
 --   D26 a running tool cannot be cancelled        tools are run by the caller: no part

@@ -5,8 +5,8 @@ local vllm = require "vllm"
 local MISSING = '{"error":{"message":"The model `x` does not exist.","param":"model","code":404}}'
 local LIST = '{"data":[{"id":"qwen"},{"id":"llama"}]}'
 
--- A transport whose list of models is not answered before `answer` is called. A wait that is asked for is one that never ends, so it must
--- have a deadline: the clock is turned to it.
+-- A transport whose list of models is not answered before `answer` is called. A wait that is asked for is one that
+-- never ends, so it must have a deadline: the clock is turned to it.
 local function slow_server()
   local server = { name = "slow", options = {}, waits = {}, opened = 0, closed = 0 }
   local function wait(deadline)

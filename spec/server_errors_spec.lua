@@ -1,4 +1,5 @@
--- What servers say, as errors: kind, numbers and words, from what real servers sent and from what proxies are known to send.
+-- What servers say, as errors: kind, numbers and words, from what real servers sent and from what proxies are known to
+-- send.
 local server_errors = require "vllm.base.server_errors"
 
 local function recorded(name)
@@ -76,8 +77,10 @@ end)
 describe("a status without a recording", function()
   local cases = {
     { 301, "protocol", false }, { 307, "protocol", false }, { 400, "invalid_request", false }, { 403, "auth", false },
-    { 407, "auth", false }, { 408, "timeout", true }, { 409, "server", true }, { 413, "invalid_request", false }, { 415, "invalid_request", false },
-    { 422, "invalid_request", false }, { 429, "rate_limited", true }, { 500, "server", true }, { 501, "invalid_request", false },
+    { 407, "auth", false }, { 408, "timeout", true }, { 409, "server", true }, { 413, "invalid_request", false },
+      { 415, "invalid_request", false },
+    { 422, "invalid_request", false }, { 429, "rate_limited", true }, { 500, "server", true },
+      { 501, "invalid_request", false },
     { 502, "overloaded", true }, { 503, "overloaded", true }, { 504, "overloaded", true }, { 505, "protocol", false },
     { 507, "server", true }, { 529, "overloaded", true }, { 418, "invalid_request", false }, { 600, "protocol", false },
     { 999, "protocol", false },
@@ -92,13 +95,15 @@ describe("a status without a recording", function()
   end
 
   it("an exhausted quota is not worth another try", function()
-    local err = server_errors.from_status(429, {}, '{"error":{"message":"no more","code":"insufficient_quota"}}', context())
+    local err = server_errors.from_status(429, {}, '{"error":{"message":"no more","code":"insufficient_quota"}}',
+      context())
     assert.equal("rate_limited", err.kind)
     assert.is_false(err.retryable)
   end)
 
   it("a redirect names the host it points to, and nothing else of its target", function()
-    local err = server_errors.from_status(302, { location = "https://user:secret@elsewhere.example:8443/x?key=abc" }, "", context())
+    local err = server_errors.from_status(302, { location = "https://user:secret@elsewhere.example:8443/x?key=abc" },
+      "", context())
     assert.truthy(err.message:find("elsewhere.example:8443", 1, true), err.message)
     assert.is_nil(err.message:find("secret", 1, true))
     assert.is_nil(err.message:find("abc", 1, true))
@@ -115,7 +120,8 @@ describe("a status without a recording", function()
   end)
 
   it("a 404 for a model names the models that are served", function()
-    local err = server_errors.from_status(404, {}, '{"error":{"message":"The model `x` does not exist.","param":"model","code":404}}',
+    local err = server_errors.from_status(404, {},
+      '{"error":{"message":"The model `x` does not exist.","param":"model","code":404}}',
       context { served = { "a", "b" } })
     assert.truthy(err.message:find("the server serves: a, b", 1, true), err.message)
   end)
@@ -127,15 +133,18 @@ describe("a hostile server's text is read in linear time", function()
   local function fill(text) return text:rep(math.floor(N / #text)) end
   local bodies = {
     fill " ", fill "9", fill "<title", fill "<title>", "<title>" .. fill " ", "<title>" .. fill "<", fill "max_tokens",
-    fill "max_completion_tokens=", fill "tokens is too large: ", fill "(9", "max_model_len" .. fill " ", fill '"n_ctx"', fill "at least 9",
+    fill "max_completion_tokens=", fill "tokens is too large: ", fill "(9", "max_model_len" .. fill " ", fill '"n_ctx"',
+      fill "at least 9",
     fill " \t" .. "x", "<" .. fill " ", fill "at least 9 ",
   }
   for i, text in ipairs(bodies) do
     it(("body %d: %s…"):format(i, text:sub(1, 12)), function()
-      local wrapped = assert(require("vllm.core").json_encode { error = { message = text .. " maximum context length", code = 400 } })
+      local wrapped = assert(require("vllm.core").json_encode { error = { message = text .. " maximum context length",
+        code = 400 } })
       for _, body in ipairs { text, "<html>" .. text, wrapped } do
         for _, status in ipairs { 302, 400, 404, 500 } do
-          assert.truthy(server_errors.from_status(status, { location = text, ["retry-after"] = text .. "x", ["retry-after-ms"] = text }, body, context()))
+          assert.truthy(server_errors.from_status(status,
+            { location = text, ["retry-after"] = text .. "x", ["retry-after-ms"] = text }, body, context()))
         end
         assert.truthy(server_errors.from_decoder({ kind = "stream", detail = "", body = body }, context()))
       end
@@ -157,7 +166,8 @@ describe("a message", function()
 
   it("of a page that is not UTF-8 can be written as JSON", function()
     local err = server_errors.from_status(502, {}, "<html><title>Caf\233\n ferm\233</title>", context())
-    assert.equal("overloaded: the server returned an HTML page (Caf? ferm?); is there a proxy in between? (status 502)", err.message)
+    assert.equal("overloaded: the server returned an HTML page (Caf? ferm?); is there a proxy in between? (status 502)",
+      err.message)
   end)
 end)
 

@@ -1,5 +1,6 @@
 
--- The test server and its driver: the other specs believe what they say. Only its own raw client looks at it here, and one Lua.
+-- The test server and its driver: the other specs believe what they say. Only its own raw client looks at it here, and
+-- one Lua.
 
 local cjson = require "cjson"
 local driver = require "spec.support.server"
@@ -125,7 +126,8 @@ local function suite(binary)
 
     it("the body in chunks of another size, and with the connection kept", function()
       local _, _, body = driver.parse((driver.send(server.port, get "/replay/vllm/text")))
-      local again = driver.send(server.port, get("/replay/vllm/text?rechunk=1&split=7&keep=1", "") .. get "/replay/vllm/text")
+      local again = driver.send(server.port,
+        get("/replay/vllm/text?rechunk=1&split=7&keep=1", "") .. get "/replay/vllm/text")
       local first, second = again:match "^(.-\r\n0\r\n\r\n)(HTTP/1.*)$"
       assert.is_nil(first:find("connection: close", 1, true))
       assert.matches("\r\n7\r\n", first, 1, true)
@@ -137,7 +139,8 @@ local function suite(binary)
     end)
 
     it("nothing outside the fixtures", function()
-      for _, path in ipairs { "/replay/vllm/nothing", "/replay/../Makefile", "/replay/vllm/../../../etc/passwd", "/replay/", "/replay/vllm" } do
+      for _, path in ipairs { "/replay/vllm/nothing", "/replay/../Makefile", "/replay/vllm/../../../etc/passwd",
+        "/replay/", "/replay/vllm" } do
         assert.equals(404, (server:request("GET", path)), path)
       end
     end)
@@ -179,7 +182,8 @@ local function suite(binary)
     end)
 
     it("calls a fitting tool once per name, in fragments", function()
-      local sum = streamed(ask("The weather in Paris and New York in kelvin, please", ',"stream":true,"tools":[' .. WEATHER .. "]"))
+      local sum = streamed(ask("The weather in Paris and New York in kelvin, please",
+        ',"stream":true,"tools":[' .. WEATHER .. "]"))
       assert.equals("tool_calls", sum.finish)
       assert.equals(2, #sum.calls)
       assert.equals("get_weather", sum.calls[2].name)
@@ -196,7 +200,8 @@ local function suite(binary)
       assert.equals(0, #streamed(ask("Tell me a joke", tools)).calls)
       assert.equals(0, #streamed(ask("The weather in Paris", tools .. ',"tool_choice":"none"')).calls)
       assert.equals("get_weather", streamed(ask("A joke", tools .. ',"tool_choice":"required"')).calls[1].name)
-      local sum = streamed(ask("Add 12 and -3.5", tools .. ',"tool_choice":{"type":"function","function":{"name":"add"}}'))
+      local sum = streamed(ask("Add 12 and -3.5",
+        tools .. ',"tool_choice":{"type":"function","function":{"name":"add"}}'))
       assert.equals("add", sum.calls[1].name)
       assert.equals('{"a": 12, "b": -3.5}', sum.calls[1].arguments)
       assert.equals("stop", sum.finish)
@@ -245,10 +250,12 @@ local function suite(binary)
         { '{"messages":', 400, "body.12", "JSON decode error" },
         { "{}", 400, "body.messages", "Field required" },
         { '{"messages":[]}', 400, nil, "empty conversation" },
-        { ask("hi"):gsub("test%-model", "nope"), 404, "model", "The model `nope` does not exist. Valid aliases: test-model." },
+        { ask("hi"):gsub("test%-model", "nope"), 404, "model",
+          "The model `nope` does not exist. Valid aliases: test-model." },
         { ask("hi", ',"tools":[]'), 400, "tools", "must not be an empty array" },
         { ask("hi", ',"tool_choice":"auto"'), 400, "tool_choice", "`tools` must be set" },
-        { ask("hi", ',"tools":[' .. ADD .. '],"tool_choice":{"type":"function","function":{"name":"x"}}'), 400, "tool_choice", "does not match any" },
+        { ask("hi", ',"tools":[' .. ADD .. '],"tool_choice":{"type":"function","function":{"name":"x"}}'), 400,
+          "tool_choice", "does not match any" },
         { ask("hi", ',"stream_options":{"include_usage":true}'), 400, "stream_options", "stream=True" },
         { ask("hi", ',"n":0'), 400, "n", "between 1 and 16" },
       }
@@ -274,7 +281,8 @@ local function suite(binary)
       assert.equals('{"version":"0.32.0"}', server:get "/version")
       assert.matches('"count":2', select(3, server:request("POST", "/tokenize", { body = "two words" })), 1, true)
       assert.equals('{"detail":"Not Found"}', server:get "/nowhere")
-      assert.equals(405, (server:request("GET", "/v1/chat/completions", { headers = { authorization = "Bearer sesame" } })))
+      assert.equals(405, (server:request("GET", "/v1/chat/completions",
+        { headers = { authorization = "Bearer sesame" } })))
     end)
   end)
 
@@ -298,11 +306,14 @@ local function suite(binary)
     it("refuses what is no request, and what is too much", function()
       local long = ("x"):rep(70000)
       local cases = {
-        { "GARBAGE\r\n\r\n", 400 }, { "GET x HTTP/1.1\r\n\r\n", 400 }, { "GET / HTTP/2\r\n\r\n", 505 }, { " / HTTP/1.1\r\n\r\n", 400 },
-        { "GET / HTTP/1.1\r\nno colon\r\n\r\n", 400 }, { "GET / HTTP/1.1\r\na b: c\r\n\r\n", 400 }, { "GET / HTTP/1.1\r\na: \0\r\n\r\n", 400 },
+        { "GARBAGE\r\n\r\n", 400 }, { "GET x HTTP/1.1\r\n\r\n", 400 }, { "GET / HTTP/2\r\n\r\n", 505 },
+          { " / HTTP/1.1\r\n\r\n", 400 },
+        { "GET / HTTP/1.1\r\nno colon\r\n\r\n", 400 }, { "GET / HTTP/1.1\r\na b: c\r\n\r\n", 400 },
+          { "GET / HTTP/1.1\r\na: \0\r\n\r\n", 400 },
         { "GET / HTTP/1.1\r\na: b\nc: d\r\n\r\n", 400 },
         { "GET /" .. long, 431 }, { "GET / HTTP/1.1\r\na: " .. long .. "\r\n\r\n", 431 },
-        { "POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", 400 }, { "POST / HTTP/1.1\r\ncontent-length: 1x\r\n\r\n", 400 },
+        { "POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", 400 },
+          { "POST / HTTP/1.1\r\ncontent-length: 1x\r\n\r\n", 400 },
         { "POST / HTTP/1.1\r\ncontent-length: 99999999999999999999\r\n\r\n", 400 },
         { "POST / HTTP/1.1\r\ncontent-length: 67108865\r\n\r\n", 413 },
         { "POST / HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n", 400 },
@@ -324,7 +335,8 @@ local function suite(binary)
     it("answers before the body is there, and says 100 to whoever asks", function()
       local early = driver.send(server.port, "POST /fault/status/413?early=1 HTTP/1.1\r\ncontent-length: 9\r\n\r\nabc")
       assert.equals(413, (driver.parse(early)))
-      local polite = driver.send(server.port, "POST /version HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc")
+      local polite = driver.send(server.port,
+        "POST /version HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc")
       assert.matches("^HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404", polite)
     end)
   end)
@@ -332,10 +344,13 @@ local function suite(binary)
   describe("faults", function()
     local DONE = "[DONE]"
     local cases = {
-      { "refuse", nil, "", "reset" }, { "hangup", nil, "", "" }, { "reset", 200, "Hello", "reset" }, { "early-close", 200, "Hello", "" },
+      { "refuse", nil, "", "reset" }, { "hangup", nil, "", "" }, { "reset", 200, "Hello", "reset" },
+        { "early-close", 200, "Hello", "" },
       { "slow-headers?pace_ms=1", 200, DONE, "" }, { "wrong-length", 200, '{"id":', "" }, { "bad-chunk", 200, "", "" },
-      { "garbage", nil, "not HTTP", "" }, { "redirect", 307, "", "" }, { "html", 502, "nginx", "" }, { "html-ok", 200, "sign in", "" },
-      { "no-finish", 200, " there", "" }, { "status/503", 503, '"code":503', "" }, { "status/429/v1/chat/completions", 429, "", "" },
+      { "garbage", nil, "not HTTP", "" }, { "redirect", 307, "", "" }, { "html", 502, "nginx", "" },
+        { "html-ok", 200, "sign in", "" },
+      { "no-finish", 200, " there", "" }, { "status/503", 503, '"code":503', "" },
+        { "status/429/v1/chat/completions", 429, "", "" },
     }
     for _, case in ipairs(cases) do
       it(case[1] .. " is what it says", function()
@@ -387,7 +402,8 @@ local function suite(binary)
 
     it("answer the k-th request with the k-th part, and go on with the last", function()
       local path = server:script {
-        { "use", "/fault/status/503?retry_after=0" }, "next", { "send", "HTTP/1.1 204 No Content\r\n\r\n" }, "close", "next",
+        { "use", "/fault/status/503?retry_after=0" }, "next", { "send", "HTTP/1.1 204 No Content\r\n\r\n" }, "close",
+          "next",
         { "use", "/replay/vllm/text?cut=40" },
       }
       assert.equals(503, (server:request("POST", path)))
@@ -396,7 +412,8 @@ local function suite(binary)
     end)
 
     it("are refused when a line is wrong", function()
-      for _, steps in ipairs { { "jump" }, { { "send", "" } }, { { "wait", "soon" } }, { { "repeat", 2, 1 } }, { "close now" }, { "send \\q" } } do
+      for _, steps in ipairs { { "jump" }, { { "send", "" } }, { { "wait", "soon" } }, { { "repeat", 2, 1 } },
+        { "close now" }, { "send \\q" } } do
         assert.has_error(function() server:script(steps) end)
       end
       assert.equals(404, (server:request("GET", "/run/999")))
@@ -410,7 +427,8 @@ local function suite(binary)
 
   describe("load", function()
     it("has as many events as were asked for, then finish, usage, [DONE]", function()
-      for _, query in ipairs { "events=0", "events=1", "events=7&chunk=3", "events=20000", "events=3&interval_ms=1", "events=5&chunk=2&interval_ms=1" } do
+      for _, query in ipairs { "events=0", "events=1", "events=7&chunk=3", "events=20000", "events=3&interval_ms=1",
+        "events=5&chunk=2&interval_ms=1" } do
         local events = tonumber(query:match "events=(%d+)")
         local raw = driver.send(server.port, get("/load?bytes=9&" .. query))
         local _, _, body = driver.parse(raw)
@@ -436,7 +454,9 @@ local function suite(binary)
       assert.equals("\0\255\"\\\n", log[1].body)
       assert.equals("tcp", log[1].via)
       local close = server:wait_for(function(all)
-        for _, record in ipairs(all) do if record.event == "close" and record.connection == log[1].connection then return record end end
+        for _, record in ipairs(all) do
+          if record.event == "close" and record.connection == log[1].connection then return record end
+        end
       end)
       assert.equals("server", close.by)
       assert.is_false(close.midway)
@@ -476,8 +496,10 @@ local function suite(binary)
       assert.equals("", raw)
       assert.matches("handshake failed", complaint)
       assert.equals("", (driver.send(server.mtls_port, get "/version", { ca = server.ca_file })))
-      assert.is_truthy(server:wait_for(function(log) return #log == 2 and log[1].by == "handshake" and log[2].by == "handshake" end))
-      raw = driver.send(server.mtls_port, get "/version", { ca = server.ca_file, cert = server.cert_file, key = server.key_file })
+      assert.is_truthy(server:wait_for(function(log) return #log == 2 and log[1].by == "handshake"
+        and log[2].by == "handshake" end))
+      raw = driver.send(server.mtls_port, get "/version",
+        { ca = server.ca_file, cert = server.cert_file, key = server.key_file })
       assert.equals(200, (driver.parse(raw)))
     end)
   end)
@@ -543,7 +565,8 @@ if env.lua == "lua5.4" then
     setup(function()
       local newer = io.popen("find spec/support/server -newer " .. BINARY .. " 2>&1"):read "*a"
       if newer == "" then return end
-      assert(os.execute("mkdir -p build && cc -std=c99 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all " ..
+      assert(os.execute("mkdir -p build && cc -std=c99 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all "
+        ..
         "spec/support/server/*.c -lssl -lcrypto -o " .. BINARY))
     end)
 

@@ -1,4 +1,5 @@
--- The whole way over real sockets: client, libcurl, test server, and back; what the server saw is part of what is checked.
+-- The whole way over real sockets: client, libcurl, test server, and back; what the server saw is part of what is
+-- checked.
 local child = require "spec.support.child"
 local core = require "vllm.core"
 local server = require "spec.support.server"
@@ -53,7 +54,8 @@ describe("over a real socket", function()
   end)
 
   it("client:request keeps its clocks, and may have its own", function()
-    local silent = client:with { base_url = running.url .. running:script { "stall" }, timeout = { first_event_s = 0.05 } }
+    local silent = client:with { base_url = running.url .. running:script { "stall" },
+      timeout = { first_event_s = 0.05 } }
     local path = silent.config.url:match "^%w+://[^/]+(/.*)$"
     local _, message, err = silent:request("GET", path)
     assert.equal("timeout: timeout.first_event_s: 0.05 s passed; no answer in time", message)
@@ -130,7 +132,9 @@ describe("over a real socket", function()
       turn:cancel()
       assert.equal("cancelled", turn:error().kind)
       assert.truthy(running:wait_for(function(log)
-        for _, record in ipairs(log) do if record.event == "close" and record.midway and record.by == "client" then return true end end
+        for _, record in ipairs(log) do
+          if record.event == "close" and record.midway and record.by == "client" then return true end
+        end
       end))
     end)
 
@@ -164,9 +168,12 @@ describe("over a real socket", function()
 
   describe("a fault", function()
     local cases = {
-      { "/fault/reset", "closed", "truncated" }, { "/fault/early-close", "truncated", "closed" }, { "/fault/html", "protocol", "overloaded" },
-      { "/fault/redirect", "protocol" }, { "/fault/wrong-length", "truncated", "closed" }, { "/fault/bad-chunk", "closed", "truncated", "protocol" },
-      { "/fault/status/503?retry_after=7", "overloaded" }, { "/fault/status/429", "rate_limited" }, { "/fault/status/500", "server" },
+      { "/fault/reset", "closed", "truncated" }, { "/fault/early-close", "truncated", "closed" },
+        { "/fault/html", "protocol", "overloaded" },
+      { "/fault/redirect", "protocol" }, { "/fault/wrong-length", "truncated", "closed" },
+        { "/fault/bad-chunk", "closed", "truncated", "protocol" },
+      { "/fault/status/503?retry_after=7", "overloaded" }, { "/fault/status/429", "rate_limited" },
+        { "/fault/status/500", "server" },
     }
     for _, case in ipairs(cases) do
       it("of " .. case[1] .. " is an error with a kind, and the next turn works", function()
@@ -247,7 +254,8 @@ describe("over a real socket", function()
     end)
 
     it("on a plain port says so", function()
-      local _, _, err = client:with({ base_url = "https://127.0.0.1:" .. running.port .. "/v1", tls = { verify = false } }):ask "x"
+      local _, _, err = client:with({ base_url = "https://127.0.0.1:" .. running.port .. "/v1",
+        tls = { verify = false } }):ask "x"
       assert.equal("tls", err.kind)
     end)
   end)

@@ -26,12 +26,14 @@ end
 
 describe("spelling.nearest", function()
   it("counts as the textbook does", function()
-    local names = { "abcd", "abdc", "badc", "bcd", "abxd", "abcde", "xabcde", "abcdef", "bacdfe", "cdefab", "abcxyf", "aabbcc", "ab", "abc" }
+    local names = { "abcd", "abdc", "badc", "bcd", "abxd", "abcde", "xabcde", "abcdef", "bacdfe", "cdefab", "abcxyf",
+      "aabbcc", "ab", "abc" }
     for _, a in ipairs(names) do
       for _, b in ipairs(names) do
         local shorter = math.min(#a, #b)
         local allowed = shorter <= 3 and 0 or shorter <= 5 and 1 or 2
-        assert.equal(textbook_distance(a, b) <= allowed and b or nil, spelling.nearest(a, { [b] = true }), a .. " " .. b)
+        assert.equal(textbook_distance(a, b) <= allowed and b or nil, spelling.nearest(a, { [b] = true }),
+          a .. " " .. b)
       end
     end
   end)
@@ -40,19 +42,26 @@ describe("spelling.nearest", function()
     local slips = {
       tempurature = "temperature", temprature = "temperature", temperatrue = "temperature", maxTokens = "max_tokens",
       ["top-p"] = "top_p", topK = "top_k", message = nil, tool = "tools", toolChoice = "tool_choice", seeds = "seed",
-      max_completion_token = "max_completion_tokens", includeStopStrInOutput = "include_stop_str_in_output", STOP = "stop",
+      max_completion_token = "max_completion_tokens", includeStopStrInOutput = "include_stop_str_in_output",
+        STOP = "stop",
     }
     for slip, meant in pairs(slips) do assert.equal(meant, spelling.nearest(slip, fields.wire), slip) end
   end)
 
   it("leaves the fields of other servers alone", function()
     local others = {
-      "service_tier", "store", "metadata", "modalities", "verbosity", "prompt_cache_key", "safety_identifier", "prediction", "audio",
-      "web_search_options", "functions", "function_call", "typical_p", "mirostat", "mirostat_tau", "mirostat_eta", "dynatemp_range",
-      "n_predict", "n_keep", "cache_prompt", "id_slot", "samplers", "grammar", "json_schema", "repeat_penalty", "repeat_last_n",
-      "n_probs", "post_sampling_probs", "regex", "ebnf", "no_stop_trim", "lora_path", "session_params", "stop_regex", "rid",
-      "separate_reasoning", "stream_reasoning", "custom_logit_processor", "best_of", "tfs_z", "t_max_predict_ms", "k", "x",
-      "top_n_sigma", "xtc_probability", "dry_multiplier", "thinking", "lora_request", "max_new_tokens", "plugins", "provider", "route",
+      "service_tier", "store", "metadata", "modalities", "verbosity", "prompt_cache_key", "safety_identifier",
+        "prediction", "audio",
+      "web_search_options", "functions", "function_call", "typical_p", "mirostat", "mirostat_tau", "mirostat_eta",
+        "dynatemp_range",
+      "n_predict", "n_keep", "cache_prompt", "id_slot", "samplers", "grammar", "json_schema", "repeat_penalty",
+        "repeat_last_n",
+      "n_probs", "post_sampling_probs", "regex", "ebnf", "no_stop_trim", "lora_path", "session_params", "stop_regex",
+        "rid",
+      "separate_reasoning", "stream_reasoning", "custom_logit_processor", "best_of", "tfs_z", "t_max_predict_ms", "k",
+        "x",
+      "top_n_sigma", "xtc_probability", "dry_multiplier", "thinking", "lora_request", "max_new_tokens", "plugins",
+        "provider", "route",
     }
     for _, name in ipairs(others) do
       assert.is_nil(spelling.nearest(name, fields.wire, fields.own, config.client_only), name)
@@ -85,8 +94,10 @@ describe("spelling.unknown_key", function()
   end)
 
   it("names the first one by its bytes, with the near name or all that there are", function()
-    assert.equal("unknown key `tls.ca_fiel` (did you mean `ca_file`?)", spelling.unknown_key({ ca_fiel = 1, zzz = 1 }, { ca_file = true, key = true }, "tls."))
-    assert.equal("unknown key `x`; known are ca_file, key", spelling.unknown_key({ x = 1 }, { key = true, ca_file = true }))
+    assert.equal("unknown key `tls.ca_fiel` (did you mean `ca_file`?)",
+      spelling.unknown_key({ ca_fiel = 1, zzz = 1 }, { ca_file = true, key = true }, "tls."))
+    assert.equal("unknown key `x`; known are ca_file, key",
+      spelling.unknown_key({ x = 1 }, { key = true, ca_file = true }))
     assert.equal("unknown key `1`; known are key", spelling.unknown_key({ "a" }, { key = true }))
   end)
 

@@ -17,12 +17,14 @@ describe("system", function()
     assert.same({ SYSTEM, USER }, sent(client, { messages = { USER }, system = "Answer in French." }))
     assert.same({ SYSTEM, USER }, sent(client, { messages = "Why?", system = "Answer in French." }))
     assert.is_nil(core.json_decode(assert(client:body("Why?", { system = "x" }))).system)
-    assert.same({ SYSTEM, USER }, core.json_decode(client:turn("Why?", { system = "Answer in French." })._built.body).messages)
+    assert.same({ SYSTEM, USER }, core.json_decode(client:turn("Why?",
+      { system = "Answer in French." })._built.body).messages)
   end)
 
   it("of a client is a default, which a call replaces and null or false take away", function()
     assert.same({ SYSTEM, USER }, sent(french, "Why?"))
-    assert.same({ { role = "system", content = "In English." }, USER }, sent(french, "Why?", { system = "In English." }))
+    assert.same({ { role = "system", content = "In English." }, USER },
+      sent(french, "Why?", { system = "In English." }))
     assert.same({ USER }, sent(french, "Why?", { system = core.null }))
     assert.same({ USER }, sent(french, "Why?", { system = false }))
     assert.same({ USER }, sent(french:with { system = core.null }, "Why?"))
@@ -44,29 +46,34 @@ describe("system", function()
     for _, role in ipairs { "system", "developer" } do
       local body, message, err = client:body { messages = { { role = role, content = "a" }, "b" }, system = "c" }
       assert.is_nil(body)
-      assert.equal("invalid_request: system is given, and the messages begin with a system message, too: give one of them", message)
+      assert.equal("invalid_request: system is given, and the messages begin with a system message, too: give one of "
+        .. "them", message)
       assert.equal("system", err.param)
     end
   end)
 
   it("may be a list of parts", function()
     local parts = { "Answer in French.", { type = "text", text = "Be brief." } }
-    assert.same({ role = "system", content = "Answer in French.\n\nBe brief." }, sent(client, "Why?", { system = parts })[1])
+    assert.same({ role = "system", content = "Answer in French.\n\nBe brief." },
+      sent(client, "Why?", { system = parts })[1])
   end)
 
   it("does not move the numbers of the messages in an error", function()
     local _, message, err = french:body { messages = { USER, { role = "usr", content = "x" } } }
     assert.truthy(message:find("messages[2].role", 1, true), message)
     assert.equal("messages[2].role", err.param)
-    assert.equal("messages[1].content", select(3, french:body { messages = { { role = "user", content = "\255" } } }).param)
+    assert.equal("messages[1].content",
+      select(3, french:body { messages = { { role = "user", content = "\255" } } }).param)
     assert.equal("messages[1].tool_calls[1].function.arguments", select(3, french:body { messages = {
-      { role = "assistant", tool_calls = { { id = "a", type = "function", ["function"] = { name = "f", arguments = "{" } } } } } }).param)
+      { role = "assistant", tool_calls = { { id = "a", type = "function",
+        ["function"] = { name = "f", arguments = "{" } } } } } }).param)
   end)
 
   it("is named by its own errors", function()
     assert.equal("system[2]", select(3, client:body("Why?", { system = { "a", 7 } })).param)
     assert.equal("system", select(3, client:body("Why?", { system = "\255" })).param)
-    assert.equal("system[2].text", select(3, client:body("Why?", { system = { "a", { type = "text", text = "\255" } } })).param)
+    assert.equal("system[2].text", select(3,
+      client:body("Why?", { system = { "a", { type = "text", text = "\255" } } })).param)
   end)
 
   it("does not make a request of no messages", function()
@@ -83,7 +90,8 @@ describe("system", function()
 
   it("stands before an answer that is continued, too", function()
     local partial = { choices = { { text = "Parce", message = { role = "assistant", content = "Parce" } } } }
-    assert.same({ SYSTEM, USER, { role = "assistant", content = "Parce" } }, sent(french, { messages = { USER }, continue = partial }))
+    assert.same({ SYSTEM, USER, { role = "assistant", content = "Parce" } },
+      sent(french, { messages = { USER }, continue = partial }))
   end)
 
   it("changes neither a ready-made body nor messages that are JSON already", function()

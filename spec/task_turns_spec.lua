@@ -1,4 +1,5 @@
--- Tasks of vllm.run that wait for turns: beside each other, cancelled in each of a turn's waits, with turns that outlive them.
+-- Tasks of vllm.run that wait for turns: beside each other, cancelled in each of a turn's waits, with turns that
+-- outlive them.
 require "spec.support.env"
 local server = require "spec.support.server"
 local vllm = require "vllm"
@@ -43,13 +44,15 @@ describe("a task that waits for a turn", function()
       for i = 1, 50 do joined[i] = vllm.spawn(function() return assert(client:ask("number " .. i)) end) end
       for i = 1, 50 do assert.equal("You said: number " .. i, joined[i]:join()) end
     end)
-    local values, failures = vllm.map({ "a", "b", "c" }, { concurrency = 2 }, function(text) return client:ask(text) end)
+    local values, failures = vllm.map({ "a", "b", "c" }, { concurrency = 2 },
+      function(text) return client:ask(text) end)
     assert.same({ "You said: a", "You said: b", "You said: c" }, values)
     assert.is_nil(next(failures))
   end)
 
   it("is cancelled in each of a turn's waits; the server sees the connection close", function()
-    local waits = { head = { "stall" }, ["in the head"] = { { "send", "HTTP/1.1 200 X\r\n" }, "stall" }, stream = { HEAD, DELTA, "stall" },
+    local waits = { head = { "stall" }, ["in the head"] = { { "send", "HTTP/1.1 200 X\r\n" }, "stall" },
+      stream = { HEAD, DELTA, "stall" },
       error_body = { { "send", "HTTP/1.1 500 X\r\ncontent-length: 99\r\n\r\nx" }, "stall" } }
     for name, script in pairs(waits) do
       running:clear_log()
@@ -152,7 +155,8 @@ describe("a task that waits for a turn", function()
     if PCALL_YIELDS then
       assert.equal("You said: a b c", vllm.run(consume))
     else
-      assert.truthy(raised(vllm.run, consume):find("Lua 5.1 cannot wait inside `for … in` in a coroutine (scheduler)", 1, true))
+      assert.truthy(raised(vllm.run, consume):find("Lua 5.1 cannot wait inside `for … in` in a coroutine (scheduler)",
+        1, true))
     end
   end)
 end)

@@ -115,7 +115,8 @@ describe("vllm.run", function()
     end)
     assert.same({ "inner", "outer" }, order)
     assert.equal(7, value)
-    local message = raised(vllm.run, function() vllm.run(function() vllm.spawn(error, "inside", 0) vllm.sleep(LONG_S) end) end)
+    local message = raised(vllm.run, function() vllm.run(function() vllm.spawn(error, "inside",
+      0) vllm.sleep(LONG_S) end) end)
     assert_begins(message, "inside\n")
   end)
 
@@ -472,12 +473,14 @@ describe("vllm.map", function()
   it("gives values and failures by index", function()
     local object = setmetatable({}, { __tostring = function() return "object" end })
     local answers = {
-      function() return "value", "ignored" end, function() return nil, "message" end, function() return nil, "message", object end,
+      function() return "value", "ignored" end, function() return nil, "message" end,
+        function() return nil, "message", object end,
       function() error("raised", 0) end, function() error(object) end, function() end, function() return false end,
       function() error() end, function() error(false) end, function() return nil, false, false end,
     }
     local function check()
-      local values, failures = vllm.map(answers, { concurrency = 2 }, function(answer) vllm.sleep(0) return answer() end)
+      local values, failures = vllm.map(answers, { concurrency = 2 },
+        function(answer) vllm.sleep(0) return answer() end)
       assert.same({ [1] = "value", [7] = false }, values)
       assert.same({ [2] = "message", [3] = object, [4] = "raised", [5] = object,
         [8] = NO_REASON, [9] = NO_REASON }, failures)
@@ -515,7 +518,8 @@ describe("vllm.map", function()
 
   it("calls each in the order of the ends; what it raises ends the map", function()
     local order = {}
-    vllm.map({ 9, 3, 6 }, { each = function(i, value, failure) order[#order + 1] = { i, value, failure } end }, function(rounds, i)
+    vllm.map({ 9, 3, 6 }, { each = function(i, value, failure) order[#order + 1] = { i, value, failure } end },
+      function(rounds, i)
       for _ = 1, rounds do vllm.sleep(0) end
       if i == 3 then error("three", 0) end
       return "value " .. i
@@ -523,7 +527,8 @@ describe("vllm.map", function()
     assert.same({ { 2, "value 2" }, { 3, nil, "three" }, { 1, "value 1" } }, order)
     for _, fail in ipairs { false, true } do
       local begun = 0
-      local message = raised(vllm.map, { 1, 2, 3, 4, 5, 6 }, { concurrency = 2, each = function() error("each", 0) end }, function()
+      local message = raised(vllm.map, { 1, 2, 3, 4, 5, 6 },
+        { concurrency = 2, each = function() error("each", 0) end }, function()
         begun = begun + 1
         vllm.sleep(0)
         if fail then error "x" end
@@ -538,7 +543,8 @@ describe("vllm.map", function()
     local ended = 0
     vllm.map({ 1, 2 }, {}, function() vllm.spawn(function() vllm.sleep(0.01) ended = ended + 1 end) end)
     assert.equal(2, ended)
-    assert_begins(raised(vllm.map, { 1, 2, 3 }, { concurrency = 1 }, function() vllm.spawn(error, "spawned", 0) vllm.sleep(LONG_S) end), "spawned\n")
+    assert_begins(raised(vllm.map, { 1, 2, 3 }, { concurrency = 1 },
+      function() vllm.spawn(error, "spawned", 0) vllm.sleep(LONG_S) end), "spawned\n")
   end)
 
   it("an empty list is done", function()
@@ -556,13 +562,16 @@ describe("vllm.map", function()
     assert_misuse(function() vllm.map({}) end, "vllm.map: expected a function, got nil")
     assert_misuse(function() vllm.map({}, nil, 5) end, "vllm.map: expected a function, got number")
     assert_misuse(function() vllm.map({}, {}) end, "vllm.map: expected a function, got nil")
-    assert_misuse(function() vllm.map({}, { concurency = 5 }, print) end, "vllm.map: unknown key `concurency` %(did you mean `concurrency`%?%)")
+    assert_misuse(function() vllm.map({}, { concurency = 5 }, print) end,
+      "vllm.map: unknown key `concurency` %(did you mean `concurrency`%?%)")
     assert_misuse(function() vllm.map({ 1, nil, 3 }, print) end, "vllm.map: expected a list, got one with holes")
     assert_misuse(function() vllm.map({ [2] = 1 }, print) end, "vllm.map: expected a list, got one with holes")
-    assert_misuse(function() vllm.map({}, { [1] = 5 }, print) end, "vllm.map: unknown key `1`; known are concurrency, each")
+    assert_misuse(function() vllm.map({}, { [1] = 5 }, print) end,
+      "vllm.map: unknown key `1`; known are concurrency, each")
     assert_misuse(function() vllm.map({}, { each = 5 }, print) end, "vllm.map: each: expected a function, got number")
     for _, bad in ipairs { 0, 1.5, "x", -1 } do
-      assert_misuse(function() vllm.map({}, { concurrency = bad }, print) end, "vllm.map: concurrency: expected a whole number")
+      assert_misuse(function() vllm.map({}, { concurrency = bad }, print) end,
+        "vllm.map: concurrency: expected a whole number")
     end
   end)
 end)

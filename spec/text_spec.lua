@@ -7,10 +7,12 @@ local R = "\239\191\189" -- U+FFFD
 describe("vllm.text", function()
   it("gives UTF-8 back as it is, and U+FFFD for each maximal malformed subpart", function()
     local cases = {
-      { "", "" }, { "plain\0\n", "plain\0\n" }, { "h\195\169, \226\130\172, \240\159\152\128", "h\195\169, \226\130\172, \240\159\152\128" },
+      { "", "" }, { "plain\0\n", "plain\0\n" },
+        { "h\195\169, \226\130\172, \240\159\152\128", "h\195\169, \226\130\172, \240\159\152\128" },
       { "caf\233", "caf" .. R }, { "\255\254", R .. R }, { "a\128b", "a" .. R .. "b" },
       { "\226\130", R }, { "\226\130x", R .. "x" }, { "\240\159\152", R }, -- cut off: one each
-      { "\192\175", R .. R }, { "\237\160\128", R .. R .. R }, { "\244\144\128\128", R .. R .. R .. R }, -- too long, a surrogate, too high
+      -- too long, a surrogate, too high
+      { "\192\175", R .. R }, { "\237\160\128", R .. R .. R }, { "\244\144\128\128", R .. R .. R .. R },
       { "\225\128\226\240\145\146\241\191A", R .. R .. R .. R .. "A" }, -- the example of Unicode, section 3.9
     }
     for _, case in ipairs(cases) do assert.equal(case[2], vllm.text(case[1])) end
@@ -28,8 +30,10 @@ describe("vllm.text", function()
       { "messages[3].result", function(bytes) return { messages = conversation(bytes) } end },
       { "messages[3].result.out", function(bytes) return { messages = conversation { out = bytes } } end },
       { "messages[1].content", function(bytes) return { messages = { { role = "user", content = bytes } } } end },
-      { "messages[1].content[1].text", function(bytes) return { messages = { { role = "user", content = { { type = "text", text = bytes } } } } } end },
-      { "tools[1].function.description", function(bytes) return { messages = { "x" }, tools = { { name = "f", description = bytes } } } end },
+      { "messages[1].content[1].text", function(bytes) return { messages = { { role = "user",
+        content = { { type = "text", text = bytes } } } } } end },
+      { "tools[1].function.description", function(bytes) return { messages = { "x" },
+        tools = { { name = "f", description = bytes } } } end },
       { "user", function(bytes) return { messages = { "x" }, user = bytes } end },
     }
     for _, case in ipairs(cases) do
@@ -52,7 +56,8 @@ end)
 
 describe("vllm.printable", function()
   it("keeps text, line feeds and tabs", function()
-    for _, text in ipairs { "", "one\n\ttwo", "h\195\169llo \226\130\172 \240\159\152\128", "a[31m", "\194\160\194\169" } do
+    for _, text in ipairs { "", "one\n\ttwo", "h\195\169llo \226\130\172 \240\159\152\128", "a[31m",
+      "\194\160\194\169" } do
       assert.equal(text, vllm.printable(text))
     end
   end)
@@ -65,14 +70,16 @@ describe("vllm.printable", function()
       { "\194\155" .. "31mx", "x" }, { "\194\157" .. "0;t\7x", "x" }, { "a\194\133b\194\144", "ab" },
       { "a\0b\1\8\7\127c", "abc" }, { "over\rwritten\r\n", "overwritten\n" }, { "\11\12\14", "" },
       { "\155" .. "31mx", R .. "31mx" }, -- a byte that is CSI where a terminal is not UTF-8
-      { "cut \27[3", "cut [3" }, { "cut \27]0;title", "cut ]0;title" }, { "1m on", "1m on" }, { "\27\27[0m[31mx", "[31mx" },
+      { "cut \27[3", "cut [3" }, { "cut \27]0;title", "cut ]0;title" }, { "1m on", "1m on" },
+        { "\27\27[0m[31mx", "[31mx" },
     }
     for _, case in ipairs(cases) do assert.equal(case[2], vllm.printable(case[1]), ("%q"):format(case[1])) end
   end)
 
   it("leaves no control character of anything", function()
     local state = 7
-    local bytes = { "\27", "[", "]", "P", "\7", "\\", "\194", "\155", "\157", "m", "0", ";", "\0", "\127", "x", "\195", "\169", "\n", "\13" }
+    local bytes = { "\27", "[", "]", "P", "\7", "\\", "\194", "\155", "\157", "m", "0", ";", "\0", "\127", "x", "\195",
+      "\169", "\n", "\13" }
     for _ = 1, 500 do
       local parts = {}
       for i = 1, 12 do

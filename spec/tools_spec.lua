@@ -33,15 +33,19 @@ end
 
 describe("tools", function()
   it("in the short form get the wire's shape", function()
-    local members = rest { tools = { { name = "f", description = "d", strict = true, parameters = { type = "object", properties = {} },
+    local members = rest { tools = { { name = "f", description = "d", strict = true,
+      parameters = { type = "object", properties = {} },
       defer_loading = true, run = function() end, timeout_s = 3, title = "T" } } }
-    assert.same({ { type = "function", ["function"] = { name = "f", description = "d", strict = true, defer_loading = true,
+    assert.same({ { type = "function", ["function"] = { name = "f", description = "d", strict = true,
+      defer_loading = true,
       parameters = { type = "object", properties = {} } } } }, members.tools)
   end)
 
   it("in the wire's shape keep what they hold", function()
-    local members = rest { tools = { { type = "function", x = 1, ["function"] = { name = "f", y = 2, parameters = { type = "object" } } } } }
-    assert.same({ { type = "function", x = 1, ["function"] = { name = "f", y = 2, parameters = { type = "object" } } } }, members.tools)
+    local members = rest { tools = { { type = "function", x = 1,
+      ["function"] = { name = "f", y = 2, parameters = { type = "object" } } } } }
+    assert.same({ { type = "function", x = 1,
+      ["function"] = { name = "f", y = 2, parameters = { type = "object" } } } }, members.tools)
   end)
 
   it("without parameters say so, for templates that walk the properties", function()
@@ -52,7 +56,8 @@ describe("tools", function()
   it("keep ready schemas", function()
     assert.truthy(body({ text = "hi", tools = { { name = "f", parameters = assert(core.raw '{"b":1,"a":2}') } } })
       :find('"parameters":{"b":1,"a":2}', 1, true))
-    assert.truthy(body({ text = "hi", tools = assert(core.raw '[{"x":1}]'), tool_choice = "f" }):find('"tools":[{"x":1}]', 1, true))
+    assert.truthy(body({ text = "hi", tools = assert(core.raw '[{"x":1}]'),
+      tool_choice = "f" }):find('"tools":[{"x":1}]', 1, true))
   end)
 
   it("keep their order", function()
@@ -84,7 +89,8 @@ describe("tool_choice", function()
 
   it("makes a tool's name an object", function()
     assert.same({ type = "function", ["function"] = { name = "g" } }, choice "g")
-    assert.same({ type = "function", ["function"] = { name = "g" } }, choice { type = "function", ["function"] = { name = "g" } })
+    assert.same({ type = "function", ["function"] = { name = "g" } },
+      choice { type = "function", ["function"] = { name = "g" } })
     assert.same({ type = "allowed_tools", x = 1 },
       rest({ tools = { tool "f" }, extra_body = { tool_choice = { type = "allowed_tools", x = 1 } } }).tool_choice)
   end)
@@ -104,10 +110,13 @@ describe("tool_choice", function()
     end
     assert.same({ tools = false, call_demanded = false, choices = 1 }, asked {})
     assert.same({ tools = true, call_demanded = false, choices = 3 }, asked { tools = { tool "f" }, n = 3 })
-    assert.same({ tools = true, call_demanded = false, choices = 1 }, asked { tools = { tool "f" }, tool_choice = "auto" })
-    assert.same({ tools = true, call_demanded = true, choices = 1 }, asked { tools = { tool "f" }, tool_choice = "required" })
+    assert.same({ tools = true, call_demanded = false, choices = 1 },
+      asked { tools = { tool "f" }, tool_choice = "auto" })
+    assert.same({ tools = true, call_demanded = true, choices = 1 },
+      asked { tools = { tool "f" }, tool_choice = "required" })
     assert.same({ tools = true, call_demanded = true, choices = 1 }, asked { tools = { tool "f" }, tool_choice = "f" })
-    assert.same({ tools = false, call_demanded = false, choices = 1 }, asked { tools = { tool "f" }, tool_choice = "none" })
+    assert.same({ tools = false, call_demanded = false, choices = 1 },
+      asked { tools = { tool "f" }, tool_choice = "none" })
     assert.is_true(asked({ stop = "x" }).stop)
   end)
 end)

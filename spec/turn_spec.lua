@@ -3,7 +3,8 @@ local core = require "vllm.core"
 local vllm = require "vllm"
 local testing = require "vllm.testing"
 
-local WEATHER = { name = "get_weather", parameters = { type = "object", properties = { city = { type = "string" } }, required = { "city" } } }
+local WEATHER = { name = "get_weather",
+  parameters = { type = "object", properties = { city = { type = "string" } }, required = { "city" } } }
 
 local function types_of(turn)
   local list = {}
@@ -14,7 +15,8 @@ end
 describe("a turn that streams text", function()
   it("gives the events of an answer in order", function()
     local client = testing.client { "Paris is it." }
-    assert.same({ "turn_start", "part_start", "text_delta", "text_delta", "text_delta", "part_end", "choice_end", "usage", "turn_end" },
+    assert.same({ "turn_start", "part_start", "text_delta", "text_delta", "text_delta", "part_end", "choice_end",
+      "usage", "turn_end" },
       types_of(client:turn "Capital of France?"))
   end)
 
@@ -68,14 +70,17 @@ describe("a turn that streams text", function()
     local function server(metrics)
       return assert(testing.client({ { bytes = chunk:format(metrics) } }):turn("x"):result()).timing.server
     end
-    assert.same({ time_to_first_token_ms = 12.5, queue_time_ms = 1 }, server '{"time_to_first_token_ms":12.5,"queue_time_ms":1}')
+    assert.same({ time_to_first_token_ms = 12.5, queue_time_ms = 1 },
+      server '{"time_to_first_token_ms":12.5,"queue_time_ms":1}')
     assert.is_nil(server "7")
   end)
 
   it("has lists that are lists in JSON, empty ones too", function()
     local result = assert(testing.client({ "ok" }):turn("x"):result())
     local text = vllm.json.encode(result)
-    for _, part in ipairs { '"hints":[]', '"tool_calls":[]', '"choices":[{', '"attempts":[{' } do assert.truthy(text:find(part, 1, true), part) end
+    for _, part in ipairs { '"hints":[]', '"tool_calls":[]', '"choices":[{', '"attempts":[{' } do
+      assert.truthy(text:find(part, 1, true), part)
+    end
     assert.equal('"choices":[]', vllm.json.encode(vllm.decoder():result()):match '"choices":[^,]*')
   end)
 
@@ -98,7 +103,8 @@ describe("a turn that streams text", function()
           last.text = last.text and last.text .. event.text
           last.json = last.json and last.json .. (event.json or "") or event.json
         else
-          list[#list + 1] = { type = event.type, text = event.text, json = event.json, kind = event.kind, name = event.name }
+          list[#list + 1] = { type = event.type, text = event.text, json = event.json, kind = event.kind,
+            name = event.name }
         end
       end
       return list
@@ -108,7 +114,8 @@ describe("a turn that streams text", function()
 end)
 
 describe("a turn with tool calls", function()
-  local reply = { tool_calls = { { name = "get_weather", arguments = { city = "Rome" } }, { id = "x9", name = "get_weather", arguments = '{"city": 1e2}' } } }
+  local reply = { tool_calls = { { name = "get_weather", arguments = { city = "Rome" } },
+    { id = "x9", name = "get_weather", arguments = '{"city": 1e2}' } } }
 
   it("gives calls with raw arguments and decoded input", function()
     local result = assert(testing.client({ reply }):turn({ messages = { "x" }, tools = { WEATHER } }):result())
@@ -126,7 +133,9 @@ describe("a turn with tool calls", function()
     local messages = { { role = "user", content = "Weather?" } }
     local result = assert(client:turn({ messages = messages, tools = { WEATHER } }):result())
     messages[2] = result.message
-    for _, call in ipairs(result.tool_calls) do messages[#messages + 1] = { role = "tool", call = call, result = { celsius = 18 } } end
+    for _, call in ipairs(result.tool_calls) do
+      messages[#messages + 1] = { role = "tool", call = call, result = { celsius = 18 } }
+    end
     assert.equal("18 degrees.", client:ask { messages = messages, tools = { WEATHER } })
     local sent = transport.requests[2].body.messages
     assert.equal('{"city": 1e2}', sent[2].tool_calls[2]["function"].arguments)
@@ -163,7 +172,8 @@ describe("a turn that fails", function()
   end)
 
   it("by status: kind, status and body in the error", function()
-    local turn = testing.client({ { status = 503, body = { error = { message = "busy", code = 503 } }, headers = { ["Retry-After"] = "3" } } }):turn "x"
+    local turn = testing.client({ { status = 503, body = { error = { message = "busy", code = 503 } },
+      headers = { ["Retry-After"] = "3" } } }):turn "x"
     local _, message, err = turn:result()
     assert.equal("overloaded", err.kind)
     assert.equal(503, err.status)
@@ -174,9 +184,11 @@ describe("a turn that fails", function()
   end)
 
   it("in the stream: what had come is kept, and comes first", function()
-    local turn = testing.client({ { text = "Once upon a time", error = { message = "engine died", code = 500 } } }):turn "x"
+    local turn = testing.client({ { text = "Once upon a time",
+      error = { message = "engine died", code = 500 } } }):turn "x"
     local seen = {}
-    local ok, raised = pcall(function() for event in turn:events() do if event.text then seen[#seen + 1] = event.text end end end)
+    local ok,
+      raised = pcall(function() for event in turn:events() do if event.text then seen[#seen + 1] = event.text end end end)
     assert.is_false(ok)
     assert.same({ "Once", " upon", " a", " time" }, seen)
     assert.truthy(raised:find("^server: engine died"))
@@ -201,7 +213,8 @@ describe("a turn that fails", function()
   end)
 
   it("by an answer that is not a completion: the page's title is told", function()
-    local reply = { status = 200, body = "<html><title>Login</title></html>", headers = { ["content-type"] = "text/html" } }
+    local reply = { status = 200, body = "<html><title>Login</title></html>",
+      headers = { ["content-type"] = "text/html" } }
     local _, message, err = testing.client({ reply }):turn("x"):result()
     assert.equal("protocol", err.kind)
     assert.truthy(message:find("text/html", 1, true))
@@ -215,26 +228,30 @@ describe("a turn that fails", function()
   end)
 
   it("by an error object under status 200 in a JSON body", function()
-    local _, _, err = testing.client({ { status = 200, body = { error = { message = "no such lora", code = 404 } } } }):turn("x"):result()
+    local _, _, err = testing.client({ { status = 200,
+      body = { error = { message = "no such lora", code = 404 } } } }):turn("x"):result()
     assert.equal("not_found", err.kind)
   end)
 
   it("with an error body beyond the limit: kept to the limit, and said so", function()
-    local client = testing.client({ { status = 500, body = ("x"):rep(5000) } }, { split = 512, limits = { max_error_bytes = 1000 } })
+    local client = testing.client({ { status = 500, body = ("x"):rep(5000) } },
+      { split = 512, limits = { max_error_bytes = 1000 } })
     local _, _, err = client:turn("x"):result()
     assert.equal(1000, #err.body)
     assert.is_true(err.body_cut)
   end)
 
   it("when a completion is larger than its limit", function()
-    local client = testing.client({ ("word "):rep(3000) }, { split = 512, streaming = false, limits = { max_event_bytes = 4096 } })
+    local client = testing.client({ ("word "):rep(3000) },
+      { split = 512, streaming = false, limits = { max_event_bytes = 4096 } })
     local _, _, err = client:turn("x"):result()
     assert.equal("limit", err.kind)
     assert.truthy(err.message:find("max_event_bytes", 1, true))
   end)
 
   it("never shows the key that a server sent back", function()
-    local client = testing.client({ { status = 400, body = "bad header: Bearer sk-secret" } }, { api_key = "sk-secret" })
+    local client = testing.client({ { status = 400, body = "bad header: Bearer sk-secret" } },
+      { api_key = "sk-secret" })
     local _, message, err = client:turn("x"):result()
     assert.is_nil(message:find("sk-secret", 1, true))
     assert.is_nil(err.body:find("sk-secret", 1, true))
@@ -245,7 +262,8 @@ describe("an event stream that does not say so", function()
   it("is taken by its first bytes, at any split", function()
     for _, split in ipairs { 1, 7, 4096 } do
       local bytes = 'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-      local client = testing.client({ { bytes = bytes, headers = { ["content-type"] = "text/plain" } } }, { split = split })
+      local client = testing.client({ { bytes = bytes, headers = { ["content-type"] = "text/plain" } } },
+        { split = split })
       assert.equal("hi", client:ask "x")
     end
   end)
@@ -310,7 +328,8 @@ describe("relay behind an error", function()
   local HI = 'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
   local REST = "data: [DONE]\n\n: bye\n\n" .. ("event: x\ndata: y\n\n"):rep(50)
   local faults = {
-    { "an error event", 'data: {"error":{"message":"busy","code":503}}\n\n', "overloaded" }, { "a malformed chunk", "data: {oops}\n\n", "protocol" },
+    { "an error event", 'data: {"error":{"message":"busy","code":503}}\n\n', "overloaded" },
+      { "a malformed chunk", "data: {oops}\n\n", "protocol" },
     { "a field named error", "error: died\n\n", "stream" },
   }
   for _, fault in ipairs(faults) do
@@ -344,7 +363,8 @@ describe("relay behind an error", function()
       function stream.read(...) return read(...) or ("x"):rep(1024) end
       return stream
     end
-    local client = require("vllm").new { model = "m", transport = transport, retry = false, limits = { max_event_bytes = 65536 } }
+    local client = require("vllm").new { model = "m", transport = transport, retry = false,
+      limits = { max_event_bytes = 65536 } }
     local _, _, err = client:turn("x"):relay(function() count = count + 1 end)
     assert.equal("overloaded", err.kind)
     assert.equal(1 + 65, count)
@@ -376,13 +396,15 @@ describe("relay", function()
   end)
 
   it("stops when write says false", function()
-    local result, _, err = testing.client({ "one two three" }, { split = 50 }):turn("x"):relay(function() return false end)
+    local result, _, err = testing.client({ "one two three" },
+      { split = 50 }):turn("x"):relay(function() return false end)
     assert.is_nil(result)
     assert.equal("cancelled", err.kind)
   end)
 
   it("passes nothing of an error on", function()
-    local result, _, err = testing.client({ { status = 429, body = "slow down" } }):turn("x"):relay(function() error "not this" end)
+    local result, _, err = testing.client({ { status = 429,
+      body = "slow down" } }):turn("x"):relay(function() error "not this" end)
     assert.is_nil(result)
     assert.equal("slow down", err.body)
   end)
@@ -473,8 +495,10 @@ describe("a clock", function()
 
   it("of a call are over the client's", function()
     local last = "data: [DONE]\n\n"
-    for clock, steps in pairs { first_event_s = { ROLE, 30 }, idle_s = { CHUNK, 30 }, total_s = { CHUNK, 30, CHUNK, last } } do
-      local client = vllm.new { model = "m", transport = (timed(steps)), timeout = { first_event_s = 99, idle_s = 99, total_s = 99 } }
+    for clock, steps in pairs { first_event_s = { ROLE, 30 }, idle_s = { CHUNK, 30 },
+      total_s = { CHUNK, 30, CHUNK, last } } do
+      local client = vllm.new { model = "m", transport = (timed(steps)),
+        timeout = { first_event_s = 99, idle_s = 99, total_s = 99 } }
       local err = select(3, client:turn("x", { timeout = { [clock] = 10 } }):result())
       assert.same({ "timeout", clock, 10 }, { err.kind, err.clock, err.limit_s })
       client = vllm.new { model = "m", transport = (timed(steps)), timeout = { [clock] = 10 } }
@@ -515,7 +539,8 @@ describe("a clock", function()
   end)
 
   it("stands still while the consumer thinks", function()
-    local turn = turn_with({ CHUNK, 4, CHUNK, 4, 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n' }, { idle_s = 5 })
+    local turn = turn_with({ CHUNK, 4, CHUNK, 4,
+      'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n' }, { idle_s = 5 })
     for event in turn:events() do
       if event.type == "text_delta" then now = now + 600 end
     end

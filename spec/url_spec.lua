@@ -27,7 +27,8 @@ describe("url.parse", function()
     ["http://"] = "has no host", ["http://u@"] = "has no host", ["http://:80"] = "has no host",
     ["http://h/#x"] = "has a fragment (#), which no server sees", ["http://h:"] = "has an empty port",
     ["http://h:0"] = "has a port outside 1..65535", ["http://h:65536"] = "has a port outside 1..65535",
-    ["http://h:x"] = "has a host or port that cannot be read", ["http://%68"] = "has a host or port that cannot be read",
+    ["http://h:x"] = "has a host or port that cannot be read",
+      ["http://%68"] = "has a host or port that cannot be read",
     ["http://h\\@evil/"] = "has a backslash before its path, where programs differ in what the host is",
   } do
     it("refuses one that " .. why .. ": " .. text:gsub("%c", "?"), function()

@@ -22,7 +22,8 @@ describe("values.list_length", function()
   it("counts tables whose keys are exactly 1..n", function()
     assert.equal(0, values.list_length {})
     assert.equal(3, values.list_length { "a", false, {} })
-    for _, other in ipairs { { a = 1 }, { 1, a = 1 }, { [2] = 1 }, { [1.5] = 1 }, { [0] = 1 }, { 1, nil, 3 }, "text", 1 } do
+    for _, other in ipairs { { a = 1 }, { 1, a = 1 }, { [2] = 1 }, { [1.5] = 1 }, { [0] = 1 }, { 1, nil, 3 }, "text",
+      1 } do
       assert.is_nil(values.list_length(other))
     end
     assert.is_nil(values.list_length(nil))
@@ -42,7 +43,8 @@ describe("values.shown", function()
   it("is short and printable", function()
     for _, case in ipairs {
       { "a", '"a"' }, { "a\n\27[1m", '"a??[1m"' }, { 1, "1" }, { 0.5, "0.5" }, { 0 / 0, "nan" }, { true, "true" },
-      { core.null, "null" }, { {}, "a table" }, { print, "a function" }, { ("x"):rep(41), '"' .. ("x"):rep(40) .. '…"' },
+      { core.null, "null" }, { {}, "a table" }, { print, "a function" },
+        { ("x"):rep(41), '"' .. ("x"):rep(40) .. '…"' },
     } do
       assert.equal(case[2], values.shown(case[1]))
     end

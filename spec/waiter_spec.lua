@@ -1,4 +1,5 @@
--- One who waits: parked, in the host's loop, or asleep; woken, cancelled, or ended by Ctrl-C. With hosts that are nothing but records.
+-- One who waits: parked, in the host's loop, or asleep; woken, cancelled, or ended by Ctrl-C. With hosts that are
+-- nothing but records.
 require "spec.support.env"
 local core = require "vllm.core"
 local interrupt = require "vllm.hosts.interrupt"

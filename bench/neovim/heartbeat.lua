@@ -1,7 +1,7 @@
 -- Runs in Neovim: how late is a timer of 10 ms while turns stream? Prints one line of "name value" pairs.
--- Environment: BASE_URL, CA; STREAMS (0: the idle editor), SECONDS for that; MODE: thread, inline, or block, which holds up the editor;
--- EDIT=1: every event is written into the buffer; STUCK: so many connects that nobody answers; SLOW: so many names that are never found;
--- TOTAL: all events that are to come.
+-- Environment: BASE_URL, CA; STREAMS (0: the idle editor), SECONDS for that; MODE: thread, inline, or block, which
+-- holds up the editor; EDIT=1: every event is written into the buffer; STUCK: so many connects that nobody answers;
+-- SLOW: so many names that are never found; TOTAL: all events that are to come.
 local uv = vim.uv or vim.loop
 
 local function number(name) return tonumber(os.getenv(name) or "") or 0 end
@@ -24,8 +24,10 @@ local function report(events, began, cpu)
   table.sort(lateness)
   local usage = uv.getrusage()
   local used = (usage.utime.sec + usage.stime.sec) * 1e6 + usage.utime.usec + usage.stime.usec - cpu
-  io.stdout:write(("worst_ms %.1f p99_ms %.1f beats %d events %d seconds %.2f cpu_us_per_event %.1f\n"):format(lateness[#lateness],
-    lateness[math.ceil(#lateness * 0.99)], #lateness, events, (uv.hrtime() - began) / 1e9, events > 0 and used / events or 0))
+  io.stdout:write(("worst_ms %.1f p99_ms %.1f beats %d events %d seconds %.2f cpu_us_per_event %.1f\n")
+    :format(lateness[#lateness],
+    lateness[math.ceil(#lateness * 0.99)], #lateness, events, (uv.hrtime() - began) / 1e9,
+      events > 0 and used / events or 0))
   vim.cmd "qa!"
 end
 
@@ -60,7 +62,8 @@ local function begin()
     vim.defer_fn(function() report(0, began, cpu) end, number "SECONDS" * 1000)
     return
   end
-  local options = { model = "test-model", base_url = os.getenv "BASE_URL", tls = { ca_file = os.getenv "CA" }, retry = false }
+  local options = { model = "test-model", base_url = os.getenv "BASE_URL", tls = { ca_file = os.getenv "CA" },
+    retry = false }
   if mode == "block" then options.host = "block" else require("vllm.transports.curl").default_mode = mode end
   local client = require("vllm").new(options)
   local edit = os.getenv "EDIT" == "1"

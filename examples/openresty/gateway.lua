@@ -1,5 +1,5 @@
---- A gateway: checks who asks, holds requests to the policy, passes vLLM's answer on chunk by chunk, and counts its tokens.
--- The worker never waits: every read and write here suspends only the request that it belongs to.
+--- A gateway: checks who asks, holds requests to the policy, passes vLLM's answer on chunk by chunk, and counts its
+-- tokens. The worker never waits: every read and write here suspends only the request that it belongs to.
 
 local policy = require "policy"
 local vllm = require "vllm"
@@ -44,7 +44,8 @@ local function refuse(status, kind, message, param)
   return ngx.exit(ngx.HTTP_OK) -- the status is set; this ends the request
 end
 
--- Status, kind, words and field for the caller of what failed. Our own check speaks of the request alone, and so may be read.
+-- Status, kind, words and field for the caller of what failed. Our own check speaks of the request alone, and so may be
+-- read.
 local function told(err, members)
   local answer = ANSWERS[err.kind] or ANSWERS.other
   local kind = ANSWERS[err.kind] and err.kind or "server"
@@ -161,7 +162,8 @@ local function on_event(out, turn, event)
   out.deltas = out.deltas + 1
 end
 
--- Into the access log. Where the server did not get to tell its usage, what came is counted: vLLM sends a token, or a few, at a time.
+-- Into the access log. Where the server did not get to tell its usage, what came is counted: vLLM sends a token, or a
+-- few, at a time.
 local function count(out, result)
   local usage = result and result.usage
   ngx.var.gateway_prompt = usage and usage.prompt_tokens or "-"
@@ -222,7 +224,8 @@ function gateway.chat()
   local set, why, param = demands(user, members)
   if not set then return refuse(400, "invalid_request", why, param) end
   ngx.var.gateway_model = set.model
-  pass_on(client:turn { body = without_forbidden(text, members), set = set, headers = { ["X-Request-Id"] = ngx.var.request_id } }, members)
+  pass_on(client:turn { body = without_forbidden(text, members), set = set,
+    headers = { ["X-Request-Id"] = ngx.var.request_id } }, members)
 end
 
 --- GET /v1/models: those that the caller may use.

@@ -1,5 +1,5 @@
---- Looks at policy.lua when nginx starts: a slip there would be a limit that does not hold, or a model that nobody may use.
--- No message holds a token.
+--- Looks at policy.lua when nginx starts: a slip there would be a limit that does not hold, or a model that nobody may
+-- use. No message holds a token.
 
 local POLICY = { users = "table", models = "table", forbidden = "table", tell_refusals = "boolean" }
 local USER = { name = "string", max_completion_tokens = "number", models = "table" }
@@ -14,7 +14,9 @@ local function check_members(place, value, types)
   for name, member in pairs(value) do
     if not types[name] then fault(place, ("`%s` is not known here"):format(tostring(name))) end
     local wanted, got = types[name], type(member)
-    if got ~= wanted then fault((place and place .. "." or "") .. name, ("a %s is needed, got %s"):format(wanted, got)) end
+    if got ~= wanted then
+      fault((place and place .. "." or "") .. name, ("a %s is needed, got %s"):format(wanted, got))
+    end
   end
 end
 
@@ -30,7 +32,9 @@ local function check_user(token, user)
   check_members(place, user, USER)
   if not user.name then fault(place, "has no name") end
   local most = user.max_completion_tokens
-  if most and (most < 1 or most % 1 ~= 0) then fault(place .. ".max_completion_tokens", "a whole number, 1 or more, is needed") end
+  if most and (most < 1 or most % 1 ~= 0) then
+    fault(place .. ".max_completion_tokens", "a whole number, 1 or more, is needed")
+  end
   if user.models then check_models(place .. ".models", user.models) end
 end
 

@@ -1,5 +1,5 @@
---- Many turns at once against a server that does everything wrong. Every turn must end, in bounded time, in a way that its case allows;
--- afterwards descriptors, connections and memory must be back where they were.
+--- Many turns at once against a server that does everything wrong. Every turn must end, in bounded time, in a way that
+-- its case allows; afterwards descriptors, connections and memory must be back where they were.
 -- usage: lua spec/chaos/chaos.lua SEED TURNS      prints the seed, counts by case and end, and what is wrong; exit status 1 then
 -- Lost: it ended without a kind. Hung: it did not end within LIMIT_S. Wrong: its case does not allow that kind.
 
@@ -23,8 +23,8 @@ local function kinds(...)
   return set
 end
 
--- Only where a clock is to end the turn may it be short: with a thousand turns at work and other programs beside it, this one may come
--- late by seconds.
+-- Only where a clock is to end the turn may it be short: with a thousand turns at work and other programs beside it,
+-- this one may come late by seconds.
 local CLOCKS = { connect_s = 20, first_event_s = 30, idle_s = 30, total_s = 50 }
 local SHORT_CLOCKS = { connect_s = 20, first_event_s = 1, idle_s = 1, total_s = 50 }
 
@@ -35,7 +35,8 @@ local CASES = {
   burst = { function() return "/load?events=2000&bytes=" .. (1 + random(200)) end, kinds "ok" },
   completion = { "/load?whole=1&events=100", kinds "ok", streaming = false },
   split = { function() return "/replay/vllm/text?split=" .. (1 + random(40)) end, kinds "ok" },
-  cut = { function() return ("/replay/vllm/text?cut=%d&end=%s"):format(random(3000), random(2) == 0 and "close" or "reset") end,
+  cut = { function() return ("/replay/vllm/text?cut=%d&end=%s")
+    :format(random(3000), random(2) == 0 and "close" or "reset") end,
     kinds("closed", "truncated", "protocol", "ok") },
   refuse = { "/fault/refuse", kinds "closed" },
   hangup = { "/fault/hangup", kinds "closed" },
@@ -61,7 +62,8 @@ local CASES = {
   status_503 = { "/fault/status/503?retry_after=100", kinds "overloaded" },
   nobody = { "", kinds "connect", base_url = "http://127.0.0.1:1/v1" },
   slow_reader = { "/load?events=50", kinds "ok", act = function() if random(10) == 0 then vllm.sleep(0.01) end end },
-  cancelled = { "/load?events=200&interval_ms=5", kinds "cancelled", act = function(turn) if random(10) == 0 then turn:cancel() end end },
+  cancelled = { "/load?events=200&interval_ms=5", kinds "cancelled",
+    act = function(turn) if random(10) == 0 then turn:cancel() end end },
   cancelled_early = { "/fault/silence", kinds "cancelled", cancel_after_s = 0.05 },
   raising = { "/load?events=20", kinds "raised", act = function() error("the consumer's own", 0) end },
 }
@@ -124,7 +126,8 @@ end
 
 local function report()
   for _, sentence in ipairs(wrong) do print("WRONG: " .. sentence) end
-  print(("%d turns ended as they may; %d lost, %d hung, %d of a wrong kind; %d wrong"):format(totals.well, totals.lost, totals.hung,
+  print(("%d turns ended as they may; %d lost, %d hung, %d of a wrong kind; %d wrong")
+    :format(totals.well, totals.lost, totals.hung,
     totals.wrong_kind, #wrong))
   os.exit(#wrong == 0 and 0 or 1, true)
 end

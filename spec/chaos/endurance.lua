@@ -1,6 +1,7 @@
---- 10,000 turns one after another, then 1000 at once, thirty times. After the first tenth resident memory, without what malloc keeps for
--- later, must stay within 5 %; descriptors must be back at the start, but for pooled connections (32 at the most).
--- LuaJIT's compiler is off: it goes on compiling for long, and what it compiled is memory in use. Run it with luajit.c.
+--- 10,000 turns one after another, then 1000 at once, thirty times. After the first tenth resident memory, without what
+-- malloc keeps for later, must stay within 5 %; descriptors must be back at the start, but for pooled connections (32
+-- at the most). LuaJIT's compiler is off: it goes on compiling for long, and what it compiled is memory in use. Run it
+-- with luajit.c.
 -- usage: lua spec/chaos/endurance.lua      prints both figures of each part; exit status 1 where one of them is wrong
 
 local server = require "spec.support.server"
@@ -37,7 +38,8 @@ local function endure(name, step)
   local kib, descriptors = resident_kib(), open_descriptors()
   for _ = 4, 30 do step() end
   local ratio, more = resident_kib() / kib, open_descriptors() - descriptors
-  print(("%s, %s: resident memory × %.3f of %d KiB, %+d descriptors"):format(jit and "LuaJIT" or _VERSION, name, ratio, kib, more))
+  print(("%s, %s: resident memory × %.3f of %d KiB, %+d descriptors")
+    :format(jit and "LuaJIT" or _VERSION, name, ratio, kib, more))
   failed = failed or ratio > 1.05 or more > 32
 end
 

@@ -1,5 +1,6 @@
--- The checks of one cell of the matrix host × Lua: this file runs inside each host, which a driver has started (spec/hosts/drivers).
--- One line each: "ok NAME figures", "FAILED NAME why", "skipped NAME why"; `cell.names` are all that must come.
+-- The checks of one cell of the matrix host × Lua: this file runs inside each host, which a driver has started
+-- (spec/hosts/drivers). One line each: "ok NAME figures", "FAILED NAME why", "skipped NAME why"; `cell.names` are all
+-- that must come.
 
 local core = require "vllm.core"
 local faults = require "spec.hosts.faults"
@@ -12,7 +13,8 @@ local KEPT = 3 -- connections that wait for a next request, at the most
 
 local expect, expect_equal, wait_until = probe.expect, probe.expect_equal, probe.wait_until
 local new_client, requests_of, await_close = probe.new_client, probe.requests_of, probe.await_close
-local descriptors, live_requests, waiter_of, milliseconds = probe.descriptors, probe.live_requests, probe.waiter_of, probe.milliseconds
+local descriptors, live_requests, waiter_of, milliseconds = probe.descriptors, probe.live_requests, probe.waiter_of,
+  probe.milliseconds
 
 local cell = {}
 
@@ -151,7 +153,8 @@ check("start_reports", function(name)
   local host = assert(hosts.here())
   local report, reported, ends, kind = host.report, {}, 0, nil
   host.report = function(message) reported[#reported + 1] = message end
-  new_client(name, "/load?events=1000000&interval_ms=10"):turn("x"):start(function() error("on_event is broken", 0) end, function(_, _, err)
+  new_client(name, "/load?events=1000000&interval_ms=10"):turn("x"):start(function() error("on_event is broken", 0) end,
+    function(_, _, err)
     ends, kind = ends + 1, err and err.kind
   end)
   wait_until("the report", function() return reported[1] end)
@@ -351,11 +354,12 @@ end
 
 local function what_is_there(coroutines)
   wait_until("the coroutines are collected", function() return are_collected(coroutines) end)
-  return { descriptors = probe.descriptors(), threads = probe.threads(), memory = probe.memory_kib(), lua_memory = collectgarbage "count" }
+  return { descriptors = probe.descriptors(), threads = probe.threads(), memory = probe.memory_kib(),
+    lua_memory = collectgarbage "count" }
 end
 
--- A child lives meanwhile: a socket that it had inherited would stay open, and the server see no close. nginx's own sockets are
--- inherited, those that are open when the child begins.
+-- A child lives meanwhile: a socket that it had inherited would stay open, and the server see no close. nginx's own
+-- sockets are inherited, those that are open when the child begins.
 check("thousand_cancelled", function(name)
   if not probe.settings.thousand then return nil, "left to one Lua of each host" end
   local client, coroutines, child = new_client(name, "/fault/stall"), setmetatable({}, { __mode = "k" }), nil
@@ -369,13 +373,16 @@ check("thousand_cancelled", function(name)
   child:close()
   expect_equal(1000, #await_close(name, 1000))
   local after = what_is_there(coroutines)
-  expect(after.descriptors <= before.descriptors + KEPT, "%d descriptors, then %d", before.descriptors, after.descriptors)
+  expect(after.descriptors <= before.descriptors + KEPT, "%d descriptors, then %d", before.descriptors,
+    after.descriptors)
   expect(after.threads <= before.threads, "%d threads, then %d", before.threads, after.threads)
-  expect(after.lua_memory - before.lua_memory < 256, "%.0f KiB more of Lua's memory", after.lua_memory - before.lua_memory)
+  expect(after.lua_memory - before.lua_memory < 256, "%.0f KiB more of Lua's memory",
+    after.lua_memory - before.lua_memory)
   expect(after.memory - before.memory < 8192, "%.0f KiB more of memory", after.memory - before.memory)
   return ("left: descriptors %d, threads %d, no coroutine, %.0f KiB of Lua's memory, %d KiB resident%s"):format(
     after.descriptors - before.descriptors, after.threads - before.threads, after.lua_memory - before.lua_memory,
-    after.memory - before.memory, probe.driver.children_inherit and "; closes of one batch were seen when the child had ended" or "")
+    after.memory - before.memory, probe.driver.children_inherit
+      and "; closes of one batch were seen when the child had ended" or "")
 end)
 
 for _, one in ipairs(faults.checks) do checks[#checks + 1] = one end
@@ -428,11 +435,13 @@ local function run_together(list)
 end
 
 ---Runs the checks in a coroutine of the host.
----@param of { go: (fun(fn: fun()): any), reap: (fun(thread: any): boolean)?, write: fun(line: string), blocks: boolean?,
+---@param of { go: (fun(fn: fun()): any), reap: (fun(thread: any): boolean)?, write: fun(line: string),
+---  blocks: boolean?,
 ---  children_inherit: boolean?, skip: table<string, string>? }  `go` starts a coroutine as a program of this host would, and `reap`
 ---  buries it; `blocks`: there is none, this is the main thread; `children_inherit`: the host's sockets; `skip`: checks that have no
 ---  sense here, and why
----@param given { url: string, tls_url: string, ca_file: string?, deaf_port: integer, full_port: integer, slow_names: boolean,
+---@param given { url: string, tls_url: string, ca_file: string?, deaf_port: integer, full_port: integer,
+---  slow_names: boolean,
 ---  thousand: boolean }  `thousand`: this cell runs thousand_cancelled, too
 function cell.run(of, given)
   probe.driver, probe.settings = of, given

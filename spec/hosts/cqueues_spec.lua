@@ -1,5 +1,5 @@
--- The host that is cqueues where it differs from others: controllers that are closed, many of them, generators, errors of tasks.
--- What all hosts do alike is in matrix_spec.
+-- The host that is cqueues where it differs from others: controllers that are closed, many of them, generators, errors
+-- of tasks. What all hosts do alike is in matrix_spec.
 require "spec.support.env"
 local child = require "spec.support.child"
 local interrupted = require "spec.support.interrupted"

@@ -1,5 +1,6 @@
--- The table of faults: what a server or a network does, and what a turn then says; one and the same in every cell of the matrix
--- (cell.lua runs it). Clocks, attempts and broken answers are rows of data and run side by side; cancellation is measured, one by one.
+-- The table of faults: what a server or a network does, and what a turn then says; one and the same in every cell of
+-- the matrix (cell.lua runs it). Clocks, attempts and broken answers are rows of data and run side by side;
+-- cancellation is measured, one by one.
 
 local core = require "vllm.core"
 local probe = require "spec.hosts.probe"
@@ -23,7 +24,8 @@ local NEXT, CLOSE, DROP, RESET, STALL = { "next" }, { "close" }, { "drop" }, { "
 local function chunk(text) return { "send", ("%x\r\n%s\r\n"):format(#text, text) } end
 
 local function event(delta, finish)
-  return ('data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}\n\n')
+  return ('data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":%s,'
+    .. '"finish_reason":%s}]}\n\n')
     :format(delta, finish or "null")
 end
 
@@ -35,7 +37,8 @@ local TOOL = { name = "weather", parameters = { type = "object", properties = { 
 
 local function refusal(status, headers, body)
   body = body or '{"error":{"message":"Not now.","code":null}}'
-  return { "send", ("HTTP/1.1 %d X\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s"):format(status, headers or "", #body, body) }
+  return { "send", ("HTTP/1.1 %d X\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s")
+    :format(status, headers or "", #body, body) }
 end
 
 local function at_deaf_port(settings) return ("https://127.0.0.1:%d/v1"):format(settings.deaf_port) end
@@ -44,10 +47,11 @@ local function at_slow_name() return "http://server.slow:1/v1" end
 
 -- Rows -------------------------------------------------------------------------------------------------------------
 
--- name; where the turn goes: path, steps (a script of the server) or url; tls; host (another spelling of it, so that no connection of
--- the pool fits: one that is found dead is replaced, and counts for nothing); options of the client; tool: it offers one. Then what
--- it must say: fails (kind) or answers (text), has (fields of the error or result), says (within the message), partial (text; false:
--- none), tries (kinds of the failed attempts, and "ok"), asked (requests that the server saw), at_least_s.
+-- name; where the turn goes: path, steps (a script of the server) or url; tls; host (another spelling of it, so that no
+-- connection of the pool fits: one that is found dead is replaced, and counts for nothing); options of the client;
+-- tool: it offers one. Then what it must say: fails (kind) or answers (text), has (fields of the error or result), says
+-- (within the message), partial (text; false: none), tries (kinds of the failed attempts, and "ok"), asked (requests
+-- that the server saw), at_least_s.
 local QUICK = { max = 2, base_s = 0.001 }
 local ONCE = { max = 5, base_s = 0.001 } -- a failure that is tried again gives six attempts
 
@@ -56,46 +60,65 @@ local rows = {
     fails = "timeout", has = { clock = "connect_s", limit_s = 0.2 }, tries = "timeout", partial = false },
   { name = "clock_connecting", url = at_full_port, options = { timeout = { connect_s = 0.2 } }, at_least_s = 0.2,
     fails = "timeout", has = { clock = "connect_s", limit_s = 0.2 }, tries = "timeout", partial = false },
-  { name = "clock_in_tls", tls = true, url = at_deaf_port, options = { timeout = { connect_s = 0.2 } }, at_least_s = 0.2,
+  { name = "clock_in_tls", tls = true, url = at_deaf_port, options = { timeout = { connect_s = 0.2 } },
+    at_least_s = 0.2,
     fails = "timeout", has = { clock = "connect_s", limit_s = 0.2 }, tries = "timeout", partial = false },
-  { name = "clock_connect_again", url = at_full_port, options = { timeout = { connect_s = 0.1 }, retry = { max = 1, base_s = 0.001 } }, at_least_s = 0.2,
+  { name = "clock_connect_again", url = at_full_port,
+    options = { timeout = { connect_s = 0.1 }, retry = { max = 1, base_s = 0.001 } }, at_least_s = 0.2,
     fails = "timeout", has = { clock = "connect_s" }, tries = "timeout timeout" },
-  { name = "clock_before_head", path = "/fault/silence", options = { timeout = { first_event_s = 0.5 }, retry = ONCE }, at_least_s = 0.5,
-    fails = "timeout", has = { clock = "first_event_s", limit_s = 0.5 }, tries = "timeout", partial = false, asked = 1, says = "0 bytes and 0 events" },
-  { name = "clock_before_event", steps = { CHUNKED, STALL }, options = { timeout = { first_event_s = 0.5 }, retry = ONCE }, at_least_s = 0.5,
+  { name = "clock_before_head", path = "/fault/silence", options = { timeout = { first_event_s = 0.5 }, retry = ONCE },
+    at_least_s = 0.5,
+    fails = "timeout", has = { clock = "first_event_s", limit_s = 0.5 }, tries = "timeout", partial = false, asked = 1,
+      says = "0 bytes and 0 events" },
+  { name = "clock_before_event", steps = { CHUNKED, STALL },
+    options = { timeout = { first_event_s = 0.5 }, retry = ONCE }, at_least_s = 0.5,
     fails = "timeout", has = { clock = "first_event_s" }, tries = "timeout", partial = false, asked = 1 },
-  { name = "clock_comments_first", steps = { CHUNKED, { "wait", 20 }, chunk ": wait\n\n", { "repeat", 0, 2 } }, at_least_s = 0.5,
+  { name = "clock_comments_first", steps = { CHUNKED, { "wait", 20 }, chunk ": wait\n\n", { "repeat", 0, 2 } },
+    at_least_s = 0.5,
     options = { timeout = { first_event_s = 0.5 } },
     fails = "timeout", has = { clock = "first_event_s" }, tries = "timeout", partial = false, asked = 1 },
-  { name = "clock_idle", path = "/fault/stall", options = { timeout = { idle_s = 0.5 }, retry = ONCE }, at_least_s = 0.5,
-    fails = "timeout", has = { clock = "idle_s", limit_s = 0.5, resumable = true }, partial = "Hello", tries = "timeout", asked = 1 },
-  { name = "clock_idle_comments", steps = { CHUNKED, chunk(HELLO), { "wait", 20 }, chunk ": wait\n\n", { "repeat", 0, 2 } }, at_least_s = 0.5,
+  { name = "clock_idle", path = "/fault/stall", options = { timeout = { idle_s = 0.5 }, retry = ONCE },
+    at_least_s = 0.5,
+    fails = "timeout", has = { clock = "idle_s", limit_s = 0.5, resumable = true }, partial = "Hello",
+      tries = "timeout", asked = 1 },
+  { name = "clock_idle_comments", steps = { CHUNKED, chunk(HELLO), { "wait", 20 }, chunk ": wait\n\n",
+    { "repeat", 0, 2 } }, at_least_s = 0.5,
     options = { timeout = { idle_s = 0.5 } },
     fails = "timeout", has = { clock = "idle_s", limit_s = 0.5 }, partial = "Hello", tries = "timeout", asked = 1 },
-  { name = "clock_total", steps = { CHUNKED, chunk(HELLO), { "wait", 20 }, chunk(HELLO), { "repeat", 0, 2 } }, at_least_s = 0.6,
+  { name = "clock_total", steps = { CHUNKED, chunk(HELLO), { "wait", 20 }, chunk(HELLO), { "repeat", 0, 2 } },
+    at_least_s = 0.6,
     options = { timeout = { total_s = 0.6, idle_s = 5 }, retry = ONCE },
     fails = "timeout", has = { clock = "total_s", limit_s = 0.6 }, tries = "timeout", asked = 1 },
-  { name = "clock_total_over_attempts", steps = { refusal(503, "retry-after-ms: 100\r\n"), NEXT, STALL }, at_least_s = 1.2,
+  { name = "clock_total_over_attempts", steps = { refusal(503, "retry-after-ms: 100\r\n"), NEXT, STALL },
+    at_least_s = 1.2,
     options = { timeout = { total_s = 1.2 }, retry = QUICK },
     fails = "timeout", has = { clock = "total_s", limit_s = 1.2 }, tries = "overloaded timeout", asked = 2 },
-  { name = "clock_total_before_wait", steps = { refusal(503, "Retry-After: 30\r\n") }, options = { timeout = { total_s = 2 }, retry = QUICK },
-    fails = "overloaded", has = { status = 503, retry_after_s = 30 }, says = "timeout.total_s leaves no time for another attempt", tries = "overloaded", asked = 1 },
+  { name = "clock_total_before_wait", steps = { refusal(503, "Retry-After: 30\r\n") },
+    options = { timeout = { total_s = 2 }, retry = QUICK },
+    fails = "overloaded", has = { status = 503, retry_after_s = 30 },
+      says = "timeout.total_s leaves no time for another attempt", tries = "overloaded", asked = 1 },
 
   { name = "retry_503", steps = { refusal(503), NEXT, ANSWER }, options = { retry = QUICK },
     answers = "You said: x", has = { complete = true }, tries = "overloaded ok", asked = 2 },
-  { name = "retry_429_after_1s", steps = { refusal(429, "Retry-After: 1\r\n"), NEXT, ANSWER }, options = { retry = QUICK }, at_least_s = 1,
+  { name = "retry_429_after_1s", steps = { refusal(429, "Retry-After: 1\r\n"), NEXT, ANSWER },
+    options = { retry = QUICK }, at_least_s = 1,
     answers = "You said: x", tries = "rate_limited ok", asked = 2, waits = { 1 } },
-  { name = "retry_500_after_ms", steps = { refusal(500, "retry-after-ms: 150\r\n"), NEXT, ANSWER }, options = { retry = QUICK }, at_least_s = 0.15,
+  { name = "retry_500_after_ms", steps = { refusal(500, "retry-after-ms: 150\r\n"), NEXT, ANSWER },
+    options = { retry = QUICK }, at_least_s = 0.15,
     answers = "You said: x", tries = "server ok", asked = 2, waits = { 0.15 } },
-  { name = "retry_after_date", steps = { refusal(503, "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT\r\n"), NEXT, ANSWER }, options = { retry = QUICK },
+  { name = "retry_after_date", steps = { refusal(503, "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT\r\n"), NEXT, ANSWER },
+    options = { retry = QUICK },
     answers = "You said: x", tries = "overloaded ok", asked = 2, waits = { 0 } },
-  { name = "retry_reset", host = "localhost", steps = { RESET, NEXT, CHUNKED, { "wait", 20 }, RESET, NEXT, ANSWER }, options = { retry = QUICK },
+  { name = "retry_reset", host = "localhost", steps = { RESET, NEXT, CHUNKED, { "wait", 20 }, RESET, NEXT, ANSWER },
+    options = { retry = QUICK },
     answers = "You said: x", tries = "closed closed ok", asked = 3 },
   { name = "retry_hangup", steps = { CHUNKED, CLOSE, NEXT, ANSWER }, options = { retry = QUICK },
     answers = "You said: x", tries = "closed ok", asked = 2 },
-  { name = "retry_error_event", steps = { CHUNKED, chunk 'data: {"error":{"message":"dead","code":503}}\n\n', LAST_CHUNK, NEXT, ANSWER }, options = { retry = QUICK },
+  { name = "retry_error_event", steps = { CHUNKED, chunk 'data: {"error":{"message":"dead","code":503}}\n\n',
+    LAST_CHUNK, NEXT, ANSWER }, options = { retry = QUICK },
     answers = "You said: x", tries = "overloaded ok", asked = 2 },
-  { name = "retry_asked_for", steps = { refusal(400, "x-should-retry: true\r\n"), NEXT, ANSWER }, options = { retry = QUICK },
+  { name = "retry_asked_for", steps = { refusal(400, "x-should-retry: true\r\n"), NEXT, ANSWER },
+    options = { retry = QUICK },
     answers = "You said: x", tries = "invalid_request ok", asked = 2 },
   { name = "retry_exhausted", path = "/fault/status/503", options = { retry = QUICK },
     fails = "overloaded", has = { status = 503 }, tries = "overloaded overloaded overloaded", asked = 3 },
@@ -103,40 +126,52 @@ local rows = {
     fails = "invalid_request", has = { status = 501 }, tries = "invalid_request", asked = 1 },
   { name = "retry_not_400", path = "/fault/status/400", options = { retry = ONCE },
     fails = "invalid_request", has = { status = 400 }, tries = "invalid_request", asked = 1 },
-  { name = "retry_not_above_cap", steps = { refusal(429, "Retry-After: 61\r\n") }, options = { retry = { max = 5, base_s = 0.001, cap_s = 60 } },
-    fails = "rate_limited", has = { retry_after_s = 61 }, says = "more than retry.cap_s (60)", tries = "rate_limited", asked = 1 },
+  { name = "retry_not_above_cap", steps = { refusal(429, "Retry-After: 61\r\n") },
+    options = { retry = { max = 5, base_s = 0.001, cap_s = 60 } },
+    fails = "rate_limited", has = { retry_after_s = 61 }, says = "more than retry.cap_s (60)", tries = "rate_limited",
+      asked = 1 },
   { name = "retry_not_asked_for", steps = { refusal(503, "x-should-retry: false\r\n") }, options = { retry = ONCE },
     fails = "overloaded", has = { status = 503 }, tries = "overloaded", asked = 1 },
-  { name = "retry_not_quota", steps = { refusal(429, "", '{"error":{"message":"no more","code":"insufficient_quota"}}') }, options = { retry = ONCE },
+  { name = "retry_not_quota", steps = { refusal(429, "",
+    '{"error":{"message":"no more","code":"insufficient_quota"}}') }, options = { retry = ONCE },
     fails = "rate_limited", has = { code = "insufficient_quota" }, tries = "rate_limited", asked = 1 },
-  { name = "retry_not_later", steps = { CHUNKED, chunk(HELLO), chunk 'data: {"error":{"message":"dead","code":503}}\n\n', LAST_CHUNK }, options = { retry = ONCE },
+  { name = "retry_not_later", steps = { CHUNKED, chunk(HELLO),
+    chunk 'data: {"error":{"message":"dead","code":503}}\n\n', LAST_CHUNK }, options = { retry = ONCE },
     fails = "overloaded", has = { resumable = true }, partial = "Hello", tries = "overloaded", asked = 1 },
 
   { name = "cut_chunked", steps = { CHUNKED, chunk(HELLO), CLOSE }, options = { retry = ONCE },
-    fails = "truncated", has = { clean = false, resumable = true }, partial = "Hello", tries = "truncated", asked = 1, says = "1 events had come" },
-  { name = "cut_within_chunk", steps = { CHUNKED, chunk(HELLO), { "send", "400\r\n" .. HELLO:sub(1, 40) }, CLOSE }, options = { retry = ONCE },
+    fails = "truncated", has = { clean = false, resumable = true }, partial = "Hello", tries = "truncated", asked = 1,
+      says = "1 events had come" },
+  { name = "cut_within_chunk", steps = { CHUNKED, chunk(HELLO), { "send", "400\r\n" .. HELLO:sub(1, 40) }, CLOSE },
+    options = { retry = ONCE },
     fails = "truncated", has = { clean = false }, partial = "Hello", tries = "truncated", asked = 1 },
   { name = "cut_by_reset", steps = { CHUNKED, chunk(HELLO), { "wait", 50 }, RESET }, options = { retry = ONCE },
     fails = "truncated", has = { clean = false }, partial = "Hello", tries = "truncated", asked = 1 },
-  { name = "cut_short_length", steps = { { "send", EVENTS .. "Content-Length: 100000\r\n\r\n" .. HELLO }, CLOSE }, options = { retry = ONCE },
+  { name = "cut_short_length", steps = { { "send", EVENTS .. "Content-Length: 100000\r\n\r\n" .. HELLO }, CLOSE },
+    options = { retry = ONCE },
     fails = "truncated", has = { clean = false }, partial = "Hello", tries = "truncated", asked = 1 },
   { name = "cut_short_json", path = "/fault/wrong-length", options = { stream = false },
     fails = "closed", partial = false, tries = "closed", asked = 1 },
   { name = "cut_tls_chunked", tls = true, steps = { CHUNKED, chunk(HELLO), DROP }, options = { retry = ONCE },
     fails = "truncated", has = { clean = false }, partial = "Hello", tries = "truncated", asked = 1 },
   { name = "cut_tls_to_close", tls = true, steps = { TO_CLOSE, { "send", HELLO }, DROP }, options = { retry = ONCE },
-    fails = "truncated", partial = "Hello", tries = "truncated", asked = 1 }, -- `clean`: neither libcurl nor nginx can tell here
+    -- `clean`: neither libcurl nor nginx can tell here
+    fails = "truncated", partial = "Hello", tries = "truncated", asked = 1 },
   { name = "cut_clean", steps = { CHUNKED, chunk(HELLO), LAST_CHUNK }, options = { retry = ONCE },
     fails = "truncated", has = { clean = true, resumable = true }, partial = "Hello", tries = "truncated", asked = 1 },
   { name = "cut_clean_to_close", steps = { TO_CLOSE, { "send", HELLO }, CLOSE }, options = { retry = ONCE },
     fails = "truncated", has = { clean = true }, partial = "Hello", tries = "truncated", asked = 1 },
   { name = "cut_after_finish", steps = { CHUNKED, chunk(HELLO), chunk(STOP), CLOSE }, options = { retry = ONCE },
     answers = "Hello", has = { complete = true, finish_reason = "stop" }, tries = "ok", asked = 1 },
-  { name = "silent_after_finish", steps = { CHUNKED, chunk(HELLO .. STOP), STALL }, options = { timeout = { finish_s = 0.2, idle_s = 5 } },
+  { name = "silent_after_finish", steps = { CHUNKED, chunk(HELLO .. STOP), STALL },
+    options = { timeout = { finish_s = 0.2, idle_s = 5 } },
     at_least_s = 0.2, answers = "Hello", has = { finish_reason = "stop", complete = true }, tries = "ok", asked = 1 },
-  { name = "done_without_finish", steps = { CHUNKED, chunk(HELLO), chunk(DONE), LAST_CHUNK }, options = { retry = ONCE },
+  { name = "done_without_finish", steps = { CHUNKED, chunk(HELLO), chunk(DONE), LAST_CHUNK },
+    options = { retry = ONCE },
     answers = "Hello", has = { complete = false }, tries = "ok", asked = 1 },
-  { name = "length_in_call", tool = true, steps = { CHUNKED, chunk(CALL), chunk(event("{}", '"length"')), chunk(DONE), LAST_CHUNK }, options = { retry = ONCE },
+  { name = "length_in_call", tool = true,
+    steps = { CHUNKED, chunk(CALL), chunk(event("{}", '"length"')), chunk(DONE), LAST_CHUNK },
+    options = { retry = ONCE },
     has = { finish_reason = "length", complete = true }, tries = "ok", asked = 1, invalid_call = true },
   { name = "cut_in_call", tool = true, steps = { CHUNKED, chunk(CALL), LAST_CHUNK }, options = { retry = ONCE },
     fails = "truncated", has = { clean = true }, tries = "truncated", asked = 1, invalid_call = true },
@@ -237,33 +272,40 @@ end)
 
 -- Cancellation -----------------------------------------------------------------------------------------------------
 
-local CALLER_S, CLOSE_S = 0.25, 0.4 -- coarse: the shortest wait that is ended here would be 3 s; nginx's transport looks for what was left every 0.5 s
+-- coarse: the shortest wait that is ended here would be 3 s; nginx's transport looks for what was left every 0.5 s
+local CALLER_S, CLOSE_S = 0.25, 0.4
 local TRIES = 3 -- others work on this machine, too: late is who is late every time
 
 local worst = { caller = 0, server = 0, socket = 0 } -- of all rows of the cell, in ms
 
 local function requested(name) return (probe.requests_of(name)) == 1 end
 
--- name; where, as above; is_there(waiter, name, began_at): now it is cancelled; partial: there must be one; reads: so many events are
--- read and no more; unanswered: the moment is when there is a socket, or a little later (settles), and no server sees it.
+-- name; where, as above; is_there(waiter, name, began_at): now it is cancelled; partial: there must be one; reads: so
+-- many events are read and no more; unanswered: the moment is when there is a socket, or a little later (settles), and
+-- no server sees it.
 local cancellations = {
-  { name = "cancel_resolving", url = at_slow_name, is_there = function(_, _, began_at) return core.now() - began_at > 0.1 end },
+  { name = "cancel_resolving", url = at_slow_name,
+    is_there = function(_, _, began_at) return core.now() - began_at > 0.1 end },
   { name = "cancel_socket", url = at_full_port, unanswered = true },
   { name = "cancel_connecting", url = at_full_port, unanswered = true, settles = true },
   { name = "cancel_in_tls", tls = true, url = at_deaf_port, unanswered = true, settles = true },
   { name = "cancel_before_head", path = "/fault/silence", is_there = function(_, name) return requested(name) end },
-  { name = "cancel_before_event", steps = { CHUNKED, STALL }, is_there = function(waiter) return waiter.turn.status end },
+  { name = "cancel_before_event", steps = { CHUNKED, STALL },
+    is_there = function(waiter) return waiter.turn.status end },
   { name = "cancel_streaming", path = "/load?events=1000000&interval_ms=10", partial = true,
     is_there = function(waiter) return waiter.events > 3 end },
   { name = "cancel_over_tls", tls = true, path = "/load?events=1000000&interval_ms=10", partial = true,
     is_there = function(waiter) return waiter.events > 3 end },
-  { name = "cancel_held_back", path = "/load?events=100000&bytes=10000", options = { limits = { max_buffer_bytes = 65536 } }, reads = 2, partial = true,
+  { name = "cancel_held_back", path = "/load?events=100000&bytes=10000",
+    options = { limits = { max_buffer_bytes = 65536 } }, reads = 2, partial = true,
     is_there = function(waiter, _, began_at) return waiter.events == 2 and core.now() - began_at > 0.2 end },
-  { name = "cancel_retry_wait", path = "/fault/status/503?retry_after=30", options = { retry = { max = 1 } }, tries = "overloaded",
+  { name = "cancel_retry_wait", path = "/fault/status/503?retry_after=30", options = { retry = { max = 1 } },
+    tries = "overloaded",
     is_there = function(waiter) return waiter.events == 1 end },
 }
 
--- Cancels a turn that is waited for. Both the one who cancels and the one who waits go on; how late the later was, in seconds.
+-- Cancels a turn that is waited for. Both the one who cancels and the one who waits go on; how late the later was, in
+-- seconds.
 local function cancel(waiter)
   local turn, began_at = waiter.turn, core.now()
   turn:cancel()
@@ -331,8 +373,8 @@ for _, row in ipairs(cancellations) do
   end)
 end
 
--- Before anything can have happened, even while the transport begins: a request that is sent all the same is closed. The waiter lives
--- on, so that nobody else has a reason to end it.
+-- Before anything can have happened, even while the transport begins: a request that is sent all the same is closed.
+-- The waiter lives on, so that nobody else has a reason to end it.
 check("cancel_at_once", function(name)
   local turn, is_over, is_done = probe.new_client(name, "/fault/silence"):turn "x", false, false
   probe.driver.go(function()
@@ -372,6 +414,7 @@ for _, fn in ipairs { say_no, cancel_it } do
   end)
 end
 
-check("cancel_worst", function() return ("caller %.1f ms, server %.1f, socket %.1f"):format(worst.caller, worst.server, worst.socket) end)
+check("cancel_worst", function() return ("caller %.1f ms, server %.1f, socket %.1f")
+  :format(worst.caller, worst.server, worst.socket) end)
 
 return faults

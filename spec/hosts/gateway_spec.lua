@@ -58,7 +58,8 @@ describe("the gateway", function()
   local function ask(body, token, options)
     options = options or {}
     options.body = type(body) == "table" and cjson.encode(body) or body
-    options.headers = { ["content-type"] = "application/json", authorization = token ~= "" and "Bearer " .. (token or "alice") or nil }
+    options.headers = { ["content-type"] = "application/json",
+      authorization = token ~= "" and "Bearer " .. (token or "alice") or nil }
     return nginx:request("/v1/chat/completions", options)
   end
 
@@ -120,7 +121,8 @@ describe("the gateway", function()
     local text = '{ "messages" : [ {"role":"user","content":"caf\\u00e9"} ],"seed":12345678901234567, "x_own": 1.50 }'
     ask(text)
     local sent = server:last_body()
-    assert.matches('{ "messages" : [ {"role":"user","content":"caf\\u00e9"} ],"seed":12345678901234567, "x_own": 1.50', sent, 1, true)
+    assert.matches('{ "messages" : [ {"role":"user","content":"caf\\u00e9"} ],"seed":12345678901234567, "x_own": 1.50',
+      sent, 1, true)
   end)
 
   it("refuses whom it does not know, and what is not allowed, and sends nothing", function()
@@ -147,7 +149,8 @@ describe("the gateway", function()
     local JSON = cjson.encode { error = { message = WORDS, type = "SecretError", param = "secret_param", code = 400 } }
 
     local function answer(status, body, content_type)
-      return ("HTTP/1.1 %s\r\ncontent-type: %s\r\nx-should-retry: false\r\nx-request-id: secret\r\ncontent-length: %d\r\n\r\n%s")
+      return ("HTTP/1.1 %s\r\ncontent-type: %s\r\nx-should-retry: false\r\nx-request-id: secret\r\ncontent-length: "
+        .. "%d\r\n\r\n%s")
         :format(status, content_type or "application/json", #body, body)
     end
 
@@ -158,10 +161,12 @@ describe("the gateway", function()
     -- name → what the server sends, the status and the kind that the caller gets
     local CASES = {
       { "a refusal", answer("400 Bad Request", JSON), 400, "invalid_request" },
-      { "a refusal by FastAPI", answer("422 Unprocessable Entity", cjson.encode { detail = { { loc = { "body", "x" }, msg = WORDS } } }),
+      { "a refusal by FastAPI", answer("422 Unprocessable Entity",
+        cjson.encode { detail = { { loc = { "body", "x" }, msg = WORDS } } }),
         400, "invalid_request" },
       { "a text too long", answer("400 Bad Request", cjson.encode { error = { code = 400, message =
-        "This model's maximum context length is 10 tokens. However, your request has 20 input tokens. " .. WORDS } }), 400, "context_length" },
+        "This model's maximum context length is 10 tokens. However, your request has 20 input tokens. " .. WORDS } }),
+          400, "context_length" },
       { "the operator's key", answer("401 Unauthorized", JSON), 502, "server" },
       { "a firewall", answer("403 Forbidden", "<html>" .. WORDS .. "</html>", "text/html"), 502, "server" },
       { "too many requests", answer("429 Too Many Requests", JSON), 429, "rate_limited" },
@@ -170,9 +175,12 @@ describe("the gateway", function()
       { "a redirect", answer("307 Temporary Redirect\r\nlocation: http://10.1.2.3/secret", ""), 502, "server" },
       { "an error with status 200", answer("200 OK", JSON), nil, nil },
       { "a page with status 200", answer("200 OK", "<html>" .. WORDS .. "</html>", "text/html"), 502, "server" },
-      { "an error as the first event", answer("200 OK", event(JSON) .. event "[DONE]", EVENTS), 400, "invalid_request" },
-      { "an error in the middle", answer("200 OK", event(CHUNK) .. event(JSON) .. event "[DONE]", EVENTS), 200, "invalid_request" },
-      { "an unknown model", answer("404 Not Found", JSON), 502, "server" }, -- the last: the list of models is asked for behind it
+      { "an error as the first event", answer("200 OK", event(JSON) .. event "[DONE]", EVENTS), 400,
+        "invalid_request" },
+      { "an error in the middle", answer("200 OK", event(CHUNK) .. event(JSON) .. event "[DONE]", EVENTS), 200,
+        "invalid_request" },
+      -- the last: the list of models is asked for behind it
+      { "an unknown model", answer("404 Not Found", JSON), 502, "server" },
     }
 
     it("strangers learn nothing of it; the operator's error log has the words", function()
@@ -225,8 +233,11 @@ describe("the gateway", function()
       assert.matches("data: %[DONE%]\n\n$", body)
       logs "status=200 prompt=5 completion=4"
     end
-    assert.equal("You said: hello", cjson.decode((select(3, ask [[{"messages":[{"role":"user","content":"hello"}],"stream":0}]]))).choices[1].message.content)
-    for _, stream in ipairs { "2", '"maybe"', "{}" } do refuses(400, "stream", ('{"messages":[],"stream":%s}'):format(stream)) end
+    assert.equal("You said: hello", cjson.decode((select(3,
+      ask [[{"messages":[{"role":"user","content":"hello"}],"stream":0}]]))).choices[1].message.content)
+    for _, stream in ipairs { "2", '"maybe"', "{}" } do
+      refuses(400, "stream", ('{"messages":[],"stream":%s}'):format(stream))
+    end
   end)
 
   it("tells who names a model that is none, or a name without end, and shows no more of it", function()
@@ -236,13 +247,16 @@ describe("the gateway", function()
   end)
 
   it("keeps what a caller wants to know of the usage", function()
-    ask { messages = MESSAGES, stream = true, stream_options = { include_usage = false, continuous_usage_stats = true } }
-    assert.same({ include_usage = true, continuous_usage_stats = true }, cjson.decode(server:last_body()).stream_options)
+    ask { messages = MESSAGES, stream = true,
+      stream_options = { include_usage = false, continuous_usage_stats = true } }
+    assert.same({ include_usage = true, continuous_usage_stats = true },
+      cjson.decode(server:last_body()).stream_options)
   end)
 
   it("lists the models that the caller may use, and asks nobody", function()
     local function models(token)
-      local status, _, body = nginx:request("/v1/models", { headers = { authorization = token and "Bearer " .. token } })
+      local status, _, body = nginx:request("/v1/models",
+        { headers = { authorization = token and "Bearer " .. token } })
       return status, body
     end
     local status, body = models "alice"
@@ -280,13 +294,15 @@ describe("the gateway", function()
       logs("user=carol model=test%-model " .. pattern .. " first_s=[%d.]+ total_s=[%d.]+ error=client_left")
     end
     left({ messages = long, stream = true }, "status=499 prompt=%- completion=%d+")
-    left({ messages = long, stream = true, stream_options = { continuous_usage_stats = true } }, "status=499 prompt=%d+ completion=%d+")
+    left({ messages = long, stream = true, stream_options = { continuous_usage_stats = true } },
+      "status=499 prompt=%d+ completion=%d+")
   end)
 
   it("logs a client that leaves before the answer begins", function()
     local silent = gateway_to(server.url .. "/fault/silence")
     servers.send(silent.socket, nginxes.head("/v1/chat/completions", {
-      headers = { authorization = "Bearer alice" }, body = cjson.encode { messages = MESSAGES, stream = true } }), { limit_ms = 200 })
+      headers = { authorization = "Bearer alice" }, body = cjson.encode { messages = MESSAGES, stream = true } }),
+        { limit_ms = 200 })
     logs("status=499 prompt=%- completion=%- first_s=%- total_s=[%d.]+ error=client_left", silent)
     silent:stop()
   end)

@@ -92,7 +92,8 @@ describe("in luv", function()
 
   it("a wait in a callback says what to do instead", function()
     local output, status = run([[after(1, function() client:ask "x" end) uv.run()]], "/fault/silence")
-    assert.truthy(output:find("a wait in a luv callback would block the loop: wait in a coroutine, or use turn:start", 1, true), output)
+    assert.truthy(output:find("a wait in a luv callback would block the loop: wait in a coroutine, or use turn:start",
+      1, true), output)
     assert.are_not.equal(0, status)
   end)
 

@@ -1,5 +1,5 @@
--- The matrix host × Lua × engine: one file of checks (cell.lua) in every host, each cell in processes of its own. What it prints at its
--- end is the matrix. A cell that does not exist says why; one that should exist and cannot run fails.
+-- The matrix host × Lua × engine: one file of checks (cell.lua) in every host, each cell in processes of its own. What
+-- it prints at its end is the matrix. A cell that does not exist says why; one that should exist and cannot run fails.
 require "spec.support.env"
 local cell = require "spec.hosts.cell"
 local child = require "spec.support.child"
@@ -20,10 +20,11 @@ local function first_line(command)
   return status == 0 and output:match "[^\n]*" or nil, (output:gsub("\n", " "))
 end
 
--- Plain processes ------------------------------------------------------------------------------------------------------
+-- Plain processes -----------------------------------------------------------------------------------------------------
 
 local function environment(server, lua, mode)
-  return { CELL_THOUSAND = (lua == "lua5.4" or lua == "neovim") and "yes" or "no", CELL_URL = server.url, CELL_TLS_URL = server.tls_url, CELL_CA = server.ca_file, CELL_DEAF_PORT = server.deaf_port,
+  return { CELL_THOUSAND = (lua == "lua5.4" or lua == "neovim") and "yes" or "no", CELL_URL = server.url,
+    CELL_TLS_URL = server.tls_url, CELL_CA = server.ca_file, CELL_DEAF_PORT = server.deaf_port,
     CELL_FULL_PORT = server.full_port, CELL_MODE = mode, LD_PRELOAD = SLOW_NAMES, no_proxy = "*" }
 end
 
@@ -36,7 +37,8 @@ local function in_process(host, lua, mode, more_path)
   end
 end
 
--- `start(server)` starts a cell and gives a function that waits for its output and status; where it is nil, there is none, and `why`.
+-- `start(server)` starts a cell and gives a function that waits for its output and status; where it is nil, there is
+-- none, and `why`.
 local function add(host, lua, mode, start, why)
   cells[#cells + 1] = { host = host, lua = lua, mode = mode, start = start, why = why }
 end
@@ -57,14 +59,15 @@ else
   add("copas", "any Lua", "any", nil, why_no_copas)
 end
 
--- Neovim and nginx -----------------------------------------------------------------------------------------------------
+-- Neovim and nginx ----------------------------------------------------------------------------------------------------
 
 local function in_neovim(editor, mode)
   return function(server)
     local all = environment(server, "neovim", mode)
     all.LD_PRELOAD, all.PRELOAD = nil, SLOW_NAMES
     return function()
-      return neovims.run(editor.path, "package.path = './?.lua;' .. package.path\ndofile 'spec/hosts/drivers/neovim.lua'", all)
+      return neovims.run(editor.path,
+        "package.path = './?.lua;' .. package.path\ndofile 'spec/hosts/drivers/neovim.lua'", all)
     end
   end
 end
@@ -89,20 +92,24 @@ local function in_nginx(server)
     :format(server.url, server.tls_url, server.deaf_port, server.full_port)
   return function()
     local ok, output = pcall(nginx.run, nginx, program)
-    local problems = nginx:log():gsub("[^\n]*recv%(%) failed %(104: Connection reset by peer%)[^\n]*\n?", "") -- nginx's own word on faults
+    -- nginx's own word on faults
+    local problems = nginx:log():gsub("[^\n]*recv%(%) failed %(104: Connection reset by peer%)[^\n]*\n?", "")
     nginx:stop()
-    return tostring(output) .. (ok and "\nok loop_ends the request is over\n" or "\n") .. problems, problems == "" and 0 or 1
+    return tostring(output) .. (ok and "\nok loop_ends the request is over\n" or "\n") .. problems,
+      problems == "" and 0 or 1
   end
 end
 
 add("nginx", "luajit", "cosockets", in_nginx)
 
--- Running --------------------------------------------------------------------------------------------------------------
+-- Running -------------------------------------------------------------------------------------------------------------
 
 -- What a cell said: each check "ok", "skipped" or "FAILED", and the process has ended well.
 local function judge(output, status)
   local outcomes, counts, skipped, problems = {}, { faults = 0, others = 0 }, {}, {}
-  for outcome, name, rest in output:gmatch "(%a+) ([%w_]+)([^\n]*)" do outcomes[name] = outcomes[name] or { outcome, rest } end
+  for outcome, name, rest in output:gmatch "(%a+) ([%w_]+)([^\n]*)" do
+    outcomes[name] = outcomes[name] or { outcome, rest }
+  end
   for _, name in ipairs(cell.names) do
     local outcome = outcomes[name] or { "FAILED", " it did not come" }
     local group = cell.is_fault[name] and "faults" or "others"

@@ -1,4 +1,5 @@
--- How the library comes into Neovim and leaves it again: `make nvim`, packages, missing parts, reloading; in both editors.
+-- How the library comes into Neovim and leaves it again: `make nvim`, packages, missing parts, reloading; in both
+-- editors.
 require "spec.support.env"
 local child = require "spec.support.child"
 local neovim = require "spec.support.neovim"
@@ -42,9 +43,11 @@ exec gcc "$@"
 
   it("names the package of a header that is missing, and compiles nothing", function()
     for _, case in ipairs {
-      { "LUA_INCDIR=/nonexistent", "missing: the headers of LuaJIT%. Debian, Ubuntu: apt install libluajit%-5%.1%-dev pkg%-config" },
+      { "LUA_INCDIR=/nonexistent",
+        "missing: the headers of LuaJIT%. Debian, Ubuntu: apt install libluajit%-5%.1%-dev pkg%-config" },
       { blind_to "lua.h", "missing: the headers of LuaJIT%." },
-      { blind_to "curl/curl.h", "missing: the headers of libcurl%. Debian, Ubuntu: apt install libcurl4%-openssl%-dev" },
+      { blind_to "curl/curl.h",
+        "missing: the headers of libcurl%. Debian, Ubuntu: apt install libcurl4%-openssl%-dev" },
       { "CC=no-such-compiler", "missing: a C compiler %(no%-such%-compiler%)%." },
     } do
       local status, output = make(case[1])
@@ -65,14 +68,16 @@ exec gcc "$@"
     end
   end)
 
-  -- The managers themselves are not here: what they do with these words is to call the hook of a plugin that they cloned.
+  -- The managers themselves are not here: what they do with these words is to call the hook of a plugin that they
+  -- cloned.
   it("is what the words of docs/neovim.md for mini.deps and vim.pack run", function()
     local file = assert(io.open("docs/neovim.md", "rb"))
     local text = file:read "*a"
     file:close()
     local editor = neovim.editors()[2]
     for word, call in pairs {
-      ["MiniDeps.add"] = 'MiniDeps = { add = function(plugin) plugin.hooks.post_install { path = source, name = plugin.name } end }',
+      ["MiniDeps.add"] = 'MiniDeps = { add = function(plugin) plugin.hooks.post_install { path = source, name = '
+        .. 'plugin.name } end }',
       ["vim.pack.add"] = 'vim.pack = { add = function(list) vim.api.nvim_exec_autocmds("PackChanged", '
         .. '{ data = { kind = "install", spec = list[1], path = source } }) end }',
     } do
@@ -80,7 +85,8 @@ exec gcc "$@"
       for code in text:gmatch "```lua\n(.-)```" do if code:find(word, 1, true) then block = code end end
       child.run("rm -f " .. quote(source) .. "/lua/vllm/*.so " .. quote(source .. "/doc/tags"))
       local output, status = child.with_file(("source = %q\n%s\n%s"):format(source, call, block), function(name)
-        return child.run(UNSET .. quote(editor.path) .. " --headless --clean -n -c 'luafile " .. name .. "' -c 'qa!' 2>&1")
+        return child.run(UNSET .. quote(editor.path) .. " --headless --clean -n -c 'luafile " .. name
+          .. "' -c 'qa!' 2>&1")
       end)
       assert.equal(0, status, output)
       local made = child.run("ls " .. quote(source) .. "/lua/vllm/*.so " .. quote(source .. "/doc/tags"))
@@ -93,10 +99,13 @@ exec gcc "$@"
       it("leaves a package for pack/*/" .. kind .. ", in " .. editor.name .. " Neovim", function()
         local data = child.run("mktemp -d"):gsub("%s+$", "")
         local package = data .. "/nvim/site/pack/vllm/" .. kind
-        child.run("mkdir -p " .. quote(package) .. " && ln -s " .. quote(source) .. " " .. quote(package .. "/lua-vllm"))
-        local output, status = child.run(UNSET .. "XDG_DATA_HOME=" .. quote(data) .. " " .. quote(editor.path) .. " --headless -i NONE -u NORC -n "
+        child.run("mkdir -p " .. quote(package) .. " && ln -s " .. quote(source) .. " "
+          .. quote(package .. "/lua-vllm"))
+        local output, status = child.run(UNSET .. "XDG_DATA_HOME=" .. quote(data) .. " " .. quote(editor.path)
+          .. " --headless -i NONE -u NORC -n "
           .. (kind == "opt" and "-c 'packadd lua-vllm' " or "")
-          .. "-c 'help vllm-install' -c 'lua io.stdout:write(vim.fn.expand(\"%:t\"), \" \", require(\"vllm\").version, \" \", "
+          .. "-c 'help vllm-install' -c 'lua io.stdout:write(vim.fn.expand(\"%:t\"), \" \", require(\"vllm\").version, "
+          .. "\" \", "
           .. "require(\"vllm.curl\").version)' -c 'qa!' 2>&1")
         child.run("rm -rf " .. quote(data))
         assert.equal(0, status, output)
@@ -117,7 +126,8 @@ for _, editor in ipairs(neovim.editors()) do
     end)
 
     local function run(code, target)
-      local output, status = neovim.run(editor.path, code, { BASE_URL = server.url .. (target or "/v1"), EXAMPLE = neovim.runtime() .. "/example" })
+      local output, status = neovim.run(editor.path, code,
+        { BASE_URL = server.url .. (target or "/v1"), EXAMPLE = neovim.runtime() .. "/example" })
       assert.equal(0, status, output)
       return (output:gsub("\n$", ""))
     end
@@ -128,13 +138,15 @@ for _, editor in ipairs(neovim.editors()) do
       -- A plugin's directory that nobody ran make in; `broken`: with a module that is none.
       local function plugin(broken)
         source = child.run("mktemp -d"):gsub("%s+$", "")
-        child.run("cp -a --parents Makefile lua examples/nvim " .. quote(source) .. " && rm -f " .. quote(source) .. "/lua/vllm/*.so")
+        child.run("cp -a --parents Makefile lua examples/nvim " .. quote(source) .. " && rm -f " .. quote(source)
+          .. "/lua/vllm/*.so")
         if broken then child.run("echo no module >" .. quote(source .. "/lua/vllm/core.so")) end
       end
       after_each(function() child.run("rm -rf " .. quote(source)) end)
 
       local function message_of(command)
-        return (child.run(UNSET .. quote(editor.path) .. " --headless --clean -n --cmd " .. quote("set rtp^=" .. source .. "," .. source
+        return (child.run(UNSET .. quote(editor.path) .. " --headless --clean -n --cmd "
+          .. quote("set rtp^=" .. source .. "," .. source
           .. "/examples/nvim") .. " " .. command .. " -c 'qa!' 2>&1"))
       end
       local REQUIRE = [[-c 'lua print((select(2, pcall(require, "vllm"))))']]
@@ -147,7 +159,8 @@ for _, editor in ipairs(neovim.editors()) do
       it("require says why one that is there cannot be loaded", function()
         plugin(true)
         local message = message_of(REQUIRE)
-        assert.truthy(message:find("vllm: the C module vllm.core cannot be loaded here; run `make nvim` in " .. source .. " again (", 1, true), message)
+        assert.truthy(message:find("vllm: the C module vllm.core cannot be loaded here; run `make nvim` in " .. source
+          .. " again (", 1, true), message)
         assert.is_nil(message:find("\n", 1, true), message)
       end)
 
@@ -221,7 +234,8 @@ for _, editor in ipairs(neovim.editors()) do
         quit()]]))
     end)
 
-    it("a turn that runs while its module is reloaded goes on, and its thread ends with it; an old client can still be used", function()
+    it("a turn that runs while its module is reloaded goes on, and its thread ends with it; an old client can still be "
+      .. "used", function()
       assert.equal("word word word\n0 0\nYou said: hi", run(RELOAD .. [[
         local function use(target)
           local old = require("vllm").new { model = "m", base_url = os.getenv "BASE_URL" .. target }

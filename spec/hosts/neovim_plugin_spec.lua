@@ -93,7 +93,8 @@ for _, editor in ipairs(neovim.editors()) do
           vim.cmd "2,3Ask what is this?"
           until_done()
           quit()]])
-        assert.truthy(server:last_body():find('what is this?\\n\\n```lua\\nlocal b\\nlocal c\\n```', 1, true), server:last_body())
+        assert.truthy(server:last_body():find('what is this?\\n\\n```lua\\nlocal b\\nlocal c\\n```', 1, true),
+          server:last_body())
       end)
 
       it("one undo takes back the whole answer", function()
@@ -196,7 +197,8 @@ for _, editor in ipairs(neovim.editors()) do
 
       it("tells the modules, the engine, and that the server has the model; no key is shown", function()
         local text = run(HEALTH)
-        for _, part in ipairs { "vllm.core 0", "libcurl ", "uses the host neovim", "runs in a thread", "an API key is set", "the server answers",
+        for _, part in ipairs { "vllm.core 0", "libcurl ", "uses the host neovim", "runs in a thread",
+          "an API key is set", "the server answers",
           "the server has the model test-model" } do
           assert.truthy(text:find(part, 1, true), part .. " is not in " .. text)
         end

@@ -321,7 +321,8 @@ for _, editor in ipairs(neovim.editors()) do
         assert.truthy(server_saw_close(1))
       end)
 
-      -- libcurl itself makes a pair of Unix sockets to wake its thread, without the flag: harmless, and not ours to close.
+      -- libcurl itself makes a pair of Unix sockets to wake its thread, without the flag: harmless, and not ours to
+      -- close.
       it("children inherit no connection, so that the server sees its close while they live", function()
         local output = run([[
           local function inodes_of(how) -- of the sockets of a child of ours
@@ -404,7 +405,8 @@ for _, editor in ipairs(neovim.editors()) do
         local best
         environment.BASE_URL, environment.CA = server.tls_url .. target, server.ca_file
         for _ = 1, runs do
-          local output, status = child.run(neovim.command(editor.path, "'+luafile bench/neovim/heartbeat.lua'"), environment)
+          local output, status = child.run(neovim.command(editor.path, "'+luafile bench/neovim/heartbeat.lua'"),
+            environment)
           assert.equal(0, status, output)
           local found = tonumber(output:match "worst_ms ([%d.]+)")
           best = math.min(best or math.huge, found or error(output))
@@ -417,7 +419,8 @@ for _, editor in ipairs(neovim.editors()) do
         local target = "/load?events=100&interval_ms=20"
         local blocked = worst({ MODE = "block", STREAMS = "1" }, target, 1)
         assert.truthy(blocked > 1500, blocked) -- the control: the measurement sees a freeze
-        local busy = worst({ MODE = "thread", STREAMS = "50", EDIT = "1", STUCK = "5", SLOW = "5", PRELOAD = slow_names() }, target, 3)
+        local busy = worst({ MODE = "thread", STREAMS = "50", EDIT = "1", STUCK = "5", SLOW = "5",
+          PRELOAD = slow_names() }, target, 3)
         assert.truthy(busy < blocked / 10, busy)
       end)
 
@@ -453,7 +456,8 @@ for _, editor in ipairs(neovim.editors()) do
         assert.equal("true true true", output)
       end)
 
-      -- Functions of Neovim such as nvim_buf_set_text run libuv inside: what is woken there must not keep the editor's queue full for ever.
+      -- Functions of Neovim such as nvim_buf_set_text run libuv inside: what is woken there must not keep the editor's
+      -- queue full for ever.
       it("waits of the main thread and :qa! come to an end while a callback draws what never ends", function()
         prints("timeout total_s\ntrue\nfalse", [[
           local buffer, drawn = vim.api.nvim_create_buf(true, true), 0

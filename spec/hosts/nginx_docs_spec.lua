@@ -25,7 +25,8 @@ describe("docs/nginx.md:", function()
       assert(at, from .. " is not in the document")
       return text:sub(1, at - 1) .. to .. text:sub(last + 1)
     end
-    local service = put(BLOCKS[1], "lua_check_client_abort on;", "lua_check_client_abort off;") -- with it nginx does what the writes must do
+    -- with it nginx does what the writes must do
+    local service = put(BLOCKS[1], "lua_check_client_abort on;", "lua_check_client_abort off;")
     service = put(service, "listen 8080;", "listen unix:" .. prefix .. "/ask.sock;")
     service = put(service, "http://127.0.0.1:8000/v1", server.url .. "/v1?pace_ms=3"):gsub("/opt/lua%-vllm", copy)
     return ([[

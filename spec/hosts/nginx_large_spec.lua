@@ -29,7 +29,8 @@ describe("a large request in nginx", function()
 
   for _, ending in ipairs { "close", "reset", "stall" } do
     it("is answered before the whole of it is sent, by a server that will " .. ending, function()
-      local refusal = 'HTTP/1.1 413 X\r\ncontent-type: application/json\r\ncontent-length: 38\r\n\r\n{"error":{"message":"Test error 413"}}'
+      local refusal = 'HTTP/1.1 413 X\r\ncontent-type: application/json\r\ncontent-length: 38\r\n\r\n'
+        .. '{"error":{"message":"Test error 413"}}'
       local told = to_deaf("total_s = 5", { "send", refusal }, { "wait", 50 }, ending)
       assert.equal("invalid_request: Test error 413 (status 413)", told)
     end)

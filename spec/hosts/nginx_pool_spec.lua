@@ -35,7 +35,8 @@ local function own_certificate()
       -addext subjectAltName=DNS:localhost -keyout "$folder/key" -out "$folder/cert" 2>"$folder/log" || { cat "$folder/log"; exit 1; }
     cat "$folder/cert" "$folder/key"]]
   assert(status == 0, output)
-  return output:match "%-+BEGIN CERTIFICATE.-END CERTIFICATE%-+\n", output:match "%-+BEGIN PRIVATE KEY.-END PRIVATE KEY%-+\n"
+  return output:match "%-+BEGIN CERTIFICATE.-END CERTIFICATE%-+\n",
+    output:match "%-+BEGIN PRIVATE KEY.-END PRIVATE KEY%-+\n"
 end
 
 describe("nginx's pools:", function()
@@ -44,7 +45,8 @@ describe("nginx's pools:", function()
   setup(function()
     server = servers.start()
     local certificate, key = own_certificate()
-    nginx = nginxes.start { http = HTTP, server = SERVER, values = { url = server.url }, files = { ["own.pem"] = certificate, ["own.key"] = key } }
+    nginx = nginxes.start { http = HTTP, server = SERVER, values = { url = server.url },
+      files = { ["own.pem"] = certificate, ["own.key"] = key } }
   end)
   teardown(function()
     nginx:stop()
@@ -54,7 +56,8 @@ describe("nginx's pools:", function()
 
   local COMPLETION = [[{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"whole"},"finish_reason":"stop"}]}]]
 
-  -- What the two turns of one client, one after the other, gave: text or message; and whether both were on one connection.
+  -- What the two turns of one client, one after the other, gave: text or message; and whether both were on one
+  -- connection.
   local function two_turns(steps)
     return nginx:run(([[
       local own = client_of(%q)
@@ -93,9 +96,11 @@ describe("nginx's pools:", function()
   end
 
   -- The first answer leaves a connection in the pool; the second request goes out on it.
-  for name, bytes in pairs { ["a part of the head"] = "HTTP/1.1 20", ["an interim answer"] = "HTTP/1.1 103 Early Hints\r\n\r\n" } do
+  for name, bytes in pairs { ["a part of the head"] = "HTTP/1.1 20",
+    ["an interim answer"] = "HTTP/1.1 103 Early Hints\r\n\r\n" } do
     it("a request of which the server has sent " .. name .. " is not sent again when its connection breaks", function()
-      local text = two_turns { { "send", whole "HTTP/1.1 200 OK\r\ncontent-length: LENGTH" }, "next", { "send", bytes }, "drop", "next",
+      local text = two_turns { { "send", whole "HTTP/1.1 200 OK\r\ncontent-length: LENGTH" }, "next", { "send", bytes },
+        "drop", "next",
         { "send", whole "HTTP/1.1 200 OK\r\ncontent-length: LENGTH" } }
       assert.matches("^whole, closed: ", text)
       assert.is_true(is_one_connection())
@@ -104,7 +109,8 @@ describe("nginx's pools:", function()
 
   it("a connection that turns out to be dead is replaced by a new one, not by another of the pool", function()
     local kept = whole "HTTP/1.1 200 OK\r\ncontent-length: LENGTH"
-    local path = server:script { { "wait", 50 }, { "send", kept }, "next", { "wait", 50 }, { "send", kept }, "next", "drop", "next", { "send", kept } }
+    local path = server:script { { "wait", 50 }, { "send", kept }, "next", { "wait", 50 }, { "send", kept }, "next",
+      "drop", "next", { "send", kept } }
     assert.equal("whole", nginx:run(([[
       local own, threads = client_of(%q), {}
       for i = 1, 2 do threads[i] = ngx.thread.spawn(function() assert(own:ask "x") end) end

@@ -1,5 +1,5 @@
--- What the checks of a cell look with: clients of the cell's server, the server's log, the kernel's lists, turns that are waited for.
--- cell.lua sets `driver` and `settings`.
+-- What the checks of a cell look with: clients of the cell's server, the server's log, the kernel's lists, turns that
+-- are waited for. cell.lua sets `driver` and `settings`.
 
 local core = require "vllm.core"
 local vllm = require "vllm"
@@ -143,8 +143,8 @@ end
 
 -- Turns ------------------------------------------------------------------------------------------------------------
 
---- Waits for a turn in a coroutine of its own, which is noted in `coroutines`. It takes `most` events, then it only looks whether the
---- turn is over.
+--- Waits for a turn in a coroutine of its own, which is noted in `coroutines`. It takes `most` events, then it only
+--- looks whether the turn is over.
 function probe.waiter_of(turn, most, coroutines)
   local waiter = { turn = turn, events = 0 }
   waiter.thread = probe.driver.go(function()

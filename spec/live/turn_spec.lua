@@ -1,13 +1,15 @@
--- A real vLLM, run by spec/live/run: what it answers, and what it sees of us. The model is too small to obey, so where an answer must be
--- a certain one the request's structured_outputs forces it.
+-- A real vLLM, run by spec/live/run: what it answers, and what it sees of us. The model is too small to obey, so where
+-- an answer must be a certain one the request's structured_outputs forces it.
 local core = require "vllm.core"
 local vllm = require "vllm"
 
 local FRANCE = { { role = "user", content = "What is the capital of France?" } }
 local PLAN = { { role = "user", content = "Weather in Paris and Rome, please." } }
 local WEATHER = { name = "get_weather", description = "Weather of a city", parameters = { type = "object",
-  properties = { city = { type = "string", enum = { "Paris", "Rome", "Zürich" } } }, required = { "city" }, additionalProperties = false } }
-local NOW = { name = "now", description = "The time", parameters = { type = "object", properties = {}, additionalProperties = false } }
+  properties = { city = { type = "string", enum = { "Paris", "Rome", "Zürich" } } }, required = { "city" },
+    additionalProperties = false } }
+local NOW = { name = "now", description = "The time",
+  parameters = { type = "object", properties = {}, additionalProperties = false } }
 local MARKERS = { [3] = 100, [4] = 100, [5] = 100, [6] = 100 } -- the single tokens of <think> and <tool_call>
 local THINK = "<think>\\n(The user wants a city\\.|Easy\\.)\\n</think>\\n\\n"
 
@@ -81,7 +83,8 @@ describe("text", function()
 
   it("keeps every code point", function()
     local text = "naïve café — žluťoučký kůň 🙂🚀 你好,世界 👩‍👩‍👧 end"
-    assert.equal(text, ask(plain, { messages = FRANCE, structured_outputs = { choice = { text } }, max_completion_tokens = 120 }).text)
+    assert.equal(text, ask(plain, { messages = FRANCE, structured_outputs = { choice = { text } },
+      max_completion_tokens = 120 }).text)
   end)
 
   it("that ends by length says so", function()
@@ -97,7 +100,8 @@ describe("text", function()
 
   it("comes in two choices, streamed and buffered", function()
     for _, streaming in ipairs { true, false } do
-      local result = ask(plain, { messages = FRANCE, n = 2, temperature = 1, seed = 7, max_completion_tokens = 24, streaming = streaming })
+      local result = ask(plain, { messages = FRANCE, n = 2, temperature = 1, seed = 7, max_completion_tokens = 24,
+        streaming = streaming })
       assert.equal(2, #result.choices)
       assert.equal(1, result.choices[2].choice)
       assert.is_true(#result.choices[1].text > 0 and #result.choices[2].text > 0)
@@ -119,7 +123,8 @@ describe("text", function()
   end)
 
   it("follows a JSON schema", function()
-    local schema = { type = "object", properties = { name = { enum = { "Ada", "李雷" } }, age = { type = "integer", minimum = 1, maximum = 99 } },
+    local schema = { type = "object", properties = { name = { enum = { "Ada", "李雷" } },
+      age = { type = "integer", minimum = 1, maximum = 99 } },
       required = { "name", "age" }, additionalProperties = false }
     local result = ask(plain, { messages = { "Invent a person." },
       response_format = { type = "json_schema", json_schema = { name = "person", strict = true, schema = schema } } })
@@ -152,13 +157,15 @@ describe("a tool call", function()
       assert.is_true(result.tool_calls[1].input.city == "Paris" or result.tool_calls[1].input.city == "Rome")
       messages[2] = result.message
       messages[3] = { role = "tool", call = result.tool_calls[1], result = { celsius = 18 } }
-      assert.is_true(#ask(plain, { messages = messages, tools = { WEATHER }, structured_outputs = { choice = { "18 degrees." } } }).text > 0)
+      assert.is_true(#ask(plain, { messages = messages, tools = { WEATHER },
+        structured_outputs = { choice = { "18 degrees." } } }).text > 0)
     end
   end)
 
   it("in parallel: two calls with ids of their own", function()
     local regex = call("get_weather", '\\{"city": "Paris"\\}') .. "\\n" .. call("get_weather", '\\{"city": "Rome"\\}')
-    local result = ask(plain, { messages = PLAN, tools = { WEATHER }, structured_outputs = { regex = regex }, max_completion_tokens = 120 })
+    local result = ask(plain, { messages = PLAN, tools = { WEATHER }, structured_outputs = { regex = regex },
+      max_completion_tokens = 120 })
     assert.equal(2, #result.tool_calls)
     assert.are_not.equal(result.tool_calls[1].id, result.tool_calls[2].id)
     assert.equal("Rome", result.tool_calls[2].input.city)
@@ -167,7 +174,8 @@ describe("a tool call", function()
   it("by name and by required, which this server constrains to JSON", function()
     for _, choice in ipairs { "get_weather", "required" } do
       for _, streaming in ipairs { true, false } do
-        local result = ask(plain, { messages = PLAN, tools = { WEATHER }, tool_choice = choice, streaming = streaming, max_completion_tokens = 120 })
+        local result = ask(plain, { messages = PLAN, tools = { WEATHER }, tool_choice = choice, streaming = streaming,
+          max_completion_tokens = 120 })
         for _, one in ipairs(result.tool_calls) do
           assert.equal("get_weather", one.name)
           assert.is_true((one.input == nil) ~= (one.invalid == nil))
@@ -178,7 +186,8 @@ describe("a tool call", function()
   end)
 
   it("without arguments is an empty object", function()
-    local result = ask(plain, { messages = PLAN, tools = { NOW }, structured_outputs = { regex = call("now", "\\{\\}") } })
+    local result = ask(plain, { messages = PLAN, tools = { NOW },
+      structured_outputs = { regex = call("now", "\\{\\}") } })
     assert.same({}, result.tool_calls[1].input)
   end)
 
@@ -187,15 +196,18 @@ describe("a tool call", function()
     local result = ask(plain, { messages = PLAN, tools = { WEATHER }, structured_outputs = { regex = regex } })
     if result.tool_calls[1] then
       assert.truthy(result.tool_calls[1].invalid)
-      local messages = { PLAN[1], result.message, { role = "tool", call = result.tool_calls[1], result = "not JSON", is_error = true } }
-      assert.is_true(#ask(plain, { messages = messages, tools = { WEATHER }, structured_outputs = { choice = { "Sorry." } } }).text > 0)
+      local messages = { PLAN[1], result.message,
+        { role = "tool", call = result.tool_calls[1], result = "not JSON", is_error = true } }
+      assert.is_true(#ask(plain, { messages = messages, tools = { WEATHER },
+        structured_outputs = { choice = { "Sorry." } } }).text > 0)
     else
       assert.is_true(#result.text > 0)
     end
   end)
 
   it("that is cut is never valid", function()
-    local result = ask(plain, { messages = PLAN, tools = { WEATHER }, tool_choice = "get_weather", max_completion_tokens = 3 })
+    local result = ask(plain, { messages = PLAN, tools = { WEATHER }, tool_choice = "get_weather",
+      max_completion_tokens = 3 })
     assert.equal("length", result.finish_reason)
     for _, one in ipairs(result.tool_calls) do assert.truthy(one.invalid) end
     assert.is_true(#result.hints > 0)
@@ -205,14 +217,16 @@ end)
 describe("reasoning, over a Unix socket", function()
   it("comes apart from the text, streamed and buffered", function()
     for _, streaming in ipairs { true, false } do
-      local result = ask(reasoning, { messages = FRANCE, logit_bias = MARKERS, structured_outputs = { regex = THINK .. "Paris\\." }, streaming = streaming })
+      local result = ask(reasoning, { messages = FRANCE, logit_bias = MARKERS,
+        structured_outputs = { regex = THINK .. "Paris\\." }, streaming = streaming })
       assert.truthy(result.reasoning:find("city", 1, true) or result.reasoning:find("Easy", 1, true))
       assert.truthy(result.text:find("Paris.", 1, true))
     end
   end)
 
   it("with a tool call after it", function()
-    local result = ask(reasoning, { messages = PLAN, tools = { WEATHER }, logit_bias = MARKERS, max_completion_tokens = 120,
+    local result = ask(reasoning, { messages = PLAN, tools = { WEATHER }, logit_bias = MARKERS,
+      max_completion_tokens = 120,
       structured_outputs = { regex = THINK .. call("get_weather", '\\{"city": "(Paris|Rome)"\\}') } })
     assert.equal(1, #result.tool_calls)
     assert.truthy(result.reasoning)
@@ -226,8 +240,10 @@ describe("reasoning, over a Unix socket", function()
   end)
 
   it("can be replayed", function()
-    local first = ask(reasoning, { messages = FRANCE, logit_bias = MARKERS, structured_outputs = { regex = THINK .. "Paris\\." } })
-    local request = { messages = { FRANCE[1], first.message, "And of Italy?" }, reasoning_replay = "always", streaming = false }
+    local first = ask(reasoning, { messages = FRANCE, logit_bias = MARKERS,
+      structured_outputs = { regex = THINK .. "Paris\\." } })
+    local request = { messages = { FRANCE[1], first.message, "And of Italy?" }, reasoning_replay = "always",
+      streaming = false }
     assert.truthy(reasoning:body(request):find('"reasoning":', 1, true))
     ask(reasoning, request)
   end)
@@ -241,10 +257,13 @@ describe("an error", function()
     { "too many tokens asked for", { messages = FRANCE, max_completion_tokens = 4000 }, "context_length", 400 },
     { "a late system message", { messages = { FRANCE[1], { role = "system", content = "late" } } }, "role_order", 400 },
     { "a temperature that is too high", { messages = FRANCE, temperature = 3 }, "invalid_request", 400 },
-    { "a schema of nonsense", { messages = FRANCE, response_format = { type = "json_schema", json_schema = { name = "x", schema = { type = "nonsense" } } } },
+    { "a schema of nonsense", { messages = FRANCE,
+      response_format = { type = "json_schema", json_schema = { name = "x", schema = { type = "nonsense" } } } },
       "invalid_request", 200 },
     { "a bad regex", { messages = FRANCE, structured_outputs = { regex = "(" } }, "invalid_request", 200 },
-    { "an image for a model without eyes", { messages = { { role = "user", content = { "What?", vllm.image { url = "data:image/png;base64,iVBORw0KGgo=" } } } } },
+    { "an image for a model without eyes",
+      { messages = { { role = "user", content = { "What?",
+      vllm.image { url = "data:image/png;base64,iVBORw0KGgo=" } } } } },
       "invalid_request", 400 },
     { "no messages", { messages = {}, extra_body = {} }, "invalid_request" },
     { "an unknown model", { messages = FRANCE, model = "nope" }, "not_found", 404 },
@@ -294,7 +313,8 @@ describe("other endpoints", function()
 end)
 
 describe("cancel", function()
-  local story = { messages = { "Write a long story about a lighthouse." }, max_completion_tokens = 1500, ignore_eos = true }
+  local story = { messages = { "Write a long story about a lighthouse." }, max_completion_tokens = 1500,
+    ignore_eos = true }
 
   it("is seen by the server: its running requests fall to 0", function()
     local turn = plain:turn(story)
@@ -356,7 +376,8 @@ describe("an answer that broke off", function()
     turn:cancel()
     local err = turn:error()
     assert.is_true(err.resumable)
-    local result = ask(plain, { messages = FRANCE, ignore_eos = true, max_completion_tokens = 12, continue = err.partial })
+    local result = ask(plain, { messages = FRANCE, ignore_eos = true, max_completion_tokens = 12,
+      continue = err.partial })
     assert.equal(err.partial.text, result.text:sub(1, #err.partial.text))
     assert.truthy(#result.text > #err.partial.text)
     assert.equal(result.text, result.message.content)

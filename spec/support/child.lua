@@ -21,7 +21,8 @@ end
 function M.start(command, environment, limit_s)
   local words = { "env" }
   for name, value in pairs(environment or {}) do words[#words + 1] = M.quote(name .. "=" .. value) end
-  words[#words + 1] = ("timeout -k 5 %d sh -c %s </dev/null 2>&1; echo \" $?\""):format(limit_s or LIMIT_S, M.quote(command))
+  words[#words + 1] = ("timeout -k 5 %d sh -c %s </dev/null 2>&1; echo \" $?\"")
+    :format(limit_s or LIMIT_S, M.quote(command))
   local pipe = assert(io.popen(table.concat(words, " ")))
   return function()
     local output, status = pipe:read "*a":match "^(.*) (%d+)\n$"

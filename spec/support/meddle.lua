@@ -1,4 +1,5 @@
--- Lua may run finalizers at any of its allocations, in the middle of a C function, too. This runs one at a chosen place.
+-- Lua may run finalizers at any of its allocations, in the middle of a C function, too. This runs one at a chosen
+-- place.
 
 local newproxy = rawget(_G, "newproxy")
 local function at_collection(fn)
@@ -46,7 +47,8 @@ end
 -- What calls left on the stack beyond its top would be held by the frames that come there next.
 local clear_stack = assert((rawget(_G, "loadstring") or load)("local " .. ("unset, "):rep(150) .. "unset"))
 
----Calls f(a, b), with a whole collection wherever Lua may begin one, and `meddle` in a finalizer at chance number `at` of them.
+---Calls f(a, b), with a whole collection wherever Lua may begin one, and `meddle` in a finalizer at chance number `at`
+---of them.
 ---@param at integer
 ---@param meddle fun()
 ---@return boolean came  whether there were so many chances

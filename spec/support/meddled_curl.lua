@@ -1,4 +1,5 @@
--- What spec/finalizers_spec.lua runs in a process of its own, whose heap is small: each chance of a finalizer is a whole collection.
+-- What spec/finalizers_spec.lua runs in a process of its own, whose heap is small: each chance of a finalizer is a
+-- whole collection.
 -- usage: lua spec/support/meddled_curl.lua     with the modules' paths set; prints "fine", or raises
 local curl = require "vllm.curl"
 local meddle_at = require "spec.support.meddle"
@@ -55,7 +56,8 @@ local function empty_options()
   while came do
     at = at + 1
     local function url() return "http://127.0.0.1:1/" .. ("long"):rep(20) end
-    local options = { url = url(), method = "GET", proxy = "", no_proxy = "a.b" .. ("x"):rep(60), body = ("b"):rep(90), headers = {},
+    local options = { url = url(), method = "GET", proxy = "", no_proxy = "a.b" .. ("x"):rep(60), body = ("b"):rep(90),
+      headers = {},
       tls = { ca_file = "/" .. ("f"):rep(80), cert = "/" .. ("c"):rep(80) } }
     for i = 1, 5 do options.headers[i] = { "X-" .. ("h"):rep(50) .. i, ("v"):rep(80) .. i } end
     local ok, first, second, third

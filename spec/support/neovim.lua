@@ -1,5 +1,5 @@
--- Runs Lua in real Neovims: Debian's, and the new one of scripts/neovim-new. Each runs with a runtimepath of its own, a directory laid
--- out as a plugin is: the Lua files, and the modules for LuaJIT beside them.
+-- Runs Lua in real Neovims: Debian's, and the new one of scripts/neovim-new. Each runs with a runtimepath of its own, a
+-- directory laid out as a plugin is: the Lua files, and the modules for LuaJIT beside them.
 
 local child = require "spec.support.child"
 local env = require "spec.support.env"
@@ -46,13 +46,15 @@ function M.remove_runtime()
   runtime = nil
 end
 
----The words of the shell that start an editor without a screen and without anybody's configuration. PRELOAD in its environment is a
+---The words of the shell that start an editor without a screen and without anybody's configuration. PRELOAD in its
+---environment is a
 ---library for it.
 ---@param path string
 ---@param more? string  further arguments
 ---@return string
 function M.command(path, more)
-  return ("env -u LD_PRELOAD -u LUA_PATH -u LUA_CPATH -u VIMRUNTIME -u NVIM NVIM_LOG_FILE=/dev/null ${PRELOAD:+LD_PRELOAD=$PRELOAD} %s --headless --clean -n --cmd %s %s")
+  return ("env -u LD_PRELOAD -u LUA_PATH -u LUA_CPATH -u VIMRUNTIME -u NVIM NVIM_LOG_FILE=/dev/null "
+    .. "${PRELOAD:+LD_PRELOAD=$PRELOAD} %s --headless --clean -n --cmd %s %s")
     :format(child.quote(path), child.quote("set rtp^=" .. M.runtime()), more or "")
 end
 
@@ -83,9 +85,11 @@ vim.defer_fn(function() print "TOO LATE" os.exit(99) end, 40000)
 ---@return string output
 ---@return integer status
 function M.run(path, code, environment)
-  local ending = "\nend\nlocal ok, message = xpcall(script, debug.traceback)\nif not ok then print(message) vim.cmd 'cq' end"
+  local ending = "\nend\nlocal ok, message = xpcall(script, debug.traceback)\nif not ok then print(message) vim.cmd "
+    .. "'cq' end"
   return child.with_file(PREAMBLE .. "local function script()\n" .. code .. ending, function(file)
-    return child.run("exec " .. M.command(path, child.quote("+luafile " .. file)), environment) -- exec: a limit must end the editor itself
+    -- exec: a limit must end the editor itself
+    return child.run("exec " .. M.command(path, child.quote("+luafile " .. file)), environment)
   end)
 end
 

@@ -1,5 +1,5 @@
--- A stand-in for the lua-cjson of OpenResty in what it says of arrays and null: lua_cjson.c, json_append_data and json_parse_array_context.
--- Members are written in order of their names, so that texts can be compared.
+-- A stand-in for the lua-cjson of OpenResty in what it says of arrays and null: lua_cjson.c, json_append_data and
+-- json_parse_array_context. Members are written in order of their names, so that texts can be compared.
 
 local core = require "vllm.core"
 

@@ -75,14 +75,16 @@ end
 ---@param options? { method: string, body: string, headers: table<string, string>, read: integer }  `read`: leaves after so many bytes
 ---@return integer|nil status, table headers, string body
 function Nginx:request(path, options)
-  return servers.parse((servers.send(self.socket, M.head(path, options), { read = options and options.read, limit_ms = 60000 })))
+  return servers.parse((servers.send(self.socket, M.head(path, options),
+    { read = options and options.read, limit_ms = 60000 })))
 end
 
 ---The bytes of a request.
 function M.head(path, options)
   options = options or {}
   local body = options.body
-  local lines = { (options.method or body and "POST" or "GET") .. " " .. path .. " HTTP/1.1", "host: gateway", "connection: close" }
+  local lines = { (options.method or body and "POST" or "GET") .. " " .. path .. " HTTP/1.1", "host: gateway",
+    "connection: close" }
   for name, value in pairs(options.headers or {}) do lines[#lines + 1] = name .. ": " .. value end
   if body then lines[#lines + 1] = "content-length: " .. #body end
   return table.concat(lines, "\r\n") .. "\r\n\r\n" .. (body or "")
@@ -177,7 +179,8 @@ M.modules = modules()
 ---A directive for workers that may read this checkout.
 M.as_root = shell("id -u") == "0" and "user root;" or ""
 
----@param options? { http: string, server: string, values: table<string, string>, preamble: string, conf: (fun(prefix: string): string),
+---@param options? { http: string, server: string, values: table<string, string>, preamble: string,
+---  conf: (fun(prefix: string): string),
 ---  files: table<string, string>, environment: table<string, string> }  `http`, `server`: directives for spec/support/nginx.conf, `values`
 ---  for {names} in them; `preamble`: goes before every program; `conf`: makes another nginx.conf, which must answer /ping and listen at
 ---  PREFIX/nginx.sock; `files`: beside it
@@ -187,7 +190,8 @@ function M.start(options)
   write_file(prefix .. "/nginx.conf", options.conf and options.conf(prefix) or template(options, prefix, root))
   write_file(prefix .. "/error.log", "")
   for name, content in pairs(options.files or {}) do write_file(prefix .. "/" .. name, content) end
-  local command = ("exec 2>%s/start.log; env %s %s -p %s/ -c nginx.conf & master=$!; cat >/dev/null; kill -TERM $master; wait $master")
+  local command = ("exec 2>%s/start.log; env %s %s -p %s/ -c nginx.conf & master=$!; cat >/dev/null; kill -TERM "
+    .. "$master; wait $master")
     :format(prefix, environment(root, options.environment), binary, prefix)
   local self = setmetatable({ prefix = prefix, socket = prefix .. "/nginx.sock", preamble = options.preamble or "",
     pipe = io.popen("sh -c " .. quote(command), "w") }, Nginx)

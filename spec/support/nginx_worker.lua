@@ -40,7 +40,7 @@ function M.run_in_timer()
   finish(status or 504, text)
 end
 
--- Ports that do not answer ----------------------------------------------------------------------------------------------
+-- Ports that do not answer --------------------------------------------------------------------------------------------
 
 local STREAM, DATAGRAM, INET, NONBLOCK = 1, 2, 2, 2048 -- Linux
 

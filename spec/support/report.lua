@@ -1,4 +1,5 @@
---- Output of the test runs: one line per spec file, every failure in full, and the counts in a file for scripts/run-tests.
+--- Output of the test runs: one line per spec file, every failure in full, and the counts in a file for
+--- scripts/run-tests.
 -- usage: busted -o spec/support/report.lua, with VLLM_TEST_COUNTS naming the file that gets "PASSED FAILED".
 -- Unlike busted's own outputs it counts as failed what would look green: a pending test, a file that does not load, and
 -- a run without any test. The file is written at the end only: a run that died leaves none.

@@ -2,12 +2,14 @@
 
 local secrets = {
   KEY = "sk-key/0123456789", HEADER = "header-value-0123", CALL_HEADER = "call-header-value-0123",
-  PASSWORD = "pass%2Fword-0123", PROXY_PASSWORD = "proxy-password-0123", QUERY = "query-value-0123", KEY_PASSWORD = "key-password-0123",
+  PASSWORD = "pass%2Fword-0123", PROXY_PASSWORD = "proxy-password-0123", QUERY = "query-value-0123",
+    KEY_PASSWORD = "key-password-0123",
   BASIC = "dXNlcjpwYXNzL3dvcmQtMDEyMw==", -- base64 of user:pass/word-0123
 }
 
 local SPELLINGS = {
-  secrets.KEY, (secrets.KEY:gsub("/", "\\/")), secrets.HEADER, secrets.CALL_HEADER, secrets.PASSWORD, "pass/word-0123", "pass\\/word-0123",
+  secrets.KEY, (secrets.KEY:gsub("/", "\\/")), secrets.HEADER, secrets.CALL_HEADER, secrets.PASSWORD, "pass/word-0123",
+    "pass\\/word-0123",
   secrets.QUERY, secrets.BASIC, secrets.KEY_PASSWORD,
 }
 
@@ -30,7 +32,8 @@ local function leak(value, path, seen)
   if type(value) ~= "table" and type(value) ~= "userdata" then return nil end
   if seen[value] then return nil end
   seen[value] = true
-  local found = leak(tostring(value), "tostring(" .. path .. ")", seen) or leak(getmetatable(value), path .. "<metatable>", seen)
+  local found = leak(tostring(value), "tostring(" .. path .. ")", seen)
+    or leak(getmetatable(value), path .. "<metatable>", seen)
   if found or type(value) ~= "table" then return found end
   for key, member in pairs(value) do
     found = leak(key, path .. ".<key>", seen) or leak(member, path .. "." .. tostring(key), seen)

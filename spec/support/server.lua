@@ -112,9 +112,12 @@ end
 ---The exact bytes of the last body that a client sent.
 function Server:last_body() return (self:get("/log/last")) end
 
----What the server saw, oldest first; looking at the log is not in it. Records have event ("request", "close"), connection (a
----number), via ("tcp", "tls", "mtls", "unix"), at_ms (CLOCK_MONOTONIC); requests: method, path (with its query), headers
----({ name, value } in order, and lower-case name → value), body; closes: by ("client", "server", "handshake"), midway (the
+---What the server saw, oldest first; looking at the log is not in it. Records have event ("request", "close"),
+---connection (a
+---number), via ("tcp", "tls", "mtls", "unix"), at_ms (CLOCK_MONOTONIC); requests: method, path (with its query),
+---headers
+---({ name, value } in order, and lower-case name → value), body; closes: by ("client", "server", "handshake"), midway
+---(the
 ---client left before the end of a response), requests, bytes_sent, wrote_ms.
 ---@param event? string  only these
 function Server:log(event)
@@ -151,7 +154,8 @@ local function step_line(step)
   return "send " .. step[2]:gsub("[%c\\\127-\255]", function(c) return ("\\x%02x"):format(c:byte()) end)
 end
 
----Responses step by step: { { "send", bytes }, { "wait", ms }, { "repeat", times, steps_back }, "close" | "drop" | "reset" |
+---Responses step by step: { { "send", bytes }, { "wait", ms }, { "repeat", times, steps_back }, "close" | "drop" |
+---"reset" |
 ---"stall", "next", { "use", target } }; see script.c.
 ---@return string path  to be requested; the k-th request plays the k-th part between "next"
 function Server:script(steps)
@@ -169,7 +173,8 @@ function Server:stop()
   if pipe then return pipe:close() end
 end
 
----@param options? { tls?: boolean, mtls?: boolean, deaf?: boolean, unix?: boolean|string, key?: string, fixtures?: string, idle_s?: integer, binary?: string }
+---@param options? { tls?: boolean, mtls?: boolean, deaf?: boolean, unix?: boolean|string, key?: string,
+---  fixtures?: string, idle_s?: integer, binary?: string }
 ---@return table server  port, url, tls_url, mtls_url, deaf_port, full_port, unix, ca_file, cert_file, key_file, key, and the methods above
 function M.start(options)
   options = options or {}
@@ -191,7 +196,8 @@ function M.start(options)
     url = "http://127.0.0.1:" .. found.port,
     tls_url = found.tls and "https://localhost:" .. found.tls, tls_port = found.tls and tonumber(found.tls),
     mtls_url = found.mtls and "https://localhost:" .. found.mtls, mtls_port = found.mtls and tonumber(found.mtls),
-    deaf_port = tonumber(found.deaf), full_port = tonumber(found.full), unix = found.unix, ca_file = found.ca, cert_file = found.cert, key_file = found.key,
+    deaf_port = tonumber(found.deaf), full_port = tonumber(found.full), unix = found.unix, ca_file = found.ca,
+      cert_file = found.cert, key_file = found.key,
   }, Server)
 end
 

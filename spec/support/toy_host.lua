@@ -1,4 +1,5 @@
--- An event loop of a program's own, small but whole: ready coroutines, timers, descriptors. For specs of the seam `vllm.host`.
+-- An event loop of a program's own, small but whole: ready coroutines, timers, descriptors. For specs of the seam
+-- `vllm.host`.
 --
 --   local toy = require("spec.support.toy_host").new()
 --   vllm.host.register("toy", toy.host)
@@ -82,7 +83,8 @@ function M.new()
     end
     local fds, sources = {}, {}
     for watcher in pairs(toy.watches) do fds[#fds + 1], sources[#sources + 1] = watcher.source.fd, watcher.source end
-    local seconds = (#ready > 0 or not is_busy()) and 0 or math.min(earliest and math.max(earliest - now, 0) or longest_s, longest_s)
+    local seconds = (#ready > 0 or not is_busy()) and 0
+      or math.min(earliest and math.max(earliest - now, 0) or longest_s, longest_s)
     local _, readable = core.poll(fds, seconds)
     for _, source in ipairs(sources) do if readable[source.fd] then source.on_readable() end end
   end

@@ -1,4 +1,5 @@
--- A cell in Neovim, in a coroutine that a task of ours runs in. Others begin in vim.schedule. The editor quits with the turn abandoned.
+-- A cell in Neovim, in a coroutine that a task of ours runs in. Others begin in vim.schedule. The editor quits with the
+-- turn abandoned.
 local cell = require "spec.hosts.cell"
 local common = require "spec.hosts.drivers.common"
 local vllm = require "vllm"

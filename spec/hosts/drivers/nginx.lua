@@ -6,7 +6,8 @@ local ngx = rawget(_G, "ngx")
 return function(settings)
   local lines = {}
   cell.run({
-    go = ngx.thread.spawn, reap = ngx.thread.wait, write = function(line) lines[#lines + 1] = line end, children_inherit = true,
+    go = ngx.thread.spawn, reap = ngx.thread.wait, write = function(line) lines[#lines + 1] = line end,
+      children_inherit = true,
   }, settings)
   return table.concat(lines)
 end

@@ -1,4 +1,5 @@
--- Stands in for the library of that name, which Copas 4 wants and Debian does not have: the part that Copas uses, over a plain table.
+-- Stands in for the library of that name, which Copas 4 wants and Debian does not have: the part that Copas uses, over
+-- a plain table.
 local Wheel = {}
 Wheel.__index = Wheel
 
