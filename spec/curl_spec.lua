@@ -1,4 +1,5 @@
--- The libcurl transport and its binding over the real test server: what comes, what is told when nothing comes, and what ends when.
+-- The libcurl transport and its binding over the real test server: what comes, what is told when nothing comes, and
+-- what ends when.
 require "spec.support.env"
 local child = require "spec.support.child"
 local core = require "vllm.core"
@@ -98,7 +99,8 @@ describe("the libcurl transport, " .. mode, function()
   end)
 
   it("joins repeated headers and unfolds folded ones", function()
-    local stream = open { url = scripted({ "send", "HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a:2 \r\nX-Fold: a\r\n\tb\r\nX-None:\r\nContent-Length: 0\r\n\r\n" }) }
+    local stream = open { url = scripted({ "send",
+      "HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a:2 \r\nX-Fold: a\r\n\tb\r\nX-None:\r\nContent-Length: 0\r\n\r\n" }) }
     local _, headers = stream:head(soon())
     assert.equal("1, 2", headers["x-a"])
     assert.equal("a b", headers["x-fold"])
@@ -168,7 +170,8 @@ describe("the libcurl transport, " .. mode, function()
   it("an answer larger than the buffer comes whole, in pieces no larger than the buffer", function()
     local piece = ("x"):rep(1000)
     local stream = open { max_buffer_bytes = 20000,
-      url = scripted({ "send", "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" }, { "send", piece }, { "repeat", 999, 1 }) }
+      url = scripted({ "send", "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" }, { "send", piece },
+        { "repeat", 999, 1 }) }
     local total, largest = 0, 0
     while true do
       local bytes, err = stream:read(soon())
@@ -265,7 +268,8 @@ describe("the libcurl transport, " .. mode, function()
     end)
 
     it("another name than the certificate's is refused", function()
-      local status, err = get((running.tls_url:gsub("localhost", "other.localhost")), { ca_file = running.ca_file }):head(soon())
+      local status, err = get((running.tls_url:gsub("localhost", "other.localhost")),
+        { ca_file = running.ca_file }):head(soon())
       assert.is_nil(status)
       assert.equal("tls", err.kind)
       assert.truthy(err.detail:find("another name", 1, true), err.detail)
@@ -281,17 +285,20 @@ describe("the libcurl transport, " .. mode, function()
 
     it("an encrypted key is opened with its password, and nobody is asked for one", function()
       local encrypted = os.tmpname()
-      assert.equal(0, (select(2, child.run(("openssl pkey -in %s -aes256 -passout pass:opens -out %s"):format(running.key_file, encrypted)))))
+      assert.equal(0, (select(2, child.run(("openssl pkey -in %s -aes256 -passout pass:opens -out %s")
+        :format(running.key_file, encrypted)))))
       local PROGRAM = [[
         local request = { url = %q .. "/v1/models", method = "GET", headers = {}, proxy = "" }
         request.tls = { ca_file = %q, cert = %q, key = %q, key_password = %s }
         local status, err = require("vllm.transports.curl").new({ mode = %q }):open(request):head()
         io.write(status or err.kind, " ", err.detail or "", err.retryable == false and " for good" or "")]]
-      local cases = { nil_ = "tls tls.key cannot be used: if it has a password, give tls.key_password (", opens = "200 ",
+      local cases = { nil_ = "tls tls.key cannot be used: if it has a password, give tls.key_password (",
+        opens = "200 ",
         wrong = "tls tls.key cannot be used: is tls.key_password right? (" }
       for password, wanted in pairs(cases) do
         local quoted = password == "nil_" and "nil" or ("%q"):format(password)
-        local printed = child.lua(PROGRAM:format(running.mtls_url, running.ca_file, running.cert_file, encrypted, quoted, mode))
+        local printed = child.lua(PROGRAM:format(running.mtls_url, running.ca_file, running.cert_file, encrypted,
+          quoted, mode))
         assert.equal(wanted, printed:sub(1, #wanted), printed)
         assert.equal(wanted ~= "200 ", printed:find(") for good", 1, true) ~= nil, printed)
       end
@@ -328,7 +335,8 @@ describe("the libcurl transport, " .. mode, function()
     end)
 
     it("a connection that is not made in time names its clock", function()
-      local err = curl_errors.of({ code = 28, text = "SSL connection timeout" }, { url = "https://u:p@h:1/x", connect_s = 0.2 })
+      local err = curl_errors.of({ code = 28, text = "SSL connection timeout" },
+        { url = "https://u:p@h:1/x", connect_s = 0.2 })
       assert.equal("timeout", err.kind)
       assert.equal("connect_s", err.clock)
       assert.equal(0.2, err.limit_s)
@@ -338,7 +346,8 @@ describe("the libcurl transport, " .. mode, function()
     local broken = {
       { "no answer", "closed", "closed the connection without an answer", "close" },
       { "no HTTP", "protocol", "something that is not HTTP", { "send", "220 mail ready\r\n\r\n" }, "close" },
-      { "headers without end", "limit", "exceed 2000 bytes", { "send", HEAD }, { "send", "X-A: " .. ("a"):rep(500) .. "\r\n" }, { "repeat", 9, 1 }, "close" },
+      { "headers without end", "limit", "exceed 2000 bytes", { "send", HEAD },
+        { "send", "X-A: " .. ("a"):rep(500) .. "\r\n" }, { "repeat", 9, 1 }, "close" },
     }
     for _, case in ipairs(broken) do
       it(case[1], function()
@@ -349,10 +358,14 @@ describe("the libcurl transport, " .. mode, function()
     end
 
     local cut = {
-      { "a body that is cut", "closed", "in the middle of its answer", { "send", HEAD .. "Content-Length: 100\r\n\r\nhello" }, "close" },
-      { "a chunk that is cut", "closed", "in the middle of its answer", { "send", HEAD .. "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n" }, "close" },
-      { "a chunk without a size", "protocol", "breaks HTTP", { "send", HEAD .. "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nZZ\r\n" }, "close" },
-      { "a reset", "closed", "was reset", { "send", HEAD .. "Content-Length: 100\r\n\r\nhello" }, { "wait", 100 }, "reset" },
+      { "a body that is cut", "closed", "in the middle of its answer",
+        { "send", HEAD .. "Content-Length: 100\r\n\r\nhello" }, "close" },
+      { "a chunk that is cut", "closed", "in the middle of its answer",
+        { "send", HEAD .. "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n" }, "close" },
+      { "a chunk without a size", "protocol", "breaks HTTP",
+        { "send", HEAD .. "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nZZ\r\n" }, "close" },
+      { "a reset", "closed", "was reset", { "send", HEAD .. "Content-Length: 100\r\n\r\nhello" }, { "wait", 100 },
+        "reset" },
     }
     for _, case in ipairs(cut) do
       it(case[1] .. " gives what came, and then the error", function()
@@ -368,17 +381,25 @@ describe("the libcurl transport, " .. mode, function()
     it("codes that no server here provokes still have a kind and a sentence", function()
       local cases = {
         { { code = 5, text = "Could not resolve proxy: p" }, "connect", "the proxy: Could not resolve proxy: p" },
-        { { code = 56, text = "Received HTTP code 407 from proxy after CONNECT" }, "connect", "the proxy refused to connect to h:1, with status 407: it wants a user" },
-        { { code = 56, text = "CONNECT tunnel failed, response 403", proxy = "http://p:2" }, "connect", "the proxy p:2 refused to connect to h:1, with status 403" },
+        { { code = 56, text = "Received HTTP code 407 from proxy after CONNECT" }, "connect",
+          "the proxy refused to connect to h:1, with status 407: it wants a user" },
+        { { code = 56, text = "CONNECT tunnel failed, response 403", proxy = "http://p:2" }, "connect",
+          "the proxy p:2 refused to connect to h:1, with status 403" },
         { { code = 56, text = "Proxy CONNECT aborted" }, "connect", "the proxy: Proxy CONNECT aborted" },
-        { { code = 1, text = "Unsupported HTTP version in response" }, "protocol", "breaks HTTP: Unsupported HTTP version" },
+        { { code = 1, text = "Unsupported HTTP version in response" }, "protocol",
+          "breaks HTTP: Unsupported HTTP version" },
         { { code = 1, text = "Protocol x not supported or disabled in libcurl" }, "config", "Protocol x" },
-        { { code = 7, text = "Failed to connect to h port 1 after 0 ms: X", reason = "refused" }, "connect", "to h:1: nothing listens" },
+        { { code = 7, text = "Failed to connect to h port 1 after 0 ms: X", reason = "refused" }, "connect",
+          "to h:1: nothing listens" },
         { { code = 7, text = "Failed to connect to h port 2 after 0 ms: X" }, "connect", "to h:1: Failed" },
-        { { code = 7, text = "Failed to connect to p port 2 after 0 ms: X", proxy = "http://P:2/" }, "connect", "to the proxy p:2, on the way to h:1 (" },
-        { { code = 7, text = "Failed to connect to p port 1080 after 0 ms: X", proxy = "p" }, "connect", "to the proxy p:1080, on the way to h:1 (" },
-        { { code = 7, text = "Failed to connect to ::1 port 3 after 0 ms: X", proxy = "http://[::1]:3" }, "connect", "to the proxy [::1]:3, on" },
-        { { code = 7, text = "Failed to connect to h port 1 after 0 ms: X", proxy = "http://h:1" }, "connect", "to h:1: Failed" },
+        { { code = 7, text = "Failed to connect to p port 2 after 0 ms: X", proxy = "http://P:2/" }, "connect",
+          "to the proxy p:2, on the way to h:1 (" },
+        { { code = 7, text = "Failed to connect to p port 1080 after 0 ms: X", proxy = "p" }, "connect",
+          "to the proxy p:1080, on the way to h:1 (" },
+        { { code = 7, text = "Failed to connect to ::1 port 3 after 0 ms: X", proxy = "http://[::1]:3" }, "connect",
+          "to the proxy [::1]:3, on" },
+        { { code = 7, text = "Failed to connect to h port 1 after 0 ms: X", proxy = "http://h:1" }, "connect",
+          "to h:1: Failed" },
         { { code = 7, text = "Failed to connect to x port 2 after 0 ms: X", proxy = "" }, "connect", "to h:1: Failed" },
         { { code = 35, text = "error:0A00010B:SSL routines::wrong version number" }, "tls", "use http:// in base_url" },
         { { code = 60, text = "certificate has expired", verify = 10 }, "tls", "its certificate has expired" },
@@ -399,7 +420,8 @@ describe("the libcurl transport, " .. mode, function()
   describe("options", function()
     it("what cannot be honoured is named, and nothing is sent", function()
       local cases = {
-        { "url", { url = "ftp://localhost/" } }, { "url", { url = "http://localhost/\0" } }, { "url", { url = "http://a b/" } },
+        { "url", { url = "ftp://localhost/" } }, { "url", { url = "http://localhost/\0" } },
+          { "url", { url = "http://a b/" } },
         { "method", { method = "GET /" } }, { "headers", { headers = { { "X-A", "b\r\nX-B: c" } } } },
         { "headers", { headers = { { "X A", "b" } } } }, { "headers", { headers = { { "X-A", "b\0c" } } } },
         { "headers", { headers = { { "", "b" } } } }, { "ca_file", { tls = { ca_file = "a\0b" } } },
@@ -417,8 +439,10 @@ describe("the libcurl transport, " .. mode, function()
         { { colour = 1 }, "unknown option `colour`" }, { { ["unix_socket\0"] = "x" }, "unknown option `unix_socket" },
         { { tls = { ca = "x" } }, "unknown option `tls.ca`" },
         { { url = 1 }, "url: expected a string, got number" }, { { tls = true }, "tls: expected a table, got boolean" },
-        { { tls = { verify = 1 } }, "verify: expected a boolean" }, { { connect_s = -1 }, "connect_s: expected seconds, 0 or more" },
-        { { connect_s = 0 / 0 }, "connect_s: expected" }, { { headers = { "X: 1" } }, "headers[1]: expected { name, value }, two strings" },
+        { { tls = { verify = 1 } }, "verify: expected a boolean" },
+          { { connect_s = -1 }, "connect_s: expected seconds, 0 or more" },
+        { { connect_s = 0 / 0 }, "connect_s: expected" },
+          { { headers = { "X: 1" } }, "headers[1]: expected { name, value }, two strings" },
         { { headers = { { "X", 1 } } }, "headers[1]: expected" }, { { max_buffer_bytes = 0 }, "max_buffer_bytes" },
       }
       for _, case in ipairs(cases) do

@@ -1,4 +1,5 @@
--- What of the environment and the home directory reaches a request: the proxies that curl knows, and nothing that makes it less safe.
+-- What of the environment and the home directory reaches a request: the proxies that curl knows, and nothing that makes
+-- it less safe.
 require "spec.support.env"
 local child = require "spec.support.child"
 local server = require "spec.support.server"
@@ -23,7 +24,8 @@ describe("the environment", function()
 
   -- Names in capitals are this machine's own.
   local function ask(base, environment)
-    local all = { BASE = base, http_proxy = "", HTTP_PROXY = "", all_proxy = "", ALL_PROXY = "", no_proxy = "", NO_PROXY = "" }
+    local all = { BASE = base, http_proxy = "", HTTP_PROXY = "", all_proxy = "", ALL_PROXY = "", no_proxy = "",
+      NO_PROXY = "" }
     for name, value in pairs(environment) do all[name] = value end
     return (child.lua(ASK, all):gsub("\n$", ""))
   end
@@ -36,7 +38,8 @@ describe("the environment", function()
   end
 
   it("no_proxy names what is asked directly", function()
-    assert.equal("You said: x", ask(running.url .. "/v1", { http_proxy = "http://127.0.0.1:1", no_proxy = "127.0.0.1" }))
+    assert.equal("You said: x", ask(running.url .. "/v1",
+      { http_proxy = "http://127.0.0.1:1", no_proxy = "127.0.0.1" }))
     assert.equal("/v1/chat/completions", running:log("request")[1].path)
     assert.matches("^nil\tconnect: ", ask(running.url .. "/v1", { http_proxy = "http://127.0.0.1:1" }))
   end)
@@ -53,7 +56,8 @@ describe("the environment", function()
     assert.matches("connect: cannot connect to 127.0.0.1:1: nothing listens there", ask("http://127.0.0.1:1/v1", {}))
     -- libcurl writes the server's own address in its own way
     assert.matches("connect: cannot connect to 127.1:1: nothing", ask("http://127.1:1/v1", {}))
-    assert.matches("connect: cannot connect to 127.1:1: nothing", ask("http://127.1:1/v1", { http_proxy = running.url, no_proxy = "*" }))
+    assert.matches("connect: cannot connect to 127.1:1: nothing",
+      ask("http://127.1:1/v1", { http_proxy = running.url, no_proxy = "*" }))
   end)
 
   it("a .netrc, cookies and a .curlrc of the user's are not read", function()
@@ -63,7 +67,8 @@ describe("the environment", function()
       file:write(text)
       file:close()
     end
-    write(".netrc", "machine 127.0.0.1 login netrc-user password netrc-password\ndefault login netrc-user password netrc-password\n")
+    write(".netrc",
+      "machine 127.0.0.1 login netrc-user password netrc-password\ndefault login netrc-user password netrc-password\n")
     write(".curlrc", 'header = "X-Curlrc: yes"\ncookie = "a=b"\n')
     write(".curl-hsts", '127.0.0.1 "20991231 00:00:00"\n')
     assert.equal("You said: x", ask(running.url .. "/v1", { HOME = home, CURL_HOME = home, NETRC = home .. "/.netrc" }))
@@ -77,11 +82,14 @@ describe("the environment", function()
     local directory = child.run("mktemp -d"):match "[^\n]+"
     local function at(name) return directory .. "/" .. name end
     local conf = assert(io.open(at "conf", "w"))
-    conf:write("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nMinProtocol = TLSv1\nCipherString = ALL:@SECLEVEL=0\n")
+    conf:write("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nMinProtocol = TLSv1\nCipherString = "
+      .. "ALL:@SECLEVEL=0\n")
     conf:close()
-    child.run(("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout %s -out %s"):format(at "key", at "cert"))
+    child.run(("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout %s -out %s")
+      :format(at "key", at "cert"))
     local function answer_over(version)
-      local old = io.popen(("OPENSSL_CONF=%s exec timeout 20 openssl s_server -%s -www -naccept 1 -accept 0 -cert %s -key %s 2>&1 </dev/null")
+      local old = io.popen(("OPENSSL_CONF=%s exec timeout 20 openssl s_server -%s -www -naccept 1 -accept 0 -cert %s "
+        .. "-key %s 2>&1 </dev/null")
         :format(at "conf", version, at "cert", at "key"))
       local port, line
       repeat

@@ -1,5 +1,5 @@
--- The host that is Copas where it differs from others: threads that are removed, errors of tasks, a version that is too old.
--- What all hosts do alike is in matrix_spec.
+-- The host that is Copas where it differs from others: threads that are removed, errors of tasks, a version that is too
+-- old. What all hosts do alike is in matrix_spec.
 require "spec.support.env"
 local child = require "spec.support.child"
 local interrupted = require "spec.support.interrupted"
@@ -23,7 +23,8 @@ for _, lua in ipairs(folder and { "lua5.1", "lua5.3", "lua5.4", "luajit" } or {}
 
     local function run(code, target)
       local path = "lua/?.lua;lua/?/init.lua;./?.lua;" .. folder .. "/?.lua;spec/support/copas/?.lua;;"
-      local printed, ended = child.lua_of(lua, PREAMBLE .. code, { URL = server.url, TARGET = target or "/v1", LUA_PATH = path })
+      local printed, ended = child.lua_of(lua, PREAMBLE .. code,
+        { URL = server.url, TARGET = target or "/v1", LUA_PATH = path })
       return (printed:gsub("\n$", "")), ended
     end
 
@@ -34,7 +35,8 @@ for _, lua in ipairs(folder and { "lua5.1", "lua5.3", "lua5.4", "luajit" } or {}
       assert.equal("cancelled\ncancelled", printed)
     end)
 
-    it("a thread that is removed while its turn waits leaves a turn that is collected, others go on and the loop ends", function()
+    it("a thread that is removed while its turn waits leaves a turn that is collected, others go on and the loop ends",
+      function()
       local printed, ended = run([[
         local watched = setmetatable({}, { __mode = "v" })
         copas.loop(function()
@@ -120,7 +122,8 @@ describe("an old Copas", function()
       end)
       print(select(3, client:ask "x").kind)
       copas.loop(function() print(select(3, client:with({ host = "block" }):ask "x").kind) end)]]
-    assert.equal("false\tCopas 1.1.7 is too old: use Copas 4 or newer, or host = \"block\", where a wait holds up all threads\n"
+    assert.equal("false\tCopas 1.1.7 is too old: use Copas 4 or newer, or host = \"block\", where a wait holds up all "
+      .. "threads\n"
       .. "connect\nconnect\n", printed)
     assert.equal(0, ended)
   end)
