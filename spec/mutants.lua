@@ -144,7 +144,7 @@ return {
     "spec/session_spec.lua" },
   { "lua/vllm/turn/inputs.lua", " or (call.invalid and not is_of_arguments(call.invalid))", "",
     "spec/inputs_spec.lua" },
-  { "lua/vllm/turn/gate.lua", "keep a coroutine\n  own:_admit()", "keep a coroutine", "spec/gate_spec.lua" },
+  { "lua/vllm/turn/gate.lua", "keep a coroutine alive\n  own:_admit()", "keep a coroutine alive", "spec/gate_spec.lua" },
   { "lua/vllm/turn/gate.lua", "if self._taken < self._max then return false end",
     "if self._taken <= self._max then return false end",
     "spec/gate_spec.lua" },
