@@ -114,12 +114,7 @@ local function until_look(deadline)
   return deadline and deadline < look_at and deadline or look_at
 end
 
---- The wait alone, even when cancelled: for the end of what was begun.
----@param deadline number? as in `wait`
----@param is_look boolean?
----@return true?
----@return table? failure
-function Waiter:stay(deadline, is_look)
+local function stay(self, deadline, is_look)
   local host, token = here(self._wanted)
   local is_interruptible = self._is_interruptible
   if is_interruptible then deadline = until_look(deadline) end
@@ -135,6 +130,14 @@ function Waiter:stay(deadline, is_look)
   return ok, failure
 end
 
+--- The wait alone, even when cancelled: for the end of what was begun.
+---@param deadline number? as in `wait`
+---@return true?
+---@return table? failure
+function Waiter:stay(deadline)
+  return stay(self, deadline)
+end
+
 --- Waits once, and lets others run even if the deadline has passed. It may end early; then call it again.
 ---@param deadline number? absolute, seconds of core.now()
 ---@param is_look boolean? nothing is due then: a host that knows may end the wait when nothing else could
@@ -145,7 +148,7 @@ function Waiter:wait(deadline, is_look)
     local failure = self:failure()
     if failure then return nil, failure end
   end
-  local ok, failure = self:stay(deadline, is_look)
+  local ok, failure = stay(self, deadline, is_look)
   if ok and (self._is_interrupted or cancellations > 0) then
     failure = self:failure()
     if failure then return nil, failure end
