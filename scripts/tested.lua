@@ -10,7 +10,6 @@ local TESTED_BY = {
   ["lua/vllm/health.lua"] = "spec/hosts/neovim_install_spec.lua",
   ["lua/vllm/testing.lua"] = "spec/turn_spec.lua", -- and every spec that uses it
   ["lua/vllm/hosts/libuv.lua"] = "spec/hosts/luv_spec.lua", -- shared by luv and Neovim
-  ["lua/vllm/hosts/interrupt.lua"] = "spec/scheduler_spec.lua",
   ["lua/vllm/turn/attempt.lua"] = "spec/retry_spec.lua",
   ["lua/vllm/turn/exchange.lua"] = "spec/client_spec.lua",
   ["lua/vllm/turn/clocks.lua"] = "spec/turn_spec.lua",
