@@ -101,7 +101,7 @@ describe("client:turn", function()
       throws("the text is given twice", "x", { text = "y" })
     end
     local _, message, err = client:ask("x", { messages = {} })
-    assert.equal("invalid_request: text and messages are given: text is one user message", message)
+    assert.equal("invalid_request: text and messages are both given; text is one user message", message)
     assert.equal("text", err.param)
   end)
 

@@ -235,10 +235,10 @@ describe("config.merge", function()
     assert.has_error(function() merged({ model = "m" }, { tempurature = 1 }) end,
       "client:with: unknown key `tempurature` (did you mean `temperature`?); extra_body = { … } sends any name")
     assert.has_error(function() merged({ model = "m" }, { timeout = 30 }) end,
-      "client:with: timeout must be a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, "
+      "client:with: timeout: expected a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, "
         .. "finish_s, total_s), got 30")
     assert.has_error(function() merged({ model = "m" }, { model = core.null }) end,
-      "client:with: `model` is missing: the name under which the server serves the model")
+      "client:with: `model` is missing: the name that the server knows the model by")
   end)
 end)
 

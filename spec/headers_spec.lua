@@ -65,7 +65,7 @@ describe("headers.fault", function()
       { "X", "a\r\nY: b", "holds a line break, a NUL or another control character" },
       { "Authorization", "Bearer Bearer k", "has `Bearer` twice" },
         { "authorization", " k", "begins or ends with a blank" },
-      { "Authorization", "Bearer a b", "must be one word and the key, with one blank between" },
+      { "Authorization", "Bearer a b", "must be `Bearer`, one blank and the key" },
     } do
       assert.equal(case[3], headers.fault(case[1], case[2]))
     end

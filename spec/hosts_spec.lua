@@ -90,7 +90,7 @@ describe("the option `host`", function()
     end
     refused("plan9", 'unknown host "plan9"; known hosts: block, scheduler, nginx, neovim, cqueues, copas, ')
     refused({}, "host: `running`: expected a function, got nil")
-    refused(7, "host must be a table or the name of a host")
+    refused(7, "host: expected a table or the name of a host")
     vllm.new { model = "m", host = "block" }
     vllm.new { model = "m", host = toy_host.new().host }
   end)

@@ -134,11 +134,11 @@ describe("the option json", function()
 
   it("is told when it cannot be used", function()
     local function why(json) return select(2, pcall(vllm.new, { model = "m", json = json })) end
-    assert.truthy(why "dkjson":find('json must be "cjson", or a table with encode and decode (such as require '
+    assert.truthy(why "dkjson":find('json: expected "cjson", or a table with encode and decode (such as require '
       .. '"dkjson"), got "dkjson"', 1, true), why "dkjson")
-    assert.truthy(why(7):find("json must be", 1, true))
+    assert.truthy(why(7):find("json: expected", 1, true))
     assert.truthy(why {}:find("json has neither encode nor decode", 1, true))
-    assert.truthy(why { decode = 1 }:find("json.decode must be a function, got 1", 1, true))
+    assert.truthy(why { decode = 1 }:find("json.decode: expected a function, got 1", 1, true))
     assert.truthy(why { decode = print, endcode = print }:find("did you mean `encode`?", 1, true))
     local old = select(2, pcall(vllm.new, { model = "m", decode = print }))
     assert.truthy(old:find("unknown key `decode`: write json = { decode = … } for a client", 1, true), old)
@@ -152,7 +152,7 @@ describe("the option json", function()
     local ok, why = pcall(vllm.new, { model = "m", json = "cjson" })
     package.loaded.cjson, package.path, package.cpath = loaded, path, cpath
     assert.is_false(ok)
-    assert.truthy(why:find('json = "cjson": lua-cjson is not found', 1, true), why)
+    assert.truthy(why:find('json = "cjson": lua-cjson was not found', 1, true), why)
   end)
 
   it("can be taken away again", function()

@@ -120,10 +120,10 @@ describe("constructors", function()
       { media.image, { pth = "a" },
         "vllm.image: unknown key `pth`; known are bytes, detail, mime, name, path, url, uuid" },
       { media.image, { path = "a", detial = "low" }, "vllm.image: unknown key `detial` (did you mean `detail`?)" },
-      { media.video, { path = 5 }, "vllm.video: path must be a string, got number" },
+      { media.video, { path = 5 }, "vllm.video: path: expected a string, got number" },
       { media.file, { url = "http://x" },
         "vllm.file: files go by path or bytes; only images, audio and video go by URL" },
-      { media.image, { bytes = PNG, mime = "png" }, "vllm.image: mime must be a media type such as image/png" },
+      { media.image, { bytes = PNG, mime = "png" }, "vllm.image: mime: expected a media type such as image/png" },
     } do
       local ok, message = pcall(function()
         local part = case[1](case[2])

@@ -314,7 +314,7 @@ describe("a message that cannot be sent", function()
     { "an extra that would write a member twice", { { role = "user", content = "a", extra = { role = "system" } } }, "messages[1].extra.role",
       "give `role` itself" },
     { "a member given twice", { { role = "user", content = "a", weight = 1, extra = { weight = 2 } } }, "messages[1].extra.weight",
-      "`weight` is given, too" },
+      "`weight` is also given directly" },
     { "tools of a message that are no tools", { { role = "developer", content = "a", tools = { { name = "f", paramters = {} } } } },
       "messages[1].tools[1].paramters", "unknown key (did you mean `parameters`?)" },
     { "near key of a call", { { role = "assistant", calls = { { id = "c1", name = "now", argumnets = {} } } } }, "messages[1].calls[1].argumnets",

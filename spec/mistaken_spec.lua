@@ -13,7 +13,7 @@ local CASES = {
   { "a list of messages in the list", { { { role = "user", content = "a" } } }, "messages[1].role",
     A_MESSAGE .. "; this is a list" },
   { "a part alone", { "a", PNG_PART }, "messages[2].role",
-    A_MESSAGE .. "; this is a part, which stands in the content of a message" },
+    A_MESSAGE .. "; this is a part, which belongs into the content of a message" },
   { "a message whose role has another name", { { type = "human", content = "a" } }, "messages[1].role", A_MESSAGE },
   { "a part alone that has no type", { "a", { url = "http://h/" } }, "messages[2].role", A_MESSAGE },
   { "a result", { "a", a_result() }, "messages[2].role", A_MESSAGE .. "; this is a result: append its `message`" },

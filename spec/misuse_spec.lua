@@ -10,10 +10,10 @@ end
 
 -- { a call with a mistake, the sentence }
 local MISUSE = {
-  { function() vllm.new() end, "vllm.new: a table of options is needed, got nil" },
-  { function() vllm.new { model = "m", temperature = NAN } end, "vllm.new: temperature must be a number of at least 0, got nan" },
+  { function() vllm.new() end, "vllm.new: expected a table of options, got nil" },
+  { function() vllm.new { model = "m", temperature = NAN } end, "vllm.new: temperature: expected a number of at least 0, got nan" },
   { function() vllm.new { model = "m", [1.5] = 1 } end, "vllm.new: unknown key 1.5: options have names (a list of messages goes into `messages`)" },
-  { function() vllm.from_env "x" end, 'vllm.from_env: a table of overrides is needed, got "x"' },
+  { function() vllm.from_env "x" end, 'vllm.from_env: expected a table of overrides, got "x"' },
   { function() vllm.from_env { colour = 1 } end, "vllm.from_env: unknown key `colour`; extra_body = { … } sends any name" },
   { function() vllm.decoder(5) end, "vllm.decoder: expected a table of options, got 5" },
   { function() vllm.decoder { max_evnt_bytes = 1 } end, "vllm.decoder: unknown key `max_evnt_bytes` (did you mean `max_event_bytes`?)" },
@@ -67,7 +67,7 @@ local MISUSE = {
   { function() vllm:repair {} end, "vllm.repair: call it with a dot: vllm.repair(…)" },
   { function() vllm:ask "x" end, "vllm.ask: call it with a dot: vllm.ask(…)" },
   { function() vllm:from_env() end, "vllm.from_env: call it with a dot: vllm.from_env(…)" },
-  { function() vllm.image { "cat.png" } end, "vllm.image: a file is named: vllm.image { path = … }" },
+  { function() vllm.image { "cat.png" } end, "vllm.image: expected a named field: vllm.image { path = … }" },
   { function() a_client():ask({ { role = "user", content = "x" } }, { temperature = 0 }) end,
     "client:ask: a request is one table, { messages = …, temperature = … }; got another argument, a table" },
   { function() return a_client().chat.completions.create {} end,
@@ -129,7 +129,7 @@ local MISUSE = {
   { function() testing.client() end, "vllm.testing: replies must be a list, got nil" },
   { function() testing.client({}, { split = 0.5 }) end, "vllm.testing: split must be a number of bytes of at least 1, got 0.5" },
   { function() a_client():request("GET", "/", nil, { timeout = 5 }) end,
-    "client:request: timeout must be a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s), got 5" },
+    "client:request: timeout: expected a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s), got 5" },
   { function() a_client():request("GET", "/", nil, { timeout = { totl_s = 5 } }) end,
     "client:request: unknown key `timeout.totl_s` (did you mean `total_s`?)" },
   { function() a_client():request("GET", "/", nil, { retry = false }) end, "client:request: unknown key `retry`; known are timeout" },
@@ -168,7 +168,7 @@ end)
 
 describe("the position of a misuse is the innermost line of the program", function()
   local load = rawget(_G, "loadstring") or load
-  local NEW = "vllm.new: a table of options is needed, got nil"
+  local NEW = "vllm.new: expected a table of options, got nil"
 
   -- What `code`, a chunk of that source with vllm as its argument, raises.
   local function raised(source, code)

@@ -132,7 +132,7 @@ return {
   { "lua/vllm/request/init.lua", "if is_raw or begins_with_system(list) then return nil end",
     "if is_raw then return nil end",
     "spec/system_spec.lua" },
-  { "lua/vllm/request/members.lua", "or near_miss(key, known.keys)", "", "spec/messages_spec.lua" },
+  { "lua/vllm/request/members.lua", "local nearest = not (refused and refused[key]) and members.nearest(key, keys)", "local nearest", "spec/messages_spec.lua" },
   { "lua/vllm/request/messages.lua", "s.ids[#s.ids + 1] = id", "", "spec/request_spec.lua spec/calls_spec.lua" },
   { "lua/vllm/request/messages.lua", "if value.type ~= nil then return is_part(value) end",
     "if value.type ~= nil then return true end",

@@ -46,7 +46,7 @@ describe("system", function()
     for _, role in ipairs { "system", "developer" } do
       local body, message, err = client:body { messages = { { role = role, content = "a" }, "b" }, system = "c" }
       assert.is_nil(body)
-      assert.equal("invalid_request: system is given, and the messages begin with a system message, too: give one of "
+      assert.equal("invalid_request: system is given, but the messages already begin with a system message: give one of "
         .. "them", message)
       assert.equal("system", err.param)
     end
@@ -104,7 +104,7 @@ describe("system", function()
   end)
 
   it("is a text or a list of parts", function()
-    local expected = "system must be a non-empty string (the text of the system message) or a list of parts, got "
+    local expected = "system: expected a non-empty string (the text of the system message) or a list of parts, got "
     for _, case in ipairs { { 7, "7" }, { "", '""' }, { true, "true" }, { {}, "a table" },
       { { role = "system", content = "x" }, 'a table; a message is not needed: system = "…"' } } do
       assert.equal("invalid_request: " .. expected .. case[2], select(2, client:body("Why?", { system = case[1] })))

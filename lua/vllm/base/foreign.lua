@@ -1,5 +1,5 @@
---- Words of other clients, and what to write here instead. A server ignores a name that it does not know without a word, so a habit of
--- elsewhere would be lost in silence. Case and separators do not count: `maxRetries` is `max_retries`.
+--- Words of other clients, and what to write here instead. A server silently ignores unknown names, so a habit from elsewhere would be
+-- lost without an error. Case and separators do not count: `maxRetries` is `max_retries`.
 --
 -- No word of vLLM's own wire is among them. Sources: the parameters of openai-python and -node, anthropic, LangChain, LlamaIndex, LiteLLM,
 -- instructor, pydantic-ai, Vercel's AI SDK, ollama, google-genai, mistral, cohere, the llm CLI, transformers, llama.cpp, SGLang, and of
@@ -24,7 +24,7 @@ local REQUEST = {
     .. "preamble preamble_override developer_message system_fragments" },
   { "write text = \"…\" (one user message) or messages = { … }", "prompt user_prompt user_message input inputs contents question "
     .. "query_text prompt_template raw_prompting" },
-  { "a message stands inside of messages = { { role = \"user\", content = \"…\" } }", "role content contents_list message_content" },
+  { "a message belongs into messages = { { role = \"user\", content = \"…\" } }", "role content contents_list message_content" },
   { MESSAGES, "history chat_history message_history conversation_history previous_messages initial_messages memory" },
   { "keep a session: client:session { messages = { … } }", "conversation conversation_id previous_response_id thread_id thread" },
   { "end the messages with the assistant's beginning, and write continue_final_message = true, add_generation_prompt = false",
@@ -36,7 +36,7 @@ local REQUEST = {
   { "write base_url = \"http://…\"", "api_base openai_api_base endpoint server_url api_url url uri server address api_endpoint "
     .. "azure_endpoint request_url port api_host openai_api_endpoint openai_api_host" },
   { "write it into the query of base_url", "api_version default_query extra_query query_params" },
-  { "write text = \"…\" for a question; what an address asks for stands in base_url", "query" },
+  { "write text = \"…\" for a question; the query of an address belongs into base_url", "query" },
   { "write api_key = \"…\"", "key token auth_token access_token api_token openai_api_key bearer bearer_token authorization auth secret "
     .. "api_key_name api_key_cmd" },
   { HEADERS, "default_headers extra_headers http_headers request_headers custom_headers organization openai_organization org "
@@ -128,7 +128,7 @@ local TLS = {
 
 local MEDIA = {
   { "write path", "file filename file_path filepath src" },
-  { "write url (a data: URL is one, too)", "uri image_url link href" },
+  { "write url (a data: URL is also one)", "uri image_url link href" },
   { "write bytes (the file's own bytes, without base64)", "data base64 b64 b64_json content raw buffer" },
   { "write mime (such as \"image/png\")", "media_type mime_type content_type format type" },
 }
@@ -174,7 +174,7 @@ local SESSION = {
   { "write session:append(…)", "add push insert add_message add_user_message append_message" },
   { "write session:messages()", "history get_messages get_history transcript" },
   { "begin another one: client:session()", "reset clear" },
-  { "write vllm.json.encode(session:messages()); client:session { messages = … } goes on", "save export to_json serialize" },
+  { "write vllm.json.encode(session:messages()); client:session { messages = … } continues it", "save export to_json serialize" },
 }
 
 local MODULE = {

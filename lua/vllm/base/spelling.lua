@@ -1,10 +1,10 @@
---- Near misses of known names: `tempurature`, `maxTokens`, `top-p`. A server ignores such a key without a word.
+--- Near misses of known names: `tempurature`, `maxTokens`, `top-p`. A server silently ignores such a key.
 
 local excerpt = require "vllm.base.excerpt"
 
 local spelling = {}
 
---- A longer name is nobody's slip of the pen.
+--- A longer name is not a misspelling.
 spelling.MAX_NAME = 64
 
 --- A name without what names do not differ by: case and separators.
@@ -15,14 +15,14 @@ function spelling.squash(name)
 end
 local squash = spelling.squash
 
--- Known names are the program's own and few, so what they are squashed to is kept.
+-- Known names are our own and few, so their squashed forms are kept.
 local squashed = setmetatable({}, { __index = function(cache, name)
   cache[name] = squash(name)
   return cache[name]
 end })
 
 -- Optimal string alignment: insertions, deletions, replacements and swaps of neighbours; at most `limit`, or limit + 1 for more.
--- Only what lies near the diagonal can be within the limit, and most names are given up after a few letters.
+-- Only cells near the diagonal can be within the limit, and most names are dropped after a few letters.
 local function distance(a, b, limit)
   local far = limit + 1
   local two_back, last = {}, {}

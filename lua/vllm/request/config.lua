@@ -1,6 +1,6 @@
 --- Configuration: what vllm.new, client:with and vllm.from_env take, checked once. Misuse throws and names the key.
--- A checked configuration is a fresh table. What may hold a secret (key, headers, proxy, the address with its query) is read like any
--- field and yet is not in it, so that a dump of a client shows none of it.
+-- A checked configuration is a fresh table. What may hold a secret (key, headers, proxy, the address with its query) can be read like any
+-- field but is not stored in the table, so a dump of a client does not show it.
 
 local fields = require "vllm.request.fields"
 local headers = require "vllm.request.headers"
@@ -34,7 +34,7 @@ local values = require "vllm.base.values"
 ---@field no_proxy string? hosts that are reached directly, separated by commas
 ---@field unix_socket string? path
 ---@field retry vllm.Retry|false|nil false: none
----@field limits table<string, integer>? bounds by the names of DEFAULT_LIMITS below, at most 1 GiB, 1048576 things, 128 levels
+---@field limits table<string, integer>? limits by the names of DEFAULT_LIMITS below, at most 1 GiB, 1048576 things, 128 levels
 ---@field transport table? see docs/architecture.md
 ---@field on_event (fun(event: table))?
 ---@field json "cjson"|{ encode: (fun(value: any): string)?, decode: (fun(text: string): any)? }|nil for values that cross into the
@@ -65,7 +65,7 @@ local function is_clean(value)
   return type(value) == "string" and value ~= "" and not value:find("[%z\1-\31\127]")
 end
 
--- What the C parts take: of bytes, of things, of nesting.
+-- What the C parts accept: bytes, items, nesting.
 local MOST_BYTES, MOST_COUNT, MOST_DEPTH = 1024 * MIB, MIB, 128
 
 local function limit_to(most)
@@ -126,7 +126,7 @@ config.client_only = {
   retry = { "false, or a table such as { max = 3 } (of max, base_s, cap_s, statuses, on_retry)", function(value)
     return value == false or is_table(value)
   end },
-  limits = { "a table of bounds such as max_event_bytes", is_table },
+  limits = { "a table of limits such as max_event_bytes", is_table },
   transport = { "a table with a function `open`", function(value) return is_table(value) and type(value.open) == "function" end },
   on_event = FUNCTION, json = ANY, unwrap_arguments = BOOLEAN, provider_name = LABEL,
   host = HOST, max_concurrent = COUNT,
@@ -147,9 +147,9 @@ end
 
 local SECRET = { api_key = true, proxy = true, base_url = true, ["tls.key_password"] = true }
 
--- Only such values may be shown as are no secrets.
+-- The value of a secret is not shown.
 local function misfit(check, name, value)
-  if SECRET[name] then return ("%s must be %s, got a %s"):format(name, check[1], type(value)) end
+  if SECRET[name] then return ("%s: expected %s, got a %s"):format(name, check[1], type(value)) end
   return fields.fault(check, name, value)
 end
 
@@ -187,9 +187,9 @@ function FURTHER.api_key(value)
   if value:find("[%z\1-\8\10-\31\127]") then
     return 'api_key holds a line break or another control character: give the key alone (of a file: file:read "*l")'
   end
-  if value:lower():find("^bearer%s") then return "api_key begins with `Bearer`, which is put before it anyway: give the key alone" end
+  if value:lower():find("^bearer%s") then return "api_key begins with `Bearer`, which is added anyway: give the key alone" end
   if value:find("%s") then return "api_key holds a blank: give the key alone" end
-  if value:find("^[\"'].*[\"']$") then return "api_key stands in quotation marks: give the key alone" end
+  if value:find("^[\"'].*[\"']$") then return "api_key is in quotation marks: give the key alone" end
 end
 
 function FURTHER.headers(value)
@@ -198,7 +198,7 @@ function FURTHER.headers(value)
 end
 
 function FURTHER.host(value)
-  if type(value) == "string" and value:find("://", 1, true) then return "host is who waits; the server's address is base_url" end
+  if type(value) == "string" and value:find("://", 1, true) then return "host is what waits; the server's address is base_url" end
   if type(value) == "table" then
     local why = hosts.fault(value)
     return why and "host: " .. why
@@ -260,12 +260,12 @@ local function conflict(options)
   if options.stream ~= nil and options.streaming ~= nil and options.stream ~= options.streaming then
     return "stream and streaming are the same option and differ"
   end
-  if options.proxy and options.unix_socket then return "proxy and unix_socket exclude each other" end
+  if options.proxy and options.unix_socket then return "proxy and unix_socket cannot be combined" end
   for _, name in ipairs { "key", "key_password" } do
     if options.tls and options.tls[name] and not options.tls.cert then return ("tls.%s needs tls.cert"):format(name) end
   end
   for _, key in ipairs(values.sorted_keys(options.extra_body or {})) do
-    if options[key] ~= nil then return ("extra_body.%s: `%s` is given, too"):format(tostring(key), tostring(key)) end
+    if options[key] ~= nil then return ("extra_body.%s: `%s` is also given directly"):format(tostring(key), tostring(key)) end
   end
 end
 
@@ -291,7 +291,7 @@ local function without_nulls(map)
   return out
 end
 
--- A table with a metatable is somebody's object (a transport, a raw text) and is kept as it is.
+-- A table with a metatable is an object (a transport, a raw text) and is kept as it is.
 local function copy(value, seen)
   if type(value) ~= "table" or getmetatable(value) then return value end
   if seen[value] then return seen[value] end
@@ -301,7 +301,7 @@ local function copy(value, seen)
   return out
 end
 
--- Options without nulls, so that later changes of the caller's tables change nothing here.
+-- A copy of the options without nulls: later changes to the caller's tables change nothing here.
 local function fresh(options)
   local out = without_nulls(options)
   for key, value in pairs(out) do
@@ -336,7 +336,7 @@ end
 
 local PROXY_VARIABLES = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" } -- as libcurl reads them
 
--- All that redact.lua takes out of what a server or a proxy sent back.
+-- What redact.lua removes from what a server or a proxy sends back.
 local function secret_texts(options, own_headers)
   local list = { options.api_key }
   list[#list + 1] = options.tls and options.tls.key_password
@@ -385,11 +385,11 @@ end
 
 -- A configuration, or nil and the first fault.
 local function checked(options)
-  if type(options) ~= "table" then return nil, "a table of options is needed, got " .. values.shown(options) end
+  if type(options) ~= "table" then return nil, "expected a table of options, got " .. values.shown(options) end
   local own = fresh(options)
   local why = first_fault(own)
   if why then return nil, why end
-  if own.model == nil then return nil, "`model` is missing: the name under which the server serves the model" end
+  if own.model == nil then return nil, "`model` is missing: the name that the server knows the model by" end
   return build(own)
 end
 
@@ -464,7 +464,7 @@ end
 function config.from_env(overrides)
   if overrides == nil then overrides = {} end
   if type(overrides) ~= "table" then
-    misuse.raise("vllm.from_env: a table of overrides is needed, got " .. values.shown(overrides))
+    misuse.raise("vllm.from_env: expected a table of overrides, got " .. values.shown(overrides))
   end
   local options = fresh(overrides)
   local why = first_fault(options)

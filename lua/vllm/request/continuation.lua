@@ -1,31 +1,31 @@
---- Going on with an answer that broke off: client:turn{ …, continue = err.partial }, by vLLM's continue_final_message.
--- The text so far goes out as the last assistant message, the server writes on behind it, and the result has both as one message.
+--- Continues an interrupted answer: client:turn { …, continue = err.partial }, by vLLM's continue_final_message.
+-- The text so far is sent as the last assistant message, the server continues it, and the result has both as one message.
 
 local finish = require "vllm.base.finish"
 local values = require "vllm.base.values"
 
 local continuation = {}
 
--- Why an answer cannot be gone on with, or nil. A call or a refusal cannot be taken up in the middle; text can.
+-- Why an answer cannot be continued, or nil. Text can be continued in the middle; a call or a refusal cannot.
 local function obstacle(partial)
   local choice = partial.choices[1]
   if #partial.choices ~= 1 then return "it has " .. #partial.choices .. " choices" end
-  if type(choice) ~= "table" then return "its choice is no table" end
+  if type(choice) ~= "table" then return "its choice is not a table" end
   if choice.finish_reason ~= nil and not finish.is_broken_off(choice.finish_reason) then return "it is complete" end
   if type(choice.tool_calls) == "table" and #choice.tool_calls > 0 then return "it holds a tool call" end
   if choice.refusal then return "it is a refusal" end
   if type(choice.text) ~= "string" or choice.text == "" then return "it has no text yet" end
-  if choice.reasoning ~= nil and type(choice.reasoning) ~= "string" then return "its reasoning is no text" end
+  if choice.reasoning ~= nil and type(choice.reasoning) ~= "string" then return "its reasoning is not a string" end
 end
 
---- Can `client:turn{ continue = partial }` go on with it?
+--- Can `client:turn { continue = partial }` continue it?
 ---@param partial table? a result, or err.partial
 ---@return boolean
 function continuation.is_possible(partial)
   return partial ~= nil and obstacle(partial) == nil
 end
 
---- Is what is gone on with the last message already? A result cut by length is, where it was appended like any other.
+--- Is the answer to continue already the last message? A result cut by length is, if it was appended like any other.
 ---@param messages table[]
 ---@param partial table a result
 ---@return boolean
@@ -36,7 +36,7 @@ end
 
 local TAKEN = { "body", "continue_final_message", "add_generation_prompt" }
 
---- The call that goes on, without `continue`.
+--- The call that continues the answer, without `continue`.
 ---@param call vllm.Request
 ---@return vllm.Request?
 ---@return string? message
@@ -44,19 +44,19 @@ local TAKEN = { "body", "continue_final_message", "add_generation_prompt" }
 function continuation.call(call)
   local partial, out = call["continue"], {}
   if type(partial) ~= "table" or type(partial.choices) ~= "table" then
-    return nil, "continue must be err.partial or a result, got " .. values.shown(partial), "continue"
+    return nil, "continue: expected err.partial or a result, got " .. values.shown(partial), "continue"
   end
   local why = obstacle(partial)
-  if why then return nil, "continue: this answer cannot be gone on with: " .. why, "continue" end
+  if why then return nil, "continue: this answer cannot be continued: " .. why, "continue" end
   for _, name in ipairs(TAKEN) do
-    if call[name] ~= nil then return nil, ("`%s` cannot stand beside `continue`"):format(name), name end
+    if call[name] ~= nil then return nil, ("`%s` cannot be given together with `continue`"):format(name), name end
   end
   for name, value in pairs(call) do out[name] = value end
   local messages = call.messages
   if call.text ~= nil and messages == nil then messages, out.text = call.text, nil end
   if type(messages) == "string" then messages = { messages } end
   if not values.list_length(messages) or values.is_raw(messages) then
-    return nil, "continue needs `messages` as a list (or `text`): those of the call that broke off", "messages"
+    return nil, "continue needs the `messages` (a list) or the `text` of the interrupted call", "messages"
   end
   out["continue"], out.messages = nil, {}
   for i, message in ipairs(messages) do out.messages[i] = message end
@@ -72,7 +72,7 @@ local function join_into(target, earlier)
 end
 
 --- Puts the text so far before a result's own, in place.
----@param partial table what was gone on with
+---@param partial table the answer that was continued
 ---@param result table
 ---@return table result
 function continuation.join(partial, result)

@@ -1,5 +1,5 @@
 --- The wire fields of chat completions, each with its check: the one table that both configuration and calls use.
--- Types and ranges are refused here only where every version of vLLM refuses or misreads them; the rest is the server's to judge.
+-- A type or a range is refused here only if every version of vLLM refuses or misreads it. The server judges the rest.
 -- Source: vLLM's ChatCompletionRequest and SamplingParams.
 
 local formats = require "vllm.request.formats"
@@ -10,8 +10,8 @@ local fields = {}
 
 local TWO_TO_63 = 2 ^ 63
 
--- Checks: { what it must be, function(value) → boolean, function(good value) → what is wrong inside of it, or nil }, and perhaps
--- `advice`: function(wrong value) → what to write instead, or nil
+-- A check: { what is expected, function(value) → boolean, function(good value) → what is wrong inside it, or nil }, and perhaps `advice`:
+-- function(wrong value) → what to write instead, or nil.
 
 local function is_finite(value)
   return type(value) == "number" and value == value and value ~= math.huge and value ~= -math.huge
@@ -117,7 +117,7 @@ local function is_salt(value)
   return is_text(value) and not value:find("[@/\\%z]") and select(2, value:gsub("[^\128-\191]", "")) <= MAX_SALT
 end
 
--- The set has grown and will: only a slip of the pen is told.
+-- The set has grown and will grow: only a misspelling is reported.
 local EFFORTS = { none = true, minimal = true, low = true, medium = true, high = true, xhigh = true, max = true }
 
 local function effort_fault(value)
@@ -264,7 +264,7 @@ end
 function fields.fault(check, name, value)
   if not check[2](value) then
     local advice = check.advice and check.advice(value)
-    return ("%s must be %s, got %s%s"):format(name, check[1], values.shown(value), advice and "; " .. advice or "")
+    return ("%s: expected %s, got %s%s"):format(name, check[1], values.shown(value), advice and "; " .. advice or "")
   end
   local why = check[3] and not values.is_raw(value) and check[3](value)
   return why and name .. why or nil

@@ -1,5 +1,5 @@
---- Wire fields that are tables of a fixed shape: what each may hold, and how it goes out. vLLM ignores a key that it does not know in
--- them without a word, so unknown keys are refused; extra_body sends a field as it is.
+--- Wire fields that are tables of a fixed shape: what each may hold, and how it is sent. vLLM silently ignores unknown keys in them, so
+-- they are refused here; extra_body sends a field as it is.
 -- Sources: vLLM's StructuredOutputsParams, RepetitionDetectionParams, JsonSchemaResponseFormat.
 
 local core = require "vllm.core"
@@ -30,15 +30,15 @@ end
 
 local function constraint_fault(value)
   local choice, inner = given(value.choice), schema.fault(value.json, true)
-  if choice ~= nil and type(choice) ~= "table" then return ".choice must be a list of strings, got " .. type(choice) end
+  if choice ~= nil and type(choice) ~= "table" then return ".choice: expected a list of strings, got " .. type(choice) end
   for _, key in ipairs { "grammar", "regex" } do
     local text = given(value[key])
-    if text ~= nil and type(text) ~= "string" then return (".%s must be a string, got %s"):format(key, type(text)) end
+    if text ~= nil and type(text) ~= "string" then return (".%s: expected a string, got %s"):format(key, type(text)) end
   end
   return inner and ".json" .. inner
 end
 
---- What is wrong with the value of `structured_outputs`, to be put behind its name; nil: nothing.
+--- What is wrong with the value of `structured_outputs`, to follow its name in a message; nil: nothing.
 ---@param value table
 ---@return string?
 function formats.structured_outputs(value)
@@ -50,7 +50,7 @@ function formats.structured_outputs(value)
     if given(value[key]) ~= nil then found[#found + 1] = "`" .. key .. "`" end
   end
   if #found == 1 then return nil end
-  return " must have exactly one of " .. table.concat(CONSTRAINTS, ", ")
+  return ": expected exactly one of " .. table.concat(CONSTRAINTS, ", ")
     .. (#found > 1 and ", got " .. table.concat(found, " and ") or ", got none")
 end
 
@@ -63,17 +63,17 @@ function formats.repetition_detection(value)
   for key in pairs(REPETITION_KEYS) do
     local number, low = given(value[key]), key == "min_count" and 2 or 0
     if number ~= nil and (type(number) ~= "number" or number ~= math.floor(number) or number < low) then
-      return (".%s must be an integer of at least %d"):format(key, low)
+      return (".%s: expected an integer of at least %d"):format(key, low)
     end
   end
 end
 
 local function schema_fault(inner)
   if is_raw(inner) then return nil end
-  if type(inner) ~= "table" then return ".json_schema must be a table with a `schema`; " .. SCHEMA_FORM end
-  if type(given(inner.schema)) ~= "table" then return ".json_schema.schema must be the JSON Schema (a table); " .. SCHEMA_FORM end
+  if type(inner) ~= "table" then return ".json_schema: expected a table with a `schema`; " .. SCHEMA_FORM end
+  if type(given(inner.schema)) ~= "table" then return ".json_schema.schema: expected the JSON Schema (a table); " .. SCHEMA_FORM end
   local name = given(inner.name)
-  if name ~= nil and (type(name) ~= "string" or name == "") then return ".json_schema.name must be a non-empty string" end
+  if name ~= nil and (type(name) ~= "string" or name == "") then return ".json_schema.name: expected a non-empty string" end
   local why = unknown_key(inner, SCHEMA_KEYS, "json_schema.")
   if why then return why end
   why = schema.fault(inner.schema, true)
@@ -92,7 +92,7 @@ function formats.response_format(value)
   return FORMAT_KEYS[value.type] and unknown_key(value, FORMAT_KEYS[value.type])
 end
 
---- What to write instead of a `response_format` that is none.
+--- What to write instead of a value that is not a `response_format`.
 ---@return string
 function formats.response_format_advice()
   return 'write { type = "json_object" }, or for a schema ' .. SCHEMA_FORM:sub(7)
@@ -107,7 +107,7 @@ end
 
 local WIRE = {}
 
--- Servers demand a name and make nothing of it.
+-- Servers demand a name and do not use it.
 function WIRE.response_format(value)
   local inner = value.type == "json_schema" and value.json_schema
   if not inner or is_raw(inner) or given(inner.name) ~= nil then return value end

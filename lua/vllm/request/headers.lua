@@ -6,14 +6,14 @@ local values = require "vllm.base.values"
 
 local headers = {}
 
--- What says where a body ends belongs to whoever sends it.
+-- These say where a body ends, so the transport writes them.
 local FRAMING = { ["content-length"] = true, ["transfer-encoding"] = true }
 
--- A slip in a key is told by the server in words that point elsewhere.
+-- For a malformed key a server gives an error that points elsewhere.
 local function fault_of_authorization(value)
   if value:lower():find("^bearer%s+bearer%s") then return "has `Bearer` twice" end
   if value:find("^%s") or value:find("%s$") then return "begins or ends with a blank" end
-  if value:lower():find("^bearer%s") and not value:find("^%a+ %S+$") then return "must be one word and the key, with one blank between" end
+  if value:lower():find("^bearer%s") and not value:find("^%a+ %S+$") then return "must be `Bearer`, one blank and the key" end
 end
 
 --- Why a header cannot be sent, or nil; a predicate that shows no value.
@@ -83,9 +83,9 @@ end
 
 local MIN_SECRET_BYTES = 8 -- a shorter value is a word such as `prod`, which messages need
 local PUBLIC = { ["accept"] = true, ["accept-encoding"] = true, ["content-type"] = true, ["user-agent"] = true }
-local SCHEMES = { basic = true, bearer = true, token = true, apikey = true, key = true } -- words that are no part of a secret
+local SCHEMES = { basic = true, bearer = true, token = true, apikey = true, key = true } -- words that are not part of a secret
 
--- What is secret in a value: without its scheme; of Basic credentials the password alone, too, as who checks it sees it.
+-- What is secret in a value: all but its scheme; for Basic credentials also the password alone, as the server sees it.
 local function parts_of(value, name)
   if name == "cookie" then
     local parts = { value }

@@ -1,5 +1,6 @@
---- From a request table to the exact bytes of a body: the client's defaults under the call's values, each wire field checked, tools and
--- messages in the wire's shape, one JSON object with its keys in byte order. The request is read, never changed.
+--- Builds a request: from a table to the exact bytes of a body. The call's values go over the client's defaults, each wire field is
+-- checked, tools and messages take the wire's shape, and the body is one JSON object with its keys in byte order. The table is never
+-- changed.
 
 local built = require "vllm.request.built"
 local calls = require "vllm.request.transcript_calls"
@@ -54,8 +55,8 @@ end
 
 local RESERVED = { stream = true }
 
--- What goes out as it is, nulls and all: the client's extra_body but for what the call names, under the call's extra_body.
--- A field that the call gives both ways is a contradiction.
+-- What is sent as it is, nulls included: the call's extra_body over the client's, without what the call gives directly. A field that the
+-- call gives both ways is an error.
 local function extra_of(config, call)
   local out, extra = {}, call.extra_body
   if extra ~= nil and values.is_null(extra) then return out end
@@ -64,9 +65,9 @@ local function extra_of(config, call)
   end
   for _, key in ipairs(values.sorted_keys(extra or {})) do
     local param = "extra_body." .. tostring(key)
-    if type(key) ~= "string" then return nil, "extra_body must have names as keys", "extra_body" end
+    if type(key) ~= "string" then return nil, "extra_body: expected names as keys", "extra_body" end
     if RESERVED[key] then return nil, ("%s: give `%s` itself"):format(param, key), param end
-    if call[key] ~= nil then return nil, ("%s: `%s` is given, too"):format(param, key), param end
+    if call[key] ~= nil then return nil, ("%s: `%s` is also given directly"):format(param, key), param end
     out[key] = extra[key]
   end
   return out
@@ -112,7 +113,7 @@ local function add_stream(members, config, call)
   return true
 end
 
--- Without tools there is nothing to choose: a default of the client is left out, a wish of the call is a mistake.
+-- Without tools there is nothing to choose: a client's default is left out, a call's own choice is a mistake.
 local function drop_choice(members, config, call)
   local choice = option(call, "tool_choice")
   local is_empty_list = values.list_length(option(call, "tools", config.fields.tools)) == 0
@@ -173,8 +174,8 @@ local function begins_with_system(list)
   return role == "system" or role == "developer"
 end
 
--- What stands before the messages: the call's own, or the client's, where the messages do not begin with such a message themselves.
--- Messages that are JSON already stay as they are.
+-- The system message before the messages: the call's own, or the client's if the messages do not begin with one. Messages that are already
+-- JSON stay as they are.
 local function system_of(config, call, list)
   local own, is_raw = call.system, values.is_raw(list)
   if own == nil then
@@ -182,9 +183,9 @@ local function system_of(config, call, list)
     return config.system
   end
   if own == false or values.is_null(own) then return nil end
-  if is_raw then return nil, "system is given beside messages that are JSON already: put it into them", "system" end
+  if is_raw then return nil, "system cannot be added to messages that are already JSON: put it into them", "system" end
   if begins_with_system(list) then
-    return nil, "system is given, and the messages begin with a system message, too: give one of them", "system"
+    return nil, "system is given, but the messages already begin with a system message: give one of them", "system"
   end
   return own
 end
@@ -214,7 +215,7 @@ local function encode_messages(list, options)
   return text and core.raw(text, true), message, param
 end
 
--- The last resort, for a server that wants what this program would not send: messages as they are.
+-- The last resort, for a server that wants what we would not send: messages as they are.
 local function raw_messages(call)
   local extra = call.extra_body
   return type(extra) == "table" and extra.messages or nil
@@ -226,21 +227,21 @@ local function messages_of(config, call, ids)
   local raw = raw_messages(call)
   if raw ~= nil then
     for _, name in ipairs { "text", "system" } do
-      if option(call, name) then return nil, ("extra_body.messages: `%s` is given, too"):format(name), "extra_body.messages" end
+      if option(call, name) then return nil, ("extra_body.messages: `%s` is given as well"):format(name), "extra_body.messages" end
     end
     calls.ids_of(raw, ids)
     return raw
   end
   if text ~= nil then
-    if list ~= nil then return nil, "text and messages are given: text is one user message", "text" end
-    if type(text) ~= "string" then return nil, "text must be a string, got " .. values.shown(text), "text" end
+    if list ~= nil then return nil, "text and messages are both given; text is one user message", "text" end
+    if type(text) ~= "string" then return nil, "text: expected a string, got " .. values.shown(text), "text" end
     list = { { role = "user", content = text } }
   end
   if list == nil then
-    return nil, "messages are missing (or `text`, for one user message)", "messages"
+    return nil, "messages are missing (`text` is the short form for one user message)", "messages"
   end
   if type(list) == "string" then list = { { role = "user", content = list } } end
-  if type(list) ~= "table" then return nil, "messages must be a list of messages, got " .. values.shown(list), "messages" end
+  if type(list) ~= "table" then return nil, "messages: expected a list of messages, got " .. values.shown(list), "messages" end
   local system, message, param = system_of(config, call, list)
   if message then return nil, message, param end
   if values.is_raw(list) then return list end
@@ -257,7 +258,7 @@ end
 
 local MOST_TOKENS = 2 ^ 40
 
--- As vLLM does it, the newer name counts.
+-- As in vLLM, the newer name counts.
 local function max_tokens_of(members)
   local max = members.max_completion_tokens
   if type(max) ~= "number" then max = members.max_tokens end
@@ -312,13 +313,13 @@ local function set_value(config, key, value)
   return formats.to_wire(key, value)
 end
 
--- Our own options are no members of a body: a server would pass over them without a word.
+-- Our own options are not members of a body: a server would silently ignore them.
 local function fault_of_member(key)
-  if type(key) ~= "string" then return "set must have names as keys", "set" end
+  if type(key) ~= "string" then return "set: expected names as keys", "set" end
   local is_ours = fields.own[key] or CALL_ONLY[key] or configuration.client_only[key]
   if not is_ours or key == "messages" or key == "stream" then return nil end
   local how = (key == "system" or key == "text") and "; write set = { messages = … }" or ""
-  return ("set: `%s` is no member of a body%s"):format(key, how), "set." .. key
+  return ("set: `%s` is not a member of a body%s"):format(key, how), "set." .. key
 end
 
 local function set_text(config, set)
@@ -338,13 +339,13 @@ end
 local function build_ready_made(config, call)
   for _, key in ipairs(values.sorted_keys(call)) do
     if not BESIDE_BODY[key] then
-      local where = fields.wire[key] and "put it into `set`" or "that is sent as it is, but for what `set` replaces"
-      return nil, ("`%s` stands beside `body`: %s"):format(key, where), key
+      local where = fields.wire[key] and "put it into `set`" or "the body is sent as it is, except for what `set` replaces"
+      return nil, ("`%s` cannot be given together with `body`: %s"):format(key, where), key
     end
   end
   local body, set = call.body, option(call, "set") or {}
-  if type(body) ~= "string" then return nil, "body must be the text of a JSON object, got " .. values.shown(body), "body" end
-  if type(set) ~= "table" then return nil, "set must be a table, got " .. values.shown(set), "set" end
+  if type(body) ~= "string" then return nil, "body: expected the text of a JSON object, got " .. values.shown(body), "body" end
+  if type(set) ~= "table" then return nil, "set: expected a table, got " .. values.shown(set), "set" end
   local text, message, param = set_text(config, set)
   if not text then return nil, message, param end
   text, message = core.splice(body, text)
@@ -373,7 +374,7 @@ end
 ---@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number|false>? over the client's, by its keys
 ---@field extra_body table? flattened into the body
 ---@field body string? a ready-made JSON object instead of all of this, sent byte for byte
----@field continue table? err.partial, or a result cut by length: the server writes on behind its text (vLLM's continue_final_message)
+---@field continue table? err.partial, or a result cut by length: the server continues its text (vLLM's continue_final_message)
 ---@field set table? with `body`: top-level members to replace or add
 
 --- The exact request that a call means.
@@ -384,7 +385,7 @@ end
 ---@return string? param the field at fault: `tools[2].name`, `messages[3].content`
 function request.build(config, call)
   if type(call) == "string" then call = { text = call } end
-  if type(call) ~= "table" then misuse.raise("a request must be a table or a string, got " .. values.shown(call)) end
+  if type(call) ~= "table" then misuse.raise("expected a request (a table or a string), got " .. values.shown(call)) end
   local message, param = first_fault(call)
   if message then return nil, message, param end
   local continued = option(call, "continue")

@@ -1,5 +1,5 @@
---- JSON values that cross into the user's program and out of it: the input of tool calls, the answers of other endpoints, what tools
--- return. They may go through a JSON library of his own (the option `json`); the wire never does.
+--- JSON values that enter or leave the user's program: the input of tool calls, the answers of other endpoints, what tools return. They
+-- may go through a JSON library of the user's (the option `json`); the wire never does.
 
 local core = require "vllm.core"
 local members = require "vllm.request.members"
@@ -8,7 +8,7 @@ local values = require "vllm.base.values"
 
 local json_library = {}
 
-local EXPECTED = 'json must be "cjson", or a table with encode and decode (such as require "dkjson"), got '
+local EXPECTED = 'json: expected "cjson", or a table with encode and decode (such as require "dkjson"), got '
 local FUNCTIONS = { encode = true, decode = true }
 
 local function fault_of_functions(library)
@@ -16,7 +16,7 @@ local function fault_of_functions(library)
   if encode == nil and decode == nil then return "json has neither encode nor decode" end
   for name in pairs(FUNCTIONS) do
     local value = library[name]
-    if value ~= nil and type(value) ~= "function" then return ("json.%s must be a function, got %s"):format(name, values.shown(value)) end
+    if value ~= nil and type(value) ~= "function" then return ("json.%s: expected a function, got %s"):format(name, values.shown(value)) end
   end
   if encode and decode then return nil end -- a library may have more
   return spelling.unknown_key(library, FUNCTIONS, "json.")
@@ -31,7 +31,7 @@ function json_library.functions(option)
   if option == "cjson" then
     local found
     found, library = pcall(require, "cjson")
-    if not found then return nil, 'json = "cjson": lua-cjson is not found (luarocks install lua-cjson; Debian: lua-cjson)' end
+    if not found then return nil, 'json = "cjson": lua-cjson was not found (luarocks install lua-cjson; Debian: lua-cjson)' end
   end
   if type(library) ~= "table" then return nil, EXPECTED .. values.shown(option) end
   local why = fault_of_functions(library)

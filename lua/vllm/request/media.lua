@@ -82,14 +82,14 @@ function media.audio_format(mime)
   return subtype
 end
 
---- Contents that are no text whatever their name says: a NUL, or a PDF (whose head is ASCII).
+--- Contents that are not text, whatever their name says: a NUL, or a PDF (whose head is ASCII).
 ---@param bytes string
 ---@return boolean
 function media.is_binary(bytes)
   return bytes:sub(1, 5) == "%PDF-" or bytes:find("\0", 1, true) ~= nil
 end
 
---- The media type and the base64 text of a `data:` URL (RFC 2397); nil where it is no such URL, or not base64.
+--- The media type and the base64 text of a `data:` URL (RFC 2397); nil if it is not such a URL, or not base64.
 ---@param address string
 ---@return string? mime may be empty
 ---@return string? data
@@ -136,11 +136,11 @@ end
 local function check_spec(spec, kind)
   misuse.check_dot(kind, spec)
   if type(spec) ~= "table" then misuse.raise(("vllm.%s: expected a table such as { path = … }, got %s"):format(kind, type(spec))) end
-  if spec[1] ~= nil then misuse.raise(("vllm.%s: a file is named: vllm.%s { path = … }"):format(kind, kind)) end
+  if spec[1] ~= nil then misuse.raise(("vllm.%s: expected a named field: vllm.%s { path = … }"):format(kind, kind)) end
   local unknown_key = spelling.unknown_key(spec, SPEC_KEYS, nil, "media")
   if unknown_key then misuse.raise(("vllm.%s: %s"):format(kind, unknown_key)) end
   for key, value in pairs(spec) do
-    if type(value) ~= "string" then misuse.raise(("vllm.%s: %s must be a string, got %s"):format(kind, key, type(value))) end
+    if type(value) ~= "string" then misuse.raise(("vllm.%s: %s: expected a string, got %s"):format(kind, key, type(value))) end
   end
   local sources = (spec.path and 1 or 0) + (spec.url and 1 or 0) + (spec.bytes and 1 or 0)
   if spec.uuid and kind == "file" then misuse.raise("vllm.file: only images, audio and video have a uuid") end
@@ -148,7 +148,9 @@ local function check_spec(spec, kind)
     misuse.raise(("vllm.%s: expected exactly one of path, url and bytes"):format(kind))
   end
   if spec.url and kind == "file" then misuse.raise("vllm.file: files go by path or bytes; only images, audio and video go by URL") end
-  if spec.mime and not media.is_mime(spec.mime) then misuse.raise(("vllm.%s: mime must be a media type such as image/png"):format(kind)) end
+  if spec.mime and not media.is_mime(spec.mime) then
+    misuse.raise(("vllm.%s: mime: expected a media type such as image/png"):format(kind))
+  end
 end
 
 local function fail(kind, why)
@@ -156,7 +158,7 @@ local function fail(kind, why)
   return nil, err.message, err
 end
 
--- C takes a text up to its first NUL: one file would be read, and another one's name believed.
+-- C reads a string up to its first NUL: another file would be read than the one named.
 local function with_nul(spec)
   for _, key in ipairs { "path", "url", "name", "detail" } do
     if spec[key] and spec[key]:find("%z") then return key .. " holds a NUL" end
@@ -188,7 +190,7 @@ end
 --- An image for a user message or a tool's result. With a `uuid` the server can find it again in its cache: later messages may have
 -- the uuid alone, as long as the server keeps it (vLLM).
 ---@param spec { path: string?, url: string?, bytes: string?, mime: string?, detail: string?, uuid: string? } one of path, url and bytes
----@return table? part nil where the file cannot be read or is no image
+---@return table? part nil if the file cannot be read or is not an image
 ---@return string? message begins with `invalid_request`
 ---@return vllm.Error? err
 function media.image(spec)
@@ -214,7 +216,7 @@ function media.video(spec)
 end
 
 --- A file for a user message: text reaches the model under a heading with its name, media go as media, other binaries are refused when the
--- request is made.
+-- request is built.
 ---@param spec { path: string?, bytes: string?, mime: string?, name: string? }
 ---@return table? part
 ---@return string? message

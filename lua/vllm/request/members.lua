@@ -1,6 +1,6 @@
---- Members of messages, parts and calls that nobody here knows: servers have more of them than this program can list.
--- What looks like a slip of the pen, or is another program's word for something that has a name here, is refused: a server would lose
--- it without a word. Everything else is sent as it is. Null and nil are the same; keys that begin with "_" are the caller's own notes.
+--- Unknown members of messages, parts and calls: servers have more of them than we can list.
+-- A misspelling, or another program's word for something that has a name here, is refused, since a server would silently drop it.
+-- Everything else is sent as it is. Null and nil are the same; keys that begin with "_" are the caller's own notes.
 
 local core = require "vllm.core"
 local spelling = require "vllm.base.spelling"
@@ -10,7 +10,7 @@ local members = {}
 
 local given = values.given
 
--- A transcript may be a stranger's (a gateway's caller): the search for near misses is for people, who do not write more new names in one.
+-- A transcript may be a stranger's (a gateway's caller). The search for misspellings serves people, who do not write more new names in one.
 local MAX_SEARCHED = 64
 local searched, found_before = 0, {}
 
@@ -24,7 +24,7 @@ end
 ---@param known table<string, any>
 ---@return string?
 function members.nearest(name, known)
-  if #name > spelling.MAX_NAME then return nil end -- nor is it worth keeping
+  if #name > spelling.MAX_NAME then return nil end -- and not worth keeping
   local found = found_before[known] or {}
   found_before[known] = found
   if found[name] == nil then
@@ -35,7 +35,7 @@ function members.nearest(name, known)
   return found[name] or nil
 end
 
---- A value as JSON; the path of a fault begins with "." or "[" (or is empty), to be put behind where the value stands.
+--- A value as JSON; the path of a fault begins with "." or "[" (or is empty): it continues the path of the value.
 ---@param value any
 ---@param options table? of core.json_encode
 ---@return string? text
@@ -120,7 +120,7 @@ local function add_own(list, object, known)
   return true
 end
 
--- What a server sent beside the rest, as results have it: no slips of the pen are looked for.
+-- What a server sent besides the rest, as results have it: it is not searched for misspellings.
 local function add_extra(list, object, known)
   local extra = given(object.extra)
   if extra == nil then return true end
@@ -129,7 +129,7 @@ local function add_extra(list, object, known)
     if type(key) ~= "string" then return nil, "unknown key", (".extra[%s]"):format(tostring(key)) end
     local where, is_sent = ".extra." .. key, not (known.not_sent and known.not_sent[key])
     if known.written and known.written[key] then return nil, ("give `%s` itself"):format(key), where end
-    if is_sent and given(object[key]) ~= nil and not known.keys[key] then return nil, ("`%s` is given, too"):format(key), where end
+    if is_sent and given(object[key]) ~= nil and not known.keys[key] then return nil, ("`%s` is also given directly"):format(key), where end
     if is_sent and given(extra[key]) ~= nil then
       local ok, why, inner = add(list, known, key, extra[key], where)
       if not ok then return nil, why, inner end
@@ -138,7 +138,7 @@ local function add_extra(list, object, known)
   return true
 end
 
---- The members of an object that nobody here knows, as they go out.
+--- The unknown members of an object, as they are sent.
 ---@param object table
 ---@param known vllm.Known
 ---@return { [1]: string, [2]: string }[]|false|nil list name and JSON text, sorted by bytes; false: there are none; nil: a fault

@@ -7,13 +7,13 @@
 --   { role = "tool", call = call, result = value, is_error = }    call: a call or its id; value: text, or anything JSON can hold
 --   OpenAI's wire messages (role, content, tool_calls, tool_call_id, name), and result.message, as they are
 -- Roles (`kind` is a synonym): system, context (goes out as system), developer, user, notification (goes out as a user message in
--- <system-reminder> lines), assistant, tool; any other goes out as it is, for the server's template, unless it looks like a slip of the
--- pen. What each becomes on the wire, and how messages merge: the top of src/core/messages.c.
+-- <system-reminder> lines), assistant, tool; any other is sent as it is, for the server's template, unless it looks like a
+-- misspelling. What each becomes on the wire, and how messages merge: the top of src/core/messages.c.
 --
--- Null and nil are the same. Keys that begin with "_" and the keys in `NOT_SENT` stay here. What nobody here knows is sent (members.lua),
--- and so is what stands in `extra`, where results keep what a server sent beside the rest.
+-- Null and nil are the same. Keys that begin with "_" and the keys in `NOT_SENT` stay here. Unknown members are sent
+-- (members.lua), and so are those in `extra`, where results keep what a server sent besides the rest.
 -- A failed tool's text begins with "Error: ". A call of the last assistant message needs its result before anything else may follow.
--- A call whose arguments are no JSON object goes out as {} once it has a result. Ids are never changed.
+-- A call whose arguments are not a JSON object is sent as {} once it has a result. Ids are never changed.
 -- Reasoning is kept apart from content; it is replayed under `reasoning_field` by `reasoning_replay`: "never", "always", or
 -- "tool_turns" (messages that have calls; a rule that no later message can change, so the prefix stays the same).
 
@@ -43,7 +43,7 @@ local KEYS_OF_ROLE = {
 }
 local WRITTEN = { role = true, content = true, name = true, tool_calls = true, tool_call_id = true }
 
--- Other programs' words, and the keys of other roles: all of them would be lost without a word.
+-- Other programs' words, and the keys of other roles: all of them would be silently lost.
 local MEDIA = "media go into content: { \"…\", vllm.image{ … } }"
 local REFUSED = { parts = "unknown key (did you mean `content`?)" }
 for _, key in ipairs { "images", "image", "image_url", "files", "attachments", "experimental_attachments" } do REFUSED[key] = MEDIA end
@@ -133,7 +133,7 @@ local function content_of(message)
   return true, text, ".text"
 end
 
--- Where a list has a hole or a stray key: nil, or why and where. A constructor that failed leaves nil, and its message behind it.
+-- Where a list has a hole or a stray key: nil, or why and where. A constructor that failed leaves nil, followed by its message.
 local function list_fault(list)
   if values.list_length(list) then return nil end
   local length = 0
@@ -185,7 +185,7 @@ local function add_plain(s, kind, message)
   return add_content(s, kind, content, where)
 end
 
--- A message of a role that only the server's template knows. It may have no content.
+-- A message of a role that only the server's template knows. It may lack content.
 local function add_other(s, role, message)
   local own, why, where = members.of(message, OTHER)
   if own == nil then return nil, why, where end
@@ -215,7 +215,7 @@ local function reasoning_of(message)
   return true, text or ""
 end
 
--- Speech that the model made, which no server takes back: its words, or a mark so that the message is not empty.
+-- Speech of the model, which no server accepts back: its words, or a marker so that the message is not empty.
 local function add_speech(s, audio)
   if type(audio) ~= "table" or next(audio) == nil then return end
   parts.text(s, ASSISTANT, type(audio.transcript) == "string" and audio.transcript or "[audio]")
@@ -264,7 +264,7 @@ local function open_calls(s)
   end
 end
 
--- What is replayed as reasoning is not sent twice.
+-- What is replayed as reasoning must not be sent twice.
 local function without(list, name)
   for i = 1, #(list or {}) do
     if list[i][1] == name then
@@ -288,7 +288,7 @@ local function add_assistant(s, _, message)
   ok, why, where = add_assistant_pieces(s, message)
   if not ok then return nil, why, where end
   parts.flush_reasoning(s, s.replay == "always" or (s.replay == "tool_turns" and s.calls ~= nil))
-  if s.n == begun then -- nothing to send: it separates nobody
+  if s.n == begun then -- nothing to send, so it separates no messages
     for k = start + 1, s.n do s.list[k] = nil end
     s.n = start
     return true
@@ -356,7 +356,7 @@ local function add_result(s, name, from, result, where, own)
   return parts.text(s, TOOL, text)
 end
 
--- Null is none; lua-cjson's [] is one.
+-- Null is not a result; lua-cjson's [] is one.
 local function result_of(value)
   if value ~= nil and values.is_null(value) then return nil end
   return value
@@ -401,7 +401,7 @@ local function add_tool(s, _, message)
   return add_result(s, name, message, content, where, own)
 end
 
--- Most messages are a role and a text, nothing else: a short way for them. False: not such a message, nothing was done.
+-- Most messages are a role and a text: a short way for them. False: this is not such a message, and nothing was done.
 local function add_simple(s, message)
   local kind, content = KINDS[message.role], message.content
   if not kind or kind == TOOL or type(content) ~= "string" or content == "" or s.open_count > 0 then return false end
@@ -412,7 +412,7 @@ local function add_simple(s, message)
   return parts.text(s, kind, content)
 end
 
--- What other programs call them. Templates pass over roles that they do not know.
+-- What other programs call them. Templates skip roles that they do not know.
 local ROLES_ELSEWHERE = {
   human = "user", usr = "user", sys = "system", ai = "assistant", model = "assistant", bot = "assistant", tool_result = "tool",
 }

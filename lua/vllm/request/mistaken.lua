@@ -1,5 +1,4 @@
---- What a table is that stands where something else belongs: a result where a message is wanted, a message in the place of its content.
--- For the sentence that tells so; nothing is looked into that was not given by the caller.
+--- Recognises a table in the wrong place: a result instead of a message, a message instead of its content. For the error's sentence.
 
 local excerpt = require "vllm.base.excerpt"
 local values = require "vllm.base.values"
@@ -13,7 +12,7 @@ local CLASSES = {
   ["vllm.session"] = "a session, which has messages of its own: session:ask(…)",
 }
 
--- What it is, in words; nil: nobody knows.
+-- What it is, in words; nil: unknown.
 local function what_is(value)
   local metatable = getmetatable(value)
   local class = type(metatable) == "table" and CLASSES[metatable.__name]
@@ -21,12 +20,12 @@ local function what_is(value)
   if type(value.choices) == "table" and type(value.message) == "table" then return "a result: append its `message`" end
   if value.role ~= nil then return "a message" end
   if value.messages ~= nil then return "a request" end
-  if type(value.type) == "string" and value.content == nil then return "a part, which stands in the content of a message" end
+  if type(value.type) == "string" and value.content == nil then return "a part, which belongs into the content of a message" end
   if value.arguments ~= nil and value.name ~= nil then return "a call" end
   if value[1] ~= nil then return "a list" end
 end
 
---- Of a table that stands for a message and has no role.
+--- For a table without a role instead of a message.
 ---@param value table
 ---@return string why
 function mistaken.for_message(value)
@@ -34,7 +33,7 @@ function mistaken.for_message(value)
   return what and A_MESSAGE .. "; this is " .. what or A_MESSAGE
 end
 
---- Of a table with keys that stands for content.
+--- For a table with keys instead of content.
 ---@param value table
 ---@return string why
 function mistaken.for_content(value)

@@ -12,8 +12,8 @@
 --   { type = "image_url" | "input_audio" | "audio_url" | "video_url" | "file", … }    as on the wire
 --   any other type (image_embeds, prompt_embeds, tool_reference, …)                    goes out as it is
 -- Media go into user messages, tool results and messages of unknown roles. In assistant messages, and in results with tool_media =
--- "text", a line such as `[image image/png, 5120 bytes]` stands for them. What nobody here knows of a part that goes out is sent
--- (members.lua); of one that is made into something else (reasoning, structured, file) it is an error.
+-- "text", a line such as `[image image/png, 5120 bytes]` replaces them. Unknown members of a part are sent
+-- (members.lua); in a part that is made into something else (reasoning, structured, file) they are an error.
 -- Every function returns true, or nil, why, and the path of the fault inside what it was given.
 
 local calls = require "vllm.request.transcript_calls"
@@ -105,7 +105,7 @@ local function push_wire(s, kind, part)
   return push(s, JSON, text)
 end
 
--- What stands for media where only text can go.
+-- What replaces media where only text is possible.
 local function marker(kind, url, bytes, mime)
   local what = mime and kind .. " " .. mime or kind
   if not bytes and not url then return ("[%s]"):format(kind) end
@@ -148,8 +148,8 @@ local function add_media(s, kind, modality, url, bytes, mime, detail)
   return nil, why, ""
 end
 
--- The same with an id for the server's cache, or with members nobody here knows: `inner` stand beside the URL. Without a URL the server
--- knows the id already.
+-- The same with an id for the server's cache, or with unknown members (`inner`: those next to the URL). Without a URL the server already
+-- knows the id.
 local function add_named_media(s, kind, modality, media_of, uuid, own, inner)
   local url, bytes, mime, detail = media_of.url, media_of.bytes, media_of.mime, media_of.detail
   local why, field = obstacle(s, kind, modality), modality .. "_url"
@@ -181,7 +181,7 @@ local MEDIA = {
   refused = { base64 = "unknown key (did you mean `data`?)", media_type = "unknown key (did you mean `mime`?)" },
 }
 
--- What nobody here knows of the part.
+-- The unknown members of the part.
 local function check_media(part, modality, uuid)
   if part.path then return nil, ("only vllm.%s{ path = … } reads files"):format(modality), ".path" end
   local own, why, where = members.of(part, MEDIA)
@@ -325,7 +325,7 @@ end
 -- Wire parts with a URL: the value is the URL itself or a table that holds it.
 local LOCATION = { keys = { url = true, detail = true } }
 
--- The URL, what stands beside it, and what nobody here knows of that.
+-- The URL with its detail, and the unknown members next to it.
 local function location_of(value, modality, path)
   local inner, at = false, { url = value }
   if type(value) == "table" then

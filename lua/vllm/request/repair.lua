@@ -1,6 +1,6 @@
---- Makes a transcript that was cut short, or put together from pieces, fit to be sent again.
--- Each call gets its results directly behind it: those that came late move up, and a call without one gets a synthetic failure. Results
--- without a call are dropped, and so are second results of one call. Nothing else moves, and nothing of the input is changed.
+--- Mends a transcript that was cut short or put together from pieces, so that it can be sent again.
+-- The result of each call follows it directly: late results move up, and a call without one gets a synthetic failure. Results without a
+-- call are dropped, and so are second results of one call. Nothing else moves, and the input is not changed.
 
 local calls = require "vllm.request.transcript_calls"
 local misuse = require "vllm.base.misuse"
@@ -17,7 +17,7 @@ local function role_of(message)
   return role
 end
 
--- The ids of an assistant message's calls, in order; calls that have no id cannot be answered and are left to the error they deserve.
+-- The ids of an assistant message's calls, in order; calls without an id cannot be answered; the request will report them.
 local function ids_of(message)
   local ids = {}
   local function add(call)
@@ -36,7 +36,7 @@ local function is_result(part)
   return type(part) == "table" and part.type == "tool_result"
 end
 
--- Splits a tool message into messages of one result each; a message that has one already is itself.
+-- Splits a tool message into messages of one result each; one that has a single result is returned as it is.
 local function results_of(message)
   local content = values.given(message.content)
   if type(content) ~= "table" or not is_result(content[1]) then return { message } end
@@ -53,7 +53,7 @@ local function id_of(result)
   return (calls.answered(from))
 end
 
--- Takes the results that answer `open` (id → how many) out of messages first..last, in order; the others there are orphans.
+-- Takes the results that answer `open` (id → how many) out of messages first..last, in order; the others there have no call.
 local function take_results(messages, first, last, open, out)
   for i = first, last do
     if role_of(messages[i]) == "tool" then
@@ -80,12 +80,12 @@ local function answer(messages, at, last, out)
   end
 end
 
--- Does this message begin another round of calls? An assistant message without calls does not: results may still come behind it.
+-- Does this message begin another round of calls? An assistant message without calls does not: results may still follow it.
 local function has_calls(message)
   return role_of(message) == "assistant" and type(message) == "table" and #ids_of(message) > 0
 end
 
--- Why this is no list of messages, or nil.
+-- Why this is not a list of messages, or nil.
 local function fault_of(messages)
   if type(messages) ~= "table" then return type(messages) end
   if messages.role ~= nil then return "one message: put it in braces" end
@@ -103,7 +103,7 @@ function repair.repair(messages)
   local fault = fault_of(messages)
   if fault then misuse.raise("vllm.repair: expected a list of messages, got " .. fault) end
   local out, count = {}, #messages
-  local next_round = {} -- of each message with calls: where the next such message stands
+  local next_round = {} -- of each message with calls: where the next such message is
   local last_seen = count + 1
   for i = count, 1, -1 do
     if has_calls(messages[i]) then

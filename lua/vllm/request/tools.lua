@@ -20,10 +20,10 @@ end
 
 local function fault(where, name, expected, value)
   local param = where .. "." .. name
-  return nil, ("%s must be %s, got %s"):format(param, expected, values.shown(value)), param
+  return nil, ("%s: expected %s, got %s"):format(param, expected, values.shown(value)), param
 end
 
--- A tool may carry more for an agent's own use (`run`, …); what looks like a slip of the pen may not pass for that.
+-- A tool may carry more for an agent's own use (`run`, …), but not what looks like a misspelling.
 local function check_extra_keys(tool, where)
   for _, key in ipairs(values.sorted_keys(tool)) do
     if type(key) == "string" and not SHORT[key] then
@@ -39,7 +39,7 @@ end
 
 local COMBINED = { "$ref", "anyOf", "oneOf", "allOf" }
 
--- Why these parameters are no schema of an object, or nil. A schema put together from others is left to the server.
+-- Why these parameters are not the schema of an object, or nil. A schema composed of others is left to the server.
 local function parameters_fault(parameters)
   local kind = parameters.type
   if next(parameters) == nil or values.is_raw(parameters) or kind == "object" then return nil end
@@ -62,7 +62,7 @@ local function check_definition(definition, where)
   local why = parameters ~= nil and parameters_fault(parameters)
   if why then
     local param = where .. ".parameters"
-    return nil, ('%s must be a JSON Schema with type = "object": %s'):format(param, why), param
+    return nil, ('%s: expected a JSON Schema with type = "object": %s'):format(param, why), param
   end
   why = schemas.fault(parameters)
   if why then return nil, where .. ".parameters" .. why, where .. ".parameters" end
@@ -111,7 +111,7 @@ end
 
 local function of_any_form(tool, where)
   if type(tool) ~= "table" or values.is_raw(tool) then
-    return nil, ("%s must be a tool (a table with a `name`), got %s"):format(where, values.shown(tool)), where
+    return nil, ("%s: expected a tool (a table with a `name`), got %s"):format(where, values.shown(tool)), where
   end
   if tool["function"] ~= nil then return of_wire_form(tool, where) end
   return of_short_form(tool, where)
@@ -125,7 +125,7 @@ end
 function tools.to_wire(list)
   if values.is_raw(list) then return list end
   local length = values.list_length(list)
-  if not length then return nil, "tools must be a list of tools, got " .. values.shown(list), "tools" end
+  if not length then return nil, "tools: expected a list of tools, got " .. values.shown(list), "tools" end
   if length == 0 then return nil end
   local wire, names = setmetatable({}, core.array_mt), {}
   for i = 1, length do
@@ -162,11 +162,11 @@ function tools.choice_to_wire(choice, names)
   if type(choice) == "table" then
     if values.is_raw(choice) then return choice end
     if choice.type ~= "function" then
-      return nil, ('tool_choice.type must be "function", got %s; to narrow the choice, offer only those tools (extra_body sends any)')
+      return nil, ('tool_choice.type: expected "function", got %s; to narrow the choice, offer only those tools (extra_body sends any)')
         :format(values.shown(choice.type)), "tool_choice.type"
     end
     name, param = type(choice["function"]) == "table" and choice["function"].name, "tool_choice.function.name"
-    if type(name) ~= "string" then return nil, param .. " must be the name of a tool, got " .. values.shown(name or nil), param end
+    if type(name) ~= "string" then return nil, param .. ": expected the name of a tool, got " .. values.shown(name or nil), param end
   end
   if names and not names[name] then
     local advice = name == "any" and '; "required" makes the model call one of them' or ""

@@ -36,7 +36,7 @@ local function arguments_text(arguments)
   return text
 end
 
--- The object that has name and arguments, and where it stands.
+-- The object that has name and arguments, and its path.
 local function definition_of(call)
   local wire = given(call["function"])
   if wire == nil then return call, "" end
@@ -44,7 +44,7 @@ local function definition_of(call)
   return wire, ".function"
 end
 
--- What nobody here knows of a call, and of its function.
+-- The unknown members of a call, and of its function.
 local function members_of(call, from, prefix)
   local own, why, where = members.of(call, CALL)
   if own == nil then return nil, why, where end
@@ -55,13 +55,13 @@ local function members_of(call, from, prefix)
   return own, inner
 end
 
---- Reads one call of an assistant message. Its name may be anything, even empty: a model made it, and what it said must not spoil the
--- requests that follow. (The names of tools that are offered are checked where they are offered.)
+--- Reads one call of an assistant message. Its name may be anything, even empty: a model made it, and its mistake must not
+-- spoil later requests. (The names of tools that are offered are checked where they are offered.)
 ---@param call any
 ---@return string? id
 ---@return string name or why it cannot be sent
 ---@return string arguments raw text, or the path of the fault inside the call
----@return table|false|nil own members nobody here knows (members.of)
+---@return table|false|nil own unknown members (members.of)
 ---@return table|false|nil inner those of its function
 function calls.read(call)
   if type(call) ~= "table" then return nil, "expected a call (a table), got " .. type(call), "" end
@@ -85,7 +85,7 @@ function calls.read(call)
   return id, name, text, own, inner
 end
 
---- The calls of an assistant message and the key they stand under; an empty list is none.
+--- The calls of an assistant message and their key; an empty list is the same as none.
 ---@param message table
 ---@return table? list
 ---@return string key
@@ -110,7 +110,7 @@ end
 --- The id of the call that a tool message (or a tool_result part) answers: `tool_call_id`, `call_id`, or `call` (a call or its id).
 ---@param message table
 ---@return string? id
----@return string where the key it stands under, as a path
+---@return string where its key, as a path
 function calls.answered(message)
   local id, where = message.tool_call_id, ".tool_call_id"
   if type(id) == "string" and id ~= "" then return id, where end

@@ -11,7 +11,7 @@ local MIN_SECRET_VALUE_BYTES = 8 -- a shorter value of a query is a word such as
 local HIDDEN = "…"
 local CHAT = "/chat/completions"
 
-local NO_HOST = "[^%w%._\128-\255-]" -- names of every script, but nothing that is encoded or stands between the parts of a URL
+local NO_HOST = "[^%w%._\128-\255-]" -- names of every script, but nothing encoded, and no separator of a URL
 local MAX_LABEL_BYTES = 63 -- RFC 1035 section 2.3.4
 
 local function is_host(text)
@@ -31,7 +31,7 @@ local function shown_place(text)
   return host .. port
 end
 
--- Without a scheme nobody knows which part is what.
+-- Without a scheme the parts cannot be told apart.
 local function shown_words(text)
   local first = text:match("^[^/]*")
   local shown = text:gsub("[^/]+", shown_place)
@@ -93,7 +93,7 @@ local function complete(path)
   return base and base .. CHAT or path
 end
 
--- What the other addresses of a server stand behind: all before /v1/, else all before /chat/completions. Any other path tells nothing.
+-- What precedes the other addresses of a server: all before /v1/, else all before /chat/completions. Any other path tells nothing.
 local function prefix_of(path)
   return path:match("^(.*)/v1/") or path:match("^(.*)" .. CHAT .. "/?$") or ""
 end
@@ -126,7 +126,7 @@ function url.basic_authorization(userinfo)
   return "Basic " .. core.base64_encode(plain:find(":", 1, true) and plain or plain .. ":")
 end
 
---- What nobody may see of a URL: its password (the user, where there is none) and the values of its query, as written and decoded.
+--- The secrets of a URL: its password (the user, if there is none) and the values of its query, as written and decoded.
 ---@param text string
 ---@return string[]
 function url.secrets(text)
