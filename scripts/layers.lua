@@ -8,7 +8,6 @@ local FLOORS = { "", "turn", "transports", "request", "hosts", "base" }
 
 -- Private names that another file may use, each with its reason.
 local ALLOWED = {
-    ["lua/vllm/hosts/tasks.lua"] = { _on_failure = true },
     ["lua/vllm/init.lua"] = { _new = true },
     ["lua/vllm/session.lua"] = { _derive = true, _on_result = true },
     ["lua/vllm/testing.lua"] = { _new = true },

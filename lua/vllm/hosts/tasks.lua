@@ -150,9 +150,11 @@ local function start(task, fn, arguments)
   return task
 end
 
-local function new_task(host, scope)
+-- `on_failure` is told first what the task raises, and returns whether that is enough.
+local function new_task(host, scope, on_failure)
   return setmetatable({
-    state = "ready", _host = host, _token = nil, _scope = scope, _cancelled = false, _joiners = {},
+    state = "ready", _host = host, _token = nil, _scope = scope, _on_failure = on_failure, _cancelled = false,
+    _joiners = {},
   }, Task)
 end
 
@@ -181,11 +183,10 @@ function tasks.spawn(fn, ...)
   return start(new_task(host, scope_in(host)), fn, pack(...))
 end
 
--- For what must begin even if the task has been cancelled. `on_failure` is told what fn raises, and returns whether
--- that is enough.
+-- For what must begin even if the task has been cancelled.
 local function start_surely(host, fn, on_failure)
-  local task = new_task(host, scope_in(host))
-  task._always_begins, task._on_failure = true, on_failure
+  local task = new_task(host, scope_in(host), on_failure)
+  task._always_begins = true
   start(task, fn, { n = 0 })
 end
 
@@ -278,10 +279,9 @@ end
 local function new_scope()
   local host, token = hosts.here()
   local own = waiter.new()
-  if own:is_alone() then host = nil elseif token == nil then own:stay(0) end
-  return {
-    host = host or require "vllm.hosts.scheduler", is_own_loop = host == nil, tasks = {}, count = 0, is_closing = false,
-  }
+  local is_own_loop = own:is_alone()
+  if is_own_loop then host = require "vllm.hosts.scheduler" elseif token == nil then own:stay(0) end
+  return { host = host, is_own_loop = is_own_loop, tasks = {}, count = 0, is_closing = false }
 end
 
 -- From `begin()`, which starts its first tasks, to the end of the last one.
@@ -339,12 +339,12 @@ function Map:_work(worker)
 end
 
 function Map:_start_worker()
-  local worker = new_task(self.scope.host, self.scope)
-  worker._on_failure = function(value)
+  local worker
+  worker = new_task(self.scope.host, self.scope, function(value)
     self:_note(worker._item, nil, value or NO_REASON)
     if self.taken < self.count and not self.scope.is_closing then self:_start_worker() end
     return true
-  end
+  end)
   start(worker, self._work, { n = 2, self, worker })
 end
 

@@ -114,7 +114,12 @@ local function until_look(deadline)
   return deadline and deadline < look_at and deadline or look_at
 end
 
-local function stay(self, deadline, is_look)
+--- The wait alone, even when cancelled: for the end of what was begun.
+---@param deadline number? as in `wait`
+---@param is_look boolean?
+---@return true?
+---@return table? failure
+function Waiter:stay(deadline, is_look)
   local host, token = here(self._wanted)
   local is_interruptible = self._is_interruptible
   if is_interruptible then deadline = until_look(deadline) end
@@ -130,13 +135,7 @@ local function stay(self, deadline, is_look)
   return ok, failure
 end
 
---- The wait alone, even when cancelled: for the end of what was begun.
----@param deadline number? as in `wait`
----@return true?
----@return table? failure
-function Waiter:stay(deadline)
-  return stay(self, deadline)
-end
+local stay = Waiter.stay
 
 --- Waits once, and lets others run even if the deadline has passed. It may end early; then call it again.
 ---@param deadline number? absolute, seconds of core.now()

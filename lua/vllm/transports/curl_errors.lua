@@ -18,10 +18,8 @@ local KIND_OF_CODE = {
 }
 
 -- Wrong files or names stay wrong, however often they are tried.
-local HOPELESS = {
-  [51] = true, [53] = true, [54] = true, [58] = true, [59] = true, [60] = true, [66] = true, [77] = true, [82] = true,
-  [83] = true, [90] = true, [91] = true,
-}
+local HOPELESS = {}
+for _, code in ipairs { 51, 53, 54, 58, 59, 60, 66, 77, 82, 83, 90, 91 } do HOPELESS[code] = true end
 
 local UNKNOWN_AUTHORITY = "its certificate is signed by an authority that this machine does not know: "
   .. "name that authority in tls.ca_file if you trust it"
