@@ -7,6 +7,7 @@
 -- resumed: Lua 5.1 cannot yield through a pcall.
 
 local core = require "vllm.core"
+local guard = require "vllm.base.guard"
 local hosts = require "vllm.hosts"
 local misuse = require "vllm.base.misuse"
 local spelling = require "vllm.base.spelling"
@@ -83,17 +84,11 @@ local function fail_scope(scope, value)
   cancel_all(scope)
 end
 
--- An error value may refuse to become a string.
-local function text_of(value)
-  local ok, text = pcall(tostring, reason_of(value))
-  return ok and type(text) == "string" and text or "an error that is a " .. type(value)
-end
-
 --- For xpcall: the text of an error value and the traceback. debug.traceback returns other values than strings
 --- unchanged (in Lua 5.1, nil too).
 ---@return string
 function tasks.traced(value)
-  return debug.traceback(text_of(value), 2)
+  return debug.traceback(guard.words(reason_of(value)), 2)
 end
 
 -- What the stand-alone interpreter raises at Ctrl-C is not a fault of the task: an error object, which ends a program
@@ -115,7 +110,7 @@ local function failed(task, value, traceback)
   local interrupted = interruption(value) -- LuaJIT may raise it in any coroutine
   if interrupted and task._scope then value, task._on_failure = interrupted, nil end
   value = reason_of(value)
-  local message = text_of(value)
+  local message = guard.words(value)
   local is_cancelled = task._cancelled and message:find("cancelled: ", 1, true)
   if is_cancelled then value = CANCELLED end
   if task._on_failure and task._on_failure(value, message .. "\n" .. traceback) then

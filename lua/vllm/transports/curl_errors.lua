@@ -170,12 +170,12 @@ local function kind_of(failure)
   return KIND_OF_CODE[code] or "protocol"
 end
 
+local ABOUT = { connect = about_connect, tls = about_tls, closed = about_closed }
+
 local function detail_of(kind, failure, request)
   local place, text = place_of(request), failure.text
   if failure.reason == "descriptors" then return "cannot connect to " .. place .. ": " .. curl_errors.NO_DESCRIPTOR end
-  if kind == "connect" then return about_connect(failure, place, request) end
-  if kind == "tls" then return about_tls(failure, place, request) end
-  if kind == "closed" then return about_closed(failure, place, request) end
+  if ABOUT[kind] then return ABOUT[kind](failure, place, request) end
   if kind == "timeout" then
     return ("no connection to %s within timeout.connect_s (%g s)"):format(place, request.connect_s or 0)
   end
