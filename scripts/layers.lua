@@ -7,22 +7,7 @@
 local FLOORS = { "", "turn", "transports", "request", "hosts", "base" }
 
 -- Private names that another file may use, each with its reason.
-local ALLOWED = {
-    ["lua/vllm/init.lua"] = { _new = true },
-    ["lua/vllm/session.lua"] = { _derive = true, _on_result = true },
-    ["lua/vllm/testing.lua"] = { _new = true },
-    ["lua/vllm/turn/attempt.lua"] = { _transport_request = true },
-    ["lua/vllm/turn/callbacks.lua"] = { _await_event = true, _cancel = true, _host = true, _outcome = true },
-    ["lua/vllm/turn/clocks.lua"] = { _attempt = true, _body_bytes = true, _finish_s = true, _finished_choices = true,
-    _first_delta_at = true, _first_event_s = true, _idle_s = true, _phase = true, _queue_deadline = true, _queue_s =
-    true, _seems_whole = true, _seen = true, _silence_left_s = true, _total_deadline = true, _total_s = true, _weighed
-    = true },
-    ["lua/vllm/turn/ending.lua"] = { _attempt = true, _attempts = true, _began_at = true, _built = true, _client =
-    true, _err = true, _finish_s = true, _first_delta_at = true, _info = true, _interrupt = true, _on_result = true,
-    _pause = true, _phase = true, _place = true, _result = true, _settles = true },
-    ["lua/vllm/turn/init.lua"] = { _first_delta_at = true, _queue_deadline = true, _result = true },
-    ["lua/vllm/turn/served.lua"] = { _headers = true, _transport_request = true },
-}
+local ALLOWED = {}
 
 local floor_of = {}
 for number, folder in ipairs(FLOORS) do floor_of[folder] = number end

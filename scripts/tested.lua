@@ -12,7 +12,11 @@ local TESTED_BY = {
   ["lua/vllm/hosts/libuv.lua"] = "spec/hosts/luv_spec.lua", -- shared by luv and Neovim
   ["lua/vllm/turn/attempt.lua"] = "spec/retry_spec.lua",
   ["lua/vllm/turn/exchange.lua"] = "spec/client_spec.lua",
-  ["lua/vllm/turn/clocks.lua"] = "spec/turn_spec.lua",
+  ["lua/vllm/turn/run.lua"] = "spec/turn_spec.lua",
+  ["lua/vllm/turn/reading.lua"] = "spec/turn_spec.lua",
+  ["lua/vllm/turn/pause.lua"] = "spec/gate_spec.lua",
+  ["lua/vllm/turn/refusal.lua"] = "spec/served_spec.lua",
+  ["lua/vllm/turn/explain.lua"] = "spec/faults_spec.lua",
   ["lua/vllm/transports/curl_errors.lua"] = "spec/curl_spec.lua",
   -- Parts of building a request: their words and bytes are checked where a request is.
   ["lua/vllm/request/built.lua"] = "spec/request_spec.lua",

@@ -62,14 +62,14 @@ describe("client:with", function()
 
   it("throws for anything but a table", function()
     local client = testing.client {}
-    assert.has_error(function() client:with(7) end, "client:with: a table of options is needed, got number")
+    assert.has_error(function() client:with(7) end, "client:with: expected a table of options, got number")
   end)
 end)
 
 describe("client:turn", function()
   it("throws for anything but a table or a string", function()
     local client = testing.client {}
-    assert.has_error(function() client:turn(7) end, "client:turn: a request (table or string) is needed, got 7")
+    assert.has_error(function() client:turn(7) end, "client:turn: expected a request (a table or a string), got 7")
   end)
 
   it("takes the rest of a request behind its text, as ask and body do", function()
@@ -96,8 +96,8 @@ describe("client:turn", function()
       end
       throws("a request is one table, { messages = …, temperature = … }; got another argument, a table", { text = "x" },
         { temperature = 0 })
-      throws("behind the text goes a table of options, got 5", "x", 5)
-      throws("behind the text goes a table of options, got true", "x", true)
+      throws("expected a table of options after the text, got 5", "x", 5)
+      throws("expected a table of options after the text, got true", "x", true)
       throws("the text is given twice", "x", { text = "y" })
     end
     local _, message, err = client:ask("x", { messages = {} })

@@ -355,9 +355,9 @@ describe("docs/turns.md", function()
   end
 
   it("has every method of a client, a turn and a session, and no other", function()
-    assert.same(public(require "vllm.client"), methods("Client", "client"))
-    assert.same(public(require "vllm.turn"), methods("Turn", "turn"))
-    assert.same(public(require "vllm.session"), methods("Session", "session"))
+    assert.same(public(require("vllm.client").Client), methods("Client", "client"))
+    assert.same(public(require("vllm.turn").Turn), methods("Turn", "turn"))
+    assert.same(public(require("vllm.session").Session), methods("Session", "session"))
   end)
 
   it("has everything that the module has, and no more", function()
@@ -535,7 +535,7 @@ describe("every document", function()
         for step in name:gmatch "[^.]+" do value = type(value) == "table" and value[step] or nil end
         assert(value ~= nil or pcall(require, "vllm." .. name), "vllm." .. name)
       end
-      local classes = { client = require "vllm.client", turn = require "vllm.turn", session = require "vllm.session" }
+      local classes = { client = require("vllm.client").Client, turn = require("vllm.turn").Turn, session = require("vllm.session").Session }
       for class, name in text:gmatch "%f[%w](%l+):([%w_]+)[({]" do
         if classes[class] then assert(classes[class][name], class .. ":" .. name) end
       end

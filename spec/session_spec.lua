@@ -201,7 +201,7 @@ describe("a session", function()
     local client, transport = testing.client({ "a", "b", "c" }, { seed = 1, max_tokens = 5 })
     local session = client:session { id = "s1", temperature = 0.5, seed = 2, tools = { { name = "now" } }, timeout = { idle_s = 7 } }
     local turn = session:turn "Hi"
-    assert.equal(7, turn._built.timeout.idle_s)
+    assert.equal(7, turn._run.built.timeout.idle_s)
     assert(turn:result())
     assert(session:turn("Hi", { temperature = 0, seed = vllm.null, tools = vllm.null, max_tokens = 9 }):result())
     local first, second = transport.requests[1].body, transport.requests[2].body
@@ -308,8 +308,8 @@ describe("a session", function()
     { function(c) c:session { text = "x" } end, "client:session: `text` belongs to a call: session:turn(input, { … })" },
     { function(c) c:session { set = {} } end, "client:session: `set` belongs to a call: session:turn(input, { … })" },
     { function(c) c:session { retry = false } end, "client:session: `retry` belongs to the client: vllm.new{…} or client:with{…}" },
-    { function(c) c:session(7) end, "client:session: a table of options is needed, got 7" },
-    { function(c) c:session "x" end, 'client:session: a table of options is needed, got "x"' },
+    { function(c) c:session(7) end, "client:session: expected a table of options, got 7" },
+    { function(c) c:session "x" end, 'client:session: expected a table of options, got "x"' },
     { function(c) c:session():append(7) end, "session:append: message 1 must be a table or a string, got 7" },
     { function(c) c:session():append("a", nil, "b") end, "session:append: message 2 must be a table or a string, got nil" },
     { function(c) c:session():turn(7) end, "session:turn: message 1 must be a table or a string, got 7" },

@@ -423,7 +423,7 @@ describe("no text", function()
     { "cut with nothing to show", { finish_reason = "length" }, "ended by length with nothing to show" },
     { "a call", { tool_calls = { { name = "f" } } }, "the model called 1 tool and wrote no text" },
     { "a refusal", { refusal = "I will not." }, "the model refused: I will not." },
-    { "nothing at all", {}, "without a word" },
+    { "nothing at all", {}, "returned no text" },
   }
   for _, case in ipairs(cases) do
     it(case[1] .. " is an error that says so", function()

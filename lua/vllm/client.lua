@@ -15,7 +15,7 @@ local request_builder = require "vllm.request"
 local request_headers = require "vllm.request.headers"
 local server_errors = require "vllm.base.server_errors"
 local spelling = require "vllm.base.spelling"
-local Turn = require "vllm.turn"
+local turns = require "vllm.turn"
 local values = require "vllm.base.values"
 
 ---@class vllm.Client
@@ -54,12 +54,19 @@ local function new_default_transport()
   return require("vllm.transports.curl").new()
 end
 
+-- What cannot be sent. In a gateway it is a stranger's: his ids, keys and roles stand in these sentences.
+local function invalid(message, param)
+  return errors.new("invalid_request", errors.shown(message), { param = param and errors.shown(param) })
+end
+
+local clients = { Client = Client }
+
 --- Makes a client from a checked configuration (vllm.new checks it).
 ---@param checked table of config.check
 ---@param transport table? shared with the client it is derived from
 ---@param own_gate vllm.Gate? shared with the client it is derived from
 ---@return vllm.Client
-function Client._new(checked, transport, own_gate)
+function clients.new(checked, transport, own_gate)
   transport = transport or checked.transport or new_default_transport()
   local name = dishonoured(transport, checked)
   if name then misuse.raise(refusal(transport, name)) end
@@ -67,54 +74,50 @@ function Client._new(checked, transport, own_gate)
   return setmetatable({ config = checked, transport = transport, _gate = own_gate }, Client)
 end
 
--- `timeout`: of the call, if it has its own.
-function Client:_transport_request(method, address, list, body, timeout)
-  return built_request.transport_request(self.config, method, address, list, body, timeout)
+--- A client with further defaults, on the same connections.
+---@param client vllm.Client
+---@param options table
+---@param name string of the function that a misuse is told of
+---@return vllm.Client
+function clients.derive(client, options, name)
+  return clients.new(config.merge(client.config, options, name), client.transport, client._gate)
 end
 
-function Client:_headers()
-  return request_headers.of_request(self.config, false)
+--- A turn of a client, as client:turn makes it.
+---@param client vllm.Client
+---@param request table|string
+---@param on_result fun(result: table)? called once, when the answer is whole
+---@param err vllm.Error? why it cannot begin
+---@return vllm.Turn
+function clients.turn(client, request, on_result, err)
+  local built, message, param
+  if not err then built, message, param = request_builder.build(client.config, request) end
+  if not built then err = err or invalid(message, param) end
+  return turns.new(client.config, client.transport, client._gate, built, err, on_result)
 end
 
--- What server_errors.lua needs to know to explain an answer from `address`, to the request `built` if it was a turn's.
-function Client:_error_context(address, built)
-  return built_request.error_context(self.config, address, built and built.strict)
-end
-
--- `built`: the request, whose own headers may hold secrets, too.
-function Client:_redactor(built)
-  return built and built.redactor or self.config.redactor
-end
-
--- Level 3: the caller of the public function.
 local function check_self(name, self)
-  if type(self) == "table" and self.config then return end
-  error(("client:%s: written with a dot; write client:%s(…)"):format(name, name), 3)
+  misuse.check_colon(type(self) == "table" and self.config, "client", name)
 end
 
--- The request that a call's arguments mean. Level 3, as above.
+-- The request that a call's arguments mean.
 local function request_of(name, request, more)
   local kind = type(request)
   if kind ~= "table" and kind ~= "string" then
-    error(("client:%s: a request (table or string) is needed, got %s"):format(name, values.shown(request)), 3)
+    misuse.raise(("client:%s: expected a request (a table or a string), got %s"):format(name, values.shown(request)))
   end
   if more == nil then return request end
   if kind == "table" then
-    error(("client:%s: a request is one table, { messages = …, temperature = … }; got another argument, %s")
-      :format(name, values.shown(more)), 3)
+    misuse.raise(("client:%s: a request is one table, { messages = …, temperature = … }; got another argument, %s")
+      :format(name, values.shown(more)))
   end
   if type(more) ~= "table" then
-    error(("client:%s: behind the text goes a table of options, got %s"):format(name, values.shown(more)), 3)
+    misuse.raise(("client:%s: expected a table of options after the text, got %s"):format(name, values.shown(more)))
   end
-  if more.text ~= nil then error(("client:%s: the text is given twice"):format(name), 3) end
+  if more.text ~= nil then misuse.raise(("client:%s: the text is given twice"):format(name)) end
   local whole = { text = request }
   for key, value in pairs(more) do whole[key] = value end
   return whole
-end
-
--- What cannot be sent. In a gateway it is a stranger's: his ids, keys and roles stand in these sentences.
-local function invalid(message, param)
-  return errors.new("invalid_request", errors.shown(message), { param = param and errors.shown(param) })
 end
 
 --- One model call. Sends nothing yet: that happens at the first of open, next, poll, events, text_deltas, each, result, text, relay.
@@ -124,10 +127,7 @@ end
 ---@return vllm.Turn
 function Client:turn(request, more)
   check_self("turn", self)
-  request = request_of("turn", request, more)
-  local built, message, param = request_builder.build(self.config, request)
-  if not built then return Turn._new(self, nil, invalid(message, param)) end
-  return Turn._new(self, built)
+  return clients.turn(self, request_of("turn", request, more))
 end
 
 --- Asks and waits for the text.
@@ -159,15 +159,10 @@ end
 ---@return vllm.Client
 function Client:with(options)
   check_self("with", self)
-  if type(options) ~= "table" then error("client:with: a table of options is needed, got " .. type(options), 2) end
+  if type(options) ~= "table" then misuse.raise("client:with: expected a table of options, got " .. type(options)) end
   local merged = config.merge(self.config, options)
   local shared_gate = options.max_concurrent == nil and self._gate or nil
-  return Client._new(merged, options.transport and merged.transport or self.transport, shared_gate)
-end
-
--- A client with further defaults, on the same connections. `name`: of the function that a misuse is told of.
-function Client:_derive(options, name)
-  return Client._new(config.merge(self.config, options, name), self.transport, self._gate)
+  return clients.new(merged, options.transport and merged.transport or self.transport, shared_gate)
 end
 
 --- A session: a transcript that turns grow.
@@ -175,14 +170,12 @@ end
 ---@return vllm.Session
 function Client:session(options)
   check_self("session", self)
-  if options == nil then options = {} end
-  local session = require("vllm.session")._new(self, options) -- no tail call: errors count the levels
-  return session
+  return require("vllm.session").new(self, options == nil and {} or options, clients)
 end
 
 -- The error of a whole answer that is not a success, to a request whose path is the caller's.
 function Client:_error_of_answer(address, answer)
-  local redactor, context = self:_redactor(), self:_error_context(address)
+  local redactor, context = self.config.redactor, built_request.error_context(self.config, address)
   local text, max_bytes = redactor:text(answer.body, true), self.config.limits.max_error_bytes
   local body, headers = text:sub(1, max_bytes), redactor:headers(answer.headers)
   context.is_of_caller = true
@@ -194,15 +187,15 @@ end
 
 local REQUEST_OPTIONS = { timeout = true }
 
--- The clocks of one request. Level 3: the caller of the public function.
+-- The clocks of one request.
 local function request_timeout(checked, options)
   if options == nil then return checked.timeout end
-  if type(options) ~= "table" then error("client:request: options must be a table, got " .. values.shown(options), 3) end
+  if type(options) ~= "table" then misuse.raise("client:request: expected options as a table, got " .. values.shown(options)) end
   local why = spelling.unknown_key(options, REQUEST_OPTIONS)
   if not why and options.timeout ~= nil then
     why = fields.fault(fields.own.timeout, "timeout", options.timeout) or config.timeout_fault(options.timeout)
   end
-  if why then error("client:request: " .. why, 3) end
+  if why then misuse.raise("client:request: " .. why) end
   return config.timeout_of(checked, options.timeout)
 end
 
@@ -234,11 +227,13 @@ end
 function Client:request(method, path, body, options)
   check_self("request", self)
   if type(method) ~= "string" or not method:find("^%u+$") then
-    error("client:request: method must be a word in capitals, got " .. values.shown(method), 2)
+    misuse.raise("client:request: method must be a word in capitals, got " .. values.shown(method))
   end
-  if type(path) ~= "string" or not path:find("^/") then error("client:request: path must begin with /, got " .. values.shown(path), 2) end
+  if type(path) ~= "string" or not path:find("^/") then
+    misuse.raise("client:request: path must begin with /, got " .. values.shown(path))
+  end
   local fault = body_fault(method, body, options)
-  if fault then error("client:request: " .. fault, 2) end
+  if fault then misuse.raise("client:request: " .. fault) end
   if type(body) == "table" then
     local text, message, where = core.json_encode(body, { request = true })
     if not text then
@@ -251,17 +246,18 @@ function Client:request(method, path, body, options)
   local timeout = request_timeout(checked, options)
   local address, why = checked.root_url(path)
   if not address then return errors.give(errors.new("invalid_request", why, { param = "path" })) end
-  local headers = self:_headers()
+  local headers = request_headers.of_request(checked, false)
   local clock = timeout.total_s and "total_s" or "first_event_s"
   local limit_s = timeout[clock]
-  local answer, failure = exchange.run(self.transport, self:_transport_request(method, address, headers, body, timeout),
+  local answer, failure = exchange.run(self.transport,
+    built_request.transport_request(checked, method, address, headers, body, timeout),
     checked.limits.max_event_bytes, limit_s and core.now() + limit_s)
   if not answer then
     if limit_s and type(failure) == "table" and failure.kind == "timeout" and not failure.clock then
       failure = { kind = "timeout", detail = ("timeout.%s: %g s passed; %s"):format(clock, limit_s, failure.detail),
         clock = clock, limit_s = limit_s }
     end
-    return errors.give(self:_redactor():error(guard.transport(failure)))
+    return errors.give(self.config.redactor:error(guard.transport(failure)))
   end
   if answer.status < 200 or answer.status > 299 then
     return errors.give(self:_error_of_answer(address, answer))
@@ -271,7 +267,7 @@ function Client:request(method, path, body, options)
       :format(checked.limits.max_event_bytes), { status = answer.status }))
   end
   local is_json = (answer.headers["content-type"] or ""):find("json", 1, true)
-  answer.headers = self:_redactor():headers(answer.headers)
+  answer.headers = self.config.redactor:headers(answer.headers)
   if is_json then
     answer.json, answer.invalid = json_library.decode(checked.json, answer.body)
   end
@@ -280,12 +276,13 @@ end
 
 -- `client.temperature = 0` would change nothing. Other names are the program's own business.
 function Client:__newindex(name, value)
-  if type(rawget(Client, name)) == "function" then error(("client.%s is a function of the client"):format(name), 2) end
+  if type(rawget(Client, name)) == "function" then misuse.raise(("client.%s is a function of the client"):format(name)) end
   if config.call_only[name] then
-    error(("client.%s: a client does not change; messages go into a call or a session: client:session { messages = … }"):format(name), 2)
+    misuse.raise(("client.%s: a client does not change; messages go into a call or a session: "
+      .. "client:session { messages = … }"):format(name))
   end
   if config.is_option(name) then
-    error(("client.%s: a client does not change; client:with { %s = … } derives another one"):format(name, name), 2)
+    misuse.raise(("client.%s: a client does not change; client:with { %s = … } derives another one"):format(name, name))
   end
   rawset(self, name, value)
 end
@@ -294,4 +291,4 @@ function Client:__tostring()
   return "vllm.client (" .. config.describe(self.config) .. ")"
 end
 
-return Client
+return clients

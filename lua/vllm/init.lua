@@ -33,7 +33,7 @@ end)
 ---@return vllm.Client
 function vllm.new(options)
   misuse.check_dot("new", options)
-  return require("vllm.client")._new(require("vllm.request.config").check(options))
+  return require("vllm.client").new(require("vllm.request.config").check(options))
 end
 
 --- Makes a client from VLLM_MODEL, VLLM_BASE_URL and VLLM_API_KEY.
@@ -45,7 +45,7 @@ function vllm.from_env(overrides)
   misuse.check_dot("from_env", overrides)
   local checked, message = require("vllm.request.config").from_env(overrides)
   if not checked then return nil, message, require("vllm.base.errors").new("config", message) end
-  return require("vllm.client")._new(checked)
+  return require("vllm.client").new(checked)
 end
 
 --- The shortest way: asks the server that the environment names, and waits for the text.

@@ -5,7 +5,6 @@ local continuation = require "vllm.request.continuation"
 local errors = require "vllm.base.errors"
 local misuse = require "vllm.base.misuse"
 local repair = require "vllm.request.repair"
-local Turn = require "vllm.turn"
 local values = require "vllm.base.values"
 
 ---@class vllm.Session
@@ -23,19 +22,19 @@ local function copy(list)
   return out
 end
 
--- A list of messages as tables; misuse throws. Levels of errors count from here, so that none of the callers may be a tail call.
-local function messages_of(list, name, level)
+-- A list of messages as tables; misuse throws.
+local function messages_of(list, name)
   local length = values.list_length(list)
-  if not length then error(("%s: messages must be a list, got %s"):format(name, values.shown(list)), level) end
+  if not length then misuse.raise(("%s: messages must be a list, got %s"):format(name, values.shown(list))) end
   local out = {}
   for i = 1, length do
     local message = list[i]
     if type(message) == "string" then message = { role = "user", content = message } end
     if type(message) == "table" and message[1] ~= nil and message.role == nil and message.kind == nil then
-      error(("%s: message %d is a list: give its messages one by one"):format(name, i), level)
+      misuse.raise(("%s: message %d is a list: give its messages one by one"):format(name, i))
     end
     if type(message) ~= "table" then
-      error(("%s: message %d must be a table or a string, got %s"):format(name, i, values.shown(message)), level)
+      misuse.raise(("%s: message %d must be a table or a string, got %s"):format(name, i, values.shown(message)))
     end
     out[i] = message
   end
@@ -44,12 +43,12 @@ end
 
 local OWN = { id = true, messages = true }
 
--- The options that are defaults of the turns; misuse throws. Levels of errors as above.
+-- The options that are defaults of the turns; misuse throws.
 local function defaults_of(options)
   local defaults = {}
   for _, key in ipairs(values.sorted_keys(options)) do
     local why = not OWN[key] and config.name_fault("session", key)
-    if why then error("client:session: " .. why, 4) end
+    if why then misuse.raise("client:session: " .. why) end
     if not OWN[key] then defaults[key] = options[key] end
   end
   return defaults
@@ -67,16 +66,27 @@ local function name_session(request, defaults, id)
   end
 end
 
-function Session._new(client, options)
-  if type(options) ~= "table" then error("client:session: a table of options is needed, got " .. values.shown(options), 3) end
+local sessions = { Session = Session }
+
+--- Made by client:session.
+---@param client vllm.Client
+---@param options table
+---@param clients { derive: function, turn: function } what makes clients and turns
+---@return vllm.Session
+function sessions.new(client, options, clients)
+  if type(options) ~= "table" then
+    misuse.raise("client:session: expected a table of options, got " .. values.shown(options))
+  end
   local defaults = defaults_of(options)
   if options.id ~= nil and type(options.id) ~= "string" then
-    error("client:session: id must be a string, got " .. values.shown(options.id), 3)
+    misuse.raise("client:session: id must be a string, got " .. values.shown(options.id))
   end
-  local messages = messages_of(options.messages or {}, "client:session", 4)
-  if next(defaults) ~= nil then client = client:_derive(defaults, "client:session") end
-  return setmetatable({ id = options.id, _client = client, _messages = messages, _defaults = defaults,
-    _last = setmetatable({}, WEAK) }, Session)
+  local messages = messages_of(options.messages or {}, "client:session")
+  if next(defaults) ~= nil then client = clients.derive(client, defaults, "client:session") end
+  return setmetatable({
+    id = options.id, _client = client, _clients = clients, _messages = messages, _defaults = defaults,
+    _last = setmetatable({}, WEAK),
+  }, Session)
 end
 
 local function add(target, messages)
@@ -85,8 +95,7 @@ local function add(target, messages)
 end
 
 local function check_self(name, self)
-  if type(self) == "table" and self._messages then return end
-  error(("session:%s: written with a dot; write session:%s(…)"):format(name, name), 3)
+  misuse.check_colon(type(self) == "table" and self._messages, "session", name)
 end
 
 local ROLES = { system = true, developer = true, user = true, assistant = true, tool = true }
@@ -99,12 +108,12 @@ function Session:append(...)
   local list = {}
   for i = 1, select("#", ...) do
     list[i] = (select(i, ...))
-    if list[i] == nil then error(("session:append: message %d must be a table or a string, got nil"):format(i), 2) end
+    if list[i] == nil then misuse.raise(("session:append: message %d must be a table or a string, got nil"):format(i)) end
   end
   if #list == 2 and ROLES[list[1]] and type(list[2]) == "string" then
-    error(("session:append: a message is one table: { role = %q, content = … }"):format(list[1]), 2)
+    misuse.raise(("session:append: a message is one table: { role = %q, content = … }"):format(list[1]))
   end
-  add(self._messages, messages_of(list, "session:append", 3))
+  add(self._messages, messages_of(list, "session:append"))
   return self
 end
 
@@ -147,15 +156,15 @@ end
 
 local TAKEN = { "messages", "text", "body" }
 
--- Misuse throws, at the caller of the public function `name`, as in messages_of.
+-- Misuse throws; `name`: of the public function.
 local function request_fields(name, request)
   if request ~= nil and type(request) ~= "table" then
-    error(("session:%s: request must be a table of fields, got %s"):format(name, values.shown(request)), 4)
+    misuse.raise(("session:%s: request must be a table of fields, got %s"):format(name, values.shown(request)))
   end
   local out = {}
   for key, value in pairs(request or {}) do out[key] = value end
   for _, key in ipairs(TAKEN) do
-    if out[key] ~= nil then error(("session:%s: `%s` cannot be given, since the session has the messages"):format(name, key), 4) end
+    if out[key] ~= nil then misuse.raise(("session:%s: `%s` cannot be given, since the session has the messages"):format(name, key)) end
   end
   return out
 end
@@ -168,19 +177,19 @@ end
 
 -- The turn of a public function `name`.
 local function turn_of(self, name, input, request)
-  local messages, all = messages_of(list_of(input), "session:" .. name, 4), request_fields(name, request)
+  local messages, all = messages_of(list_of(input), "session:" .. name), request_fields(name, request)
   local busy = busy_error(self)
-  if busy then return Turn._new(self._client, nil, busy) end
+  if busy then return self._clients.turn(self._client, all, nil, busy) end
   all.messages = add(copy(self._messages), messages)
   name_session(all, self._defaults, rawget(self, "id"))
-  local turn = self._client:turn(all)
-  if turn:error() then return turn end
-  self._messages, self._last.turn = all.messages, turn
-  local begun_at = all.continue and continuation.is_last(all.messages, all.continue) and #all.messages
-  turn._on_result = function(result)
+  local begun_at
+  local turn = self._clients.turn(self._client, all, function(result)
     self._last.turn = nil
     self._messages[begun_at or #self._messages + 1] = result.message
-  end
+  end)
+  if turn:error() then return turn end
+  self._messages, self._last.turn = all.messages, turn
+  begun_at = all.continue and continuation.is_last(all.messages, all.continue) and #all.messages
   return turn
 end
 
@@ -192,8 +201,7 @@ end
 ---@return vllm.Turn
 function Session:turn(input, request)
   check_self("turn", self)
-  local turn = turn_of(self, "turn", input, request) -- no tail call: errors count the levels
-  return turn
+  return turn_of(self, "turn", input, request)
 end
 
 --- Asks, and waits for the text: one turn, as above.
@@ -204,8 +212,7 @@ end
 ---@return vllm.Error? err any kind; `no_output` when the answer has no text
 function Session:ask(input, request)
   check_self("ask", self)
-  local turn = turn_of(self, "ask", input, request)
-  return turn:text()
+  return turn_of(self, "ask", input, request):text()
 end
 
 --- Cancels the turn that is under way, if there is one.
@@ -244,7 +251,7 @@ end
 
 function Session:__newindex(name, value)
   local fault = assignment_fault(name, value)
-  if fault then error(("session.%s%s%s"):format(name, fault:find "^%a" and " " or "", fault), 2) end
+  if fault then misuse.raise(("session.%s%s%s"):format(name, fault:find "^%a" and " " or "", fault)) end
   rawset(self, name, value)
 end
 
@@ -252,4 +259,4 @@ function Session:__tostring()
   return ("vllm.session (%s, %d messages)"):format(rawget(self, "id") or "no id", #self._messages)
 end
 
-return Session
+return sessions

@@ -3,6 +3,7 @@
 
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
+local misuse = require "vllm.base.misuse"
 local spelling = require "vllm.base.spelling"
 local values = require "vllm.base.values"
 
@@ -152,17 +153,17 @@ end
 
 -- Misuse throws at the caller of the public function.
 local function check_script(replies, split)
-  if type(replies) ~= "table" then error("vllm.testing: replies must be a list, got " .. values.shown(replies), 3) end
+  if type(replies) ~= "table" then misuse.raise("vllm.testing: replies must be a list, got " .. values.shown(replies)) end
   local key = next(replies)
   if key ~= nil and #replies == 0 then
-    error(("vllm.testing: replies must be a list, got a table with the key `%s`: put braces around one reply"):format(tostring(key)), 3)
+    misuse.raise(("vllm.testing: replies must be a list, got a table with the key `%s`: put braces around one reply"):format(tostring(key)))
   end
   if split ~= nil and (type(split) ~= "number" or split < 1 or split % 1 ~= 0) then
-    error("vllm.testing: split must be a number of bytes of at least 1, got " .. values.shown(split), 3)
+    misuse.raise("vllm.testing: split must be a number of bytes of at least 1, got " .. values.shown(split))
   end
   for i, reply in ipairs(replies) do
     local why = type(reply) == "table" and fault_of(reply)
-    if why then error(("vllm.testing: reply %d: %s"):format(i, why), 3) end
+    if why then misuse.raise(("vllm.testing: reply %d: %s"):format(i, why)) end
   end
 end
 
@@ -216,7 +217,7 @@ function testing.client(replies, options)
   check_script(replies, split)
   all.transport = new_transport(replies, split)
   local checked = require("vllm.request.config").check(all, 3)
-  return require("vllm.client")._new(checked), all.transport
+  return require("vllm.client").new(checked), all.transport
 end
 
 return testing

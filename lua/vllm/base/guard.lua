@@ -55,4 +55,17 @@ function guard.transport(failure)
   return guard.explained(failure, nil, errors.from_transport, failure)
 end
 
+--- Calls a method that takes a part of an answer and does not wait. Only the turn knows that it has to end, so what is
+--- raised becomes an error value.
+---@param answer { status: integer? }
+---@param method fun(self: any, ...): boolean?, vllm.Error?
+---@param ... any
+---@return boolean? happened
+---@return vllm.Error? err
+function guard.taking(answer, method, ...)
+  local ok, happened, err = pcall(method, answer, ...)
+  if ok then return happened, err end
+  return nil, errors.new("protocol", "taking the answer failed: " .. guard.words(happened), { status = answer.status })
+end
+
 return guard

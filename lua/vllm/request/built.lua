@@ -19,6 +19,7 @@ local url = require "vllm.request.url"
 ---@field transport_request table what a transport's `open` takes; a fresh one each time, as those below
 ---@field models_request table the same for the list of models
 ---@field decoder_options table of core.decoder
+---@field limits table of the configuration
 ---@field context { url: string, has_key: boolean, strict: boolean|table|nil, now_unix: integer } for server_errors
 
 local built = {}
@@ -66,6 +67,10 @@ function DERIVED.decoder_options(self, config)
     max_choices = limits.max_choices, max_depth = limits.max_depth, chunks = self.chunks,
     max_completion_tokens = asked.max_completion_tokens, taken_ids = asked.taken_ids,
   }
+end
+
+function DERIVED.limits(_, config)
+  return config.limits
 end
 
 function DERIVED.context(self, config)

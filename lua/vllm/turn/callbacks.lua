@@ -2,6 +2,7 @@
 
 local hosts = require "vllm.hosts"
 local misuse = require "vllm.base.misuse"
+local reading = require "vllm.turn.reading"
 local tasks = require "vllm.hosts.tasks"
 
 local callbacks = {}
@@ -12,8 +13,8 @@ local function check(name, argument, fn)
   end
 end
 
-local function host_of(name, turn)
-  local host = hosts.here(turn._host or nil)
+local function host_of(name, run)
+  local host = hosts.here(run.host or nil)
   if not host then
     misuse.raise(("turn:%s: no event loop runs here; call it inside vllm.run(function() … end)"):format(name))
   end
@@ -27,9 +28,9 @@ local function call(fn, a, b, c)
 end
 
 -- Gives every event to on_event. What that raises, or the client's own on_event, is returned.
-local function drive(turn, on_event)
+local function drive(turn, run, on_event)
   while true do
-    turn:_await_event()
+    reading.await_event(run)
     local ok, value = call(turn.poll, turn)
     if ok and not value then return end
     if ok and on_event then ok, value = call(on_event, value) end
@@ -46,26 +47,27 @@ end
 
 --- See Turn:start.
 ---@param turn vllm.Turn
+---@param run vllm.Run its own
 ---@param on_event (fun(event: table): boolean?)?
 ---@param on_done fun(result: table?, message: string?, err: vllm.Error?)
-function callbacks.start(turn, on_event, on_done)
+function callbacks.start(turn, run, on_event, on_done)
   if on_event ~= nil then check("start", "on_event", on_event) end
   check("start", "on_done", on_done)
-  local host = host_of("start", turn)
-  tasks.after(host, function() return drive(turn, on_event) end, function(_, problem)
-    if not problem then return on_done(turn:_outcome()) end
-    turn:_cancel "a callback raised an error"
-    call_and_report(host, problem, on_done, turn:_outcome())
+  local host = host_of("start", run)
+  tasks.after(host, function() return drive(turn, run, on_event) end, function(_, problem)
+    if not problem then return on_done(reading.outcome(run)) end
+    run:cancel "a callback raised an error"
+    call_and_report(host, problem, on_done, reading.outcome(run))
   end)
 end
 
 --- See Turn:on_ready.
----@param turn vllm.Turn
+---@param run vllm.Run of the turn
 ---@param fn fun()
-function callbacks.on_ready(turn, fn)
+function callbacks.on_ready(run, fn)
   check("on_ready", "fn", fn)
-  local host = host_of("on_ready", turn)
-  tasks.after(host, function() turn:_await_event() end, function(ok, problem)
+  local host = host_of("on_ready", run)
+  tasks.after(host, function() reading.await_event(run) end, function(ok, problem)
     if ok then return fn() end
     call_and_report(host, problem, fn)
   end)

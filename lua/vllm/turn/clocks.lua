@@ -1,82 +1,143 @@
---- The clocks of a turn: which of them has run out. They are members of the turn, in absolute seconds of core.now() or in seconds left;
--- the silence is only counted down while the turn's consumer waits. Behind an answer that seems to be whole another clock runs, from the
--- first time that the consumer asks for more: usage and [DONE] follow at once where they come at all, and a server that sends neither and
--- keeps the connection (proxies do) has nothing to add. When it has run out, or any other clock has, the answer is taken as whole.
+--- The clocks of a turn: which of them has run out. Times are absolute, in seconds of core.now(); the silence is in
+-- seconds left, and is only counted down while the turn's consumer waits. After an answer that seems to be whole another
+-- clock runs, from the first time that the consumer asks for more: usage and [DONE] follow at once where they come at
+-- all, and a server that sends neither and keeps the connection (proxies do) has nothing to add. When it has run out, or
+-- any other clock has, the answer is taken as whole. Nothing here reads the time, sends or waits.
 
-local core = require "vllm.core"
+---@class vllm.Clocks
+---@field queue_s number? limits, from `timeout`; nil: none
+---@field first_event_s number?
+---@field idle_s number?
+---@field finish_s number?
+---@field total_s number?
+---@field began_at number|false
+---@field total_deadline number|false
+---@field queue_deadline number|false
+---@field first_delta_at number|false when the model's answer began
+---@field silence_left_s number|false false: it is not limited
+---@field finished integer how many choices have ended
+---@field seems_whole boolean
+local Clocks = {}
+Clocks.__index = Clocks
 
 local clocks = {}
 
 --- The earlier of two times, either of which may be absent.
----@param a number?
----@param b number?
----@return number?
+---@param a number|false|nil
+---@param b number|false|nil
+---@return number|false|nil
 function clocks.earlier(a, b)
   if a and b then return a < b and a or b end
   return a or b
 end
 
---- What came resets the silence: before the answer's start only that start does; afterwards any event, but no comment.
----@param turn vllm.Turn
-function clocks.heard(turn)
-  local current = turn._attempt
-  local _, events, _, _, started, finished = current.decoder:state()
-  local seen = events + current._body_bytes
-  if started and not turn._first_delta_at then
-    turn._first_delta_at = core.now()
-    turn._silence_left_s = turn._idle_s
-  elseif started and seen > turn._seen then
-    turn._silence_left_s = turn._idle_s
-  end
-  turn._seen, turn._finished_choices = seen, finished
+--- Clocks that have not begun.
+---@param timeout { queue_s: number?, first_event_s: number?, idle_s: number?, finish_s: number?, total_s: number? }
+---@return vllm.Clocks
+function clocks.new(timeout)
+  return setmetatable({
+    queue_s = timeout.queue_s, first_event_s = timeout.first_event_s, idle_s = timeout.idle_s,
+    finish_s = timeout.finish_s, total_s = timeout.total_s,
+    -- What each event asks for is a member from the beginning: an absent one costs more.
+    began_at = false, total_deadline = false, queue_deadline = false, first_delta_at = false, silence_left_s = false,
+    finished = 0, seems_whole = false, _is_queued = false, _seen = 0, _weighed = 0, _quiet_from = 0,
+  }, Clocks)
 end
 
---- Until when the turn listens for more, where its answer seems to be whole. For when the decoder has nothing more to give.
----@param turn vllm.Turn
+--- The turn begins, and stands in the queue.
 ---@param now number
----@return number? deadline
-function clocks.finish_deadline(turn, now)
-  if turn._weighed ~= turn._seen then
-    turn._weighed, turn._quiet_from = turn._seen, now
-    turn._seems_whole = turn._finish_s and turn._attempt:seems_whole(turn._finished_choices)
-  end
-  return turn._seems_whole and turn._quiet_from + turn._finish_s or nil
+function Clocks:begin(now)
+  self.began_at, self._is_queued = now, true
+  self.total_deadline = self.total_s and now + self.total_s or false
 end
 
---- Has the turn listened long enough behind an answer that seems to be whole?
----@param turn vllm.Turn
+--- Must the queue's progress be looked at? Its clock begins again whenever a turn before this one goes on.
 ---@param now number
 ---@return boolean
-function clocks.is_finished(turn, now)
-  if not turn._seems_whole then return false end
-  return now >= turn._quiet_from + turn._finish_s or clocks.fired(turn, now) ~= nil
+function Clocks:looks_at_queue(now)
+  return self.queue_s ~= nil and not (self.queue_deadline and now < self.queue_deadline)
 end
 
---- A queue is as slow as the turns before one: its clock begins again whenever one of them goes on.
----@param turn vllm.Turn
----@param gate vllm.Gate
+---@param progress any of the queue; differs whenever a turn before this one has gone on
 ---@param now number
-function clocks.look_at_queue(turn, gate, now)
-  if not turn._queue_s or turn._queue_deadline and now < turn._queue_deadline then return end
-  local progress = gate:progress()
-  if progress == turn._queue_progress then return end
-  turn._queue_progress, turn._queue_deadline = progress, now + turn._queue_s
+function Clocks:note_queue(progress, now)
+  if progress == self._queue_progress then return end
+  self._queue_progress, self.queue_deadline = progress, now + self.queue_s
+end
+
+--- An attempt begins.
+function Clocks:ask()
+  self._is_queued, self.silence_left_s = false, self.first_event_s or false
+  self._seen, self._weighed, self.seems_whole = 0, 0, false
+end
+
+--- What has come. It ends the silence: before the answer's start only that start does, afterwards any event, but no
+--- comment.
+---@param seen integer see Attempt:progress
+---@param started boolean
+---@param finished integer
+---@param now number
+function Clocks:heard(seen, started, finished, now)
+  if started and not self.first_delta_at then
+    self.first_delta_at, self.silence_left_s = now, self.idle_s or false
+  elseif started and seen > self._seen then
+    self.silence_left_s = self.idle_s or false
+  end
+  self._seen, self.finished = seen, finished
+end
+
+--- Has something come since `weigh`?
+---@return boolean
+function Clocks:must_weigh()
+  return self._weighed ~= self._seen
+end
+
+---@param seems_whole boolean does the answer seem to be whole?
+---@param now number
+function Clocks:weigh(seems_whole, now)
+  self._weighed, self._quiet_from, self.seems_whole = self._seen, now, self.finish_s ~= nil and seems_whole
+end
+
+--- Until when to wait for more.
+---@param now number
+---@param limit number? the caller's
+---@return number? deadline
+---@return boolean is_late a clock had run out already
+function Clocks:deadline(now, limit)
+  local left_s, last = self.silence_left_s, self.total_deadline
+  if self.seems_whole then last = clocks.earlier(last, self._quiet_from + self.finish_s) end
+  local deadline = left_s and now + left_s
+  if limit or last then deadline = clocks.earlier(deadline, clocks.earlier(limit, last)) end
+  return deadline or nil, left_s and left_s <= 0 or last and last <= now or false
+end
+
+--- The consumer has waited.
+---@param seconds number
+function Clocks:waited(seconds)
+  if self.silence_left_s then self.silence_left_s = self.silence_left_s - seconds end
+end
+
+--- Has the turn listened long enough after an answer that seems to be whole?
+---@param now number
+---@return boolean
+function Clocks:is_finished(now)
+  if not self.seems_whole then return false end
+  return now >= self._quiet_from + self.finish_s or self:fired(now) ~= nil
 end
 
 --- The clock that has run out.
----@param turn vllm.Turn
 ---@param now number
 ---@return string? name nil: none has
 ---@return number? limit_s
-function clocks.fired(turn, now)
-  if turn._total_deadline and now >= turn._total_deadline then return "total_s", turn._total_s end
-  if turn._phase == "queued" then
-    if turn._queue_deadline and now >= turn._queue_deadline then return "queue_s", turn._queue_s end
+function Clocks:fired(now)
+  if self.total_deadline and now >= self.total_deadline then return "total_s", self.total_s end
+  if self._is_queued then
+    if self.queue_deadline and now >= self.queue_deadline then return "queue_s", self.queue_s end
     return nil
   end
-  if not turn._silence_left_s or turn._silence_left_s > 0 then return nil end
-  if turn._first_delta_at then return "idle_s", turn._idle_s end
-  return "first_event_s", turn._first_event_s
+  if not self.silence_left_s or self.silence_left_s > 0 then return nil end
+  if self.first_delta_at then return "idle_s", self.idle_s end
+  return "first_event_s", self.first_event_s
 end
 
 return clocks

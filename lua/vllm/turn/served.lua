@@ -27,11 +27,11 @@ local function names_of(answer)
 end
 
 --- Asks for the list; does not wait.
----@param client vllm.Client
+---@param transport table
+---@param request table as the transport's `open` takes it
 ---@return { exchange: vllm.Exchange, deadline: number }? nil: it cannot be asked for
-function served.ask(client)
-  local request = client:_transport_request("GET", client.config.models_url, client:_headers())
-  local begun = exchange.open(client.transport, request, MAX_LIST_BYTES)
+function served.ask(transport, request)
+  local begun = exchange.open(transport, request, MAX_LIST_BYTES)
   return begun and { exchange = begun, deadline = core.now() + WAIT_S }
 end
 

@@ -1,0 +1,197 @@
+--- Takes events and texts out of a run. The decoder is asked first, the transport only when the decoder has nothing: so
+--- a clock can fire only after a read found nothing, and stands still while the consumer does something else. No pcall
+--- stands around a wait: Lua 5.1 cannot yield through one.
+
+local attempt = require "vllm.turn.attempt"
+local core = require "vllm.core"
+local errors = require "vllm.base.errors"
+local hosts = require "vllm.hosts"
+local inputs = require "vllm.turn.inputs"
+local waiter = require "vllm.hosts.waiter"
+
+local reading = {}
+
+-- What each event needs is a local function: a method costs a look into the class first.
+local running, advance = coroutine.running, attempt.advance
+local BUSY = "another coroutine waits for this turn"
+
+-- The transport ----------------------------------------------------------------------------------------------------
+
+-- A server that never pauses must not keep a clock from firing: after its end only as much is taken as may have been
+-- there before.
+local function is_overrun(self)
+  local bytes = self.attempt.decoder:state()
+  self.late_from = self.late_from or bytes
+  return bytes - self.late_from > self.config.limits.max_buffer_bytes
+end
+local function hear(own, current, now)
+  local seen, started, finished = current:progress()
+  own:heard(seen, started, finished, now)
+  return finished
+end
+
+local function ask(self, limit)
+  local current, own, asked_at = self.attempt, self.clocks, core.now()
+  local finished = hear(own, current, asked_at)
+  if own:must_weigh() then own:weigh(current:seems_whole(finished), asked_at) end
+  local deadline, is_late = own:deadline(asked_at, limit)
+  if not is_late then
+    self.late_from = false
+  elseif is_overrun(self) then
+    return self:on_silence(0, asked_at)
+  end
+  local happened, err = advance(current, deadline)
+  if self.err then return errors.give(self.err) end -- cancelled from elsewhere meanwhile
+  if not self.status then self.status, self.headers = current.status, current.headers end
+  local own_pause = self.pause
+  if own_pause and own_pause:is_interrupted() then
+    self:cancel "the turn was cancelled"
+    return errors.give(self.err)
+  end
+  local at = core.now()
+  if happened == false then return self:on_silence(at - asked_at, at) end
+  own:waited(at - asked_at)
+  if not happened then return self:on_failure(err) end
+  return true
+end
+
+local MAIN = {} -- stands for the main thread, for which coroutine.running() has no value before Lua 5.2
+
+-- One coroutine at a time waits for a turn. One that died while it waited, or the main thread after its wait raised,
+-- waits no more.
+local function is_reading(other)
+  if other == MAIN then return waiter.is_blocked() end
+  return coroutine.status(other) ~= "dead"
+end
+
+-- One thing more happens. true: it did · false: `limit` passed · nil, message, err.
+local function fill(self, limit)
+  if self.phase == "new" then return self:begin() end
+  local here, is_main = running()
+  local other = self.reader
+  if is_main or not here then here = MAIN end
+  if other and other ~= here and is_reading(other) then
+    if limit and limit <= core.now() then return false end
+    return errors.give(errors.new("busy", BUSY))
+  end
+  self.reader = here
+  local phase = self.phase
+  local filled, message, err
+  if phase == "asking" then
+    filled, message, err = ask(self, limit)
+  elseif phase == "queued" then
+    filled, message, err = self:enter(limit)
+  else
+    filled, message, err = self:await_retry(limit)
+  end
+  self.reader = false
+  return filled, message, err
+end
+
+-- Events -----------------------------------------------------------------------------------------------------------
+
+-- One step of the loop that events and texts share: the decoder first, then the transport.
+local function step(self, pull, limit)
+  while true do
+    local give_way = hosts.give_way
+    if give_way and (not limit or limit > core.now()) then give_way(self.host or nil) end
+    if self.err then return errors.give(self.err) end
+    if self.phase == "ended" then return nil end
+    local got, failure = pull(self)
+    if got then
+      local own, current = self.clocks, self.attempt
+      if current and not own.first_delta_at then hear(own, current, core.now()) end
+      return got
+    end
+    if got == nil and failure and not self.attempt:passes_rest() then
+      local failed, message, err = self:on_failure(self.attempt:decoder_error(failure))
+      if not failed then return nil, message, err end
+    elseif got == nil and not failure then
+      if self.phase ~= "ended" then self:finish(self.attempt.decoder:result()) end
+      return nil
+    end
+    local filled, message, err = fill(self, limit)
+    if filled == nil then return nil, message, err end
+    if filled == false then return false end
+  end
+end
+
+-- The next event of the decoder: false: it has none yet; nil: the end; nil, failure.
+local function pull_event(self)
+  local peeked, current = self.peeked, self.attempt
+  if peeked then
+    self.peeked = false
+    return peeked
+  end
+  if not current then return false end
+  local event, failure = current.decoder:next()
+  if event and not self.is_delivered then self:set_delivered() end
+  return event, failure
+end
+
+local function pull_text(self)
+  local peeked, current = self.peeked, self.attempt
+  self.peeked = false
+  if peeked and peeked.type == "text_delta" and peeked.choice == 0 then return peeked.text end
+  if not current then return false end
+  local text, failure = current.decoder:next_text()
+  if text and not self.is_delivered then self:set_delivered() end
+  return text, failure
+end
+
+--- The next event.
+---@param self vllm.Run
+---@param limit number? absolute: when to give up; nil: as long as the clocks allow
+---@return table|false|nil event false: `limit` passed; nil: the end
+---@return string? message with nil: the turn has failed
+---@return vllm.Error? err
+function reading.event(self, limit)
+  local event, message, err = step(self, pull_event, limit)
+  if not event then return event, message, err end
+  local kind = event.type
+  if kind == "tool_call" and self.settles then inputs.settle(self.config, event) end
+  if kind == "turn_end" then self:finish(event.result) end
+  return event
+end
+
+--- The next text of choice 0; passes over everything else.
+---@param self vllm.Run
+---@param limit number?
+---@return string|false|nil text
+---@return string? message
+---@return vllm.Error? err
+function reading.text(self, limit)
+  return step(self, pull_text, limit)
+end
+
+--- Waits until an event, the end or an error is there, and leaves it there.
+---@param self vllm.Run
+function reading.await_event(self)
+  if not self.peeked then self.peeked = step(self, pull_event) or false end
+end
+
+--- Waits until the head is in.
+---@param self vllm.Run
+---@return true?
+---@return string? message
+---@return vllm.Error? err
+function reading.head(self)
+  while not (self.result or self.attempt and self.attempt:is_accepted()) do
+    if self.err then return errors.give(self.err) end
+    local filled, message, err = fill(self, nil)
+    if filled == nil then return nil, message, err end
+  end
+  return true
+end
+
+--- The result, or what keeps it from coming. Does not wait.
+---@param self vllm.Run
+---@return table? result
+---@return string? message
+---@return vllm.Error? err
+function reading.outcome(self)
+  if self.result then return self.result end
+  return errors.give(self.err or errors.new("busy", BUSY))
+end
+
+return reading
