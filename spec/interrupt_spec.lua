@@ -60,6 +60,20 @@ describe("Ctrl-C under a trap", function()
     assert.is_true(trap:caught())
   end)
 
+  it("is told to the listeners of a module that was loaded before, too", function()
+    local name, listener = "vllm.hosts.interrupt", new_listener()
+    local before = package.loaded[name]
+    package.loaded[name] = nil
+    local again = require(name)
+    package.loaded[name] = before
+    local other = assert(again.trap(curl))
+    kill()
+    again.look()
+    assert.equal(1, listener.told)
+    assert.is_true(trap:caught())
+    other:release()
+  end)
+
   it("is not told to a listener that was collected, nor to a trap that was released", function()
     local told = 0
     interrupt.tell { on_interrupt = function() told = told + 1 end }

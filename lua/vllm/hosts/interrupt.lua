@@ -9,8 +9,11 @@ local interrupt = {
 
 local signals -- the C module, from the first trap on: without a trap there is nothing to look at
 
--- What is told: traps, and waiters that may be interrupted.
-local listeners = setmetatable({}, { __mode = "k" })
+-- What is told: traps, and waiters that may be interrupted. All of this Lua state, also those of a module that was
+-- loaded before.
+local registry = debug.getregistry()
+local listeners = registry["vllm.listeners"] or setmetatable({}, { __mode = "k" })
+registry["vllm.listeners"] = listeners
 
 --- Calls `listener:on_interrupt()` at Ctrl-C in a host, as long as the listener lives. It must not wait.
 ---@param listener table
