@@ -122,6 +122,7 @@ build = {
     ["vllm.request.built"] = "lua/vllm/request/built.lua",
     ["vllm.request.config"] = "lua/vllm/request/config.lua",
     ["vllm.request.continuation"] = "lua/vllm/request/continuation.lua",
+    ["vllm.request.fault"] = "lua/vllm/request/fault.lua",
     ["vllm.request.fields"] = "lua/vllm/request/fields.lua",
     ["vllm.request.formats"] = "lua/vllm/request/formats.lua",
     ["vllm.request.headers"] = "lua/vllm/request/headers.lua",

@@ -47,10 +47,7 @@ end
 function values.list_length(value)
   if type(value) ~= "table" then return type(value) == "userdata" and core.is_empty_array(value) and 0 or nil end
   local count = 0
-  for key in pairs(value) do
-    if type(key) ~= "number" then return nil end
-    count = count + 1
-  end
+  for _ in pairs(value) do count = count + 1 end
   for i = 1, count do
     if value[i] == nil then return nil end
   end

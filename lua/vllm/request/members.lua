@@ -3,6 +3,7 @@
 -- Everything else is sent as it is. Null and nil are the same; keys that begin with "_" are the caller's own notes.
 
 local core = require "vllm.core"
+local fault = require "vllm.request.fault"
 local spelling = require "vllm.base.spelling"
 local values = require "vllm.base.values"
 
@@ -72,18 +73,15 @@ end
 --- Looks for a key that would be lost, in a table that does not go out as it is.
 ---@param object table
 ---@param keys table<string, any> the known ones
----@return boolean? ok
----@return string? why
----@return string? where the key as a path
-function members.check_keys(object, keys)
-  if not has_unknown(object, keys) then return true end
+---@param prefix string? of the path
+function members.check_keys(object, keys, prefix)
+  if not has_unknown(object, keys) then return end
   for _, key in ipairs(values.sorted_keys(object)) do
     if not is_settled(object, key, keys) then
       local why, where = refusal(key, keys)
-      return nil, why or "unknown key", where
+      fault.raise(why or "unknown key", (prefix or "") .. where)
     end
   end
-  return true
 end
 
 --- What is known of the members of one kind of object.
@@ -92,64 +90,52 @@ end
 ---@field refused table<string, string>? other words, and what to say of them
 ---@field written table<string, true>? names that go out anyway: `extra` may not have them
 ---@field not_sent table<string, true>? names that stay here, in `extra`, too
----@field convert table<string, fun(value: any): any>? name → a function that gives what is sent, or nil, why, where
+---@field convert table<string, fun(value: any, where: string): any>? name → a function that gives what is sent
 
 local function add(list, known, name, value, where)
-  local why, inner
-  if known.convert and known.convert[name] then
-    value, why, inner = known.convert[name](value)
-    if why then return nil, why, where .. (inner or "") end
-  end
-  local text
-  text, why, inner = members.encode(value)
-  if not text then return nil, why, where .. inner end
+  if known.convert and known.convert[name] then value = known.convert[name](value, where) end
+  local text, why, inner = members.encode(value)
+  if not text then fault.raise(why, where .. inner) end
   list[#list + 1] = { name, text }
-  return true
 end
 
-local function add_own(list, object, known)
+local function add_own(list, object, known, prefix)
   for _, key in ipairs(values.sorted_keys(object)) do
     if not is_settled(object, key, known.keys) then
-      local ok
       local why, where = refusal(key, known.keys, known.refused)
-      if why then return nil, why, where end
-      ok, why, where = add(list, known, key, object[key], where)
-      if not ok then return nil, why, where end
+      if why then fault.raise(why, prefix .. where) end
+      add(list, known, key, object[key], prefix .. where)
     end
   end
-  return true
 end
 
 -- What a server sent besides the rest, as results have it: it is not searched for misspellings.
-local function add_extra(list, object, known)
+local function add_extra(list, object, known, prefix)
   local extra = given(object.extra)
-  if extra == nil then return true end
-  if type(extra) ~= "table" then return nil, "expected a table of names and values, got " .. type(extra), ".extra" end
+  if extra == nil then return end
+  prefix = prefix .. ".extra"
+  if type(extra) ~= "table" then fault.raise("expected a table of names and values, got " .. type(extra), prefix) end
   for _, key in ipairs(values.sorted_keys(extra)) do
-    if type(key) ~= "string" then return nil, "unknown key", (".extra[%s]"):format(tostring(key)) end
-    local where, is_sent = ".extra." .. key, not (known.not_sent and known.not_sent[key])
-    if known.written and known.written[key] then return nil, ("give `%s` itself"):format(key), where end
-    if is_sent and given(object[key]) ~= nil and not known.keys[key] then return nil, ("`%s` is also given directly"):format(key), where end
-    if is_sent and given(extra[key]) ~= nil then
-      local ok, why, inner = add(list, known, key, extra[key], where)
-      if not ok then return nil, why, inner end
+    if type(key) ~= "string" then fault.raise("unknown key", ("%s[%s]"):format(prefix, tostring(key))) end
+    local where, is_sent = prefix .. "." .. key, not (known.not_sent and known.not_sent[key])
+    if known.written and known.written[key] then fault.raise(("give `%s` itself"):format(key), where) end
+    if is_sent and given(object[key]) ~= nil and not known.keys[key] then
+      fault.raise(("`%s` is also given directly"):format(key), where)
     end
+    if is_sent and given(extra[key]) ~= nil then add(list, known, key, extra[key], where) end
   end
-  return true
 end
 
 --- The unknown members of an object, as they are sent.
 ---@param object table
 ---@param known vllm.Known
----@return { [1]: string, [2]: string }[]|false|nil list name and JSON text, sorted by bytes; false: there are none; nil: a fault
----@return string? why
----@return string? where the key as a path
-function members.of(object, known)
+---@param prefix string? of the path of a fault
+---@return { [1]: string, [2]: string }[]|false list name and JSON text, sorted by bytes; false: there are none
+function members.of(object, known, prefix)
   if object.extra == nil and not has_unknown(object, known.keys) then return false end
   local list = {}
-  local ok, why, where = add_own(list, object, known)
-  if ok then ok, why, where = add_extra(list, object, known) end
-  if not ok then return nil, why, where end
+  add_own(list, object, known, prefix or "")
+  add_extra(list, object, known, prefix or "")
   if #list == 0 then return false end
   table.sort(list, function(a, b) return values.is_before(a[1], b[1]) end)
   return list

@@ -19,6 +19,7 @@
 
 local calls = require "vllm.request.transcript_calls"
 local core = require "vllm.core"
+local fault = require "vllm.request.fault"
 local json_library = require "vllm.request.json_library"
 local members = require "vllm.request.members"
 local mistaken = require "vllm.request.mistaken"
@@ -28,7 +29,7 @@ local values = require "vllm.base.values"
 
 local messages = {}
 
-local given = values.given
+local given, raise, expect = values.given, fault.raise, fault.expect
 local KINDS = parts.kinds
 local ASSISTANT, TOOL = KINDS.assistant, KINDS.tool
 
@@ -53,10 +54,10 @@ end
 for _, key in ipairs { "toolCallId", "tool_use_id" } do REFUSED[key] = "unknown key (did you mean `tool_call_id`?)" end
 
 -- Tools for the developer role (vLLM), in either form.
-local function convert_tools(value)
+local function convert_tools(value, where)
   if type(value) ~= "table" then return value end
   local wire, why, param = tools.to_wire(value)
-  if wire == nil and param then return nil, why:gsub("^[^ ]+ ", "", 1), param:gsub("^tools", "", 1) end
+  if param then raise((why:gsub("^[^ ]+ ", "", 1)), where .. param:gsub("^tools", "", 1)) end
   return wire or value
 end
 
@@ -85,7 +86,7 @@ local RESULT_KEYS = {
 
 -- The state of one encode: `list` and `n` (what core.messages reads), `i` (the message at hand), `calls` (places of its calls in `list`),
 -- `open` (call id → how many still lack a result), `open_count`, `open_at` (the message that made them), `open_calls` (their places),
--- `ids` (of all calls).
+-- `ids` (of all calls), `where` and `item` (the path of the list at hand, and the place in it: what a fault's path continues).
 
 local function begin(s, kind, name, own)
   local list, n = s.list, s.n
@@ -96,9 +97,27 @@ end
 
 local MEND = "(vllm.repair or session:repair "
 
--- The calls still open, if any, as a failure.
-local function answered(s)
-  if s.open_count == 0 then return true end
+-- A path inside what is at hand, from the message on.
+local function from_message(s, where)
+  if s.where == "" then return where end
+  return s.item and ("%s[%d]%s"):format(s.where, s.item, where) or s.where .. where
+end
+
+-- Runs `add` for what is at `where`: for each item of a list, or for the thing itself.
+local function each(s, where, add, kind, list, thing)
+  local outer, outer_item = s.where, s.item
+  s.where, s.item = from_message(s, where), false
+  if thing ~= nil then add(s, kind, thing) end
+  for j = 1, list and #list or 0 do
+    s.item = j
+    add(s, kind, list[j])
+  end
+  s.where, s.item = outer, outer_item
+end
+
+-- Raises if calls are still open.
+local function check_answered(s)
+  if s.open_count == 0 then return end
   local list = s.list
   for j, at in ipairs(s.open_calls) do
     local raw, id = list[at + 1], list[at + 3]
@@ -108,29 +127,29 @@ local function answered(s)
       local where = some and (".%s[%d]"):format(key, j) or ".content"
       if not calls.is_object(raw) then
         local wire = some and type(some[j]) == "table" and given(some[j]["function"]) ~= nil
-        return nil, "not a JSON object, and no result follows " .. MEND .. "adds one)",
-          where .. (wire and ".function.arguments" or ".arguments"), s.open_at
+        raise("not a JSON object, and no result follows " .. MEND .. "adds one)",
+          where .. (wire and ".function.arguments" or ".arguments"), s.open_at)
       end
-      return nil, ("no result follows call `%s` " .. MEND .. "adds one)"):format(id), where, s.open_at
+      raise(("no result follows call `%s` " .. MEND .. "adds one)"):format(id), where, s.open_at)
     end
   end
 end
 
 local function name_of(message)
   local name = message.name
-  if name == nil or given(name) == nil then return true end
-  if type(name) == "string" and name ~= "" then return true, name end
-  return nil, "expected a string that is not empty", ".name"
+  if name == nil or given(name) == nil then return nil end
+  if type(name) ~= "string" or name == "" then raise("expected a string that is not empty", ".name") end
+  return name
 end
 
 -- `content`, or its short form `text`, and which of them.
 local function content_of(message)
   local content, text = message.content, message.text
   if content ~= nil then content = given(content) end
-  if text == nil or given(text) == nil then return true, content, ".content" end
-  if type(text) ~= "string" then return nil, "expected a string, got " .. type(text), ".text" end
-  if content ~= nil and content ~= text then return nil, "text and content are both given", ".text" end
-  return true, text, ".text"
+  if text == nil or given(text) == nil then return content, ".content" end
+  expect("string", text, ".text")
+  if content ~= nil and content ~= text then raise("text and content are both given", ".text") end
+  return text, ".text"
 end
 
 -- Where a list has a hole or a stray key: nil, or why and where. A constructor that failed leaves nil, followed by its message.
@@ -154,65 +173,44 @@ end
 
 local function add_content(s, kind, content, where)
   if type(content) == "string" then return parts.text(s, kind, content) end
-  if type(content) ~= "table" then return nil, "expected a string or a list of parts, got " .. type(content), where end
-  if content.type ~= nil then
-    local ok, why, inner = parts.add(s, kind, content)
-    return ok, why, inner and where .. inner
-  end
-  local fault, at = list_fault(content)
-  if fault and content[1] == nil and at:find "^%." then return nil, mistaken.for_content(content), where end
-  if fault then return nil, fault, where .. at end
-  for j = 1, #content do
-    local ok, why, inner = parts.add(s, kind, content[j])
-    if not ok then return nil, why, ("%s[%d]%s"):format(where, j, inner) end
-  end
-  return true
+  if type(content) ~= "table" then raise("expected a string or a list of parts, got " .. type(content), where) end
+  if content.type ~= nil then return each(s, where, parts.add, kind, nil, content) end
+  local why, at = list_fault(content)
+  if why and content[1] == nil and at:find "^%." then raise(mistaken.for_content(content), where) end
+  if why then raise(why, where .. at) end
+  each(s, where, parts.add, kind, content)
 end
 
 local function add_plain(s, kind, message)
-  local own, why, where = members.of(message, PLAIN)
-  if own == nil then return nil, why, where end
-  local ok, index
-  ok, why, where, index = answered(s)
-  if not ok then return nil, why, where, index end
-  local name, content
-  ok, name, where = name_of(message)
-  if not ok then return nil, name, where end
-  ok, content, where = content_of(message)
-  if not ok then return nil, content, where end
-  if content == nil then return nil, "missing", ".content" end
+  local own = members.of(message, PLAIN)
+  check_answered(s)
+  local name, content, where = name_of(message), content_of(message)
+  if content == nil then raise("missing", ".content") end
   begin(s, kind, name, own)
-  return add_content(s, kind, content, where)
+  add_content(s, kind, content, where)
 end
 
 -- A message of a role that only the server's template knows. It may lack content.
 local function add_other(s, role, message)
-  local own, why, where = members.of(message, OTHER)
-  if own == nil then return nil, why, where end
-  local ok, name, content, index
-  ok, why, where, index = answered(s)
-  if not ok then return nil, why, where, index end
-  ok, name, where = name_of(message)
-  if not ok then return nil, name, where end
-  ok, content, where = content_of(message)
-  if not ok then return nil, content, where end
+  local own = members.of(message, OTHER)
+  check_answered(s)
+  local name, content, where = name_of(message), content_of(message)
   begin(s, parts.OTHER, name)
   s.n = s.n + 1
   s.list[s.n] = role
   parts.members(s, own)
-  if content == nil then return true end
-  return add_content(s, parts.OTHER, content, where)
+  if content ~= nil then add_content(s, parts.OTHER, content, where) end
 end
 
 -- The first of two names that holds something.
 local function reasoning_of(message)
   local text, older = message.reasoning, message.reasoning_content
-  if text == nil and older == nil then return true, "" end
+  if text == nil and older == nil then return "" end
   text, older = given(text), given(older)
-  if text ~= nil and type(text) ~= "string" then return nil, "expected a string, got " .. type(text), ".reasoning" end
-  if older ~= nil and type(older) ~= "string" then return nil, "expected a string, got " .. type(older), ".reasoning_content" end
+  if text ~= nil then expect("string", text, ".reasoning") end
+  if older ~= nil then expect("string", older, ".reasoning_content") end
   if text == nil or text == "" then text = older end
-  return true, text or ""
+  return text or ""
 end
 
 -- Speech of the model, which no server accepts back: its words, or a marker so that the message is not empty.
@@ -223,36 +221,25 @@ end
 
 local function add_calls(s, message)
   local list, key, why = calls.of(message)
-  if why then return nil, why, "." .. key end
-  if not list then return true end
-  local fault, at = list_fault(list)
-  if fault then return nil, fault, "." .. key .. at end
-  for j = 1, #list do
-    local ok, reason, inner = parts.call(s, list[j])
-    if not ok then return nil, reason, (".%s[%d]%s"):format(key, j, inner) end
-  end
-  return true
+  if why then raise(why, "." .. key) end
+  if not list then return end
+  local reason, at = list_fault(list)
+  if reason then raise(reason, "." .. key .. at) end
+  each(s, "." .. key, parts.call, ASSISTANT, list)
 end
 
 -- Everything an assistant message holds, in the order content, refusal, speech, calls.
 local function add_assistant_pieces(s, message)
-  local ok, reasoning, where = reasoning_of(message)
-  if not ok then return nil, reasoning, where end
-  if reasoning ~= "" then parts.reasoning(s, reasoning) end
-  local content, why
-  ok, content, where = content_of(message)
-  if not ok then return nil, content, where end
-  if content ~= nil then
-    ok, why, where = add_content(s, ASSISTANT, content, where)
-    if not ok then return nil, why, where end
-  end
+  parts.reasoning(s, reasoning_of(message))
+  local content, where = content_of(message)
+  if content ~= nil then add_content(s, ASSISTANT, content, where) end
   local refusal = message.refusal
   if refusal ~= nil and given(refusal) ~= nil then
-    if type(refusal) ~= "string" then return nil, "expected a string, got " .. type(refusal), ".refusal" end
+    expect("string", refusal, ".refusal")
     parts.text(s, ASSISTANT, refusal)
   end
   if content == nil and message.audio ~= nil then add_speech(s, message.audio) end
-  return add_calls(s, message)
+  add_calls(s, message)
 end
 
 local function open_calls(s)
@@ -276,28 +263,19 @@ local function without(list, name)
 end
 
 local function add_assistant(s, _, message)
-  local own, why, where = members.of(message, ASSISTANT_KNOWN)
-  if own == nil then return nil, why, where end
-  local ok, name
-  ok, name, where = name_of(message)
-  if not ok then return nil, name, where end
-  local start = s.n
+  local own, name, start = members.of(message, ASSISTANT_KNOWN), name_of(message), s.n
   begin(s, ASSISTANT, name, without(own, s.replay ~= "never" and s.reasoning_field))
   local begun = s.n
   s.calls, s.thoughts = nil, nil
-  ok, why, where = add_assistant_pieces(s, message)
-  if not ok then return nil, why, where end
+  add_assistant_pieces(s, message)
   parts.flush_reasoning(s, s.replay == "always" or (s.replay == "tool_turns" and s.calls ~= nil))
   if s.n == begun then -- nothing to send, so it separates no messages
     for k = start + 1, s.n do s.list[k] = nil end
     s.n = start
-    return true
+    return
   end
-  local index
-  ok, why, where, index = answered(s)
-  if not ok then return nil, why, where, index end
+  check_answered(s)
   if s.calls then open_calls(s) end
-  return true
 end
 
 -- Is every element of this result a part or a string, and one a part? Then it is content; any other table is data.
@@ -332,28 +310,28 @@ end
 
 local function add_result(s, name, from, result, where, own)
   local id, id_where = calls.answered(from)
-  if not id then return nil, "expected the call's id (a string), or the call", id_where end
+  if not id then raise("expected the call's id (a string), or the call", id_where) end
   if not s.open[id] then
-    return nil, ("no call with id `%s` in the assistant message before it " .. MEND .. "drops such results)"):format(id), id_where
+    raise(("no call with id `%s` in the assistant message before it " .. MEND .. "drops such results)"):format(id), id_where)
   end
-  if s.open[id] == 0 then return nil, ("call `%s` already has a result " .. MEND .. "drops such results)"):format(id), id_where end
+  if s.open[id] == 0 then raise(("call `%s` already has a result " .. MEND .. "drops such results)"):format(id), id_where) end
   local is_error = given(from.is_error)
-  if is_error ~= nil and type(is_error) ~= "boolean" then return nil, "expected a boolean, got " .. type(is_error), ".is_error" end
+  if is_error ~= nil then expect("boolean", is_error, ".is_error") end
   s.open[id], s.open_count = s.open[id] - 1, s.open_count - 1
   begin(s, TOOL, name)
   local list, n = s.list, s.n
   list[n + 1], list[n + 2] = id, is_error or false
   s.n = n + 2
   if own then parts.members(s, own) end
-  if result == nil then return true end
+  if result == nil then return end
   if type(result) == "string" then return parts.text(s, TOOL, result) end
   if type(result) == "table" and is_content(result) then return add_content(s, TOOL, result, where) end
   if io.type(result) then
-    return nil, 'expected a value that JSON can hold, got an open file: read it first, result = file:read "*a"', where
+    raise('expected a value that JSON can hold, got an open file: read it first, result = file:read "*a"', where)
   end
   local text, why, inner = json_library.encode(s.json, result)
-  if not text then return nil, why, where .. inner end
-  return parts.text(s, TOOL, text)
+  if not text then raise(why, where .. inner) end
+  parts.text(s, TOOL, text)
 end
 
 -- Null is not a result; lua-cjson's [] is one.
@@ -362,43 +340,28 @@ local function result_of(value)
   return value
 end
 
-local function add_result_part(s, name, part, where)
-  local ok, why, inner = members.check_keys(part, RESULT_KEYS)
-  if not ok then return nil, why, where .. inner end
+local function is_result_part(part)
+  return type(part) == "table" and part.type == "tool_result"
+end
+
+local function add_result_part(s, name, part)
+  if not is_result_part(part) then raise("expected only parts of type tool_result", "") end
+  members.check_keys(part, RESULT_KEYS)
   for _, key in ipairs { "result", "output", "content" } do
-    if result_of(part[key]) ~= nil then
-      ok, why, inner = add_result(s, name, part, part[key], "." .. key)
-      return ok, why, inner and where .. inner
-    end
+    if result_of(part[key]) ~= nil then return add_result(s, name, part, part[key], "." .. key) end
   end
-  ok, why, inner = add_result(s, name, part, nil, "")
-  return ok, why, inner and where .. inner
+  add_result(s, name, part, nil, "")
 end
 
 local function add_tool(s, _, message)
-  local own, why, where = members.of(message, TOOL_KNOWN)
-  if own == nil then return nil, why, where end
-  local ok, name, content
-  ok, name, where = name_of(message)
-  if not ok then return nil, name, where end
-  ok, content, where = content_of(message)
-  if not ok then return nil, content, where end
+  local own, name, content, where = members.of(message, TOOL_KNOWN), name_of(message), content_of(message)
   local result = result_of(message.result)
   if result ~= nil then
-    if content ~= nil then return nil, "result and content are both given", ".result" end
+    if content ~= nil then raise("result and content are both given", ".result") end
     return add_result(s, name, message, result, ".result", own)
   end
-  if type(content) == "table" and type(content[1]) == "table" and content[1].type == "tool_result" then
-    for j = 1, #content do
-      if type(content[j]) ~= "table" or content[j].type ~= "tool_result" then
-        return nil, "expected only parts of type tool_result", (".content[%d]"):format(j)
-      end
-      ok, why, where = add_result_part(s, name, content[j], (".content[%d]"):format(j))
-      if not ok then return nil, why, where end
-    end
-    return true
-  end
-  return add_result(s, name, message, content, where, own)
+  if type(content) == "table" and is_result_part(content[1]) then return each(s, where, add_result_part, name, content) end
+  add_result(s, name, message, content, where, own)
 end
 
 -- Most messages are a role and a text: a short way for them. False: this is not such a message, and nothing was done.
@@ -409,7 +372,8 @@ local function add_simple(s, message)
     if key ~= "role" and key ~= "content" then return false end
   end
   begin(s, kind)
-  return parts.text(s, kind, content)
+  parts.text(s, kind, content)
+  return true
 end
 
 -- What other programs call them. Templates skip roles that they do not know.
@@ -422,20 +386,20 @@ local function add_message(s, message)
   if shape == "string" then
     message = { role = "user", content = message }
   elseif shape ~= "table" then
-    return nil, "expected a message (a table) or a string, got " .. shape, ""
+    raise("expected a message (a table) or a string, got " .. shape, "")
   end
-  if add_simple(s, message) then return true end
+  if add_simple(s, message) then return end
   local role, kind_name = message.role, message.kind
   if role ~= nil then role = given(role) end
   if kind_name ~= nil then kind_name = given(kind_name) end
   if role == nil then role = kind_name end
-  if kind_name ~= nil and kind_name ~= role then return nil, "role and kind are both given, and differ", ".kind" end
-  if role == nil then return nil, mistaken.for_message(message), ".role" end
+  if kind_name ~= nil and kind_name ~= role then raise("role and kind are both given, and differ", ".kind") end
+  if role == nil then raise(mistaken.for_message(message), ".role") end
   local kind = KINDS[role]
   if not kind then
-    if type(role) ~= "string" or role == "" then return nil, "expected a string that is not empty, got " .. type(role), ".role" end
+    if type(role) ~= "string" or role == "" then raise("expected a string that is not empty, got " .. type(role), ".role") end
     local meant = ROLES_ELSEWHERE[role] or members.nearest(role, KINDS)
-    if meant then return nil, ("unknown role `%s` (did you mean `%s`?)"):format(role, meant), ".role" end
+    if meant then raise(("unknown role `%s` (did you mean `%s`?)"):format(role, meant), ".role") end
     return add_other(s, role, message)
   end
   local add = kind == ASSISTANT and add_assistant or kind == TOOL and add_tool or add_plain
@@ -495,20 +459,16 @@ local function writer_fault(s, why, index, text)
   return path .. ": " .. why, path
 end
 
--- All messages, `system` before them. The last value is the number of the message at fault.
+-- All messages, `system` before them. Is there one besides it?
 local function add_all(s)
-  if s.system then
-    local ok, why, where = add_message(s, s.system)
-    if not ok then return nil, why, where, 0 end
-  end
+  if s.system then add_message(s, s.system) end
   local list, start = s.messages, s.n
   for i = 1, #list do
     s.i = i
-    local ok, why, where, index = add_message(s, list[i])
-    if not ok then return nil, why, where, index or i end
+    add_message(s, list[i])
   end
-  if s.n == start then return nil, "nothing to send (no message, or only empty ones of the assistant)" end
-  return answered(s)
+  check_answered(s)
+  return s.n > start
 end
 
 --- Checked by fields.own.
@@ -535,23 +495,22 @@ function messages.encode(list, options)
   options = options or {}
   members.begin()
   if list.role ~= nil or list.kind ~= nil then return nil, "messages: expected a list, got one message: put it in braces", "messages" end
-  local fault, at = list_fault(list)
-  if fault then return nil, ("messages%s: %s"):format(at, fault), "messages" .. at end
-  local s = { list = {}, n = 0, i = 0, open = {}, open_count = 0, messages = list, json = options.json,
+  local why, where = list_fault(list)
+  if why then return nil, ("messages%s: %s"):format(where, why), "messages" .. where end
+  local s = { list = {}, n = 0, i = 0, open = {}, open_count = 0, where = "", item = false, messages = list, json = options.json,
     replay = options.reasoning_replay or "never", reasoning_field = options.reasoning_field or "reasoning",
     media_as_text = options.tool_media == "text",
     ids = options.ids or {} }
   if options.system then s.system = { role = "system", content = options.system } end
-  local ok, why, where, index = add_all(s)
-  if not ok and not index then return nil, "messages: " .. why, "messages" end
-  if not ok then
-    where = path_of(index, where)
-    return nil, where .. ": " .. why, where
+  local is_any, found = fault.catch(add_all, s)
+  if found then
+    where = path_of(found.index or s.i, found.index and found.where or from_message(s, found.where))
+    return nil, where .. ": " .. found.why, where
   end
+  if not is_any then return nil, "messages: nothing to send (no message, or only empty ones of the assistant)", "messages" end
   local text, reason, faulty, bad = core.messages(s.list, flags_of(options))
   if text then return text end
-  reason, where = writer_fault(s, reason, faulty, bad)
-  return nil, reason, where
+  return nil, writer_fault(s, reason, faulty, bad)
 end
 
 return messages

@@ -14,10 +14,11 @@
 -- Media go into user messages, tool results and messages of unknown roles. In assistant messages, and in results with tool_media =
 -- "text", a line such as `[image image/png, 5120 bytes]` replaces them. Unknown members of a part are sent
 -- (members.lua); in a part that is made into something else (reasoning, structured, file) they are an error.
--- Every function returns true, or nil, why, and the path of the fault inside what it was given.
+-- A fault is raised (fault.lua), with its path inside the part.
 
 local calls = require "vllm.request.transcript_calls"
 local core = require "vllm.core"
+local fault = require "vllm.request.fault"
 local json_library = require "vllm.request.json_library"
 local media = require "vllm.request.media"
 local members = require "vllm.request.members"
@@ -26,6 +27,7 @@ local values = require "vllm.base.values"
 local parts = {}
 
 local given, check_keys = values.given, members.check_keys
+local raise, expect = fault.raise, fault.expect
 
 local codes = core.message_codes
 
@@ -48,22 +50,19 @@ local function push(s, a, b, c, d)
   if c ~= nil then n = n + 1; list[n] = c end
   if d ~= nil then n = n + 1; list[n] = d end
   s.n = n
-  return true
 end
 
 --- A text piece. An assistant's empty text is nothing.
 function parts.text(s, kind, text)
-  if text == "" and kind == ASSISTANT then return true end
-  return push(s, TEXT, text)
+  if text ~= "" or kind ~= ASSISTANT then push(s, TEXT, text) end
 end
 
 --- Reasoning waits in `s.thoughts` until it is known whether it is replayed.
 function parts.reasoning(s, text)
-  if text == "" then return true end
+  if text == "" then return end
   local thoughts = s.thoughts or {}
   thoughts[#thoughts + 1] = text
   s.thoughts = thoughts
-  return true
 end
 
 --- Replays the reasoning that was kept, or drops it.
@@ -76,33 +75,31 @@ end
 
 local function push_members(s, what, list)
   for _, member in ipairs(list or {}) do push(s, what, member[2], member[1]) end
-  return true
 end
 
 --- Members of the message that was just begun (members.of), before anything else of it.
 function parts.members(s, list)
-  return push_members(s, MEMBER, list)
+  push_members(s, MEMBER, list)
 end
 
 --- A call, in whichever shape. Its place in the list is kept in `s.calls`.
-function parts.call(s, call)
+function parts.call(s, _, call)
   local id, name, arguments, own, inner = calls.read(call)
-  if not id then return nil, name, arguments end
   s.calls = s.calls or {}
   s.calls[#s.calls + 1] = s.n + 1
   push(s, CALL, arguments, name, id)
   push_members(s, FUNCTION_MEMBER, inner)
-  return push_members(s, MEMBER, own)
+  push_members(s, MEMBER, own)
 end
 
 -- A part that goes out as it is.
 local function push_wire(s, kind, part)
   if kind == NOTIFICATION then
-    return nil, ("a part of type %s that is not only text, in a notification, which is"):format(part.type), ""
+    raise(("a part of type %s that is not only text, in a notification, which is"):format(part.type), "")
   end
   local text, why, where = members.encode(part)
-  if not text then return nil, why, where end
-  return push(s, JSON, text)
+  if not text then raise(why, where) end
+  push(s, JSON, text)
 end
 
 -- What replaces media where only text is possible.
@@ -145,7 +142,7 @@ local function add_media(s, kind, modality, url, bytes, mime, detail)
   local why = obstacle(s, kind, modality)
   if not why then return PUSH_MEDIA[modality](s, url, bytes, mime, detail) end
   if why == true then return push(s, TEXT, marker(modality, url, bytes, mime)) end
-  return nil, why, ""
+  raise(why, "")
 end
 
 -- The same with an id for the server's cache, or with unknown members (`inner`: those next to the URL). Without a URL the server already
@@ -154,23 +151,22 @@ local function add_named_media(s, kind, modality, media_of, uuid, own, inner)
   local url, bytes, mime, detail = media_of.url, media_of.bytes, media_of.mime, media_of.detail
   local why, field = obstacle(s, kind, modality), modality .. "_url"
   if why == true then return push(s, TEXT, marker(modality, url, bytes, mime)) end
-  if why then return nil, why, "" end
+  if why then raise(why, "") end
   if bytes then url = ("data:%s;base64,%s"):format(mime, core.base64_encode(bytes)) end
   local at = url and members.put(inner, { url = url, detail = detail }) or core.null
-  return push_wire(s, kind, members.put(own, { type = field, [field] = at, uuid = uuid }))
+  push_wire(s, kind, members.put(own, { type = field, [field] = at, uuid = uuid }))
 end
 
 local function uuid_of(part)
   local uuid = given(part.uuid)
-  if uuid ~= nil and (type(uuid) ~= "string" or uuid == "") then return nil, "expected a string that is not empty", ".uuid" end
+  if uuid ~= nil and (type(uuid) ~= "string" or uuid == "") then raise("expected a string that is not empty", ".uuid") end
   return uuid
 end
 
 local function check_url(url, modality, where)
   if type(url) ~= "string" or not url:find("^%a[%w+.-]*:.") then
-    return nil, ("expected a URL (http, https, data); for a local file use vllm.%s{ path = … }"):format(modality), where
+    raise(("expected a URL (http, https, data); for a local file use vllm.%s{ path = … }"):format(modality), where)
   end
-  return true
 end
 
 local MEDIA = {
@@ -183,22 +179,21 @@ local MEDIA = {
 
 -- The unknown members of the part.
 local function check_media(part, modality, uuid)
-  if part.path then return nil, ("only vllm.%s{ path = … } reads files"):format(modality), ".path" end
-  local own, why, where = members.of(part, MEDIA)
-  if own == nil then return nil, why, where end
+  if part.path then raise(("only vllm.%s{ path = … } reads files"):format(modality), ".path") end
+  local own = members.of(part, MEDIA)
   local count = 0
   for _, key in ipairs { "url", "bytes", "data" } do
     local value = given(part[key])
     if value ~= nil then
-      if type(value) ~= "string" or value == "" then return nil, "expected a string that is not empty", "." .. key end
+      if type(value) ~= "string" or value == "" then raise("expected a string that is not empty", "." .. key) end
       count = count + 1
     end
   end
   if count > 1 or (count == 0 and not uuid) then
-    return nil, ("expected exactly one of url, bytes and data in the %s"):format(modality), ""
+    raise(("expected exactly one of url, bytes and data in the %s"):format(modality), "")
   end
   local detail = given(part.detail)
-  if detail ~= nil and type(detail) ~= "string" then return nil, "expected a string", ".detail" end
+  if detail ~= nil and type(detail) ~= "string" then raise("expected a string", ".detail") end
   return own
 end
 
@@ -209,30 +204,21 @@ local function mime_of(part, modality)
   if mime == nil and part.bytes then mime = media.sniff(part.bytes, modality) end
   if mime == nil then
     if given(part.data) == nil and given(part.bytes) == nil then return nil end
-    return nil, ("cannot tell what kind of %s this is: give mime"):format(modality), ".mime"
+    raise(("cannot tell what kind of %s this is: give mime"):format(modality), ".mime")
   end
-  if not media.is_mime(mime) then return nil, "expected a media type such as image/png", where end
+  if not media.is_mime(mime) then raise("expected a media type such as image/png", where) end
   return mime
 end
 
 local function add_modality(s, kind, part, modality)
-  local uuid, why, where = uuid_of(part)
-  if why then return nil, why, where end
-  local own, mime
-  own, why, where = check_media(part, modality, uuid)
-  if own == nil then return nil, why, where end
-  mime, why, where = mime_of(part, modality)
-  if why then return nil, why, where end
-  local url = given(part.url)
+  local uuid = uuid_of(part)
+  local own = check_media(part, modality, uuid)
+  local mime, url = mime_of(part, modality), given(part.url)
   if given(part.data) ~= nil then url = "data:" .. mime .. ";base64," .. part.data end
-  if url ~= nil then
-    local ok
-    ok, why, where = check_url(url, modality, ".url")
-    if not ok then return nil, why, where end
-  end
+  if url ~= nil then check_url(url, modality, ".url") end
   local bytes, detail = given(part.bytes), given(part.detail)
   if not uuid and not own then return add_media(s, kind, modality, url, bytes, mime, detail) end
-  return add_named_media(s, kind, modality, { url = url, bytes = bytes, mime = mime, detail = detail }, uuid, own)
+  add_named_media(s, kind, modality, { url = url, bytes = bytes, mime = mime, detail = detail }, uuid, own)
 end
 
 local HANDLERS = {}
@@ -244,8 +230,8 @@ HANDLERS.image, HANDLERS.audio, HANDLERS.video = image, audio, video
 
 function HANDLERS.media(s, kind, part)
   local modality = part.modality
-  if not PUSH_MEDIA[modality] then return nil, "expected image, audio or video", ".modality" end
-  return add_modality(s, kind, part, modality)
+  if not PUSH_MEDIA[modality] then raise("expected image, audio or video", ".modality") end
+  add_modality(s, kind, part, modality)
 end
 
 -- Parts that are text on the wire: the key of their text is `text`, or the type's own name.
@@ -254,12 +240,10 @@ local TEXT_PART = { keys = { type = true, text = true, id = true, metadata = tru
 local REFUSAL_PART = { keys = { type = true, refusal = true, text = true }, refused = TEXT_WORDS }
 
 local function text_part(s, kind, part, field, known)
-  local own, why, where = members.of(part, known)
-  if own == nil then return nil, why, where end
-  local text = part[field]
-  if type(text) ~= "string" then return nil, "expected a string, got " .. type(text), "." .. field end
+  local own, text = members.of(part, known), part[field]
+  expect("string", text, "." .. field)
   if not own then return parts.text(s, kind, text) end
-  return push_wire(s, kind, members.put(own, { type = "text", text = text }))
+  push_wire(s, kind, members.put(own, { type = "text", text = text }))
 end
 
 function HANDLERS.text(s, kind, part) return text_part(s, kind, part, "text", TEXT_PART) end
@@ -284,16 +268,14 @@ local function text_of_list(list)
 end
 
 function HANDLERS.reasoning(s, kind, part)
-  local ok, why, where = check_keys(part, REASONING_KEYS)
-  if not ok then return nil, why, where end
-  if kind ~= ASSISTANT then return nil, "reasoning belongs in an assistant message", "" end
+  check_keys(part, REASONING_KEYS)
+  if kind ~= ASSISTANT then raise("reasoning belongs in an assistant message", "") end
   for _, field in ipairs { "text", "reasoning", "thinking", "summary" } do
     local text = given(part[field])
     if type(text) == "table" then text = text_of_list(text) end
     if type(text) == "string" then return parts.reasoning(s, text) end
-    if text ~= nil then return nil, "expected a string or a list of texts, got " .. type(text), "." .. field end
+    if text ~= nil then raise("expected a string or a list of texts, got " .. type(text), "." .. field) end
   end
-  return true
 end
 HANDLERS.thinking = HANDLERS.reasoning
 
@@ -301,25 +283,24 @@ local STRUCTURED_KEYS = { type = true, value = true, schema = true, id = true, m
 local PRETTY = { indent = 2 }
 
 function HANDLERS.structured(s, kind, part)
-  local ok, why, where = check_keys(part, STRUCTURED_KEYS)
-  if not ok then return nil, why, where end
-  if part.value == nil then return nil, "missing", ".value" end
+  check_keys(part, STRUCTURED_KEYS)
+  if part.value == nil then raise("missing", ".value") end
   local text, reason, inner = json_library.encode(s.json, part.value, (kind < ASSISTANT) and PRETTY or nil)
-  if not text then return nil, reason, ".value" .. inner end
-  return push(s, TEXT, text)
+  if not text then raise(reason, ".value" .. inner) end
+  push(s, TEXT, text)
 end
 
 function HANDLERS.tool_call(s, kind, part)
-  if kind ~= ASSISTANT then return nil, "a tool call belongs in an assistant message", "" end
-  return parts.call(s, part)
+  if kind ~= ASSISTANT then raise("a tool call belongs in an assistant message", "") end
+  parts.call(s, kind, part)
 end
 
 function HANDLERS.tool_result()
-  return nil, "a tool result belongs in a message of role tool", ""
+  raise("a tool result belongs in a message of role tool", "")
 end
 
 function HANDLERS.custom()
-  return nil, "custom parts cannot be sent: make text, structured or media of it", ""
+  raise("custom parts cannot be sent: make text, structured or media of it", "")
 end
 
 -- Wire parts with a URL: the value is the URL itself or a table that holds it.
@@ -329,30 +310,23 @@ local LOCATION = { keys = { url = true, detail = true } }
 local function location_of(value, modality, path)
   local inner, at = false, { url = value }
   if type(value) == "table" then
-    local why, where
-    inner, why, where = members.of(value, LOCATION)
-    if inner == nil then return nil, why, path .. where end
+    inner = members.of(value, LOCATION, path)
     at = { url = value.url, detail = given(value.detail) }
   end
-  local ok, why, where = check_url(at.url, modality, type(value) == "table" and path .. ".url" or path)
-  if not ok then return nil, why, where end
-  if at.detail ~= nil and type(at.detail) ~= "string" then return nil, "expected a string", path .. ".detail" end
+  check_url(at.url, modality, type(value) == "table" and path .. ".url" or path)
+  if at.detail ~= nil and type(at.detail) ~= "string" then raise("expected a string", path .. ".detail") end
   return at, inner
 end
 
 local function url_part(modality, field)
   local known = { keys = { type = true, [field] = true, uuid = true, id = true, metadata = true } }
   return function(s, kind, part)
-    local uuid, why, where = uuid_of(part)
-    if why then return nil, why, where end
-    local own, at, inner
-    own, why, where = members.of(part, known)
-    if own == nil then return nil, why, where end
+    local uuid = uuid_of(part)
+    local own = members.of(part, known)
     if given(part[field]) == nil and uuid then return add_named_media(s, kind, modality, {}, uuid, own) end
-    at, inner, where = location_of(part[field], modality, "." .. field)
-    if not at then return nil, inner, where end
+    local at, inner = location_of(part[field], modality, "." .. field)
     if uuid or own or inner or field == "audio_url" then return add_named_media(s, kind, modality, at, uuid, own, inner) end
-    return add_media(s, kind, modality, at.url, nil, nil, at.detail)
+    add_media(s, kind, modality, at.url, nil, nil, at.detail)
   end
 end
 
@@ -364,26 +338,21 @@ local AUDIO_PART = { keys = { type = true, input_audio = true, uuid = true, id =
 local AUDIO_DATA_KEYS = { keys = { data = true, format = true } }
 
 local function check_audio(value)
-  if type(value) ~= "table" then return nil, "expected a table, got " .. type(value), "" end
-  if type(value.data) ~= "string" or value.data == "" then return nil, "expected base64 text", ".data" end
-  if type(value.format) ~= "string" then return nil, "expected a string such as wav", ".format" end
-  return members.of(value, AUDIO_DATA_KEYS)
+  expect("table", value, ".input_audio")
+  if type(value.data) ~= "string" or value.data == "" then raise("expected base64 text", ".input_audio.data") end
+  if type(value.format) ~= "string" then raise("expected a string such as wav", ".input_audio.format") end
+  return members.of(value, AUDIO_DATA_KEYS, ".input_audio")
 end
 
 function HANDLERS.input_audio(s, kind, part)
-  local value, uuid, why, where = part.input_audio, uuid_of(part)
-  if why then return nil, why, where end
-  local own, inner
-  own, why, where = members.of(part, AUDIO_PART)
-  if own == nil then return nil, why, where end
+  local value, uuid = part.input_audio, uuid_of(part)
+  local own = members.of(part, AUDIO_PART)
   if given(value) == nil and uuid then return add_named_media(s, kind, "audio", {}, uuid, own) end
-  inner, why, where = check_audio(value)
-  if inner == nil then return nil, why, ".input_audio" .. where end
-  why = obstacle(s, kind, "audio")
-  if why then return add_media(s, kind, "audio", "data:" .. value.data) end
+  local inner = check_audio(value)
+  if obstacle(s, kind, "audio") then return add_media(s, kind, "audio", "data:" .. value.data) end
   if not (uuid or own or inner) then return push(s, AUDIO_DATA, value.data, value.format) end
   local data = members.put(inner, { data = value.data, format = value.format })
-  return push_wire(s, kind, members.put(own, { type = "input_audio", input_audio = data, uuid = uuid }))
+  push_wire(s, kind, members.put(own, { type = "input_audio", input_audio = data, uuid = uuid }))
 end
 
 local NO_KEYS = { keys = { type = true } }
@@ -391,9 +360,7 @@ local NO_KEYS = { keys = { type = true } }
 -- A type that only the server knows. vLLM has prompt_embeds, image_embeds, audio_embeds, video_embeds, tool_reference, and refuses
 -- what it does not know by name.
 local function add_unknown(s, kind, part)
-  local own, why, where = members.of(part, NO_KEYS)
-  if own == nil then return nil, why, where end
-  return push_wire(s, kind, members.put(own, { type = part.type }))
+  push_wire(s, kind, members.put(members.of(part, NO_KEYS), { type = part.type }))
 end
 
 local FILE_KEYS = {
@@ -405,14 +372,13 @@ local WIRE_FILE_KEYS = { filename = true, file_data = true, file_id = true }
 -- The wire's { type = "file", file = { filename, file_data = "data:…" } }, which vLLM refuses, as a file of ours.
 local function wire_file(part)
   local file = part.file
-  if type(file) ~= "table" then return nil, "expected a table, got " .. type(file), ".file" end
-  local ok, why, where = check_keys(file, WIRE_FILE_KEYS)
-  if not ok then return nil, why, ".file" .. where end
-  if given(file.file_id) ~= nil then return nil, "vLLM keeps no files: send the contents", ".file.file_id" end
+  expect("table", file, ".file")
+  check_keys(file, WIRE_FILE_KEYS, ".file")
+  if given(file.file_id) ~= nil then raise("vLLM keeps no files: send the contents", ".file.file_id") end
   local mime, data, bytes
   if type(file.file_data) == "string" then mime, data = media.of_data_url(file.file_data) end
   bytes = data and core.base64_decode(data)
-  if not bytes then return nil, "expected a data URL with base64", ".file.file_data" end
+  if not bytes then raise("expected a data URL with base64", ".file.file_data") end
   return { type = "file", name = given(file.filename), mime = mime ~= "" and mime or nil, bytes = bytes }
 end
 
@@ -422,22 +388,19 @@ local function heading(name, mime)
 end
 
 local function add_file_text(s, kind, text, title)
-  if kind == ASSISTANT then return nil, "a file belongs in a user message", "" end
-  if kind == TOOL then return push(s, TEXT, title) and push(s, TEXT, text) end
-  return push(s, FILE, text, title)
+  if kind == ASSISTANT then raise("a file belongs in a user message", "") end
+  if kind ~= TOOL then return push(s, FILE, text, title) end
+  push(s, TEXT, title)
+  push(s, TEXT, text)
 end
 
 function HANDLERS.file(s, kind, part)
-  local ok, why, where = check_keys(part, FILE_KEYS)
-  if not ok then return nil, why, where end
-  if given(part.file) ~= nil then
-    part, why, where = wire_file(part)
-    if not part then return nil, why, where end
-  end
+  check_keys(part, FILE_KEYS)
+  if given(part.file) ~= nil then part = wire_file(part) end
   local text, mime, name = given(part.text), given(part.mime) or given(part.mimeType), given(part.name)
-  if text ~= nil and type(text) ~= "string" then return nil, "expected a string, got " .. type(text), ".text" end
-  if mime ~= nil and not media.is_mime(mime) then return nil, "expected a media type such as text/plain", ".mime" end
-  if name ~= nil and type(name) ~= "string" then return nil, "expected a string, got " .. type(name), ".name" end
+  if text ~= nil then expect("string", text, ".text") end
+  if mime ~= nil and not media.is_mime(mime) then raise("expected a media type such as text/plain", ".mime") end
+  if name ~= nil then expect("string", name, ".name") end
   local bytes = given(part.bytes)
   mime = mime or (type(bytes) == "string" and media.sniff(bytes)) or nil
   local modality = not text and mime and media.modality(mime)
@@ -447,10 +410,10 @@ function HANDLERS.file(s, kind, part)
   end
   text = text or bytes
   if type(text) ~= "string" then
-    return nil, "expected the contents in text or bytes (only images, audio and video go by URL)", ""
+    raise("expected the contents in text or bytes (only images, audio and video go by URL)", "")
   end
-  if media.is_binary(text) then return nil, parts.binary_file(mime), "" end
-  return add_file_text(s, kind, text, heading(name, mime))
+  if media.is_binary(text) then raise(parts.binary_file(mime), "") end
+  add_file_text(s, kind, text, heading(name, mime))
 end
 
 --- What to say of a file that is neither text nor media.
@@ -472,14 +435,14 @@ end
 ---@param part any
 function parts.add(s, kind, part)
   if type(part) == "string" then return parts.text(s, kind, part) end
-  if type(part) ~= "table" then return nil, "expected a string or a part (a table), got " .. type(part), "" end
+  if type(part) ~= "table" then raise("expected a string or a part (a table), got " .. type(part), "") end
   local handler = HANDLERS[part.type]
   if handler then return handler(s, kind, part) end
-  if part.type == nil then return nil, "a part needs a type (text, image, audio, video, file, structured, …)", ".type" end
-  if type(part.type) ~= "string" then return nil, "expected a string, got " .. type(part.type), ".type" end
+  if part.type == nil then raise("a part needs a type (text, image, audio, video, file, structured, …)", ".type") end
+  expect("string", part.type, ".type")
   local nearest = not OPEN_TYPES[part.type] and members.nearest(part.type, KNOWN_TYPES)
-  if nearest then return nil, ("unknown type of part `%s` (did you mean `%s`?)"):format(part.type, nearest), ".type" end
-  return add_unknown(s, kind, part)
+  if nearest then raise(("unknown type of part `%s` (did you mean `%s`?)"):format(part.type, nearest), ".type") end
+  add_unknown(s, kind, part)
 end
 
 return parts

@@ -2,12 +2,13 @@
 -- `{ id, name, arguments | input }`, as results and `tool_call` events have it. Also which call a tool message answers.
 
 local core = require "vllm.core"
+local fault = require "vllm.request.fault"
 local members = require "vllm.request.members"
 local values = require "vllm.base.values"
 
 local calls = {}
 
-local given = values.given
+local given, raise = values.given, fault.raise
 
 local ARGUMENTS, ID, NAME =
   "unknown key (did you mean `arguments`?)", "unknown key (did you mean `id`?)", "unknown key (did you mean `name`?)"
@@ -26,13 +27,13 @@ local CALL = {
 local FUNCTION = { keys = { name = true, arguments = true }, refused = CALL.refused }
 
 -- Raw text stays as it is; a table is encoded.
-local function arguments_text(arguments)
+local function arguments_text(arguments, where)
   if arguments == nil then return "{}" end
   if type(arguments) == "string" then return arguments end
-  if type(arguments) ~= "table" then return nil, "expected a JSON text or a table, got " .. type(arguments), "" end
-  local text, why, where = members.encode(arguments)
-  if not text then return nil, why, where end
-  if text:byte() ~= 123 then return nil, "not a JSON object", "" end
+  if type(arguments) ~= "table" then raise("expected a JSON text or a table, got " .. type(arguments), where) end
+  local text, why, inner = members.encode(arguments)
+  if not text then raise(why, where .. inner) end
+  if text:byte() ~= 123 then raise("not a JSON object", where) end
   return text
 end
 
@@ -40,49 +41,33 @@ end
 local function definition_of(call)
   local wire = given(call["function"])
   if wire == nil then return call, "" end
-  if type(wire) ~= "table" then return nil, "expected a table, got " .. type(wire), ".function" end
+  fault.expect("table", wire, ".function")
   return wire, ".function"
-end
-
--- The unknown members of a call, and of its function.
-local function members_of(call, from, prefix)
-  local own, why, where = members.of(call, CALL)
-  if own == nil then return nil, why, where end
-  if from == call then return own, false end
-  local inner
-  inner, why, where = members.of(from, FUNCTION)
-  if inner == nil then return nil, why, prefix .. where end
-  return own, inner
 end
 
 --- Reads one call of an assistant message. Its name may be anything, even empty: a model made it, and its mistake must not
 -- spoil later requests. (The names of tools that are offered are checked where they are offered.)
 ---@param call any
----@return string? id
----@return string name or why it cannot be sent
----@return string arguments raw text, or the path of the fault inside the call
----@return table|false|nil own unknown members (members.of)
----@return table|false|nil inner those of its function
+---@return string id
+---@return string name
+---@return string arguments raw text
+---@return table|false own unknown members (members.of)
+---@return table|false inner those of its function
 function calls.read(call)
-  if type(call) ~= "table" then return nil, "expected a call (a table), got " .. type(call), "" end
-  local from, prefix, where = definition_of(call)
-  if not from then return nil, prefix, where end
-  local own, inner
-  own, inner, where = members_of(call, from, prefix)
-  if own == nil then return nil, inner, where end
+  if type(call) ~= "table" then raise("expected a call (a table), got " .. type(call), "") end
+  local from, prefix = definition_of(call)
+  local own = members.of(call, CALL)
+  local inner = from ~= call and members.of(from, FUNCTION, prefix)
   local kind = call.type
   if kind ~= nil and kind ~= "function" and kind ~= "tool_call" and given(kind) ~= nil then
-    return nil, ("calls of type `%s` cannot be sent, only functions"):format(tostring(kind)), ".type"
+    raise(("calls of type `%s` cannot be sent, only functions"):format(tostring(kind)), ".type")
   end
   local id, name = call.id, from.name
-  if type(id) ~= "string" or id == "" then return nil, "expected the call's id (a string that is not empty)", ".id" end
-  if type(name) ~= "string" then return nil, "expected the tool's name (a string)", prefix .. ".name" end
+  if type(id) ~= "string" or id == "" then raise("expected the call's id (a string that is not empty)", ".id") end
+  if type(name) ~= "string" then raise("expected the tool's name (a string)", prefix .. ".name") end
   local field, raw = ".arguments", given(from.arguments)
   if raw == nil and given(call.input) ~= nil then prefix, field, raw = "", ".input", call.input end
-  local text, why
-  text, why, where = arguments_text(raw)
-  if not text then return nil, why, prefix .. field .. where end
-  return id, name, text, own, inner
+  return id, name, arguments_text(raw, prefix .. field), own, inner
 end
 
 --- The calls of an assistant message and their key; an empty list is the same as none.
