@@ -170,10 +170,12 @@ end
 
 local PROXY_SCHEMES = { http = true, https = true, socks4 = true, socks4a = true, socks5 = true, socks5h = true }
 
+-- Name → function(value, made) → what is wrong with it. What has to be made of the value to know that is kept in `made` for `build`.
 local FURTHER = {}
 
-function FURTHER.base_url(value)
-  local _, why = url.endpoint(value)
+function FURTHER.base_url(value, made)
+  local why
+  made.endpoint, why = url.endpoint(value)
   return why and about_url("base_url", value, why)
 end
 
@@ -192,9 +194,10 @@ function FURTHER.api_key(value)
   if value:find("^[\"'].*[\"']$") then return "api_key is in quotation marks: give the key alone" end
 end
 
-function FURTHER.headers(value)
-  local list, why = headers.check(value)
-  return not list and why or nil
+function FURTHER.headers(value, made)
+  local why
+  made.headers, why = headers.check(value)
+  return why
 end
 
 function FURTHER.host(value)
@@ -206,8 +209,9 @@ function FURTHER.host(value)
   return not hosts.is_known(value) and ("unknown host %s; known hosts: %s"):format(values.shown(value), hosts.names()) or nil
 end
 
-function FURTHER.json(value)
-  local _, why = json_library.functions(value)
+function FURTHER.json(value, made)
+  local why
+  made.json, why = json_library.functions(value)
   return why
 end
 
@@ -227,10 +231,10 @@ for group in pairs(GROUPS) do
 end
 
 -- Checks a value of a known key.
-local function fault(name, value)
+local function fault(name, value, made)
   local check = config.client_only[name] or fields.wire[name] or fields.own[name]
   if not check[2](value) then return misfit(check, name, value) end
-  return FURTHER[name] and FURTHER[name](value)
+  return FURTHER[name] and FURTHER[name](value, made)
 end
 
 local ONLY_IN = { client = config.client_only, call = config.call_only, session = {} }
@@ -270,14 +274,14 @@ local function conflict(options)
 end
 
 -- The first fault of a table of options, or nil.
-local function first_fault(options)
+local function first_fault(options, made)
   local keys = values.sorted_keys(options)
   for _, key in ipairs(keys) do
     local why = config.name_fault("client", key)
     if why then return why end
   end
   for _, key in ipairs(keys) do
-    local why = fault(key, options[key])
+    local why = fault(key, options[key], made)
     if why then return why end
   end
   return conflict(options)
@@ -359,8 +363,8 @@ local function root_url_of(endpoint)
   end
 end
 
-local function build(options)
-  local endpoint = url.endpoint(options.base_url or DEFAULT_BASE_URL)
+local function build(options, made)
+  local endpoint = made.endpoint or url.endpoint(DEFAULT_BASE_URL)
   local built = pick(options, { transport = 1, on_event = 1, unwrap_arguments = 1, provider_name = 1, interrupt = 1, no_proxy = 1,
     host = 1, max_concurrent = 1,
     unix_socket = 1,
@@ -372,8 +376,8 @@ local function build(options)
   built.timeout, built.limits = filled(options.timeout, DEFAULT_TIMEOUT), filled(options.limits, DEFAULT_LIMITS)
   built.retry = options.retry == false and { max = 0 } or filled(options.retry, DEFAULT_RETRY)
   built.fields = pick(options, fields.wire)
-  built.json = options.json and json_library.functions(options.json)
-  local own_headers = headers.check(options.headers or {})
+  built.json = made.json
+  local own_headers = made.headers or {}
   local secrets = {
     options = options, api_key = options.api_key ~= "" and options.api_key or nil, proxy = options.proxy, tls = options.tls,
     url = endpoint.url, models_url = endpoint.models,
@@ -386,11 +390,11 @@ end
 -- A configuration, or nil and the first fault.
 local function checked(options)
   if type(options) ~= "table" then return nil, "expected a table of options, got " .. values.shown(options) end
-  local own = fresh(options)
-  local why = first_fault(own)
+  local own, made = fresh(options), {}
+  local why = first_fault(own, made)
   if why then return nil, why end
   if own.model == nil then return nil, "`model` is missing: the name that the server knows the model by" end
-  return build(own)
+  return build(own, made)
 end
 
 --- Checks the options of vllm.new. Throws on misuse.
@@ -466,14 +470,14 @@ function config.from_env(overrides)
   if type(overrides) ~= "table" then
     misuse.raise("vllm.from_env: expected a table of overrides, got " .. values.shown(overrides))
   end
-  local options = fresh(overrides)
-  local why = first_fault(options)
+  local options, made = fresh(overrides), {}
+  local why = first_fault(options, made)
   if why then misuse.raise("vllm.from_env: " .. why) end
   for _, entry in ipairs(ENVIRONMENT) do
     local name, variable = entry[1], entry[2]
     local value = os.getenv(variable)
     if options[name] == nil and value and value ~= "" then
-      why = fault(name, value)
+      why = fault(name, value, made)
       if why then return nil, ("environment variable %s: %s"):format(variable, why) end
       options[name] = value
     end
@@ -481,7 +485,7 @@ function config.from_env(overrides)
   if options.model == nil then return nil, no_model() end
   why = conflict(options)
   if why then return nil, why end
-  return build(options)
+  return build(options, made)
 end
 
 --- A configuration in a few words. Never shows a key, a header's value, a password or a query.
