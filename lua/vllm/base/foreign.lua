@@ -1,9 +1,9 @@
---- Words of other clients, and what to write here instead. A server silently ignores unknown names, so a habit from elsewhere would be
--- lost without an error. Case and separators do not count: `maxRetries` is `max_retries`.
+--- Words of other clients, and what to write here instead. A server silently ignores unknown names, so a habit from
+-- elsewhere would be lost without an error. Case and separators do not count: `maxRetries` is `max_retries`.
 --
--- No word of vLLM's own wire is among them. Sources: the parameters of openai-python and -node, anthropic, LangChain, LlamaIndex, LiteLLM,
--- instructor, pydantic-ai, Vercel's AI SDK, ollama, google-genai, mistral, cohere, the llm CLI, transformers, llama.cpp, SGLang, and of
--- Lua and Neovim clients.
+-- No word of vLLM's own wire is among them. Sources: the parameters of openai-python and -node, anthropic, LangChain,
+-- LlamaIndex, LiteLLM, instructor, pydantic-ai, Vercel's AI SDK, ollama, google-genai, mistral, cohere, the llm CLI,
+-- transformers, llama.cpp, SGLang, and of Lua and Neovim clients.
 
 local spelling = require "vllm.base.spelling"
 

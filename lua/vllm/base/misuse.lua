@@ -1,10 +1,11 @@
---- Misuse throws, at the line of the program that made the mistake. It also tells what Lua alone would call "attempt to call a nil value":
--- methods of other clients, a dot where a colon belongs, a colon where a dot belongs.
+--- Misuse throws, at the line of the program that made the mistake. It also tells what Lua alone would call "attempt to
+-- call a nil value": methods of other clients, a dot where a colon belongs, a colon where a dot belongs.
 
 local misuse = {}
 
--- The sources of this module begin like this one: "@/usr/share/lua/5.4/vllm/base/misuse.lua" gives "@/usr/share/lua/5.4/vllm/". A stripped
--- or bundled chunk has no path of its own: then whatever has the same source counts as ours.
+-- The sources of this module begin like this one: "@/usr/share/lua/5.4/vllm/base/misuse.lua" gives
+-- "@/usr/share/lua/5.4/vllm/". A stripped or bundled chunk has no path of its own: then whatever has the same source
+-- counts as ours.
 local own_source = debug.getinfo(1, "S").source
 local OURS = own_source:match "^(.*[/\\])base[/\\]misuse%.lua$" or own_source
 
@@ -30,7 +31,8 @@ local function advice_of(group, name)
   return type(name) == "string" and name:byte() ~= 95 and require("vllm.base.foreign").advice(group, name)
 end
 
---- Makes a class, or the module, tell what to write in place of a member that other clients have. Any other absent member is nil, as ever.
+--- Makes a class, or the module, tell what to write in place of a member that other clients have. Any other absent
+--- member is nil, as ever.
 ---@param class table
 ---@param shown string how it is written: "client"
 ---@param group string of foreign.words

@@ -21,8 +21,8 @@ local squashed = setmetatable({}, { __index = function(cache, name)
   return cache[name]
 end })
 
--- Optimal string alignment: insertions, deletions, replacements and swaps of neighbours; at most `limit`, or limit + 1 for more.
--- Only cells near the diagonal can be within the limit, and most names are dropped after a few letters.
+-- Optimal string alignment: insertions, deletions, replacements and swaps of neighbours; at most `limit`, or limit + 1
+-- for more. Only cells near the diagonal can be within the limit, and most names are dropped after a few letters.
 local function distance(a, b, limit)
   local far = limit + 1
   local two_back, last = {}, {}

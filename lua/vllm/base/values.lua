@@ -1,4 +1,5 @@
---- Values of a program's own, as tables of options and messages hold them: what counts as null and as a list, and how one is shown.
+--- Values of a program's own, as tables of options and messages hold them: what counts as null and as a list, and how
+--- one is shown.
 
 local core = require "vllm.core"
 local excerpt = require "vllm.base.excerpt"
@@ -14,7 +15,8 @@ function values.is_null(value)
   return type(value) == "userdata" and core.is_null(value)
 end
 
---- nil for null and for lua-cjson's [], else the value. Any other userdata, such as an open file, is a mistake for others to tell.
+--- nil for null and for lua-cjson's [], else the value. Any other userdata, such as an open file, is a mistake for
+--- others to tell.
 ---@param value any
 ---@return any
 function values.given(value)
@@ -41,7 +43,8 @@ function values.shown(value)
   return "a " .. kind
 end
 
---- The length of a list: a table whose keys are exactly 1..n (0 for an empty one), or lua-cjson's []. nil: this is not a list.
+--- The length of a list: a table whose keys are exactly 1..n (0 for an empty one), or lua-cjson's []. nil: this is not
+--- a list.
 ---@param value any
 ---@return integer?
 function values.list_length(value)

@@ -1,5 +1,5 @@
---- A built request: what request.build gives a turn. What holds secrets (address, headers, the transport's request) is read like any field
--- and yet is not in the table, so that a dump of a turn does not show it.
+--- A built request: what request.build gives a turn. What holds secrets (address, headers, the transport's request) is
+-- read like any field and yet is not in the table, so that a dump of a turn does not show it.
 
 local headers = require "vllm.request.headers"
 local url = require "vllm.request.url"
@@ -11,11 +11,13 @@ local url = require "vllm.request.url"
 ---@field headers { [1]: string, [2]: string }[]
 ---@field redactor vllm.Redactor of the client's secrets and the call's own
 ---@field chunks boolean are `chunk` events wanted?
----@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number?> seconds; absent: no limit
+---@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number?> seconds; absent:
+---  no limit
 ---@field continued table? the answer that is continued
 ---@field strict boolean|table|nil strict_alternating_roles
----@field asked { tools: boolean, stop: boolean?, call_demanded: boolean, choices: integer, max_completion_tokens: integer?,
----  taken_ids: string? } what the answer is measured against; taken_ids: those of the calls in the transcript, a NUL between two
+---@field asked { tools: boolean, stop: boolean?, call_demanded: boolean, choices: integer,
+---  max_completion_tokens: integer?, taken_ids: string? } what the answer is measured against; taken_ids: those of the
+---  calls in the transcript, a NUL between two
 ---@field transport_request table what a transport's `open` takes; a fresh one each time, as those below
 ---@field models_request table the same for the list of models
 ---@field decoder_options table of core.decoder

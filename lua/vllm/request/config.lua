@@ -1,6 +1,6 @@
 --- Configuration: what vllm.new, client:with and vllm.from_env take, checked once. Misuse throws and names the key.
--- A checked configuration is a fresh table. What may hold a secret (key, headers, proxy, the address with its query) can be read like any
--- field but is not stored in the table, so a dump of a client does not show it.
+-- A checked configuration is a fresh table. What may hold a secret (key, headers, proxy, the address with its query)
+-- can be read like any field but is not stored in the table, so a dump of a client does not show it.
 
 local fields = require "vllm.request.fields"
 local headers = require "vllm.request.headers"
@@ -17,7 +17,8 @@ local values = require "vllm.base.values"
 ---@class vllm.Options
 ---@field model string required
 ---@field system string|table|false|nil text of a system message for calls whose messages begin with none
----@field base_url string? default http://localhost:8000/v1/chat/completions; an empty path or one ending in /v1 is completed
+---@field base_url string? default http://localhost:8000/v1/chat/completions; an empty path or one ending in /v1 is
+---  completed
 ---@field api_key string? empty: none
 ---@field streaming boolean? default true; `stream` is the same
 ---@field include_usage boolean? default true: ask a stream for its usage
@@ -28,20 +29,25 @@ local values = require "vllm.base.values"
 ---@field chunks boolean? default false: `chunk` events with the raw text
 ---@field extra_body table? members of the body, sent as they are
 ---@field headers table<string, string|false>? false (or null) takes a header of ours away
----@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number|false>? seconds; false: no limit
----@field tls { ca_file: string?, ca_path: string?, verify: boolean?, cert: string?, key: string?, key_password: string? }?
+---@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number|false>? seconds;
+---  false: no limit
+---@field tls { ca_file: string?, ca_path: string?, verify: boolean?, cert: string?, key: string?,
+---  key_password: string? }?
 ---@field proxy string|false|nil URL; false: none, not even the environment's
 ---@field no_proxy string? hosts that are reached directly, separated by commas
 ---@field unix_socket string? path
 ---@field retry vllm.Retry|false|nil false: none
----@field limits table<string, integer>? limits by the names of DEFAULT_LIMITS below, at most 1 GiB, 1048576 things, 128 levels
+---@field limits table<string, integer>? limits by the names of DEFAULT_LIMITS below, at most 1 GiB, 1048576 things,
+---  128 levels
 ---@field transport table? see docs/architecture.md
 ---@field on_event (fun(event: table))?
----@field json "cjson"|{ encode: (fun(value: any): string)?, decode: (fun(text: string): any)? }|nil for values that cross into the
----  program and out of it: inputs of calls, results of tools, answers of client:request; never for the wire
----@field unwrap_arguments boolean? default false: arguments that are a JSON object inside a JSON string are taken out of it
+---@field json "cjson"|{ encode: (fun(value: any): string)?, decode: (fun(text: string): any)? }|nil for values that
+---  enter or leave the program: inputs of calls, results of tools, answers of client:request; never for the wire
+---@field unwrap_arguments boolean? default false: arguments that are a JSON object inside a JSON string are taken out
+---  of it
 ---@field interrupt "cancel"|nil Ctrl-C cancels the turn that is being waited for
----@field host string|vllm.Host|nil who waits: a name such as "luv", "block" for none, or a host; default: the one in charge at each wait
+---@field host string|vllm.Host|nil who waits: a name such as "luv", "block" for none, or a host; default: the one in
+---  charge at each wait
 ---@field max_concurrent integer? turns of this client that are open at once, 1 to 1048576; further ones wait in a queue
 ---@field provider_name string?
 
@@ -143,7 +149,7 @@ function config.is_option(name)
   return (config.client_only[name] or fields.wire[name] or fields.own[name] or config.call_only[name]) ~= nil
 end
 
--- One option at a time -------------------------------------------------------------------------------------------------
+-- One option at a time -----------------------------------------------------------------------------------------------
 
 local SECRET = { api_key = true, proxy = true, base_url = true, ["tls.key_password"] = true }
 
@@ -170,7 +176,8 @@ end
 
 local PROXY_SCHEMES = { http = true, https = true, socks4 = true, socks4a = true, socks5 = true, socks5h = true }
 
--- Name → function(value, made) → what is wrong with it. What has to be made of the value to know that is kept in `made` for `build`.
+-- Name → function(value, made) → what is wrong with it. What has to be made of the value to know that is kept in
+-- `made` for `build`.
 local FURTHER = {}
 
 function FURTHER.base_url(value, made)
@@ -240,8 +247,8 @@ end
 local ONLY_IN = { client = config.client_only, call = config.call_only, session = {} }
 local CALL_OF = { client = "client:turn { %s = … }", session = "session:turn(input, { … })" }
 
---- What is wrong with a name among the options of a client, a session or a call, and what to write instead; nil: nothing. A server
---- ignores a field that it does not know.
+--- What is wrong with a name among the options of a client, a session or a call, and what to write instead; nil:
+--- nothing. A server ignores a field that it does not know.
 ---@param owner "client"|"session"|"call"
 ---@param key any
 ---@return string?
@@ -258,7 +265,7 @@ function config.name_fault(owner, key)
   return help == "advice" and sentence or sentence .. "; extra_body = { … } sends any name"
 end
 
--- All options together -------------------------------------------------------------------------------------------------
+-- All options together -----------------------------------------------------------------------------------------------
 
 local function conflict(options)
   if options.stream ~= nil and options.streaming ~= nil and options.stream ~= options.streaming then
@@ -354,7 +361,8 @@ local function secret_texts(options, own_headers)
   return list
 end
 
--- The address of a path, with the query of base_url, which may be a key or a version. A function, so that a dump shows neither.
+-- The address of a path, with the query of base_url, which may be a key or a version. A function, so that a dump shows
+-- neither.
 local function root_url_of(endpoint)
   local root, query = endpoint.root, endpoint.query
   return function(path)
@@ -461,7 +469,8 @@ local function no_model()
   return message .. "; nginx hides what no `env VLLM_MODEL;` at the top of nginx.conf lets through"
 end
 
---- The configuration of vllm.from_env: VLLM_MODEL, VLLM_BASE_URL, VLLM_API_KEY under the overrides. An empty variable is an unset one.
+--- The configuration of vllm.from_env: VLLM_MODEL, VLLM_BASE_URL, VLLM_API_KEY under the overrides. An empty variable
+--- is an unset one.
 ---@param overrides table? as for vllm.new; they win. Misuse throws
 ---@return table? checked
 ---@return string? message `missing environment variable VLLM_MODEL`, or which variable cannot be used and why

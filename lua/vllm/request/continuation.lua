@@ -1,5 +1,6 @@
 --- Continues an interrupted answer: client:turn { …, continue = err.partial }, by vLLM's continue_final_message.
--- The text so far is sent as the last assistant message, the server continues it, and the result has both as one message.
+-- The text so far is sent as the last assistant message, the server continues it, and the result has both as one
+-- message.
 
 local finish = require "vllm.base.finish"
 local values = require "vllm.base.values"

@@ -1,5 +1,5 @@
---- A fault deep inside what a user gave: raised as a value and caught once, at the top. Whatever else is raised goes on as it is: an error
--- of the user's (in a metamethod), lack of memory, a mistake of ours.
+--- A fault deep inside what a user gave: raised as a value and caught once, at the top. Whatever else is raised goes on
+-- as it is: an error of the user's (in a metamethod), lack of memory, a mistake of ours.
 
 local fault = {}
 

@@ -10,8 +10,8 @@ local fields = {}
 
 local TWO_TO_63 = 2 ^ 63
 
--- A check: { what is expected, function(value) → boolean, function(good value) → what is wrong inside it, or nil }, and perhaps `advice`:
--- function(wrong value) → what to write instead, or nil.
+-- A check: { what is expected, function(value) → boolean, function(good value) → what is wrong inside it, or nil },
+-- and perhaps `advice`: function(wrong value) → what to write instead, or nil.
 
 local function is_finite(value)
   return type(value) == "number" and value == value and value ~= math.huge and value ~= -math.huge
@@ -146,7 +146,8 @@ local function logprobs_advice(value)
   return type(value) == "number" and "their number is top_logprobs" or nil
 end
 
---- Wire field → check. Valid in vllm.new (a default for each request) and in a call. `messages` and `stream` are not among them.
+--- Wire field → check. Valid in vllm.new (a default for each request) and in a call. `messages` and `stream` are not
+--- among them.
 fields.wire = {
   model = TEXT, user = STRING,
   temperature = number(" of at least 0", function(value) return value >= 0 end),

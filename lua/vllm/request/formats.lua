@@ -1,6 +1,6 @@
---- Wire fields that are tables of a fixed shape: what each may hold, and how it is sent. vLLM silently ignores unknown keys in them, so
--- they are refused here; extra_body sends a field as it is.
--- Sources: vLLM's StructuredOutputsParams, RepetitionDetectionParams, JsonSchemaResponseFormat.
+--- Wire fields that are tables of a fixed shape: what each may hold, and how it is sent. vLLM silently ignores unknown
+-- keys in them, so they are refused here; extra_body sends a field as it is. Sources: vLLM's StructuredOutputsParams,
+-- RepetitionDetectionParams, JsonSchemaResponseFormat.
 
 local core = require "vllm.core"
 local schema = require "vllm.request.schema"

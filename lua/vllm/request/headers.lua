@@ -1,5 +1,5 @@
---- Request headers as users write them: checked, joined with the client's own. Values are never shown: they may be keys.
--- Source: RFC 9110 section 5 (a name is a token; a value has no control characters but the tab).
+--- Request headers as users write them: checked, joined with the client's own. Values are never shown: they may be
+-- keys. Source: RFC 9110 section 5 (a name is a token; a value has no control characters but the tab).
 
 local core = require "vllm.core"
 local values = require "vllm.base.values"
@@ -50,7 +50,8 @@ function headers.check(map)
   return list
 end
 
--- Joins lists of {name, value}: a later header replaces an earlier one of the same name in its place, `false` takes it away.
+-- Joins lists of {name, value}: a later header replaces an earlier one of the same name in its place, `false` takes it
+-- away.
 local function join(...)
   local joined, place = {}, {}
   for i = 1, select("#", ...) do

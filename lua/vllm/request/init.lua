@@ -1,6 +1,6 @@
---- Builds a request: from a table to the exact bytes of a body. The call's values go over the client's defaults, each wire field is
--- checked, tools and messages take the wire's shape, and the body is one JSON object with its keys in byte order. The table is never
--- changed.
+--- Builds a request: from a table to the exact bytes of a body. The call's values go over the client's defaults, each
+-- wire field is checked, tools and messages take the wire's shape, and the body is one JSON object with its keys in
+-- byte order. The table is never changed.
 
 local built = require "vllm.request.built"
 local calls = require "vllm.request.transcript_calls"
@@ -20,7 +20,7 @@ local request = {}
 
 local CALL_ONLY = configuration.call_only
 
--- Names -----------------------------------------------------------------------------------------------------------------
+-- Names --------------------------------------------------------------------------------------------------------------
 
 local function fault_of_value(key, value)
   local check = fields.wire[key] or fields.own[key]
@@ -51,12 +51,12 @@ local function option(call, name, default)
   return value
 end
 
--- Members -----------------------------------------------------------------------------------------------------------------
+-- Members ------------------------------------------------------------------------------------------------------------
 
 local RESERVED = { stream = true }
 
--- What is sent as it is, nulls included: the call's extra_body over the client's, without what the call gives directly. A field that the
--- call gives both ways is an error.
+-- What is sent as it is, nulls included: the call's extra_body over the client's, without what the call gives
+-- directly. A field that the call gives both ways is an error.
 local function extra_of(config, call)
   local out, extra = {}, call.extra_body
   if extra ~= nil and values.is_null(extra) then return out end
@@ -165,7 +165,7 @@ local function members_of(config, call)
   return members
 end
 
--- Text ----------------------------------------------------------------------------------------------------------------------
+-- Text ---------------------------------------------------------------------------------------------------------------
 
 local function begins_with_system(list)
   local first = list[1]
@@ -174,8 +174,8 @@ local function begins_with_system(list)
   return role == "system" or role == "developer"
 end
 
--- The system message before the messages: the call's own, or the client's if the messages do not begin with one. Messages that are already
--- JSON stay as they are.
+-- The system message before the messages: the call's own, or the client's if the messages do not begin with one.
+-- Messages that are already JSON stay as they are.
 local function system_of(config, call, list)
   local own, is_raw = call.system, values.is_raw(list)
   if own == nil then
@@ -293,7 +293,7 @@ local function finish(config, call, members, ids, body, stream)
   })
 end
 
--- A ready-made body ---------------------------------------------------------------------------------------------------------
+-- A ready-made body --------------------------------------------------------------------------------------------------
 
 local BESIDE_BODY = { body = true, set = true, headers = true, chunks = true, timeout = true }
 
@@ -356,13 +356,14 @@ local function build_ready_made(config, call)
   return finish(config, call, members, calls.ids_of(members.messages, {}), text, members.stream == true)
 end
 
--- Public --------------------------------------------------------------------------------------------------------------------
+-- Public -------------------------------------------------------------------------------------------------------------
 
 --- What a call takes; every wire field besides (fields.lua lists them). Null unsets a default of the client.
 ---@class vllm.Request
 ---@field messages table[]|string|nil see messages.lua; this or `text`
 ---@field text string? one user message
----@field system string|table|false|nil the text (or the parts) of a system message before them; false: none, not the client's either
+---@field system string|table|false|nil the text (or the parts) of a system message before them; false: none, not the
+---  client's either
 ---@field stream boolean? or `streaming`
 ---@field include_usage boolean?
 ---@field chunks boolean?
@@ -371,10 +372,12 @@ end
 ---@field reasoning_field string?
 ---@field tool_media "parts"|"text"|nil
 ---@field headers table<string, string|false>?
----@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number|false>? over the client's, by its keys
+---@field timeout table<"connect_s"|"queue_s"|"first_event_s"|"idle_s"|"finish_s"|"total_s", number|false>? over the
+---  client's, by its keys
 ---@field extra_body table? flattened into the body
 ---@field body string? a ready-made JSON object instead of all of this, sent byte for byte
----@field continue table? err.partial, or a result cut by length: the server continues its text (vLLM's continue_final_message)
+---@field continue table? err.partial, or a result cut by length: the server continues its text (vLLM's
+---  continue_final_message)
 ---@field set table? with `body`: top-level members to replace or add
 
 --- The exact request that a call means.

@@ -1,5 +1,5 @@
---- JSON values that enter or leave the user's program: the input of tool calls, the answers of other endpoints, what tools return. They
--- may go through a JSON library of the user's (the option `json`); the wire never does.
+--- JSON values that enter or leave the user's program: the input of tool calls, the answers of other endpoints, what
+-- tools return. They may go through a JSON library of the user's (the option `json`); the wire never does.
 
 local core = require "vllm.core"
 local members = require "vllm.request.members"

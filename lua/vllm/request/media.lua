@@ -1,6 +1,8 @@
---- Media and files for messages: `vllm.image`, `vllm.audio`, `vllm.video`, `vllm.file`. These four alone read files; reading blocks.
--- A constructor gives a plain part table, `{ type, url | bytes, mime, detail, name }`, which could as well be written by hand.
--- Sources of the signatures: the formats' own standards (PNG, JFIF, GIF89a, RIFF, ISO 14496-12, RFC 8794, RFC 3533, RFC 9639).
+--- Media and files for messages: `vllm.image`, `vllm.audio`, `vllm.video`, `vllm.file`. These four alone read files;
+-- reading blocks. A constructor gives a plain part table, `{ type, url | bytes, mime, detail, name }`, which could as
+-- well be written by hand.
+-- Sources of the signatures: the formats' own standards (PNG, JFIF, GIF89a, RIFF, ISO 14496-12, RFC 8794, RFC 3533,
+-- RFC 9639).
 
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
@@ -99,7 +101,8 @@ function media.of_data_url(address)
   return head:match("^[^;]*"), data
 end
 
---- A part without raw bytes of media, which no JSON text can hold: they stand in `data`, as base64. Any other part as it is.
+--- A part without raw bytes of media, which no JSON text can hold: they stand in `data`, as base64. Any other part as
+--- it is.
 ---@param part any
 ---@return any
 function media.portable(part)
@@ -187,9 +190,10 @@ local function construct(spec, kind)
   return part
 end
 
---- An image for a user message or a tool's result. With a `uuid` the server can find it again in its cache: later messages may have
--- the uuid alone, as long as the server keeps it (vLLM).
----@param spec { path: string?, url: string?, bytes: string?, mime: string?, detail: string?, uuid: string? } one of path, url and bytes
+--- An image for a user message or a tool's result. With a `uuid` the server can find it again in its cache: later
+-- messages may have the uuid alone, as long as the server keeps it (vLLM).
+---@param spec { path: string?, url: string?, bytes: string?, mime: string?, detail: string?, uuid: string? } one of
+---  path, url and bytes
 ---@return table? part nil if the file cannot be read or is not an image
 ---@return string? message begins with `invalid_request`
 ---@return vllm.Error? err
@@ -215,8 +219,8 @@ function media.video(spec)
   return construct(spec, "video")
 end
 
---- A file for a user message: text reaches the model under a heading with its name, media go as media, other binaries are refused when the
--- request is built.
+--- A file for a user message: text reaches the model under a heading with its name, media go as media, other binaries
+-- are refused when the request is built.
 ---@param spec { path: string?, bytes: string?, mime: string?, name: string? }
 ---@return table? part
 ---@return string? message

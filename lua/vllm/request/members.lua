@@ -1,6 +1,7 @@
 --- Unknown members of messages, parts and calls: servers have more of them than we can list.
--- A misspelling, or another program's word for something that has a name here, is refused, since a server would silently drop it.
--- Everything else is sent as it is. Null and nil are the same; keys that begin with "_" are the caller's own notes.
+-- A misspelling, or another program's word for something that has a name here, is refused, since a server would
+-- silently drop it. Everything else is sent as it is. Null and nil are the same; keys that begin with "_" are the
+-- caller's own notes.
 
 local core = require "vllm.core"
 local fault = require "vllm.request.fault"
@@ -11,7 +12,8 @@ local members = {}
 
 local given = values.given
 
--- A transcript may be a stranger's (a gateway's caller). The search for misspellings serves people, who do not write more new names in one.
+-- A transcript may be a stranger's (a gateway's caller). The search for misspellings serves people, who do not write
+-- more new names in one.
 local MAX_SEARCHED = 64
 local searched, found_before = 0, {}
 
@@ -20,7 +22,8 @@ function members.begin()
   searched, found_before = 0, {}
 end
 
---- The known name that this one was probably meant to be, while the transcript at hand has not had too many unknown ones.
+--- The known name that this one was probably meant to be, while the transcript at hand has not had too many unknown
+--- ones.
 ---@param name string
 ---@param known table<string, any>
 ---@return string?

@@ -1,21 +1,25 @@
 --- What a user writes as `messages` → the JSON text of wire messages.
 --
 -- A list of messages, all forms mixed freely:
---   "text"                                                    a user message
---   { role = "user", text = "…" }                             also content = "…", or a list of strings and parts (parts.lua)
---   { role = "assistant", text =, calls = { { id =, name =, arguments = } } }    arguments: raw JSON (kept byte for byte) or a table
---   { role = "tool", call = call, result = value, is_error = }    call: a call or its id; value: text, or anything JSON can hold
+--   "text"                                                        a user message
+--   { role = "user", text = "…" }                                 also content = "…", or a list of strings and parts
+--   { role = "assistant", text =, calls = { { id =, name =, arguments = } } }
+--                                                                 arguments: raw JSON (kept byte for byte) or a table
+--   { role = "tool", call = call, result = value, is_error = }    call: a call or its id; value: text, or anything
+--                                                                 that JSON can hold
 --   OpenAI's wire messages (role, content, tool_calls, tool_call_id, name), and result.message, as they are
--- Roles (`kind` is a synonym): system, context (goes out as system), developer, user, notification (goes out as a user message in
--- <system-reminder> lines), assistant, tool; any other is sent as it is, for the server's template, unless it looks like a
--- misspelling. What each becomes on the wire, and how messages merge: the top of src/core/messages.c.
+-- The parts of a content: parts.lua.
+-- Roles (`kind` is a synonym): system, context (goes out as system), developer, user, notification (goes out as a user
+-- message in <system-reminder> lines), assistant, tool; any other is sent as it is, for the server's template, unless
+-- it looks like a misspelling. What each becomes on the wire, and how messages merge: the top of src/core/messages.c.
 --
 -- Null and nil are the same. Keys that begin with "_" and the keys in `NOT_SENT` stay here. Unknown members are sent
 -- (members.lua), and so are those in `extra`, where results keep what a server sent besides the rest.
--- A failed tool's text begins with "Error: ". A call of the last assistant message needs its result before anything else may follow.
--- A call whose arguments are not a JSON object is sent as {} once it has a result. Ids are never changed.
--- Reasoning is kept apart from content; it is replayed under `reasoning_field` by `reasoning_replay`: "never", "always", or
--- "tool_turns" (messages that have calls; a rule that no later message can change, so the prefix stays the same).
+-- A failed tool's text begins with "Error: ". A call of the last assistant message needs its result before anything
+-- else may follow. A call whose arguments are not a JSON object is sent as {} once it has a result. Ids are never
+-- changed.
+-- Reasoning is kept apart from content; it is replayed under `reasoning_field` by `reasoning_replay`: "never",
+-- "always", or "tool_turns" (messages that have calls; no later message can change that, so the prefix stays the same).
 
 local calls = require "vllm.request.transcript_calls"
 local core = require "vllm.core"
@@ -84,9 +88,10 @@ local RESULT_KEYS = {
   id = true, metadata = true,
 }
 
--- The state of one encode: `list` and `n` (what core.messages reads), `i` (the message at hand), `calls` (places of its calls in `list`),
--- `open` (call id → how many still lack a result), `open_count`, `open_at` (the message that made them), `open_calls` (their places),
--- `ids` (of all calls), `where` and `item` (the path of the list at hand, and the place in it: what a fault's path continues).
+-- The state of one encode: `list` and `n` (what core.messages reads), `i` (the message at hand), `calls` (places of
+-- its calls in `list`), `open` (call id → how many still lack a result), `open_count`, `open_at` (the message that
+-- made them), `open_calls` (their places), `ids` (of all calls), `where` and `item` (the path of the list at hand, and
+-- the place in it: what a fault's path continues).
 
 local function begin(s, kind, name, own)
   local list, n = s.list, s.n
@@ -152,7 +157,8 @@ local function content_of(message)
   return text, ".text"
 end
 
--- Where a list has a hole or a stray key: nil, or why and where. A constructor that failed leaves nil, followed by its message.
+-- Where a list has a hole or a stray key: nil, or why and where. A constructor that failed leaves nil, followed by its
+-- message.
 local function list_fault(list)
   if values.list_length(list) then return nil end
   local length = 0
@@ -406,7 +412,7 @@ local function add_message(s, message)
   return add(s, kind, message)
 end
 
--- Options --------------------------------------------------------------------------------------------------------------------
+-- Options ------------------------------------------------------------------------------------------------------------
 
 local FILLER = "."
 
@@ -420,12 +426,12 @@ local function flags_of(options)
   }
 end
 
--- Whole ----------------------------------------------------------------------------------------------------------------------
+-- Whole --------------------------------------------------------------------------------------------------------------
 
 local MAX_SEARCH_DEPTH = 8
 
--- The path of a text inside what the user wrote, and the table that holds it. Each table is looked into once: the user's own notes
--- (keys with "_") may point anywhere.
+-- The path of a text inside what the user wrote, and the table that holds it. Each table is looked into once: the
+-- user's own notes (keys with "_") may point anywhere.
 local function find(value, text, path, depth, seen)
   if depth > MAX_SEARCH_DEPTH or seen[value] then return nil end
   seen[value] = true
@@ -473,8 +479,9 @@ end
 
 --- Checked by fields.own.
 ---@class vllm.MessageOptions
----@field strict_alternating_roles boolean|table|nil true: adjacent user messages merge. { system = "fold", assistant = "join", first =
---- "filler" or a text }: also all system texts move to the front, adjacent assistant messages join, a user message leads
+---@field strict_alternating_roles boolean|table|nil true: adjacent user messages merge. { system = "fold",
+---  assistant = "join", first = "filler" or a text }: also all system texts move to the front, adjacent assistant
+---  messages join, a user message leads
 ---@field reasoning_replay "never"|"tool_turns"|"always"|nil default `never`
 ---@field reasoning_field string? default `reasoning`
 ---@field tool_media "parts"|"text"|nil media in tool results; default `parts`

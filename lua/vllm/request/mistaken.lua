@@ -1,4 +1,5 @@
---- Recognises a table in the wrong place: a result instead of a message, a message instead of its content. For the error's sentence.
+--- Recognises a table in the wrong place: a result instead of a message, a message instead of its content. For the
+--- error's sentence.
 
 local excerpt = require "vllm.base.excerpt"
 local values = require "vllm.base.values"

@@ -1,19 +1,22 @@
---- Content parts → the flat list that `core.messages` reads: one number that says what follows, then its operands (src/bind/messages.c).
+--- Content parts → the flat list that `core.messages` reads: one number that says what follows, then its operands
+-- (src/bind/messages.c).
 --
 -- Forms, wherever a part may stand:
---   "text"                                              { type = "text", text = } (also input_text, output_text, refusal)
+--   "text"                                              { type = "text", text = } (input_text, output_text, refusal)
 --   { type = "structured", value = }                    JSON: indented, or compact for assistant and tool messages
 --   { type = "image" | "audio" | "video", url = | bytes = | data = (base64), mime =, detail =, uuid = }
---                                                       what vllm.image, audio, video make; a uuid alone: the server has seen it
+--                                                       what vllm.image, audio, video make; a uuid alone: the server
+--                                                       has seen it
 --   { type = "media", modality = "image" | … , … }      the same
---   { type = "file", text = | bytes =, name =, mime = } what vllm.file makes: text reaches the model under a heading; media go as media
+--   { type = "file", text = | bytes =, name =, mime = } what vllm.file makes: text reaches the model under a heading;
+--                                                       media go as media
 --   { type = "reasoning", text = } (also thinking)      assistant only; never part of `content`
 --   { type = "tool_call", id =, name =, arguments = }   assistant only
 --   { type = "image_url" | "input_audio" | "audio_url" | "video_url" | "file", … }    as on the wire
---   any other type (image_embeds, prompt_embeds, tool_reference, …)                    goes out as it is
--- Media go into user messages, tool results and messages of unknown roles. In assistant messages, and in results with tool_media =
--- "text", a line such as `[image image/png, 5120 bytes]` replaces them. Unknown members of a part are sent
--- (members.lua); in a part that is made into something else (reasoning, structured, file) they are an error.
+--   any other type (image_embeds, prompt_embeds, tool_reference, …)                   goes out as it is
+-- Media go into user messages, tool results and messages of unknown roles. In assistant messages, and in results with
+-- tool_media = "text", a line such as `[image image/png, 5120 bytes]` replaces them. Unknown members of a part are
+-- sent (members.lua); in a part that is made into something else (reasoning, structured, file) they are an error.
 -- A fault is raised (fault.lua), with its path inside the part.
 
 local calls = require "vllm.request.transcript_calls"
@@ -145,8 +148,8 @@ local function add_media(s, kind, modality, url, bytes, mime, detail)
   raise(why, "")
 end
 
--- The same with an id for the server's cache, or with unknown members (`inner`: those next to the URL). Without a URL the server already
--- knows the id.
+-- The same with an id for the server's cache, or with unknown members (`inner`: those next to the URL). Without a URL
+-- the server already knows the id.
 local function add_named_media(s, kind, modality, media_of, uuid, own, inner)
   local url, bytes, mime, detail = media_of.url, media_of.bytes, media_of.mime, media_of.detail
   local why, field = obstacle(s, kind, modality), modality .. "_url"
@@ -357,8 +360,8 @@ end
 
 local NO_KEYS = { keys = { type = true } }
 
--- A type that only the server knows. vLLM has prompt_embeds, image_embeds, audio_embeds, video_embeds, tool_reference, and refuses
--- what it does not know by name.
+-- A type that only the server knows. vLLM has prompt_embeds, image_embeds, audio_embeds, video_embeds, tool_reference,
+-- and refuses what it does not know by name.
 local function add_unknown(s, kind, part)
   push_wire(s, kind, members.put(members.of(part, NO_KEYS), { type = part.type }))
 end

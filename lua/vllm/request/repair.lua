@@ -1,6 +1,7 @@
 --- Mends a transcript that was cut short or put together from pieces, so that it can be sent again.
--- The result of each call follows it directly: late results move up, and a call without one gets a synthetic failure. Results without a
--- call are dropped, and so are second results of one call. Nothing else moves, and the input is not changed.
+-- The result of each call follows it directly: late results move up, and a call without one gets a synthetic failure.
+-- Results without a call are dropped, and so are second results of one call. Nothing else moves, and the input is not
+-- changed.
 
 local calls = require "vllm.request.transcript_calls"
 local misuse = require "vllm.base.misuse"
@@ -17,7 +18,8 @@ local function role_of(message)
   return role
 end
 
--- The ids of an assistant message's calls, in order; calls without an id cannot be answered; the request will report them.
+-- The ids of an assistant message's calls, in order; calls without an id cannot be answered; the request will report
+-- them.
 local function ids_of(message)
   local ids = {}
   local function add(call)
@@ -53,7 +55,8 @@ local function id_of(result)
   return (calls.answered(from))
 end
 
--- Takes the results that answer `open` (id → how many) out of messages first..last, in order; the others there have no call.
+-- Takes the results that answer `open` (id → how many) out of messages first..last, in order; the others there have no
+-- call.
 local function take_results(messages, first, last, open, out)
   for i = first, last do
     if role_of(messages[i]) == "tool" then
@@ -80,7 +83,8 @@ local function answer(messages, at, last, out)
   end
 end
 
--- Does this message begin another round of calls? An assistant message without calls does not: results may still follow it.
+-- Does this message begin another round of calls? An assistant message without calls does not: results may still
+-- follow it.
 local function has_calls(message)
   return role_of(message) == "assistant" and type(message) == "table" and #ids_of(message) > 0
 end

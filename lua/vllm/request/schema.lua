@@ -1,5 +1,5 @@
---- Mistakes at the top of the JSON Schema of an object, where people write by hand. A server silently passes them to the model, or fails
--- with a message about its grammar.
+--- Mistakes at the top of the JSON Schema of an object, where people write by hand. A server silently passes them to
+-- the model, or fails with a message about its grammar.
 
 local excerpt = require "vllm.base.excerpt"
 local values = require "vllm.base.values"
@@ -22,7 +22,8 @@ end
 
 --- What is wrong, to follow the schema's name in a message; nil: nothing that shows here.
 ---@param value table
----@param is_enforced boolean? the answer must follow it, so mistakes that a grammar skips count; tools may be a stranger's
+---@param is_enforced boolean? the answer must follow it, so mistakes that a grammar skips count; tools may be a
+---  stranger's
 ---@return string?
 function schema.fault(value, is_enforced)
   if not is_plain(value) then return nil end

@@ -1,5 +1,6 @@
---- Tool calls inside transcripts: the wire's shape, `{ id, type = "function", ["function"] = { name, arguments } }`, and the flat one,
--- `{ id, name, arguments | input }`, as results and `tool_call` events have it. Also which call a tool message answers.
+--- Tool calls inside transcripts: the wire's shape, `{ id, type = "function", ["function"] = { name, arguments } }`,
+-- and the flat one, `{ id, name, arguments | input }`, as results and `tool_call` events have it. Also which call a
+-- tool message answers.
 
 local core = require "vllm.core"
 local fault = require "vllm.request.fault"
@@ -45,8 +46,8 @@ local function definition_of(call)
   return wire, ".function"
 end
 
---- Reads one call of an assistant message. Its name may be anything, even empty: a model made it, and its mistake must not
--- spoil later requests. (The names of tools that are offered are checked where they are offered.)
+--- Reads one call of an assistant message. Its name may be anything, even empty: a model made it, and its mistake must
+-- not spoil later requests. (The names of tools that are offered are checked where they are offered.)
 ---@param call any
 ---@return string id
 ---@return string name
@@ -92,7 +93,8 @@ function calls.of(message)
   return list, key
 end
 
---- The id of the call that a tool message (or a tool_result part) answers: `tool_call_id`, `call_id`, or `call` (a call or its id).
+--- The id of the call that a tool message (or a tool_result part) answers: `tool_call_id`, `call_id`, or `call` (a call
+--- or its id).
 ---@param message table
 ---@return string? id
 ---@return string where its key, as a path

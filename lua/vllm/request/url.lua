@@ -39,7 +39,8 @@ local function shown_words(text)
   return looks_like_one and shown or HIDDEN .. shown:sub(#shown_place(first) + 1)
 end
 
---- A URL as it may stand in a message: without user, password, query values, and what could be any of them. Works on any text.
+--- A URL as it may stand in a message: without user, password, query values, and what could be any of them. Works on
+--- any text.
 ---@param text string
 ---@return string
 function url.shown(text)
@@ -93,7 +94,8 @@ local function complete(path)
   return base and base .. CHAT or path
 end
 
--- What precedes the other addresses of a server: all before /v1/, else all before /chat/completions. Any other path tells nothing.
+-- What precedes the other addresses of a server: all before /v1/, else all before /chat/completions. Any other path
+-- tells nothing.
 local function prefix_of(path)
   return path:match("^(.*)/v1/") or path:match("^(.*)" .. CHAT .. "/?$") or ""
 end
@@ -102,8 +104,9 @@ local SERVER_SCHEMES = { http = true, https = true }
 
 --- The chat endpoint that a base_url means.
 ---@param text string an empty path or one ending in /v1 is completed; any other path and every query is kept
----@return { url: string, root: string, models: string, query: string, userinfo: string? }? `root` is what /v1/models and others are
----  appended to, `models` the address of the list of models, `query` begins with `?` or is empty; none of them holds the user
+---@return { url: string, root: string, models: string, query: string, userinfo: string? }? `root` is what /v1/models
+---  and others are appended to, `models` the address of the list of models, `query` begins with `?` or is empty; none of
+---  them holds the user
 ---@return string? why a predicate
 function url.endpoint(text)
   local parts, why = url.parse(text, SERVER_SCHEMES)
