@@ -24,6 +24,7 @@ local function is_overrun(self)
   self.late_from = self.late_from or bytes
   return bytes - self.late_from > self.config.limits.max_buffer_bytes
 end
+
 local function hear(own, current, now)
   local seen, started, finished = current:progress()
   own:heard(seen, started, finished, now)
@@ -90,8 +91,18 @@ end
 
 -- Events -----------------------------------------------------------------------------------------------------------
 
+-- The same for the caller's limit. Returns the bytes that had come when it passed; false: no more are taken.
+local function take_late(self, late_from, limit)
+  local current = self.attempt
+  if not current or limit > core.now() then return nil end
+  local bytes = current.decoder:state()
+  late_from = late_from or bytes
+  return bytes - late_from <= self.config.limits.max_buffer_bytes and late_from
+end
+
 -- One step of the loop that events and texts share: the decoder first, then the transport.
 local function step(self, pull, limit)
+  local late_from
   while true do
     local give_way = hosts.give_way
     if give_way and (not limit or limit > core.now()) then give_way(self.host or nil) end
@@ -110,6 +121,8 @@ local function step(self, pull, limit)
       if self.phase ~= "ended" then self:finish(self.attempt.decoder:result()) end
       return nil
     end
+    if limit then late_from = take_late(self, late_from, limit) end
+    if late_from == false then return false end
     local filled, message, err = fill(self, limit)
     if filled == nil then return nil, message, err end
     if filled == false then return false end

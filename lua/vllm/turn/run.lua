@@ -146,7 +146,7 @@ function Run:enter(limit)
   if entered then return self:_send() end
   if failure then return self:fail(guard.transport(failure)) end
   local at = core.now()
-  if self.clocks:fired(at) or limit and limit < at then return self:on_silence(0, at) end
+  if self.clocks:fired(at) or limit and limit <= at then return self:on_silence(0, at) end
   return true
 end
 
