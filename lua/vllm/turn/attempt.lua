@@ -13,6 +13,7 @@ local refusal = require "vllm.turn.refusal"
 ---@class vllm.Attempt
 ---@field decoder userdata of core.decoder
 ---@field sink (fun(bytes: string): vllm.Error?)|false also given the bytes of a body; its error ends the attempt
+---@field phase string see above
 ---@field status integer? once the head is in
 ---@field headers table? lower-case name → value
 ---@field was_left_open boolean? the answer was taken as whole, though the connection did not end
@@ -35,7 +36,7 @@ function attempt.open(transport, built, sink)
   if not stream then return nil, guard.transport(failure) end
   return setmetatable({
     decoder = core.decoder(built.decoder_options), sink = sink, _transport = transport, _built = built, _stream = stream,
-    _phase = "head", _body = false, _body_bytes = 0,
+    phase = "head", _body = false, _body_bytes = 0,
   }, Attempt)
 end
 
@@ -64,7 +65,7 @@ end
 ---@return boolean? happened true: something did; false: the deadline passed
 ---@return vllm.Error? err
 function attempt.advance(self, deadline)
-  local phase = self._phase
+  local phase = self.phase
   local got, more
   if phase == "models" then return self._refusal:step(deadline) end
   if phase ~= "head" then got, more = self._stream:read(deadline) else got, more = self._stream:head(deadline) end
@@ -82,7 +83,7 @@ function Attempt:_on_head(status, headers)
   self.status, self.headers = status, self._built.redactor:headers(headers)
   local phase, why = body.announced(status, headers)
   if not phase then return nil, errors.new("protocol", why, { status = status }) end
-  self._phase = phase
+  self.phase = phase
   if phase == "sniff" then self._body = body.new() end
   if phase ~= "refused" then return true end
   self._refusal = refusal.new(self._built, self)
@@ -95,16 +96,16 @@ function Attempt:_on_body_bytes(bytes)
   local own, limits = self._body, self._built.limits
   own:add(bytes)
   self._body_bytes = own.bytes
-  if self._phase == "refused" then
+  if self.phase == "refused" then
     if self._refusal:is_full() then return self:_on_refused(true) end
     return true
   elseif own.bytes > limits.max_event_bytes then
     return nil, errors.new("limit", ("the answer exceeds limits.max_event_bytes (%d)"):format(limits.max_event_bytes))
-  elseif self._phase == "sniff" then
+  elseif self.phase == "sniff" then
     if not own:can_be_told() then return true end
     bytes = own:text()
-    self._phase = body.is_event_stream(bytes) and "stream" or "body"
-    if self._phase == "stream" then return on_stream_bytes(self, bytes) end
+    self.phase = body.is_event_stream(bytes) and "stream" or "body"
+    if self.phase == "stream" then return on_stream_bytes(self, bytes) end
   end
   local err = pass_on(self, bytes)
   return not err or nil, err
@@ -113,7 +114,7 @@ end
 -- What still comes after the decoder gave up: for the sink alone.
 function Attempt:_on_rest(bytes)
   self._body_bytes = self._body_bytes + #(bytes or "")
-  if not bytes or self._body_bytes > self._built.limits.max_event_bytes then self._phase = "drained" end
+  if not bytes or self._body_bytes > self._built.limits.max_event_bytes then self.phase = "drained" end
   local err = bytes and pass_on(self, bytes)
   return not err or nil, err
 end
@@ -134,9 +135,9 @@ function Attempt:_on_whole_body(text, is_new)
 end
 
 function Attempt:_on_end()
-  local phase = self._phase
+  local phase = self.phase
   if phase == "refused" then return self:_on_refused(false) end
-  self._phase = "drained"
+  self.phase = "drained"
   if phase ~= "stream" then
     local text = self._body:text()
     self._body = body.new()
@@ -153,8 +154,8 @@ end
 -- nothing, and an error keeps its status. Before that it is a failed connection.
 function Attempt:_on_broken(failure)
   local kind = type(failure) == "table" and failure.kind
-  if kind ~= "cancelled" and self._phase == "refused" then return self:_on_refused(true) end
-  if kind == "closed" and self._phase == "stream" and self:has_body() then
+  if kind ~= "cancelled" and self.phase == "refused" then return self:_on_refused(true) end
+  if kind == "closed" and self.phase == "stream" and self:has_body() then
     self.broken = failure
     return self:_on_end()
   end
@@ -167,17 +168,17 @@ end
 ---@param finished integer how many choices have ended
 ---@return boolean
 function Attempt:seems_whole(finished)
-  if self._phase == "stream" then return finished >= self._built.asked.choices end
-  return OF_BODY[self._phase] and self._body:seems_whole() or false
+  if self.phase == "stream" then return finished >= self._built.asked.choices end
+  return OF_BODY[self.phase] and self._body:seems_whole() or false
 end
 
 --- The server has been silent after an answer that seemed to be whole.
 ---@return boolean? is_whole false: it is not
 ---@return vllm.Error? err
 function Attempt:take_as_whole()
-  local _, _, finished = self:progress()
+  local _, _, finished = attempt.progress(self)
   if not self:seems_whole(finished) then return false end
-  if self._phase ~= "stream" and not self._body:is_json() then return false end
+  if self.phase ~= "stream" and not self._body:is_json() then return false end
   self.was_left_open = true
   return self:_on_end()
 end
@@ -209,9 +210,9 @@ function Attempt:_on_refused(is_cut)
   local own = self._refusal
   own:stop(is_cut)
   let_go(self, not is_cut)
-  self._phase = own:ask_models(self._transport) and "models" or "drained"
+  self.phase = own:ask_models(self._transport) and "models" or "drained"
   if self._is_closed then own:close() end -- meanwhile
-  if self._phase == "models" then return true end
+  if self.phase == "models" then return true end
   return nil, own:error()
 end
 
@@ -225,17 +226,18 @@ end
 --- The error that is known already, where only its words, a help for people, or a relay's bytes are still waited for.
 ---@return vllm.Error?
 function Attempt:known_error()
-  local phase = self._phase
+  local phase = self.phase
   if phase == "stream" then return explain.silence(self._built, self) end
   if phase == "rest" then return self:decoder_error((select(2, self.decoder:next()))) end
   return (phase == "models" or phase == "refused") and self._refusal:error() or nil
 end
 
 --- How far the answer is.
+---@param self vllm.Attempt
 ---@return integer seen grows with each event, and with each byte of a body that is not a stream
 ---@return boolean started has the model begun to answer?
 ---@return integer finished how many choices have ended
-function Attempt:progress()
+function attempt.progress(self)
   local _, events, _, _, started, finished = self.decoder:state()
   return events + self._body_bytes, started, finished
 end
@@ -249,14 +251,14 @@ end
 --- Is the head in, and not an error?
 ---@return boolean
 function Attempt:is_accepted()
-  return self.status ~= nil and self._phase ~= "refused" and self._phase ~= "models"
+  return self.status ~= nil and self.phase ~= "refused" and self.phase ~= "models"
 end
 
 --- The decoder gave up, and the sink is given what still comes.
 ---@return boolean true: ask the transport for it
 function Attempt:passes_rest()
-  if not self.sink or not self._stream or self._phase == "drained" then return false end
-  self._phase = "rest"
+  if not self.sink or not self._stream or self.phase == "drained" then return false end
+  self.phase = "rest"
   return true
 end
 

@@ -16,6 +16,8 @@
 ---@field first_delta_at number|false when the model's answer began
 ---@field silence_left_s number|false false: it is not limited
 ---@field finished integer how many choices have ended
+---@field seen integer see Attempt:progress
+---@field weighed integer what had been seen when `weigh` was told of it last
 ---@field seems_whole boolean
 local Clocks = {}
 Clocks.__index = Clocks
@@ -30,6 +32,7 @@ function clocks.earlier(a, b)
   if a and b then return a < b and a or b end
   return a or b
 end
+local earlier = clocks.earlier
 
 --- Clocks that have not begun.
 ---@param timeout { queue_s: number?, first_event_s: number?, idle_s: number?, finish_s: number?, total_s: number? }
@@ -40,7 +43,7 @@ function clocks.new(timeout)
     finish_s = timeout.finish_s, total_s = timeout.total_s,
     -- What each event asks for is a member from the beginning: an absent one costs more.
     began_at = false, total_deadline = false, queue_deadline = false, first_delta_at = false, silence_left_s = false,
-    finished = 0, seems_whole = false, _is_queued = false, _seen = 0, _weighed = 0, _quiet_from = 0,
+    finished = 0, seems_whole = false, seen = 0, weighed = 0, _is_queued = false, _quiet_from = 0,
   }, Clocks)
 end
 
@@ -68,47 +71,46 @@ end
 --- An attempt begins.
 function Clocks:ask()
   self._is_queued, self.silence_left_s = false, self.first_event_s or false
-  self._seen, self._weighed, self.seems_whole = 0, 0, false
+  self.seen, self.weighed, self.seems_whole = 0, 0, false
 end
 
 --- What has come. It ends the silence: before the answer's start only that start does, afterwards any event, but no
 --- comment.
+---@param self vllm.Clocks
 ---@param seen integer see Attempt:progress
 ---@param started boolean
 ---@param finished integer
 ---@param now number
-function Clocks:heard(seen, started, finished, now)
+function clocks.heard(self, seen, started, finished, now)
+  self.finished = finished
   if started and not self.first_delta_at then
     self.first_delta_at, self.silence_left_s = now, self.idle_s or false
-  elseif started and seen > self._seen then
+  elseif started and seen > self.seen then
     self.silence_left_s = self.idle_s or false
   end
-  self._seen, self.finished = seen, finished
+  if seen ~= self.seen then self.seen, self.seems_whole = seen, false end
 end
 
---- Has something come since `weigh`?
----@return boolean
-function Clocks:must_weigh()
-  return self._weighed ~= self._seen
-end
-
----@param seems_whole boolean does the answer seem to be whole?
+--- Where `seen` is not `weighed`: does the answer seem to be whole by now? Not asked while it cannot be.
+---@param seems_whole boolean
 ---@param now number
 function Clocks:weigh(seems_whole, now)
-  self._weighed, self._quiet_from, self.seems_whole = self._seen, now, self.finish_s ~= nil and seems_whole
+  self.weighed, self._quiet_from, self.seems_whole = self.seen, now, self.finish_s ~= nil and seems_whole
 end
 
 --- Until when to wait for more.
+---@param self vllm.Clocks
 ---@param now number
 ---@param limit number? the caller's
 ---@return number? deadline
 ---@return boolean is_late a clock had run out already
-function Clocks:deadline(now, limit)
+function clocks.deadline(self, now, limit)
   local left_s, last = self.silence_left_s, self.total_deadline
-  if self.seems_whole then last = clocks.earlier(last, self._quiet_from + self.finish_s) end
-  local deadline = left_s and now + left_s
-  if limit or last then deadline = clocks.earlier(deadline, clocks.earlier(limit, last)) end
-  return deadline or nil, left_s and left_s <= 0 or last and last <= now or false
+  if self.seems_whole then last = earlier(last, self._quiet_from + self.finish_s) end
+  local deadline = left_s and now + left_s or nil
+  if last and not (deadline and deadline < last) then deadline = last end
+  if limit and not (deadline and deadline < limit) then deadline = limit end
+  return deadline, left_s and left_s <= 0 or last and last <= now or false
 end
 
 --- The consumer has waited.

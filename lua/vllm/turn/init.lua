@@ -1,5 +1,4 @@
 --- One model call, as a program holds it. run.lua is what it does, reading.lua how it is read.
-
 local configuration = require "vllm.request.config"
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
@@ -27,20 +26,20 @@ function turns.new(config, ...)
 end
 
 -- What each event needs is a local function: a method costs a look into the class first.
-local next_event, next_text = reading.event, reading.text
+local take, complete, EVENTS, TEXTS = reading.take, reading.deliver, reading.EVENTS, reading.TEXTS
 
 local function check_self(turn, name)
   misuse.check_colon(type(turn) == "table" and turn._run, "turn", name)
 end
 
--- What the run knows of the answer's head, where the program looks for it.
 local function show_head(turn, own)
   turn.status, turn.headers = own.status, own.headers
 end
 
 local function deliver(turn, limit)
   local own = turn._run
-  local event, message, err = next_event(own, limit)
+  local event, message, err = take(own, EVENTS, limit)
+  if event then complete(own, event) end
   if turn.headers ~= own.headers then show_head(turn, own) end
   if event and turn._on_event then turn._on_event(event, turn) end
   return event, message, err
@@ -48,7 +47,7 @@ end
 
 local function deliver_text(turn)
   local own = turn._run
-  local text, message, err = next_text(own)
+  local text, message, err = take(own, TEXTS)
   if turn.headers ~= own.headers then show_head(turn, own) end
   return text, message, err
 end
@@ -117,6 +116,7 @@ end
 ---@return fun(): string?
 function Turn:text_deltas(surplus)
   check_for(self, "text_deltas", surplus)
+  local own = self._run
   if self._on_event then
     return function()
       while true do
@@ -128,7 +128,8 @@ function Turn:text_deltas(surplus)
     end
   end
   return function()
-    local text, message = deliver_text(self)
+    local text, message = take(own, TEXTS)
+    if self.headers ~= own.headers then show_head(self, own) end
     if message then error(message, 0) end
     return text
   end
@@ -180,9 +181,9 @@ end
 ---@return vllm.Error? err
 function Turn:result()
   check_self(self, "result")
-  local own, take = self._run, self._on_event and deliver or deliver_text
+  local own, step = self._run, self._on_event and deliver or deliver_text
   while not own.result do
-    local _, message, err = take(self)
+    local _, message, err = step(self)
     if message then return nil, message, err end
   end
   return own.result

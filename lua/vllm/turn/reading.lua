@@ -3,6 +3,7 @@
 --- stands around a wait: Lua 5.1 cannot yield through one.
 
 local attempt = require "vllm.turn.attempt"
+local clocks = require "vllm.turn.clocks"
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
 local hosts = require "vllm.hosts"
@@ -12,7 +13,8 @@ local waiter = require "vllm.hosts.waiter"
 local reading = {}
 
 -- What each event needs is a local function: a method costs a look into the class first.
-local running, advance = coroutine.running, attempt.advance
+local running, advance, progress = coroutine.running, attempt.advance, attempt.progress
+local heard, deadline_of = clocks.heard, clocks.deadline
 local BUSY = "another coroutine waits for this turn"
 
 -- The transport ----------------------------------------------------------------------------------------------------
@@ -25,17 +27,19 @@ local function is_overrun(self)
   return bytes - self.late_from > self.config.limits.max_buffer_bytes
 end
 
-local function hear(own, current, now)
-  local seen, started, finished = current:progress()
-  own:heard(seen, started, finished, now)
-  return finished
+local function hear(self, current, now)
+  local seen, started, finished = progress(current)
+  self.has_started = started
+  heard(self.clocks, seen, started, finished, now)
 end
 
 local function ask(self, limit)
   local current, own, asked_at = self.attempt, self.clocks, core.now()
-  local finished = hear(own, current, asked_at)
-  if own:must_weigh() then own:weigh(current:seems_whole(finished), asked_at) end
-  local deadline, is_late = own:deadline(asked_at, limit)
+  hear(self, current, asked_at)
+  if own.seen ~= own.weighed and (own.finished > 0 or current.phase ~= "stream") then
+    own:weigh(current:seems_whole(own.finished), asked_at)
+  end
+  local deadline, is_late = deadline_of(own, asked_at, limit)
   if not is_late then
     self.late_from = false
   elseif is_overrun(self) then
@@ -49,9 +53,12 @@ local function ask(self, limit)
     self:cancel "the turn was cancelled"
     return errors.give(self.err)
   end
-  local at = core.now()
-  if happened == false then return self:on_silence(at - asked_at, at) end
-  own:waited(at - asked_at)
+  if happened == false then
+    local at = core.now()
+    return self:on_silence(at - asked_at, at)
+  end
+  local left_s = own.silence_left_s
+  if left_s then own.silence_left_s = left_s - (core.now() - asked_at) end
   if not happened then return self:on_failure(err) end
   return true
 end
@@ -110,8 +117,7 @@ local function step(self, pull, limit)
     if self.phase == "ended" then return nil end
     local got, failure = pull(self)
     if got then
-      local own, current = self.clocks, self.attempt
-      if current and not own.first_delta_at then hear(own, current, core.now()) end
+      if not self.has_started and self.attempt then hear(self, self.attempt, core.now()) end
       return got
     end
     if got == nil and failure and not self.attempt:passes_rest() then
@@ -152,29 +158,21 @@ local function pull_text(self)
   return text, failure
 end
 
---- The next event.
+--- What `take` is to pull: events; or the texts of choice 0, which passes over everything else.
+reading.EVENTS, reading.TEXTS = pull_event, pull_text
+
+--- The next one. An event is to be given to `deliver` then.
+---@type fun(self: vllm.Run, pull: function, limit: number?): table|string|false|nil, string?, vllm.Error? false: `limit`
+---  (absolute) passed; nil: the end, or with a message: the turn has failed
+reading.take = step
+
+--- An event is about to be seen by the program: completes it.
 ---@param self vllm.Run
----@param limit number? absolute: when to give up; nil: as long as the clocks allow
----@return table|false|nil event false: `limit` passed; nil: the end
----@return string? message with nil: the turn has failed
----@return vllm.Error? err
-function reading.event(self, limit)
-  local event, message, err = step(self, pull_event, limit)
-  if not event then return event, message, err end
+---@param event table
+function reading.deliver(self, event)
   local kind = event.type
   if kind == "tool_call" and self.settles then inputs.settle(self.config, event) end
   if kind == "turn_end" then self:finish(event.result) end
-  return event
-end
-
---- The next text of choice 0; passes over everything else.
----@param self vllm.Run
----@param limit number?
----@return string|false|nil text
----@return string? message
----@return vllm.Error? err
-function reading.text(self, limit)
-  return step(self, pull_text, limit)
 end
 
 --- Waits until an event, the end or an error is there, and leaves it there.

@@ -30,6 +30,7 @@ local waiter = require "vllm.hosts.waiter"
 ---@field attempt vllm.Attempt|false the one under way
 ---@field peeked table|false an event that is to be delivered before those of the decoder
 ---@field is_delivered boolean has something of an answer been delivered?
+---@field has_started boolean has the answer begun?
 ---@field settles boolean do calls need inputs.settle?
 ---@field pause vllm.Pause|false
 ---@field reader any the coroutine that waits in it; false: none
@@ -54,7 +55,7 @@ function run.new(config, transport, gate, built, err, on_result)
     _on_result = on_result, clocks = clocks.new(built and built.timeout or config.timeout),
     settles = inputs.concern(config), host = config.host or false,
     attempt = false, peeked = false, _sink = false, pause = false, reader = false, late_from = false,
-    is_delivered = false,
+    is_delivered = false, has_started = false,
   }, Run)
 end
 
