@@ -16,6 +16,7 @@ local refusal = require "vllm.turn.refusal"
 ---@field phase string see above
 ---@field status integer? once the head is in
 ---@field headers table? lower-case name → value
+---@field is_refused boolean? its status is not 2xx
 ---@field was_left_open boolean? the answer was taken as whole, though the connection did not end
 ---@field broken table? the transport's failure after a part of the answer
 ---@field is_whole boolean? the body was one JSON value
@@ -86,7 +87,7 @@ function Attempt:_on_head(status, headers)
   self.phase = phase
   if phase == "sniff" then self._body = body.new() end
   if phase ~= "refused" then return true end
-  self._refusal = refusal.new(self._built, self)
+  self._refusal, self.is_refused = refusal.new(self._built, self), true
   self._body = self._refusal.body
   if why then return self:_on_refused(true) end
   return true
@@ -177,8 +178,7 @@ end
 ---@return vllm.Error? err
 function Attempt:take_as_whole()
   local _, _, finished = attempt.progress(self)
-  if not self:seems_whole(finished) then return false end
-  if self.phase ~= "stream" and not self._body:is_json() then return false end
+  if not self:seems_whole(finished) or self.phase ~= "stream" and not self._body:is_json() then return false end
   self.was_left_open = true
   return self:_on_end()
 end
@@ -246,12 +246,6 @@ end
 ---@return boolean
 function Attempt:has_body()
   return self.decoder:state() > 0 or self._body_bytes > 0
-end
-
---- Is the head in, and not an error?
----@return boolean
-function Attempt:is_accepted()
-  return self.status ~= nil and self.phase ~= "refused" and self.phase ~= "models"
 end
 
 --- The decoder gave up, and the sink is given what still comes.

@@ -1,4 +1,5 @@
 --- One model call, as a program holds it. run.lua is what it does, reading.lua how it is read.
+
 local configuration = require "vllm.request.config"
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
@@ -43,13 +44,6 @@ local function deliver(turn, limit)
   if turn.headers ~= own.headers then show_head(turn, own) end
   if event and turn._on_event then turn._on_event(event, turn) end
   return event, message, err
-end
-
-local function deliver_text(turn)
-  local own = turn._run
-  local text, message, err = take(own, TEXTS)
-  if turn.headers ~= own.headers then show_head(turn, own) end
-  return text, message, err
 end
 
 --- Waits for the response head. `turn.status` and `turn.headers` are set; a status that is not 2xx is an error.
@@ -181,9 +175,11 @@ end
 ---@return vllm.Error? err
 function Turn:result()
   check_self(self, "result")
-  local own, step = self._run, self._on_event and deliver or deliver_text
+  local own = self._run
   while not own.result do
-    local _, message, err = step(self)
+    local _, message, err
+    if self._on_event then _, message, err = deliver(self) else _, message, err = take(own, TEXTS) end
+    if self.headers ~= own.headers then show_head(self, own) end
     if message then return nil, message, err end
   end
   return own.result

@@ -187,7 +187,7 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function reading.head(self)
-  while not (self.result or self.attempt and self.attempt:is_accepted()) do
+  while not (self.result or self.attempt and self.attempt.status and not self.attempt.is_refused) do
     if self.err then return errors.give(self.err) end
     local filled, message, err = fill(self, nil)
     if filled == nil then return nil, message, err end
