@@ -142,6 +142,7 @@ build = {
     ["vllm.text"] = "lua/vllm/text.lua",
     ["vllm.transports.curl"] = "lua/vllm/transports/curl.lua",
     ["vllm.transports.curl_errors"] = "lua/vllm/transports/curl_errors.lua",
+    ["vllm.transports.http1_stream"] = "lua/vllm/transports/http1_stream.lua",
     ["vllm.transports.nginx"] = "lua/vllm/transports/nginx.lua",
     ["vllm.transports.nginx_errors"] = "lua/vllm/transports/nginx_errors.lua",
     ["vllm.transports.reactor"] = "lua/vllm/transports/reactor.lua",

@@ -82,7 +82,8 @@ end
 -- The wait in a light thread, over our transport: HTTP is parsed, the wait can be cancelled.
 function WAYS.transport(load)
   local client = load.client
-  local stream = client.transport:open(client:_transport_request("POST", client.config.url, {}, "{}"))
+  local stream = client.transport:open(
+    require("vllm.request.built").transport_request(client.config, "POST", client.config.url, {}, "{}"))
   assert(stream:head())
   while stream:read(core.now() + 300) do nothing() end
   stream:close()

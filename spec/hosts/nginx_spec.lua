@@ -109,7 +109,7 @@ describe("in nginx", function()
       local before = nginx:memory_kib()
       returns("true\ntrue", [[
         local slow = client_of("/load?events=6000&bytes=10000", { limits = { max_buffer_bytes = 65536 } })
-        local stream = slow.transport:open(slow:_transport_request("POST", slow.config.url, {}, "{}"))
+        local stream = slow.transport:open(require("vllm.request.built").transport_request(slow.config, "POST", slow.config.url, {}, "{}"))
         assert(stream:head())
         ngx.sleep(0.3)
         local bytes = stream:read()
