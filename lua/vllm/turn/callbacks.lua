@@ -14,7 +14,7 @@ local function check(name, argument, fn)
 end
 
 local function host_of(name, run)
-  local host = hosts.here(run.host or nil)
+  local host = hosts.here(run.config.host)
   if not host then
     misuse.raise(("turn:%s: no event loop runs here; call it inside vllm.run(function() … end)"):format(name))
   end

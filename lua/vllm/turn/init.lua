@@ -40,7 +40,8 @@ end
 local function deliver(turn, limit)
   local own = turn._run
   local event, message, err = take(own, EVENTS, limit)
-  if event then complete(own, event) end
+  local kind = event and event.type
+  if kind == "turn_end" or kind == "tool_call" then complete(own, event) end
   if turn.headers ~= own.headers then show_head(turn, own) end
   if event and turn._on_event then turn._on_event(event, turn) end
   return event, message, err
@@ -87,7 +88,7 @@ local function check_for(turn, name, surplus)
       :format(name, values.shown(surplus)))
   end
   if not FOR_CANNOT_WAIT then return end
-  local host, token = hosts.here(turn._run.host or nil)
+  local host, token = hosts.here(turn._run.config.host)
   if token == nil then return end
   misuse.raise(("turn:%s: Lua 5.1 cannot wait inside `for … in` in a coroutine (%s); use turn:each(fn), "
     .. "or turn:next() in a while loop"):format(name, hosts.name_of(host)))

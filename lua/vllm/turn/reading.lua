@@ -41,7 +41,7 @@ local function ask(self, limit)
   end
   local deadline, is_late = deadline_of(own, asked_at, limit)
   if not is_late then
-    self.late_from = false
+    if self.late_from then self.late_from = false end
   elseif is_overrun(self) then
     return self:on_silence(0, asked_at)
   end
@@ -112,7 +112,7 @@ local function step(self, pull, limit)
   local late_from
   while true do
     local give_way = hosts.give_way
-    if give_way and (not limit or limit > core.now()) then give_way(self.host or nil) end
+    if give_way and (not limit or limit > core.now()) then give_way(self.config.host) end
     if self.err then return errors.give(self.err) end
     if self.phase == "ended" then return nil end
     local got, failure = pull(self)
@@ -166,13 +166,12 @@ reading.EVENTS, reading.TEXTS = pull_event, pull_text
 ---  (absolute) passed; nil: the end, or with a message: the turn has failed
 reading.take = step
 
---- An event is about to be seen by the program: completes it.
+--- Completes an event that needs it, a `tool_call` or the `turn_end`: the program is about to see it.
 ---@param self vllm.Run
 ---@param event table
 function reading.deliver(self, event)
-  local kind = event.type
-  if kind == "tool_call" and self.settles then inputs.settle(self.config, event) end
-  if kind == "turn_end" then self:finish(event.result) end
+  if event.type == "turn_end" then return self:finish(event.result) end
+  if inputs.concern(self.config) then inputs.settle(self.config, event) end
 end
 
 --- Waits until an event, the end or an error is there, and leaves it there.

@@ -11,7 +11,6 @@ local core = require "vllm.core"
 local ending = require "vllm.turn.ending"
 local errors = require "vllm.base.errors"
 local guard = require "vllm.base.guard"
-local inputs = require "vllm.turn.inputs"
 local pause = require "vllm.turn.pause"
 local retry = require "vllm.turn.retry"
 local waiter = require "vllm.hosts.waiter"
@@ -25,17 +24,15 @@ local waiter = require "vllm.hosts.waiter"
 ---@field attempts table[] entries of those that have ended
 ---@field config table
 ---@field built vllm.Built
----@field host string|vllm.Host|false the configured one
 ---@field clocks vllm.Clocks
 ---@field attempt vllm.Attempt|false the one under way
 ---@field peeked table|false an event that is to be delivered before those of the decoder
 ---@field is_delivered boolean has something of an answer been delivered?
 ---@field has_started boolean has the answer begun?
----@field settles boolean do calls need inputs.settle?
 ---@field pause vllm.Pause|false
 ---@field reader any the coroutine that waits in it; false: none
 ---@field late_from integer|false bytes that had come when a clock ran out
-local Run = {}
+local Run = { pause = false, late_from = false, _sink = false } -- members that most turns never have of their own
 Run.__index = Run
 
 local run = {}
@@ -49,13 +46,12 @@ local run = {}
 ---@param on_result fun(result: table)? called once, when the answer is whole
 ---@return vllm.Run
 function run.new(config, transport, gate, built, err, on_result)
-  -- What each event asks for is a member from the beginning: an absent one costs more.
+  -- At most sixteen members, with `status` and `headers`: one more would double the table.
   return setmetatable({
-    phase = "new", err = err or false, attempts = {}, config = config, _transport = transport, _gate = gate, built = built,
-    _on_result = on_result, clocks = clocks.new(built and built.timeout or config.timeout),
-    settles = inputs.concern(config), host = config.host or false,
-    attempt = false, peeked = false, _sink = false, pause = false, reader = false, late_from = false,
-    is_delivered = false, has_started = false,
+    phase = "new", err = err or false, attempts = {}, config = config, built = built,
+    clocks = clocks.new(built and built.timeout or config.timeout),
+    attempt = false, peeked = false, reader = false, is_delivered = false, has_started = false,
+    _transport = transport, _gate = gate, _on_result = on_result,
   }, Run)
 end
 
