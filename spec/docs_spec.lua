@@ -577,3 +577,16 @@ describe("the annotations", function()
     end)
   end
 end)
+
+describe("CONTRIBUTING.md", function()
+  it("names only files that are there", function()
+    local count = 0
+    for path in read("CONTRIBUTING.md"):gmatch "`([%w_]+/[%w_/]+%.[%w]+)`" do
+      if not path:find "NAME" then
+        assert(io.open(path) or io.open("lua/vllm/" .. path), path):close()
+        count = count + 1
+      end
+    end
+    assert.is_true(count > 15)
+  end)
+end)
