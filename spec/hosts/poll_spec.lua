@@ -41,7 +41,7 @@ local function scripts(server)
     add(head(200, "text/event-stream") .. body)
   end
   add(head(200, "text/plain") .. '{"c')
-  add(head(200, "application/json") .. '{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi, how are you')
+  add(head(200, "application/json") .. '{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi, how')
   for _, status in ipairs { 400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504 } do
     add(head(status, "application/json") .. '{"error":{"mess')
   end

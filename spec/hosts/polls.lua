@@ -74,6 +74,7 @@ return function(driver, settings)
     local state = is_unlisted(turn:error()) and "vllm.turn (asking)" or tostring(turn)
     states[state] = (states[state] or 0) + 1
   end
+  collectgarbage "stop" -- it would end forgotten requests, too
   driver.polling(function()
     local before = driver.turns()
     for _, turn in ipairs(turns) do
@@ -86,6 +87,7 @@ return function(driver, settings)
   end)
   probe.wait_until("the closes", function() return select(2, seen(server)) == settings.closes end)
   probe.wait_until("the requests are gone", function() return probe.live_requests(client) == 0 end)
+  collectgarbage "restart"
   return ("asking %d queued %d waiting %d"):format(states["vllm.turn (asking)"] or 0, states["vllm.turn (queued)"] or 0,
     states["vllm.turn (waiting)"] or 0)
 end
