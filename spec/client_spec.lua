@@ -266,7 +266,7 @@ describe("vllm.testing", function()
   it("says when its script is over", function()
     local _, message, err = testing.client({}):ask "x"
     assert.equal("config", err.kind)
-    assert.truthy(message:find("one more reply was asked for than it has (0)", 1, true))
+    assert.truthy(message:find("has 0 replies, and one more was requested", 1, true))
   end)
 
   it("lets a function answer by what was asked", function()

@@ -137,7 +137,7 @@ describe("a bug on the way of a failure", function()
     assert.equal(422, turn:error().status)
     assert.equal(WAYS[1][2].body, turn:error().body)
     turn = run(WAYS[5], { "stream", "close" })
-    assert.truthy(turn:error().message:find("; besides, closing the connection failed: boom", 1, true),
+    assert.truthy(turn:error().message:find("; also, closing the connection failed: boom", 1, true),
       turn:error().message)
     assert.equal("so far", turn:error().partial.text)
     turn = run(WAYS[#WAYS], { "turn.hints", "of" })

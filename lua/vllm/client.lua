@@ -1,4 +1,5 @@
---- A client: a checked configuration and a transport with its pool of connections. Making one does no I/O and opens no descriptor,
+--- A client: a checked configuration and a transport with its pool of connections. Making one does no I/O and opens no
+--- descriptor,
 -- so it is safe before a fork.
 
 local built_request = require "vllm.request.built"
@@ -120,10 +121,12 @@ local function request_of(name, request, more)
   return whole
 end
 
---- One model call. Sends nothing yet: that happens at the first of open, next, poll, events, text_deltas, each, result, text, relay.
--- Bad data (an unknown role, a wrong value, …) makes a turn whose every method returns that error, and `turn:error()` has it.
+--- One model call. Sends nothing yet: that happens at the first of open, next, poll, events, text_deltas, each, result,
+--- text, relay.
+-- Bad data (an unknown role, a wrong value, …) makes a turn whose every method returns that error, and `turn:error()`
+-- has it.
 ---@param request table|string messages, tools, wire fields (docs/requests.md); a string is one user message
----@param more table? behind a string: the rest of the request
+---@param more table? after a string: the rest of the request
 ---@return vllm.Turn
 function Client:turn(request, more)
   check_self("turn", self)
@@ -154,7 +157,8 @@ function Client:body(request, more)
   return built.body
 end
 
---- A client with some options changed, on the same pool of connections; both count for the same max_concurrent, unless it is among them.
+--- A client with some options changed, on the same pool of connections; both count for the same max_concurrent, unless
+--- it is among them.
 ---@param options table as for vllm.new
 ---@return vllm.Client
 function Client:with(options)
@@ -201,14 +205,15 @@ end
 
 local BODILESS = { GET = true, HEAD = true }
 
--- What is wrong with the body of a request, or nil. Options in its place would be sent to the server, which ignores them.
+-- What is wrong with the body of a request, or nil. Options in its place would be sent to the server, which ignores
+-- them.
 local function body_fault(method, body, options)
   if body == nil then return nil end
   if type(body) ~= "table" and type(body) ~= "string" then return "body must be a table, a string or nil, got " .. type(body) end
   local is_options = type(body) == "table" and options == nil and next(body) ~= nil and not spelling.unknown_key(body, REQUEST_OPTIONS)
   if BODILESS[method] then
     local what = is_options and 'options are the fourth argument: client:request("%s", path, nil, { timeout = … })'
-      or "what it asks for stands in the path, as /path?name=value"
+      or "put what it asks for into the path: /path?name=value"
     return ("%s carries no body; " .. what):format(method, method)
   end
   if not is_options then return nil end

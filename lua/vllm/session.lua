@@ -14,7 +14,7 @@ Session.__index = Session
 Session.__name = "vllm.session"
 misuse.tell_members(Session, "session", "session")
 
-local WEAK = { __mode = "v" } -- a turn that nobody holds any more is over
+local WEAK = { __mode = "v" } -- a turn that the program has dropped is over
 
 local function copy(list)
   local out = {}
@@ -54,7 +54,8 @@ local function defaults_of(options)
   return defaults
 end
 
--- vLLM's scheduler and routers go by `session_id`; `user` is what others read. A call's own word for them wins, and so does a session's.
+-- vLLM's scheduler and routers go by `session_id`; `user` is what others read. A call's own word for them wins, and so
+-- does a session's.
 local function name_session(request, defaults, id)
   for _, name in ipairs { "user", "session_id" } do
     local is_given = false
@@ -138,7 +139,8 @@ local function portable(message)
   return out
 end
 
---- The transcript: a fresh list of the session's own message tables. It survives JSON: of media that were given as bytes there are copies
+--- The transcript: a fresh list of the session's own message tables. It survives JSON: of media that were given as
+--- bytes there are copies
 -- with base64.
 ---@return table[]
 function Session:messages()
@@ -193,8 +195,10 @@ local function turn_of(self, name, input, request)
   return turn
 end
 
---- One model call over the transcript. The input joins the transcript at once and stays there if the turn fails, so that `session:turn()`
--- tries again; only an input that was refused before anything was sent is taken back. The assistant's message joins the transcript when
+--- One model call over the transcript. The input joins the transcript at once and stays there if the turn fails, so
+--- that `session:turn()`
+-- tries again; only an input that was refused before anything was sent is taken back. The assistant's message joins the
+-- transcript when
 -- the turn is complete. One turn at a time: one that is left early must be cancelled (session:cancel) before the next.
 ---@param input string|table|nil a string, a message, or a list of messages
 ---@param request table? further request fields (tools, temperature, …)
@@ -222,7 +226,8 @@ function Session:cancel()
   if running then running:cancel() end
 end
 
---- Mends a transcript whose loop stopped early, so that the next turn is accepted: a call without a result gets one that says so, results
+--- Mends a transcript whose loop stopped early, so that the next turn is accepted: a call without a result gets one
+--- that says so, results
 -- without a call go, late ones move up to their calls; as vllm.repair does. Nothing else changes.
 ---@return vllm.Session? self
 ---@return string? message

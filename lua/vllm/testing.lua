@@ -1,4 +1,5 @@
---- `vllm.testing`: a client whose server is a script. For the tests of programs that use this module: no socket, but the real
+--- `vllm.testing`: a client whose server is a script. For the tests of programs that use this module: no socket, but
+--- the real
 -- request builder, the real decoder and real server bytes, in the chunks that vLLM would send.
 
 local core = require "vllm.core"
@@ -168,7 +169,7 @@ local function check_script(replies, split)
 end
 
 local function over(replies)
-  return ("vllm.testing: the script is over: one more reply was asked for than it has (%d)"):format(#replies)
+  return ("vllm.testing: the script has %d replies, and one more was requested"):format(#replies)
 end
 
 local function new_transport(replies, split)

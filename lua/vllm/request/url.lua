@@ -105,7 +105,8 @@ local SERVER_SCHEMES = { http = true, https = true }
 --- The chat endpoint that a base_url means.
 ---@param text string an empty path or one ending in /v1 is completed; any other path and every query is kept
 ---@return { url: string, root: string, models: string, query: string, userinfo: string? }? `root` is what /v1/models
----  and others are appended to, `models` the address of the list of models, `query` begins with `?` or is empty; none of
+---  and others are appended to, `models` the address of the list of models, `query` begins with `?` or is empty; none
+--- of
 ---  them holds the user
 ---@return string? why a predicate
 function url.endpoint(text)

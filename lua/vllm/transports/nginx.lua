@@ -1,5 +1,6 @@
 --- The transport over nginx's cosockets: nothing here blocks a worker, and libcurl is not loaded. http1_stream.lua is
---- what it does with them. A cosocket's own time-outs write to the error log, so none is set: the stream has the clocks.
+--- what it does with them. A cosocket's own time-outs write to the error log, so none is set: the stream has the
+--- clocks.
 --- Source: the manual of the Lua module for nginx.
 
 local core = require "vllm.core"

@@ -1,4 +1,5 @@
---- What the words of nginx's cosockets mean for a person: which kind of failure it is, what happened, and which directive helps.
+--- What the words of nginx's cosockets mean for a person: which kind of failure it is, what happened, and which
+--- directive helps.
 -- Sources: the manual of the Lua module for nginx, errno(3), OpenSSL's X509 verify results ("20: unable to get …").
 
 local nginx_errors = {}
@@ -17,7 +18,8 @@ local OF_CONNECT = {
 
 local TRUST = "the certificates that nginx trusts are those of `lua_ssl_trusted_certificate` in nginx.conf"
 
--- By OpenSSL's words: lua-resty-core 0.1.25 may put the number of an earlier failure in front. The first that is found counts.
+-- By OpenSSL's words: lua-resty-core 0.1.25 may put the number of an earlier failure in front. The first that is found
+-- counts.
 local OF_VERIFY = {
   { "not yet valid", "its certificate is not valid yet: check this machine's clock" },
   { "has expired", "its certificate has expired" },

@@ -1,6 +1,7 @@
 --- One attempt of a turn: one request over a transport, until its decoder has the whole answer or it has failed.
 --
--- It goes through the phases head → stream (→ rest), body, sniff or refused (→ models) → drained. It is given values and
+-- It goes through the phases head → stream (→ rest), body, sniff or refused (→ models) → drained. It is given values
+-- and
 -- a sink, and knows no clock. What follows a failure is decided in run.lua. Failures are error values.
 
 local core = require "vllm.core"

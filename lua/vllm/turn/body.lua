@@ -1,4 +1,5 @@
---- The body of an answer: what its head announces, and one that was not announced as an event stream. That may be one all
+--- The body of an answer: what its head announces, and one that was not announced as an event stream. That may be one
+--- all
 --- the same, or a whole completion, or an error.
 
 local core = require "vllm.core"

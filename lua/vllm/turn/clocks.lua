@@ -1,7 +1,9 @@
 --- The clocks of a turn: which of them has run out. Times are absolute, in seconds of core.now(); the silence is in
--- seconds left, and is only counted down while the turn's consumer waits. After an answer that seems to be whole another
+-- seconds left, and is only counted down while the turn's consumer waits. After an answer that seems to be whole
+-- another
 -- clock runs, from the first time that the consumer asks for more: usage and [DONE] follow at once where they come at
--- all, and a server that sends neither and keeps the connection (proxies do) has nothing to add. When it has run out, or
+-- all, and a server that sends neither and keeps the connection (proxies do) has nothing to add. When it has run out,
+-- or
 -- any other clock has, the answer is taken as whole. Nothing here reads the time, sends or waits.
 
 ---@class vllm.Clocks

@@ -72,7 +72,7 @@ end
 ---@param redactor vllm.Redactor
 ---@param problems string[]
 function ending.show(err, redactor, problems)
-  for _, problem in ipairs(problems) do err.message = err.message .. "; besides, " .. problem end
+  for _, problem in ipairs(problems) do err.message = err.message .. "; also, " .. problem end
   redactor:error(err)
 end
 

@@ -23,7 +23,8 @@ function exchange.open(transport, request, max_bytes)
   return setmetatable({ _stream = stream, _max_bytes = max_bytes, _parts = {}, _size = 0 }, Exchange)
 end
 
---- Ends it; may be called again. What a transport of a program's own raises here is lost: the answer is there, or why there is none.
+--- Ends it; may be called again. What a transport of a program's own raises here is lost: the answer is there, or why
+--- there is none.
 ---@param drain boolean? the answer is complete: let the connection live
 function Exchange:close(drain)
   local stream = self._stream

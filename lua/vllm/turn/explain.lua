@@ -1,4 +1,5 @@
---- Why an attempt failed: the error values for what a transport, a status or the decoder reports. What fails while it is being explained
+--- Why an attempt failed: the error values for what a transport, a status or the decoder reports. What fails while it
+--- is being explained
 --- ends as a plain error of the same kind.
 
 local guard = require "vllm.base.guard"
@@ -6,7 +7,8 @@ local server_errors = require "vllm.base.server_errors"
 
 local explain = {}
 
---- The beginning of a body as an error may hold it: without secrets, and at most limits.max_error_bytes. A key that is also a word stays,
+--- The beginning of a body as an error may hold it: without secrets, and at most limits.max_error_bytes. A key that is
+--- also a word stays,
 --- since the body has not been understood yet.
 ---@param built vllm.Built
 ---@param body string
@@ -77,7 +79,8 @@ function explain.decoder(built, answer, failure)
   return err
 end
 
---- The error of a stream in which the server keeps silent. What it wrote between the events, or instead of them, is read
+--- The error of a stream in which the server keeps silent. What it wrote between the events, or instead of them, is
+--- read
 --- at their end.
 ---@param built vllm.Built
 ---@param answer vllm.Attempt as for explain.decoder

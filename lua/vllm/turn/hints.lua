@@ -1,5 +1,7 @@
---- What a person should know about an answer that is complete and yet not what was meant. Sentences, most telling first.
--- Each rule was seen on a real server: see spec/fixtures (reasoning-only, tool-auto-cut, tool-required of llama-server, …).
+--- What a person should know about an answer that is complete and yet not what was meant. Sentences, most telling
+--- first.
+-- Each rule was seen on a real server: see spec/fixtures (reasoning-only, tool-auto-cut, tool-required of llama-server,
+-- …).
 
 local core = require "vllm.core"
 local finish = require "vllm.base.finish"
@@ -68,7 +70,7 @@ local function find_marker(text, markers)
   return false
 end
 
--- A server's parser leaves what was cut as it is: that is no sign that there is none.
+-- A server's parser leaves what was cut as it is: it may have one all the same.
 local function about_markers(list, choice, asked)
   local text, cut = choice.text or "", finish.is_length(choice.finish_reason)
   local called, is_open = find_marker(text, CALLS)
@@ -76,18 +78,19 @@ local function about_markers(list, choice, asked)
     add(list, "the answer ended by length within a tool call: raise max_completion_tokens")
   elseif called then
     add(list, asked.tools
-      and "a raw tool call stands in the text: the server needs --enable-auto-tool-choice and the --tool-call-parser of this model"
-      or "a raw tool call stands in the text, and the request offered no tools")
+      and "the text has a raw tool call: the server needs --enable-auto-tool-choice and the --tool-call-parser of this model"
+      or "the text has a raw tool call, and the request offered no tools")
   end
   local thought, unfinished = find_marker(text, THOUGHTS)
   if thought and unfinished and cut then
     add(list, "the answer ended by length while the model was still thinking: raise max_completion_tokens")
   elseif thought or text:find("</think>", 1, true) then
-    add(list, "raw thinking stands in the text: the server needs the --reasoning-parser of this model")
+    add(list, "the text has raw thinking: the server needs the --reasoning-parser of this model")
   end
 end
 
--- Did the server spend all tokens that were allowed, and say something else about the end? (vLLM does, where calls are parsed.)
+-- Did the server spend all tokens that were allowed, and say something else about the end? (vLLM does, where calls are
+-- parsed.)
 local function is_at_limit(result, asked)
   local tokens, max = result.usage and result.usage.completion_tokens, asked.max_completion_tokens
   return tokens ~= nil and max ~= nil and tokens >= max and #result.choices == 1

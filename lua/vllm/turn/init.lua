@@ -94,7 +94,7 @@ local function check_for(turn, name, surplus)
     .. "or turn:next() in a while loop"):format(name, hosts.name_of(host)))
 end
 
---- An iterator over all events; a failure raises its message, and `turn:error()` has the object. Leaving the loop cancels nothing.
+--- An iterator over all events. A failure raises its message; `turn:error()` is the object. Leaving cancels nothing.
 ---@param surplus nil takes nothing: turn:each(fn) calls a function
 ---@return fun(): table?
 function Turn:events(surplus)
@@ -161,7 +161,7 @@ function Turn:start(on_event, on_done)
   return self
 end
 
---- Calls `fn` once, soon, when `poll` has something to say: an event, the end, an error. The base for any other way of waiting.
+--- Calls `fn` once, soon, when `poll` has something to say: an event, the end, an error. Other ways to wait stand on it.
 ---@param fn fun()
 ---@return vllm.Turn self
 function Turn:on_ready(fn)
@@ -188,12 +188,12 @@ end
 
 local function why_no_text(result)
   local calls = #(result.tool_calls or {})
-  if calls > 0 then return ("the model called %d %s and wrote no text"):format(calls, calls == 1 and "tool" or "tools") end
+  if calls > 0 then return ("the model called %d tool%s and wrote no text"):format(calls, calls == 1 and "" or "s") end
   if result.refusal then return "the model refused: " .. result.refusal end
   return "the model returned no text"
 end
 
---- Waits for the end and gives the text of choice 0. No text is an error of kind `no_output`, with the reason if it can be told.
+--- Waits for the end and gives the text of choice 0. No text is an error of kind `no_output`, with the reason if known.
 ---@return string? text
 ---@return string? message
 ---@return vllm.Error? err
@@ -206,7 +206,7 @@ function Turn:text()
   return errors.give(errors.new("no_output", why, { partial = result, status = result.status }))
 end
 
---- Passes the server's body on, byte for byte, while decoding it. For gateways: call open() first for status and headers.
+--- Passes the server's body on, byte for byte, while decoding it. For gateways; open() gives status and headers.
 ---@param write fun(bytes: string): any returns false to stop, which cancels the turn
 ---@return table? result
 ---@return string? message
@@ -222,7 +222,7 @@ function Turn:relay(write)
   return self:result()
 end
 
---- Ends the turn now; the server sees the connection close. What had come stays in turn:error().partial. Idempotent, from anywhere.
+--- Ends the turn now; the server sees the connection close. turn:error().partial has what came. Works from anywhere.
 function Turn:cancel()
   check_self(self, "cancel")
   self._run:cancel "the turn was cancelled"

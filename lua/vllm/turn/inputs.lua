@@ -6,7 +6,7 @@ local values = require "vllm.base.values"
 
 local inputs = {}
 
--- Is the call whole and only its argument text at fault? One that was cut, or names no tool, is nobody's to mend.
+-- Is the call whole and only its argument text at fault? One that was cut, or names no tool, cannot be mended.
 local function is_of_arguments(invalid)
   return invalid:find("^the arguments ") ~= nil
 end
@@ -55,7 +55,8 @@ function inputs.concern(config)
   return config.unwrap_arguments == true or (config.json ~= nil and config.json.decode ~= nil)
 end
 
---- Gives a call the input that the options `json` and `unwrap_arguments` ask for, in place; what cannot be had makes it invalid.
+--- Gives a call the input that the options `json` and `unwrap_arguments` ask for, in place; what cannot be had makes it
+--- invalid.
 ---@param config table
 ---@param call table with arguments, and input or invalid
 function inputs.settle(config, call)

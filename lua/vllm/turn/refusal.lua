@@ -1,4 +1,5 @@
---- A server that refuses: an answer whose status is not 2xx. Its body is read as far as an error may hold it; a 404 for a
+--- A server that refuses: an answer whose status is not 2xx. Its body is read as far as an error may hold it; a 404 for
+--- a
 --- model also asks which models there are. What is known at any time makes an error.
 
 local body = require "vllm.turn.body"

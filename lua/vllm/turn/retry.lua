@@ -1,8 +1,11 @@
 --- When a failed attempt may be made again, and after how long. Decides only; turn.lua waits and sends.
 --
--- An attempt is made again only while nothing of its answer was delivered, and only where the server cannot have begun to answer, or says
--- itself that it did not: no connection, a connection that broke before the first event, one of `statuses`, an error event of such a
--- code as the first event. A clock of ours that ran out is no reason: the server may still be at work on the question. The wait is the
+-- An attempt is made again only while nothing of its answer was delivered, and only where the server cannot have begun
+-- to answer, or says
+-- itself that it did not: no connection, a connection that broke before the first event, one of `statuses`, an error
+-- event of such a
+-- code as the first event. A clock of ours that ran out is no reason: the server may still be at work on the question.
+-- The wait is the
 -- server's (Retry-After), else full jitter over an exponential: uniform in [0, min(cap_s, base_s · 2^(attempt - 1))].
 
 local core = require "vllm.core"
@@ -37,7 +40,8 @@ local function status_of(err)
   return tonumber(err.code)
 end
 
---- May the attempt that ended so be made again? `x-should-retry` wins; a quota that is used up comes back tomorrow at the earliest.
+--- May the attempt that ended so be made again? `x-should-retry` wins; a quota that is used up comes back tomorrow at
+--- the earliest.
 ---@param policy vllm.Retry
 ---@param err vllm.Error
 ---@return boolean
@@ -50,7 +54,8 @@ function retry.is_retried(policy, err)
   return KINDS[err.kind] == true and err.retryable ~= false
 end
 
--- A generator of our own: math.random is the program's, which may have seeded it on purpose. Source: Park and Miller, 1988.
+-- A generator of our own: math.random is the program's, which may have seeded it on purpose. Source: Park and Miller,
+-- 1988.
 local MODULUS, FACTOR = 2147483647, 16807
 local state
 

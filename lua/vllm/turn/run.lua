@@ -2,7 +2,8 @@
 --
 -- It goes through the phases new → queued → asking (→ waiting → asking)* → ended; `err` set means failed, for good. The
 -- decoder is asked first, the transport only when the decoder has nothing: so a clock can fire only after a read found
--- nothing, and stands still while the consumer does something else. Pure Lua, and no pcall around a wait: Lua 5.1 cannot
+-- nothing, and stands still while the consumer does something else. Pure Lua, and no pcall around a wait: Lua 5.1
+-- cannot
 -- yield through one.
 
 local attempt = require "vllm.turn.attempt"

@@ -1,4 +1,5 @@
---- Which models a server has. vLLM's 404 for a model names only the one that is missing; the list is one small request away. It is asked
+--- Which models a server has. vLLM's 404 for a model names only the one that is missing; the list is one small request
+--- away. It is asked
 -- for like any other thing that a turn waits for: never longer than the caller's time, and for WAIT_S at the most.
 
 local core = require "vllm.core"
