@@ -565,3 +565,21 @@ describe("a clock", function()
     assert.is_true(idle >= 2)
   end)
 end)
+
+describe("the head of an answer", function()
+  it("can be seen by others while the turn waits for what follows", function()
+    local turn, seen
+    local stream = {
+      head = function() return 200, { ["content-type"] = "text/event-stream", ["x-request-id"] = "r1" } end,
+      read = function()
+        seen = { turn.status, turn.headers["x-request-id"] }
+        return nil
+      end,
+      info = function() return {} end, close = function() end,
+    }
+    local transport = { name = "own", options = {}, open = function() return stream end }
+    turn = vllm.new({ model = "m", transport = transport, retry = false }):turn "x"
+    assert.is_nil(turn:next())
+    assert.same({ 200, "r1" }, seen)
+  end)
+end)

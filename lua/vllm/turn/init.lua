@@ -23,7 +23,9 @@ local turns = { Turn = Turn }
 ---@param ... any see run.new
 ---@return vllm.Turn
 function turns.new(config, ...)
-  return setmetatable({ _run = run.new(config, ...), _on_event = config.on_event or false }, Turn)
+  local turn = { _on_event = config.on_event or false }
+  turn._run = run.new(turn, config, ...)
+  return setmetatable(turn, Turn)
 end
 
 -- What each event needs is a local function: a method costs a look into the class first.
@@ -33,16 +35,11 @@ local function check_self(turn, name)
   misuse.check_colon(type(turn) == "table" and turn._run, "turn", name)
 end
 
-local function show_head(turn, own)
-  turn.status, turn.headers = own.status, own.headers
-end
-
 local function deliver(turn, limit)
   local own = turn._run
   local event, message, err = take(own, EVENTS, limit)
   local kind = event and event.type
   if kind == "turn_end" or kind == "tool_call" then complete(own, event) end
-  if turn.headers ~= own.headers then show_head(turn, own) end
   if event and turn._on_event then turn._on_event(event, turn) end
   return event, message, err
 end
@@ -53,9 +50,7 @@ end
 ---@return vllm.Error? err kinds: any but stream, truncated, no_output
 function Turn:open()
   check_self(self, "open")
-  local ok, message, err = reading.head(self._run)
-  show_head(self, self._run)
-  return ok, message, err
+  return reading.head(self._run)
 end
 
 --- The next event.
@@ -124,7 +119,6 @@ function Turn:text_deltas(surplus)
   end
   return function()
     local text, message = take(own, TEXTS)
-    if self.headers ~= own.headers then show_head(self, own) end
     if message then error(message, 0) end
     return text
   end
@@ -180,7 +174,6 @@ function Turn:result()
   while not own.result do
     local _, message, err
     if self._on_event then _, message, err = deliver(self) else _, message, err = take(own, TEXTS) end
-    if self.headers ~= own.headers then show_head(self, own) end
     if message then return nil, message, err end
   end
   return own.result

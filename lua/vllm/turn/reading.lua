@@ -47,7 +47,8 @@ local function ask(self, limit)
   end
   local happened, err = advance(current, deadline)
   if self.err then return errors.give(self.err) end -- cancelled from elsewhere meanwhile
-  if not self.status then self.status, self.headers = current.status, current.headers end
+  local head = self.head
+  if not head.status then head.status, head.headers = current.status, current.headers end
   local own_pause = self.pause
   if own_pause and own_pause:is_interrupted() then
     self:cancel "the turn was cancelled"

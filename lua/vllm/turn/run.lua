@@ -20,8 +20,7 @@ local waiter = require "vllm.hosts.waiter"
 ---@field phase "new"|"queued"|"asking"|"waiting"|"ended"
 ---@field err vllm.Error|false it has failed
 ---@field result table? it has ended
----@field status integer? of the latest attempt, once its head is in
----@field headers table?
+---@field head { status: integer?, headers: table? } of the latest attempt, as soon as they are known; the turn's
 ---@field attempts table[] entries of those that have ended
 ---@field config table
 ---@field built vllm.Built
@@ -39,6 +38,7 @@ Run.__index = Run
 local run = {}
 
 --- Sends nothing yet.
+---@param head table is given `status` and `headers`
 ---@param config table a checked configuration
 ---@param transport table
 ---@param gate vllm.Gate? of max_concurrent
@@ -46,10 +46,10 @@ local run = {}
 ---@param err vllm.Error? it has failed before it began
 ---@param on_result fun(result: table)? called once, when the answer is whole
 ---@return vllm.Run
-function run.new(config, transport, gate, built, err, on_result)
-  -- At most sixteen members, with `status` and `headers`: one more would double the table.
+function run.new(head, config, transport, gate, built, err, on_result)
+  -- At most sixteen members: one more would double the table.
   return setmetatable({
-    phase = "new", err = err or false, attempts = {}, config = config, built = built,
+    phase = "new", err = err or false, head = head, attempts = {}, config = config, built = built,
     clocks = clocks.new(built and built.timeout or config.timeout),
     attempt = false, peeked = false, reader = false, is_delivered = false, has_started = false,
     _transport = transport, _gate = gate, _on_result = on_result,
@@ -59,7 +59,7 @@ end
 -- The end ----------------------------------------------------------------------------------------------------------
 
 function Run:_log(err)
-  local entry = ending.attempt(self.status, self.headers, err)
+  local entry = ending.attempt(self.head.status, self.head.headers, err)
   self.attempts[#self.attempts + 1] = entry
   return entry
 end
@@ -112,7 +112,7 @@ function Run:finish(result)
   ending.complete(result, self.config, built, problems)
   self:_log()
   local info, was_left_open = self:_release(true, problems)
-  result.status, result.headers = self.status, self.headers
+  result.status, result.headers = self.head.status, self.head.headers
   result.timing, result.attempts = ending.timing(info, self.clocks, result.extra.metrics), self.attempts
   ending.add_hints(result, built, was_left_open and self.clocks.finish_s, problems)
   self.result, self.phase = result, "ended"
@@ -150,7 +150,7 @@ end
 
 function Run:_send()
   self.clocks:ask()
-  self.status, self.headers = nil, nil
+  self.head.status, self.head.headers = nil, nil
   local made, err = attempt.open(self._transport, self.built, self._sink)
   self.phase = "asking" -- had the transport raised, the turn would stand where it stood
   if not made then return self:on_failure(err) end
@@ -249,7 +249,7 @@ function Run:on_silence(waited_s, at)
     if current then bytes, events = current.decoder:state() end
     detail = ("%s; %d bytes and %d events had come"):format(detail, bytes, events)
   end
-  return self:fail(errors.new("timeout", detail, { clock = which, limit_s = limit_s, status = self.status }))
+  return self:fail(errors.new("timeout", detail, { clock = which, limit_s = limit_s, status = self.head.status }))
 end
 
 return run
