@@ -3,7 +3,6 @@ local core = require "vllm.core"
 local http1_stream = require "vllm.transports.http1_stream"
 local nginx_errors = require "vllm.transports.nginx_errors"
 
-local PEER = { place = "example:80", scheme = "http", is_ip = false }
 local WAIT = {} -- what a socket's list holds where nothing has come yet
 local OK = "HTTP/1.1 200 OK\r\n"
 
@@ -69,7 +68,8 @@ end
 
 -- `script`: for each connection, what receiveany gives: strings, WAIT, and at the end { why } (default: closed).
 local function new_sockets(loop, script, kept)
-  local sockets = { host = loop.host, thread = loop.thread, kill = loop.kill, errors = nginx_errors, opened = {}, kept = 0 }
+  local sockets = { host = loop.host, thread = loop.thread, kill = loop.kill, errors = nginx_errors }
+  sockets.opened, sockets.kept = {}, 0
   function sockets.connect(link, fresh)
     local socket = { at = 0, sent = {}, list = table.remove(script, 1) or { { "refused" } } }
     link.step, link.sock = "connect", socket
@@ -117,7 +117,8 @@ describe("a stream over sockets", function()
     sockets = new_sockets(loop, script, kept)
     request = request or {}
     request.method = request.method or "POST"
-    return http1_stream.open(sockets, PEER, request, "POST / HTTP/1.1\r\n\r\n")
+    return http1_stream.open(sockets, { place = "example:80", scheme = "http", is_ip = false }, request,
+      "POST / HTTP/1.1\r\n\r\n")
   end
   local function read_all(stream)
     local parts = {}
@@ -163,7 +164,8 @@ describe("a stream over sockets", function()
     { "a connection that ends without an answer", { { "closed" } }, "closed" },
     { "a socket that raises", { raises = true }, "closed" },
     { "a connection that breaks in the head", { "HTTP/1.1 200 O" }, "closed" },
-    { "a connection that breaks in the body", { OK .. "Content-Length: 9\r\n\r\nhel", { "connection reset" } }, "closed" },
+    { "a connection that breaks in the body", { OK .. "Content-Length: 9\r\n\r\nhel", { "connection reset" } },
+      "closed" },
     { "what is not HTTP", { "SSH-2.0-OpenSSH\r\n\r\n" }, "protocol" },
     { "a head that is too large", { OK .. "X: " .. ("x"):rep(70000) .. "\r\n\r\n" }, "limit" },
   }
@@ -208,7 +210,9 @@ describe("a stream over sockets", function()
 
   for _, phase in ipairs { "connecting", "before the head", "in the body" } do
     it("can be closed by another coroutine while the reader is " .. phase, function()
-      local script = phase == "connecting" and { hangs = true } or phase == "in the body" and { OK .. "\r\n", WAIT } or { WAIT }
+      local script = { WAIT }
+      if phase == "connecting" then script = { hangs = true } end
+      if phase == "in the body" then script = { OK .. "\r\n", WAIT } end
       local got = loop.run(function()
         local stream, done = start { script }, {}
         loop.thread(function()

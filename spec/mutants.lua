@@ -166,7 +166,7 @@ return {
     "spec/hosts/nginx_pool_spec.lua" },
   { "lua/vllm/transports/http1_stream.lua", "if self.bytes >= self.max_buffer_bytes then self:_hold_back() end", "",
     "spec/hosts/nginx_spec.lua" },
-  { "lua/vllm/transports/nginx.lua", "sock:sslhandshake(false, name, peer.verify)",
+  { "lua/vllm/transports/nginx.lua", "sock:sslhandshake(false, name, link.verify)",
     "sock:sslhandshake(false, name, false)",
     "spec/hosts/nginx_spec.lua" },
   { "lua/vllm/hosts/scheduler.lua", "return this == active and this or nil", "return active",

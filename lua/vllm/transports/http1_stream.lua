@@ -350,22 +350,23 @@ local http1_stream = {}
 
 --- Starts a request; never waits.
 ---@param sockets vllm.Sockets
----@param peer { place: string, scheme: string, is_ip: boolean } and whatever else `connect` needs; not changed
+---@param link { place: string, scheme: string, is_ip: boolean } and whatever else `connect` needs of its link; it is
+---  the stream's from now on, a table less for each
 ---@param request { method: string, body: string?, connect_s: number?, max_buffer_bytes: integer?,
 ---  max_header_bytes: integer? }
 ---@param head string its bytes, up to the empty line
 ---@return vllm.SocketStream
-function http1_stream.open(sockets, peer, request, head)
+function http1_stream.open(sockets, link, request, head)
   local now, host = core.now(), sockets.host
-  local link = setmetatable({
-    sockets = sockets, host = host, errors = sockets.errors,
-    peer = peer, place = peer.place, scheme = peer.scheme, is_ip = peer.is_ip,
-    request = { head, request.body }, upload_bytes = #(request.body or ""), head_only = request.method == "HEAD",
-    max_header_bytes = request.max_header_bytes, max_buffer_bytes = request.max_buffer_bytes or 1048576,
-    connect_limit_s = request.connect_s, connect_until = request.connect_s and now + request.connect_s,
-    began_at = now, step = "connect", chunks = {}, count = 0, bytes = 0, body_bytes = 0,
-    consumer = coroutine.running(), token = host.current(),
-  }, Link)
+  link.sockets, link.host, link.errors = sockets, host, sockets.errors
+  link.request, link.upload_bytes = { head, request.body }, #(request.body or "")
+  link.head_only, link.max_header_bytes = request.method == "HEAD", request.max_header_bytes
+  link.max_buffer_bytes = request.max_buffer_bytes or 1048576
+  link.connect_limit_s, link.connect_until = request.connect_s, request.connect_s and now + request.connect_s
+  link.began_at, link.step = now, "connect"
+  link.chunks, link.count, link.bytes, link.body_bytes = {}, 0, 0, 0
+  link.consumer, link.token = coroutine.running(), host.current()
+  setmetatable(link, Link)
   local stream = setmetatable({ _link = link }, Stream)
   link.stream = setmetatable({ stream }, { __mode = "v" })
   host.spawn(function() keep(link) end)

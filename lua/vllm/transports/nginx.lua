@@ -37,24 +37,24 @@ Transport.__index = Transport
 -- Connecting -------------------------------------------------------------------------------------------------------
 
 -- Connections that differ in any of this are not used for one another.
-local function pool_of(peer)
-  local address = peer.address
-  local place = peer.unix_socket or address.host .. ":" .. address.port
-  local trust = peer.verify and "verified" or "unverified"
+local function pool_of(link)
+  local address = link.address
+  local place = link.unix_socket or address.host .. ":" .. address.port
+  local trust = link.verify and "verified" or "unverified"
   return table.concat({ "vllm", address.scheme, place, address.name, trust }, " ")
 end
 
-local function dial(sock, peer)
-  local options, address = { pool = pool_of(peer), pool_size = POOL_SIZE }, peer.address
-  if peer.unix_socket then return sock:connect("unix:" .. peer.unix_socket, options) end
+local function dial(link, sock)
+  local options, address = { pool = pool_of(link), pool_size = POOL_SIZE }, link.address
+  if link.unix_socket then return sock:connect("unix:" .. link.unix_socket, options) end
   return sock:connect(LOOPBACK[address.name] or address.host, address.port, options)
 end
 
-local function shake_hands(link, sock, peer)
-  if peer.scheme ~= "https" then return true end
+local function shake_hands(link, sock)
+  if link.scheme ~= "https" then return true end
   link.step = "tls"
-  local name = (peer.verify or not peer.is_ip) and peer.address.name or nil
-  local ok, why = sock:sslhandshake(false, name, peer.verify)
+  local name = (link.verify or not link.is_ip) and link.address.name or nil
+  local ok, why = sock:sslhandshake(false, name, link.verify)
   link.tls_s = core.now() - link.began_at
   -- lua-resty-core 0.1.25 forgets a refusal that comes at once; the socket is closed by then.
   if ok and not sock:getreusedtimes() then return nil, "refused" end
@@ -66,7 +66,7 @@ local function connect(link, fresh)
   local sock = ngx.socket.tcp()
   sock:settimeouts(NEVER_MS, NEVER_MS, NEVER_MS)
   link.step, link.sock = "connect", sock
-  local ok, why = dial(sock, link.peer)
+  local ok, why = dial(link, sock)
   if not ok then return nil, why end
   link.connect_s = core.now() - link.began_at
   link.is_reused = sock:getreusedtimes() > 0
@@ -75,7 +75,7 @@ local function connect(link, fresh)
     sock:close()
     return connect(link, fresh)
   end
-  ok, why = shake_hands(link, sock, link.peer)
+  ok, why = shake_hands(link, sock)
   if not ok then return nil, why end
   return sock
 end
@@ -98,7 +98,7 @@ local function is_ip(name)
   return name:find(":", 1, true) ~= nil or name:find("^%d+%.%d+%.%d+%.%d+$") ~= nil
 end
 
-local function peer_of(request, address)
+local function link_of(request, address)
   return {
     address = address, scheme = address.scheme, is_ip = is_ip(address.name), unix_socket = request.unix_socket,
     place = request.unix_socket and "the unix socket " .. request.unix_socket or address.place,
@@ -122,7 +122,7 @@ function Transport:open(request) -- luacheck: ignore 212
   local head
   head, failure = request_head.write(address, request)
   if not head then return nil, failure end
-  return http1_stream.open(SOCKETS, peer_of(request, address), request, head)
+  return http1_stream.open(SOCKETS, link_of(request, address), request, head)
 end
 
 local transports_nginx = {}
