@@ -146,7 +146,7 @@ local rows = {
   { "choices that count the chunks: told", source = "microsoft/foundry-local#144",
     event '{"id":"chat.1","choices":[{"delta":{"content":"Hi"},"message":{"content":"Hi"},"index":0,"finish_reason":null}]}'
     .. event '{"id":"chat.2","choices":[{"delta":{"content":" you"},"message":{"content":" you"},"index":1,"finish_reason":"stop"}]}' .. DONE,
-    { text = "Hi", id = "chat.1", hint = "2 choices came where 1 was asked for" } },
+    { text = "Hi", id = "chat.1", hint = "asked for 1 choice, got 2" } },
 
   -- Events
   { "a warning of a gateway", source = "langwatch/tasks#700",

@@ -170,7 +170,7 @@ function Client:with(options)
 end
 
 --- A session: a transcript that turns grow.
----@param options table? `id`, `messages`, and defaults for its turns: all that a call takes (`system`, `tools`, `temperature`, …)
+---@param options table? `id`, `messages`, and defaults for its turns: all that a call takes (`system`, `tools`, …)
 ---@return vllm.Session
 function Client:session(options)
   check_self("session", self)
@@ -194,7 +194,9 @@ local REQUEST_OPTIONS = { timeout = true }
 -- The clocks of one request.
 local function request_timeout(checked, options)
   if options == nil then return checked.timeout end
-  if type(options) ~= "table" then misuse.raise("client:request: expected options as a table, got " .. values.shown(options)) end
+  if type(options) ~= "table" then
+    misuse.raise("client:request: expected options as a table, got " .. values.shown(options))
+  end
   local why = spelling.unknown_key(options, REQUEST_OPTIONS)
   if not why and options.timeout ~= nil then
     why = fields.fault(fields.own.timeout, "timeout", options.timeout) or config.timeout_fault(options.timeout)
@@ -209,24 +211,27 @@ local BODILESS = { GET = true, HEAD = true }
 -- them.
 local function body_fault(method, body, options)
   if body == nil then return nil end
-  if type(body) ~= "table" and type(body) ~= "string" then return "body must be a table, a string or nil, got " .. type(body) end
-  local is_options = type(body) == "table" and options == nil and next(body) ~= nil and not spelling.unknown_key(body, REQUEST_OPTIONS)
+  local is_table = type(body) == "table"
+  if not is_table and type(body) ~= "string" then return "body must be a table, a string or nil, got " .. type(body) end
+  local is_options = is_table and options == nil and next(body) ~= nil
+    and not spelling.unknown_key(body, REQUEST_OPTIONS)
   if BODILESS[method] then
     local what = is_options and 'options are the fourth argument: client:request("%s", path, nil, { timeout = … })'
       or "put what it asks for into the path: /path?name=value"
     return ("%s carries no body; " .. what):format(method, method)
   end
   if not is_options then return nil end
-  return ('the third argument is the body; options are the fourth: client:request("%s", path, body, { timeout = … })'):format(method)
+  return ('the third argument is the body; options are the fourth: client:request("%s", path, body, { timeout = … })')
+    :format(method)
 end
 
 --- Any other endpoint of the same server. Sent once: there is no retry.
 ---@param method string "GET", "POST", …
 ---@param path string from the server's root, such as "/v1/models", "/health", "/tokenize"
 ---@param body table|string|nil a table is sent as JSON, a string as it is
----@param options { timeout: table? }? clocks over the client's: connect_s, and total_s (else first_event_s) for the whole
----@return { status: integer, headers: table, body: string, json: any, invalid: string? }? answer `json` where the answer is JSON;
----  `invalid`: why it cannot be read as such, though it says so
+---@param options { timeout: table? }? clocks over the client's: connect_s, and total_s (else first_event_s)
+---@return { status: integer, headers: table, body: string, json: any, invalid: string? }? answer `json` where the answer
+---  is JSON; `invalid`: why it cannot be read as such, though it says so
 ---@return string? message
 ---@return vllm.Error? err
 function Client:request(method, path, body, options)
@@ -281,7 +286,9 @@ end
 
 -- `client.temperature = 0` would change nothing. Other names are the program's own business.
 function Client:__newindex(name, value)
-  if type(rawget(Client, name)) == "function" then misuse.raise(("client.%s is a function of the client"):format(name)) end
+  if type(rawget(Client, name)) == "function" then
+    misuse.raise(("client.%s is a function of the client"):format(name))
+  end
   if config.call_only[name] then
     misuse.raise(("client.%s: a client does not change; messages go into a call or a session: "
       .. "client:session { messages = … }"):format(name))

@@ -109,7 +109,9 @@ function Session:append(...)
   local list = {}
   for i = 1, select("#", ...) do
     list[i] = (select(i, ...))
-    if list[i] == nil then misuse.raise(("session:append: message %d must be a table or a string, got nil"):format(i)) end
+    if list[i] == nil then
+      misuse.raise(("session:append: message %d must be a table or a string, got nil"):format(i))
+    end
   end
   if #list == 2 and ROLES[list[1]] and type(list[2]) == "string" then
     misuse.raise(("session:append: a message is one table: { role = %q, content = … }"):format(list[1]))
@@ -166,7 +168,9 @@ local function request_fields(name, request)
   local out = {}
   for key, value in pairs(request or {}) do out[key] = value end
   for _, key in ipairs(TAKEN) do
-    if out[key] ~= nil then misuse.raise(("session:%s: `%s` cannot be given, since the session has the messages"):format(name, key)) end
+    if out[key] ~= nil then
+      misuse.raise(("session:%s: `%s` cannot be given, since the session has the messages"):format(name, key))
+    end
   end
   return out
 end
@@ -248,10 +252,13 @@ local function assignment_fault(name, value)
     return "is a function; client:session { messages = … } begins another session, session:append(…) adds"
   end
   if type(rawget(Session, name)) == "function" then return "is a function of the session" end
-  if name == "id" and value ~= nil and type(value) ~= "string" then return "must be a string, got " .. values.shown(value) end
+  if name == "id" and value ~= nil and type(value) ~= "string" then
+    return "must be a string, got " .. values.shown(value)
+  end
   if config.client_only[name] then return ("belongs to the client: client:with { %s = … }:session()"):format(name) end
   if not config.is_option(name) then return nil end
-  return (": set when the session is made, client:session { %s = … }, or for one turn, session:turn(input, { %s = … })"):format(name, name)
+  return (": set when the session is made, client:session { %s = … }, or for one turn, session:turn(input, { %s = … })")
+    :format(name, name)
 end
 
 function Session:__newindex(name, value)

@@ -10,8 +10,8 @@ local MAX_BODY_SEARCHED = 4096
 
 local KIND_OF_STATUS = {
   [401] = "auth", [403] = "auth", [404] = "not_found", [405] = "not_found", [407] = "auth", [408] = "timeout",
-  [409] = "server", [410] = "not_found", [429] = "rate_limited", [500] = "server", [501] = "invalid_request", [502] = "overloaded",
-  [503] = "overloaded", [504] = "overloaded", [505] = "protocol", [529] = "overloaded",
+  [409] = "server", [410] = "not_found", [429] = "rate_limited", [500] = "server", [501] = "invalid_request",
+  [502] = "overloaded", [503] = "overloaded", [504] = "overloaded", [505] = "protocol", [529] = "overloaded",
 }
 
 -- Codes spelled as words: vLLM's Rust front end, gateways.

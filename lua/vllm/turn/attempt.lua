@@ -37,8 +37,8 @@ function attempt.open(transport, built, sink)
   local stream, failure = transport:open(built.transport_request)
   if not stream then return nil, guard.transport(failure) end
   return setmetatable({
-    decoder = core.decoder(built.decoder_options), sink = sink, _transport = transport, _built = built, _stream = stream,
-    phase = "head", _body = false, _body_bytes = 0,
+    decoder = core.decoder(built.decoder_options), sink = sink, phase = "head", _transport = transport,
+    _built = built, _stream = stream, _body = false, _body_bytes = 0,
   }, Attempt)
 end
 

@@ -52,7 +52,7 @@ end
 --- What a head announces.
 ---@param status integer
 ---@param headers table
----@return "stream"|"sniff"|"refused"|nil phase sniff: anything, since a stream may be called JSON, and JSON nothing at all
+---@return "stream"|"sniff"|"refused"|nil phase sniff: anything, since a stream may be called JSON, and JSON nothing
 ---@return string? why it cannot be read: it is compressed
 function body.announced(status, headers)
   local why = server_errors.is_compressed(headers) and server_errors.COMPRESSED or nil

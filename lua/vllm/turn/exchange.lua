@@ -64,13 +64,14 @@ function Exchange:_is_refused()
 end
 
 function Exchange:_answer(is_cut)
-  return { status = self.status, headers = self.headers, body = table.concat(self._parts):sub(1, self._max_bytes), cut = is_cut }
+  local body = table.concat(self._parts):sub(1, self._max_bytes)
+  return { status = self.status, headers = self.headers, body = body, cut = is_cut }
 end
 
 --- Goes on with it; may be called again after the deadline.
 ---@param deadline number? absolute, seconds of core.now()
----@return { status: integer, headers: table, body: string, cut: boolean }|false|nil answer false: the deadline passed; `status` tells
----  whether the head is in
+---@return { status: integer, headers: table, body: string, cut: boolean }|false|nil answer false: the deadline passed;
+---  `status` tells whether the head is in
 ---@return table? failure { kind, detail }
 function Exchange:step(deadline)
   local done, failure = true, nil

@@ -78,7 +78,7 @@ local function about_markers(list, choice, asked)
     add(list, "the answer ended by length within a tool call: raise max_completion_tokens")
   elseif called then
     add(list, asked.tools
-      and "the text has a raw tool call: the server needs --enable-auto-tool-choice and the --tool-call-parser of this model"
+      and "the text has a raw tool call: the server needs --enable-auto-tool-choice and this model's --tool-call-parser"
       or "the text has a raw tool call, and the request offered no tools")
   end
   local thought, unfinished = find_marker(text, THOUGHTS)
@@ -103,7 +103,7 @@ local function about_calls(list, choice, asked, at_limit)
   end
   for _, call in ipairs(choice.tool_calls or {}) do
     if call.invalid and not finish.is_length(choice.finish_reason) and inputs.is_wrapped(call.arguments or "") then
-      add(list, "the arguments of a call are JSON inside a JSON string: the option unwrap_arguments = true takes them out")
+      add(list, "the arguments of a call are JSON in a JSON string: the option unwrap_arguments = true takes them out")
       break
     end
   end
@@ -113,21 +113,22 @@ local function about_calls(list, choice, asked, at_limit)
   if finish.is_length(choice.finish_reason) and count > 0 then
     add(list, "the answer ended by length within its tool calls: they must not be run; raise max_completion_tokens")
   elseif at_limit and count > 0 then
-    add(list, "the answer has as many tokens as were allowed: its tool calls must not be run; raise max_completion_tokens")
+    add(list, "the answer has as many tokens as were allowed: do not run its tool calls; raise max_completion_tokens")
   end
 end
 
 -- Foundry Local counted the chunks where the choices are counted: each piece was the whole of a choice.
 local function about_choices(list, count, asked)
   if asked.choices and count > asked.choices then
-    add(list, ("%d choices came where %d %s asked for: the server numbers them wrongly, and `text` is the first alone"):format(
-      count, asked.choices, asked.choices == 1 and "was" or "were"))
+    add(list, ("asked for %d %s, got %d: the server numbers them wrongly, and `text` is the first alone"):format(
+      asked.choices, asked.choices == 1 and "choice" or "choices", count))
   end
 end
 
 --- The hints for a result.
 ---@param result table as core.decoder:result() gives it
----@param asked { tools: boolean?, stop: boolean?, call_demanded: boolean?, max_completion_tokens: integer?, choices: integer? } requested
+---@param asked { tools: boolean?, stop: boolean?, call_demanded: boolean?, max_completion_tokens: integer?,
+---  choices: integer? } requested
 ---@return string[] empty when there is nothing to say
 function hints.of(result, asked)
   local list = setmetatable({}, core.array_mt)

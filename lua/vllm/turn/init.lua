@@ -145,8 +145,8 @@ function Turn:each(fn)
 end
 
 --- The callback form, for Neovim and the like: returns at once, and a task of the host in charge does the waiting.
----@param on_event (fun(event: table): boolean?)? called with every event; false cancels the turn. What it raises is reported by the
----  host and cancels the turn
+---@param on_event (fun(event: table): boolean?)? called with every event; false cancels the turn. What it raises is
+---  reported by the host and cancels the turn
 ---@param on_done fun(result: table?, message: string?, err: vllm.Error?) called exactly once
 ---@return vllm.Turn self
 function Turn:start(on_event, on_done)
@@ -155,7 +155,7 @@ function Turn:start(on_event, on_done)
   return self
 end
 
---- Calls `fn` once, soon, when `poll` has something to say: an event, the end, an error. Other ways to wait stand on it.
+--- Calls `fn` once, soon, when `poll` has something to say: an event, the end, an error. Other waits stand on it.
 ---@param fn fun()
 ---@return vllm.Turn self
 function Turn:on_ready(fn)

@@ -42,7 +42,7 @@ end
 local function ask_decode(library, call)
   local input, why = json_library.decode(library, call.arguments)
   if input == nil then return refuse(call, why) end
-  if type(input) ~= "table" then return refuse(call, ("json.decode gave %s, not a table"):format(values.shown(input))) end
+  if type(input) ~= "table" then return refuse(call, "json.decode gave " .. values.shown(input) .. ", not a table") end
   if rawget(input, 1) ~= nil then return refuse(call, "json.decode gave a list, not an object") end
   call.input, call.invalid = input, nil
   show_model(call)

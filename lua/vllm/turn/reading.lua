@@ -163,8 +163,8 @@ end
 reading.EVENTS, reading.TEXTS = pull_event, pull_text
 
 --- The next one. An event is to be given to `deliver` then.
----@type fun(self: vllm.Run, pull: function, limit: number?): table|string|false|nil, string?, vllm.Error? false: `limit`
----  (absolute) passed; nil: the end, or with a message: the turn has failed
+---@type fun(self: vllm.Run, pull: function, limit: number?): table|string|false|nil, string?, vllm.Error? false:
+---  `limit` (absolute) passed; nil: the end, or with a message: the turn has failed
 reading.take = step
 
 --- Completes an event that needs it, a `tool_call` or the `turn_end`: the program is about to see it.

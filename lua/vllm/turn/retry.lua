@@ -23,7 +23,8 @@ local retry = {}
 local KINDS = { connect = true, closed = true }
 
 local function is_default_status(status)
-  return status == 408 or status == 409 or status == 429 or (status >= 500 and status <= 599 and status ~= 501 and status ~= 505)
+  if status >= 500 then return status <= 599 and status ~= 501 and status ~= 505 end
+  return status == 408 or status == 409 or status == 429
 end
 
 local function is_retried_status(policy, status)

@@ -18,7 +18,8 @@ local MAX_MODELS = 20
 function served.names(models)
   local names, data = {}, type(models) == "table" and models.data
   for _, model in ipairs(type(data) == "table" and data or {}) do
-    if type(model) == "table" and type(model.id) == "string" and #names < MAX_MODELS then names[#names + 1] = model.id end
+    local id = type(model) == "table" and model.id
+    if type(id) == "string" and #names < MAX_MODELS then names[#names + 1] = id end
   end
   return names
 end
