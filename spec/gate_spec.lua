@@ -282,6 +282,22 @@ describe("max_concurrent", function()
       end)
     end)
 
+    it("who only waits, and came after one that asks again, is served", function()
+      vllm.run(function()
+        local turn = open(one:turn "x")
+        local other = vllm.spawn(function()
+          vllm.sleep(0)
+          local queued = one:turn "queued"
+          assert(queued:open())
+          queued:cancel()
+          return "served"
+        end)
+        told(select(2, one:ask "y"))
+        turn:cancel()
+        assert.equal("served", other:join())
+      end)
+    end)
+
     it("two clients that wait for each other are told, too", function()
       local other, errs = stalling(), {}
       vllm.run(function()

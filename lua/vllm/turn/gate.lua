@@ -69,7 +69,7 @@ function Gate:_in_vain(this)
   for place in pairs(self._inside) do holders[place._asked_by or 0] = true end
   for i = self._first, self._last do
     local place = self._queue[i]
-    if place and place._is_patient and (place == this or place._waiter:is_waiting()) then
+    if place and (place == this or place._is_patient and place._waiter:is_waiting()) then
       if holders[place._asked_by] then return place end
       last = place
     end
