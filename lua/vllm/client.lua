@@ -1,6 +1,5 @@
 --- A client: a checked configuration and a transport with its pool of connections. Making one does no I/O and opens no
---- descriptor,
--- so it is safe before a fork.
+--- descriptor, so it is safe before a fork.
 
 local built_request = require "vllm.request.built"
 local config = require "vllm.request.config"
@@ -122,9 +121,8 @@ local function request_of(name, request, more)
 end
 
 --- One model call. Sends nothing yet: that happens at the first of open, next, poll, events, text_deltas, each, result,
---- text, relay.
--- Bad data (an unknown role, a wrong value, …) makes a turn whose every method returns that error, and `turn:error()`
--- has it.
+--- text, relay. Bad data (an unknown role, a wrong value, …) makes a turn whose every method returns that error, and
+--- `turn:error()` has it.
 ---@param request table|string messages, tools, wire fields (docs/requests.md); a string is one user message
 ---@param more table? after a string: the rest of the request
 ---@return vllm.Turn

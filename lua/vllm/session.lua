@@ -142,8 +142,7 @@ local function portable(message)
 end
 
 --- The transcript: a fresh list of the session's own message tables. It survives JSON: of media that were given as
---- bytes there are copies
--- with base64.
+--- bytes there are copies with base64.
 ---@return table[]
 function Session:messages()
   check_self("messages", self)
@@ -200,10 +199,9 @@ local function turn_of(self, name, input, request)
 end
 
 --- One model call over the transcript. The input joins the transcript at once and stays there if the turn fails, so
---- that `session:turn()`
--- tries again; only an input that was refused before anything was sent is taken back. The assistant's message joins the
--- transcript when
--- the turn is complete. One turn at a time: one that is left early must be cancelled (session:cancel) before the next.
+--- that `session:turn()` tries again; only an input that was refused before anything was sent is taken back. The
+--- assistant's message joins the transcript when the turn is complete. One turn at a time: one that is left early must
+--- be cancelled (session:cancel) before the next.
 ---@param input string|table|nil a string, a message, or a list of messages
 ---@param request table? further request fields (tools, temperature, …)
 ---@return vllm.Turn
@@ -231,8 +229,8 @@ function Session:cancel()
 end
 
 --- Mends a transcript whose loop stopped early, so that the next turn is accepted: a call without a result gets one
---- that says so, results
--- without a call go, late ones move up to their calls; as vllm.repair does. Nothing else changes.
+--- that says so, results without a call go, late ones move up to their calls; as vllm.repair does. Nothing else
+--- changes.
 ---@return vllm.Session? self
 ---@return string? message
 ---@return vllm.Error? err kind `busy`: a turn is under way
