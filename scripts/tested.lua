@@ -7,6 +7,7 @@ local TESTED_BY = {
   -- These are seen through what stands on them: they have no inside that a test could reach without it.
   ["lua/vllm/init.lua"] = "spec/loading_spec.lua",
   ["lua/vllm/base/native.lua"] = "spec/loading_spec.lua",
+  ["lua/vllm/base/raise.lua"] = "spec/misuse_spec.lua",
   ["lua/vllm/health.lua"] = "spec/hosts/neovim_install_spec.lua",
   ["lua/vllm/testing.lua"] = "spec/turn_spec.lua", -- and every spec that uses it
   ["lua/vllm/hosts/libuv.lua"] = "spec/hosts/luv_spec.lua", -- shared by luv and Neovim
@@ -28,6 +29,7 @@ local TESTED_BY = {
 
   -- Halves of one thing, with the tests of the whole.
   ["src/core/answer.c"] = "spec/c/decoder_test.c",
+  ["src/core/store.c"] = "spec/c/decoder_test.c",
   ["src/core/delta_events.c"] = "spec/c/decoder_test.c",
   ["src/core/part_events.c"] = "spec/c/decoder_test.c",
   ["src/core/halves.c"] = "spec/c/decoder_test.c",

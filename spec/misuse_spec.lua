@@ -218,20 +218,20 @@ describe("the position of a misuse is the innermost line of the program", functi
     assert.equal('[string "vllm"]:2: ' .. NEW, raised("=[string \"vllm\"]", "vllm.new()"))
   end)
 
-  -- misuse.lua as another source has it, raising from a function of the source `caller`.
+  -- raise.lua as another source has it, raising from a function of the source `caller`.
   local function raised_by(source, caller)
-    local own_source = debug.getinfo(require("vllm.base.misuse").raise, "S").source
+    local own_source = debug.getinfo(require "vllm.base.raise", "S").source
     local file = assert(io.open((own_source:gsub("^@", ""))))
-    local misuse = assert(load(file:read "*a", source))()
+    local raising = assert(load(file:read "*a", source))()
     file:close()
-    local raise = assert(load("local raise = ...\nreturn function() raise 'wrong' end", caller))(misuse.raise)
+    local raise = assert(load("local raise = ...\nreturn function() raise 'wrong' end", caller))(raising)
     return select(2, pcall(assert(load("local raise = ...\nraise()", "@program.lua")), raise))
   end
 
   it("wherever the module is installed", function()
-    assert.equal("program.lua:2: wrong", raised_by("@./vllm/base/misuse.lua", "@./vllm/request/config.lua"))
-    assert.equal("program.lua:2: wrong", raised_by("@C:\\lua\\vllm\\base\\misuse.lua", "@C:\\lua\\vllm\\client.lua"))
-    assert.equal("/b/vllm/client.lua:2: wrong", raised_by("@/a/vllm/base/misuse.lua", "@/b/vllm/client.lua"))
+    assert.equal("program.lua:2: wrong", raised_by("@./vllm/base/raise.lua", "@./vllm/request/config.lua"))
+    assert.equal("program.lua:2: wrong", raised_by("@C:\\lua\\vllm\\base\\raise.lua", "@C:\\lua\\vllm\\client.lua"))
+    assert.equal("/b/vllm/client.lua:2: wrong", raised_by("@/a/vllm/base/raise.lua", "@/b/vllm/client.lua"))
   end)
 
   it("where the module's chunks are stripped of their names", function()

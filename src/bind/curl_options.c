@@ -12,14 +12,14 @@ static const char *const NAMES[] = {"url",         "method", "headers",  "body",
                                     "unix_socket", "proxy",  "no_proxy", "tls",  "max_header_bytes", NULL};
 static const char *const TLS_NAMES[] = {"ca_file", "ca_path", "verify", "cert", "key", "key_password", NULL};
 
-struct reader {
+struct option_table {
     lua_State *L;
     int index;          /* of the table that is read */
     const char *prefix; /* for messages: "", "tls." */
     const char *why;    /* the first string with a NUL */
 };
 
-static void check_names(const struct reader *reader, const char *const *names) {
+static void check_names(const struct option_table *reader, const char *const *names) {
     lua_State *L = reader->L;
     lua_pushnil(L);
     while (lua_next(L, reader->index)) {
@@ -37,7 +37,7 @@ static void check_names(const struct reader *reader, const char *const *names) {
 }
 
 /* Leaves the value on the stack. */
-static const char *read_bytes(const struct reader *reader, const char *name, size_t *len) {
+static const char *read_bytes(const struct option_table *reader, const char *name, size_t *len) {
     lua_getfield(reader->L, reader->index, name);
     int type = lua_type(reader->L, -1);
     *len = 0;
@@ -50,7 +50,7 @@ static const char *read_bytes(const struct reader *reader, const char *name, siz
     return lua_tolstring(reader->L, -1, len);
 }
 
-static const char *read_text(struct reader *reader, const char *name) {
+static const char *read_text(struct option_table *reader, const char *name) {
     size_t len;
     const char *text = read_bytes(reader, name, &len);
     if (text && strlen(text) != len && !reader->why) {
@@ -59,7 +59,7 @@ static const char *read_text(struct reader *reader, const char *name) {
     return text;
 }
 
-static long read_milliseconds(const struct reader *reader, const char *name) {
+static long read_milliseconds(const struct option_table *reader, const char *name) {
     lua_State *L = reader->L;
     lua_getfield(L, reader->index, name);
     lua_Number seconds = lua_tonumber(L, -1);
@@ -98,7 +98,7 @@ static bool push_line(lua_State *L, int number) {
 }
 
 /* Leaves the array of pointers and the table that keeps the lines on the stack. */
-static const char *const *read_headers(struct reader *reader) {
+static const char *const *read_headers(struct option_table *reader) {
     lua_State *L = reader->L;
     lua_getfield(L, reader->index, "headers");
     if (lua_isnil(L, -1)) {
@@ -132,7 +132,7 @@ static const char *read_tls(lua_State *L, int index, struct vllm_request_options
     if (!lua_istable(L, -1)) {
         luaL_error(L, "tls: expected a table, got %s", luaL_typename(L, -1));
     }
-    struct reader reader = {L, lua_gettop(L), "tls.", NULL};
+    struct option_table reader = {L, lua_gettop(L), "tls.", NULL};
     check_names(&reader, TLS_NAMES);
     options->ca_file = read_text(&reader, "ca_file");
     options->ca_path = read_text(&reader, "ca_path");
@@ -144,7 +144,7 @@ static const char *read_tls(lua_State *L, int index, struct vllm_request_options
 }
 
 bool bind_curl_options(lua_State *L, int index, struct vllm_request_options *options, const char **why) {
-    struct reader reader = {L, lua_absindex(L, index), "", NULL};
+    struct option_table reader = {L, lua_absindex(L, index), "", NULL};
     luaL_checktype(L, index, LUA_TTABLE);
     luaL_checkstack(L, 40, "options of a request");
     memset(options, 0, sizeof *options);

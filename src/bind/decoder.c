@@ -10,47 +10,22 @@
  * hangs on its userdata, so any raise is safe. */
 #include "../core/decoder.h"
 
-#include "bind.h"
 #include "events.h"
+#include "lender.h"
 
 #define CLASS      "vllm.decoder"
-#define MOST_BYTES ((size_t)1 << 40 < SIZE_MAX / 4 ? (size_t)1 << 40 : SIZE_MAX / 4)
 #define MOST_COUNT ((size_t)1 << 20)
 
-struct decoder {
-    struct vllm_decoder *core;
-    bool lending; /* an event or result becomes Lua values: a finalizer that runs meanwhile must leave it alone */
-};
-
 static int l_decoder_release(lua_State *L) {
-    struct decoder *decoder = luaL_checkudata(L, 1, CLASS);
-    bool is_gc = lua_gettop(L) == 1; /* __close has a second argument */
-    if (is_gc || !decoder->lending) {
-        vllm_decoder_free(decoder->core);
-        decoder->core = NULL;
-    }
+    vllm_decoder_free(bind_take_back(L, CLASS));
     return 0;
 }
 
-/* Every method has the metatable as its upvalue: luaL_checkudata would look it up by name, three times for each
- * token. */
-#define METATABLE     1
-#define EVENT_STRINGS 2 /* the first of those of `next` */
-
-static struct decoder *check_decoder(lua_State *L) {
-    struct decoder *decoder = lua_touserdata(L, 1);
-    if (!decoder || !lua_getmetatable(L, 1) || lua_topointer(L, -1) != lua_topointer(L, lua_upvalueindex(METATABLE))) {
-        decoder = luaL_checkudata(L, 1, CLASS); /* raises */
-    }
-    lua_pop(L, 1);
-    if (!decoder->core) {
-        luaL_error(L, "this decoder is closed");
-    }
-    if (decoder->lending) {
-        luaL_error(L, "this decoder is handing out an event or a result, or lost one for lack of memory");
-    }
-    return decoder;
+static struct bind_lender *check_decoder(lua_State *L) {
+    return bind_check_lender(L, CLASS, "decoder");
 }
+
+#define EVENT_STRINGS (BIND_METATABLE + 1) /* the first of those of `next` */
 
 static const char *kind_of(enum vllm_status status) {
     switch (status) {
@@ -62,7 +37,7 @@ static const char *kind_of(enum vllm_status status) {
     }
 }
 
-static int push_failure(lua_State *L, struct decoder *decoder, enum vllm_status status) {
+static int push_failure(lua_State *L, struct bind_lender *decoder, enum vllm_status status) {
     const struct vllm_decoder *core = decoder->core;
     if (status == VLLM_EINVALID) {
         return luaL_error(L, "a decoder takes either one body or bytes, and nothing after finish()");
@@ -83,7 +58,7 @@ static int push_failure(lua_State *L, struct decoder *decoder, enum vllm_status 
     return 2;
 }
 
-static int push_status(lua_State *L, struct decoder *decoder, enum vllm_status status) {
+static int push_status(lua_State *L, struct bind_lender *decoder, enum vllm_status status) {
     if (status != VLLM_OK) {
         return push_failure(L, decoder, status);
     }
@@ -94,37 +69,29 @@ static int push_status(lua_State *L, struct decoder *decoder, enum vllm_status s
 static int l_decoder_feed(lua_State *L) {
     size_t len;
     const char *bytes = luaL_checklstring(L, 2, &len); /* first: a number becomes a string, and a finalizer may run */
-    struct decoder *decoder = check_decoder(L);
+    struct bind_lender *decoder = check_decoder(L);
     return push_status(L, decoder, vllm_decoder_feed(decoder->core, bytes, len));
 }
 
 static int l_decoder_body(lua_State *L) {
     size_t len;
     const char *json = luaL_checklstring(L, 2, &len); /* first: a number becomes a string, and a finalizer may run */
-    struct decoder *decoder = check_decoder(L);
+    struct bind_lender *decoder = check_decoder(L);
     return push_status(L, decoder, vllm_decoder_body(decoder->core, json, len));
 }
 
 static int l_decoder_finish(lua_State *L) {
-    struct decoder *decoder = check_decoder(L);
+    struct bind_lender *decoder = check_decoder(L);
     return push_status(L, decoder, vllm_decoder_finish(decoder->core));
 }
 
 /* What next and next_text return when there is no event. */
-static int push_no_event(lua_State *L, struct decoder *decoder, enum vllm_status status) {
-    if (status == VLLM_MORE) {
-        lua_pushboolean(L, 0);
-        return 1;
-    }
-    if (status == VLLM_END) {
-        lua_pushnil(L);
-        return 1;
-    }
-    return push_failure(L, decoder, status);
+static int push_no_event(lua_State *L, struct bind_lender *decoder, enum vllm_status status) {
+    return bind_push_nothing(L, status) ? 1 : push_failure(L, decoder, status);
 }
 
 static int l_decoder_next(lua_State *L) {
-    struct decoder *decoder = check_decoder(L);
+    struct bind_lender *decoder = check_decoder(L);
     struct vllm_decoder *core = decoder->core;
     struct vllm_event event;
     enum vllm_status status = vllm_decoder_next(core, &event);
@@ -138,7 +105,7 @@ static int l_decoder_next(lua_State *L) {
 }
 
 static int l_decoder_next_text(lua_State *L) {
-    struct decoder *decoder = check_decoder(L);
+    struct bind_lender *decoder = check_decoder(L);
     struct vllm_decoder *core = decoder->core;
     struct vllm_event event;
     enum vllm_status status = vllm_decoder_next(core, &event);
@@ -155,7 +122,7 @@ static int l_decoder_next_text(lua_State *L) {
 }
 
 static int l_decoder_result(lua_State *L) {
-    struct decoder *decoder = check_decoder(L);
+    struct bind_lender *decoder = check_decoder(L);
     decoder->lending = true;
     bind_push_result(L, decoder->core);
     decoder->lending = false;
@@ -178,22 +145,22 @@ static int l_decoder(lua_State *L) {
     struct vllm_decoder_options options;
     lua_settop(L, 1);
     vllm_decoder_options_default(&options);
-    options.max_event_bytes = bind_option_size(L, 1, "max_event_bytes", options.max_event_bytes, 1, MOST_BYTES);
-    options.max_message_bytes = bind_option_size(L, 1, "max_message_bytes", options.max_message_bytes, 1, MOST_BYTES);
+    options.max_event_bytes = bind_option_size(L, 1, "max_event_bytes", options.max_event_bytes, 1, BIND_MOST_BYTES);
+    options.max_message_bytes =
+        bind_option_size(L, 1, "max_message_bytes", options.max_message_bytes, 1, BIND_MOST_BYTES);
     options.max_tool_calls = bind_option_size(L, 1, "max_tool_calls", options.max_tool_calls, 0, MOST_COUNT);
     options.max_choices = bind_option_size(L, 1, "max_choices", options.max_choices, 1, MOST_COUNT);
     options.max_depth = (unsigned)bind_option_size(L, 1, "max_depth", options.max_depth, 1, VLLM_JSON_MAX_DEPTH);
     options.want_chunks = bind_option_bool(L, 1, "chunks", false);
-    options.max_completion_tokens = (int64_t)bind_option_size(L, 1, "max_completion_tokens", 0, 0, MOST_BYTES);
+    options.max_completion_tokens = (int64_t)bind_option_size(L, 1, "max_completion_tokens", 0, 0, BIND_MOST_BYTES);
     options.taken_ids = bind_option_text(L, 1, "taken_ids");
-    struct decoder *decoder = bind_new_object(L, CLASS, sizeof *decoder);
+    struct bind_lender *decoder = bind_new_object(L, CLASS, sizeof *decoder);
     struct vllm_alloc alloc = bind_alloc(L);
     decoder->core = vllm_decoder_new(&alloc, &options);
     return decoder->core ? 1 : bind_no_memory(L);
 }
 
 void bind_open_decoder(lua_State *L) {
-    static const luaL_Reg no_methods[] = {{NULL, NULL}};
     static const luaL_Reg methods[] = {{"feed", l_decoder_feed},
                                        {"body", l_decoder_body},
                                        {"finish", l_decoder_finish},
@@ -201,13 +168,11 @@ void bind_open_decoder(lua_State *L) {
                                        {"result", l_decoder_result},
                                        {"state", l_decoder_state},
                                        {NULL, NULL}};
-    bind_class(L, CLASS, no_methods, l_decoder_release);
+    bind_lender_class(L, CLASS, methods, l_decoder_release);
     luaL_getmetatable(L, CLASS);
     lua_getfield(L, -1, "__index");
     lua_pushvalue(L, -2);
-    luaL_setfuncs(L, methods, METATABLE);
-    lua_pushvalue(L, -2);
-    lua_pushcclosure(L, l_decoder_next, METATABLE + bind_push_event_strings(L));
+    lua_pushcclosure(L, l_decoder_next, BIND_METATABLE + bind_push_event_strings(L));
     lua_setfield(L, -2, "next");
     lua_pop(L, 2);
     lua_pushcfunction(L, l_decoder);

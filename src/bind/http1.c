@@ -8,42 +8,17 @@
  * byte had come. Feeding after finish() and lack of memory raise. */
 #include "../core/http1.h"
 
-#include "bind.h"
+#include "lender.h"
 
-#define CLASS      "vllm.http1"
-#define MOST_BYTES ((size_t)1 << 40 < SIZE_MAX / 4 ? (size_t)1 << 40 : SIZE_MAX / 4)
-
-struct reader {
-    struct vllm_http1 *http1;
-    bool lending; /* bytes or fields become Lua values: a finalizer that runs meanwhile must leave them alone */
-};
+#define CLASS "vllm.http1"
 
 static int l_http1_release(lua_State *L) {
-    struct reader *reader = luaL_checkudata(L, 1, CLASS);
-    bool is_gc = lua_gettop(L) == 1; /* __close has a second argument */
-    if (is_gc || !reader->lending) {
-        vllm_http1_free(reader->http1);
-        reader->http1 = NULL;
-    }
+    vllm_http1_free(bind_take_back(L, CLASS));
     return 0;
 }
 
-/* Every method has the metatable as its upvalue: luaL_checkudata would look it up by name, twice for each read. */
-#define METATABLE 1
-
-static struct reader *check_reader(lua_State *L) {
-    struct reader *reader = lua_touserdata(L, 1);
-    if (!reader || !lua_getmetatable(L, 1) || lua_topointer(L, -1) != lua_topointer(L, lua_upvalueindex(METATABLE))) {
-        reader = luaL_checkudata(L, 1, CLASS); /* raises */
-    }
-    lua_settop(L, 2); /* the metatable goes; so does any further argument */
-    if (!reader->http1) {
-        luaL_error(L, "this response reader is closed");
-    }
-    if (reader->lending) {
-        luaL_error(L, "this response reader is handing out a part of the answer, or lost one for lack of memory");
-    }
-    return reader;
+static struct bind_lender *check_reader(lua_State *L) {
+    return bind_check_lender(L, CLASS, "response reader");
 }
 
 static void push_detail(lua_State *L, const struct vllm_http1 *http1) {
@@ -55,8 +30,8 @@ static void push_detail(lua_State *L, const struct vllm_http1 *http1) {
     }
 }
 
-static int push_failure(lua_State *L, struct reader *reader, enum vllm_status status) {
-    const struct vllm_http1 *http1 = reader->http1;
+static int push_failure(lua_State *L, struct bind_lender *reader, enum vllm_status status) {
+    const struct vllm_http1 *http1 = reader->core;
     if (status == VLLM_EINVALID) {
         return luaL_error(L, "bytes were fed after finish()");
     }
@@ -78,7 +53,7 @@ static int push_failure(lua_State *L, struct reader *reader, enum vllm_status st
     return 2;
 }
 
-static int push_status(lua_State *L, struct reader *reader, enum vllm_status status) {
+static int push_status(lua_State *L, struct bind_lender *reader, enum vllm_status status) {
     if (status != VLLM_OK) {
         return push_failure(L, reader, status);
     }
@@ -87,23 +62,15 @@ static int push_status(lua_State *L, struct reader *reader, enum vllm_status sta
 }
 
 /* What head and read return when they have nothing to give. */
-static int push_nothing(lua_State *L, struct reader *reader, enum vllm_status status) {
-    if (status == VLLM_MORE) {
-        lua_pushboolean(L, 0);
-        return 1;
-    }
-    if (status == VLLM_END) {
-        lua_pushnil(L);
-        return 1;
-    }
-    return push_failure(L, reader, status);
+static int push_nothing(lua_State *L, struct bind_lender *reader, enum vllm_status status) {
+    return bind_push_nothing(L, status) ? 1 : push_failure(L, reader, status);
 }
 
 static int l_http1_feed(lua_State *L) {
     size_t len;
     const char *bytes = luaL_checklstring(L, 2, &len); /* first: a number becomes a string, and a finalizer may run */
-    struct reader *reader = check_reader(L);
-    return push_status(L, reader, vllm_http1_feed(reader->http1, bytes, len));
+    struct bind_lender *reader = check_reader(L);
+    return push_status(L, reader, vllm_http1_feed(reader->core, bytes, len));
 }
 
 /* Into the table at the top: the value, after those of the same name that came before (RFC 9110 5.3). */
@@ -123,18 +90,18 @@ static void add_field(lua_State *L, struct vllm_slice name, struct vllm_slice va
 }
 
 static int l_http1_head(lua_State *L) {
-    struct reader *reader = check_reader(L);
+    struct bind_lender *reader = check_reader(L);
     struct vllm_slice name, value;
     size_t at = 0;
     int code = 0;
-    enum vllm_status status = vllm_http1_head(reader->http1, &code);
+    enum vllm_status status = vllm_http1_head(reader->core, &code);
     if (status != VLLM_OK) {
         return push_nothing(L, reader, status);
     }
     reader->lending = true;
     lua_pushinteger(L, code);
     lua_newtable(L);
-    while (vllm_http1_field(reader->http1, &at, &name, &value)) {
+    while (vllm_http1_field(reader->core, &at, &name, &value)) {
         add_field(L, name, value);
     }
     reader->lending = false;
@@ -142,9 +109,9 @@ static int l_http1_head(lua_State *L) {
 }
 
 static int l_http1_read(lua_State *L) {
-    struct reader *reader = check_reader(L);
+    struct bind_lender *reader = check_reader(L);
     struct vllm_slice bytes;
-    enum vllm_status status = vllm_http1_read(reader->http1, &bytes);
+    enum vllm_status status = vllm_http1_read(reader->core, &bytes);
     if (status != VLLM_OK) {
         return push_nothing(L, reader, status);
     }
@@ -155,38 +122,32 @@ static int l_http1_read(lua_State *L) {
 }
 
 static int l_http1_finish(lua_State *L) {
-    struct reader *reader = check_reader(L);
-    return push_status(L, reader, vllm_http1_finish(reader->http1));
+    struct bind_lender *reader = check_reader(L);
+    return push_status(L, reader, vllm_http1_finish(reader->core));
 }
 
 static int l_http1_reusable(lua_State *L) {
-    lua_pushboolean(L, vllm_http1_reusable(check_reader(L)->http1));
+    lua_pushboolean(L, vllm_http1_reusable(check_reader(L)->core));
     return 1;
 }
 
 static int l_http1(lua_State *L) {
     struct vllm_http1_options options;
     vllm_http1_options_default(&options);
-    options.max_header_bytes = bind_option_size(L, 1, "max_header_bytes", options.max_header_bytes, 1, MOST_BYTES);
-    options.max_buffer_bytes = bind_option_size(L, 1, "max_buffer_bytes", options.max_buffer_bytes, 1, MOST_BYTES);
+    options.max_header_bytes = bind_option_size(L, 1, "max_header_bytes", options.max_header_bytes, 1, BIND_MOST_BYTES);
+    options.max_buffer_bytes = bind_option_size(L, 1, "max_buffer_bytes", options.max_buffer_bytes, 1, BIND_MOST_BYTES);
     options.head_only = bind_option_bool(L, 1, "head_only", false);
-    struct reader *reader = bind_new_object(L, CLASS, sizeof *reader);
+    struct bind_lender *reader = bind_new_object(L, CLASS, sizeof *reader);
     struct vllm_alloc alloc = bind_alloc(L);
-    reader->http1 = vllm_http1_new(&alloc, &options);
-    return reader->http1 ? 1 : bind_no_memory(L);
+    reader->core = vllm_http1_new(&alloc, &options);
+    return reader->core ? 1 : bind_no_memory(L);
 }
 
 void bind_open_http1(lua_State *L) {
-    static const luaL_Reg no_methods[] = {{NULL, NULL}};
     static const luaL_Reg methods[] = {{"feed", l_http1_feed},         {"head", l_http1_head},
                                        {"read", l_http1_read},         {"finish", l_http1_finish},
                                        {"reusable", l_http1_reusable}, {NULL, NULL}};
-    bind_class(L, CLASS, no_methods, l_http1_release);
-    luaL_getmetatable(L, CLASS);
-    lua_getfield(L, -1, "__index");
-    lua_pushvalue(L, -2);
-    luaL_setfuncs(L, methods, METATABLE);
-    lua_pop(L, 2);
+    bind_lender_class(L, CLASS, methods, l_http1_release);
     lua_pushcfunction(L, l_http1);
     lua_setfield(L, -2, "http1");
 }

@@ -3,7 +3,7 @@
  * and Lua stack; the scratch buffer for strings with escapes is at most three times the text. */
 #include "bind.h"
 
-struct decoder {
+struct json_values {
     lua_State *L;
     struct vllm_json *j;
     int scratch, array_mt, null; /* stack indices; scratch holds nil until it is needed */
@@ -12,9 +12,9 @@ struct decoder {
     bool drop_nulls, mark_arrays;
 };
 
-static bool push_value(struct decoder *d);
+static bool push_value(struct json_values *d);
 
-static bool stop(struct decoder *d, const char *why) {
+static bool stop(struct json_values *d, const char *why) {
     if (d->j->status == VLLM_OK) {
         d->j->status = VLLM_ELIMIT;
         d->j->why = why;
@@ -22,7 +22,7 @@ static bool stop(struct decoder *d, const char *why) {
     return false;
 }
 
-static bool push_string(struct decoder *d, const struct vllm_json_string *string) {
+static bool push_string(struct json_values *d, const struct vllm_json_string *string) {
     if (string->plain) {
         lua_pushlstring(d->L, string->raw.ptr, string->raw.len);
         return true;
@@ -40,7 +40,7 @@ static bool push_string(struct decoder *d, const struct vllm_json_string *string
     return true;
 }
 
-static bool push_number(struct decoder *d) {
+static bool push_number(struct json_values *d) {
     struct vllm_number number;
     if (!vllm_json_number(d->j, &number)) {
         return false;
@@ -53,7 +53,7 @@ static bool push_number(struct decoder *d) {
     return true;
 }
 
-static bool push_array(struct decoder *d) {
+static bool push_array(struct json_values *d) {
     int index = 0;
     if (!vllm_json_enter(d->j)) {
         return false;
@@ -72,7 +72,7 @@ static bool push_array(struct decoder *d) {
     return d->j->status == VLLM_OK;
 }
 
-static bool push_object(struct decoder *d) {
+static bool push_object(struct json_values *d) {
     struct vllm_json_string key;
     if (!vllm_json_enter(d->j)) {
         return false;
@@ -96,7 +96,7 @@ static bool push_object(struct decoder *d) {
 }
 
 /* False leaves rubbish above what was there; bind_json_decode removes it. */
-static bool push_value(struct decoder *d) {
+static bool push_value(struct json_values *d) {
     struct vllm_json_string string;
     bool truth;
     luaL_checkstack(d->L, 8, "decoding JSON");
@@ -126,7 +126,7 @@ bool bind_json_decode(lua_State *L, struct vllm_slice text, const struct bind_de
     options = options ? options : &defaults;
     unsigned max_depth = options->max_depth ? options->max_depth : VLLM_JSON_MAX_DEPTH;
     int base = lua_gettop(L);
-    struct decoder d;
+    struct json_values d;
     luaL_checkstack(L, 8, "decoding JSON");
     vllm_json_init(j, text.ptr, text.len, max_depth < VLLM_JSON_MAX_DEPTH ? max_depth : VLLM_JSON_MAX_DEPTH);
     d.L = L;

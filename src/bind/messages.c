@@ -62,13 +62,13 @@ static int l_messages_release(lua_State *L) {
     return 0;
 }
 
-struct reader {
+struct operands {
     lua_State *L;
     lua_Integer at; /* the next operand */
 };
 
 /* A string of the list, borrowed; false is an absent one. */
-static struct vllm_slice read_text(struct reader *r) {
+static struct vllm_slice read_text(struct operands *r) {
     struct vllm_slice text = {NULL, 0};
     lua_rawgeti(r->L, 1, (int)r->at++);
     if (lua_type(r->L, -1) == LUA_TSTRING) {
@@ -80,7 +80,7 @@ static struct vllm_slice read_text(struct reader *r) {
     return text;
 }
 
-static size_t read_number(struct reader *r) {
+static size_t read_number(struct operands *r) {
     lua_rawgeti(r->L, 1, (int)r->at++);
     lua_Integer number = lua_tointeger(r->L, -1);
     if (lua_type(r->L, -1) != LUA_TNUMBER || number < 0) {
@@ -90,7 +90,7 @@ static size_t read_number(struct reader *r) {
     return (size_t)number;
 }
 
-static enum vllm_status read_message(struct reader *r, struct vllm_messages *messages, size_t op) {
+static enum vllm_status read_message(struct operands *r, struct vllm_messages *messages, size_t op) {
     struct vllm_message message = {VLLM_MESSAGE_SYSTEM, false, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}};
     message.kind = (enum vllm_message_kind)(op - 1);
     message.tag = read_number(r);
@@ -107,7 +107,7 @@ static enum vllm_status read_message(struct reader *r, struct vllm_messages *mes
     return vllm_messages_begin(messages, &message);
 }
 
-static enum vllm_status read_piece(struct reader *r, struct vllm_messages *messages, size_t type) {
+static enum vllm_status read_piece(struct operands *r, struct vllm_messages *messages, size_t type) {
     struct vllm_piece piece = {(enum vllm_piece_type)type, {NULL, 0}, {NULL, 0}, {NULL, 0}};
     for (const char *operand = pieces[type].operands; *operand; operand++) {
         struct vllm_slice text = read_text(r);
@@ -117,7 +117,7 @@ static enum vllm_status read_piece(struct reader *r, struct vllm_messages *messa
 }
 
 static enum vllm_status read_list(lua_State *L, struct vllm_messages *messages) {
-    struct reader r = {L, 1};
+    struct operands r = {L, 1};
     size_t length = lua_rawlen(L, 1);
     enum vllm_status status = length < INT32_MAX - 8 ? VLLM_OK : VLLM_ELIMIT;
     while (status == VLLM_OK && (size_t)r.at <= length) {

@@ -4,40 +4,22 @@
  * Feeding a stream that was finished or closed raises: that is the caller's mistake. */
 #include "../core/sse.h"
 
-#include "bind.h"
+#include "lender.h"
 
-#define CLASS      "vllm.sse"
-#define MAX_EVENT  ((size_t)16 << 20)
-#define MOST_EVENT ((size_t)1 << 40 < SIZE_MAX / 4 ? (size_t)1 << 40 : SIZE_MAX / 4)
-
-struct reader {
-    struct vllm_sse *sse;
-    bool lending; /* an event becomes strings: a finalizer that runs meanwhile must leave it alone */
-};
+#define CLASS     "vllm.sse"
+#define MAX_EVENT ((size_t)16 << 20)
 
 static int l_sse_release(lua_State *L) {
-    struct reader *reader = luaL_checkudata(L, 1, CLASS);
-    bool is_gc = lua_gettop(L) == 1; /* __close has a second argument */
-    if (is_gc || !reader->lending) {
-        vllm_sse_free(reader->sse);
-        reader->sse = NULL;
-    }
+    vllm_sse_free(bind_take_back(L, CLASS));
     return 0;
 }
 
-static struct reader *check_reader(lua_State *L) {
-    struct reader *reader = luaL_checkudata(L, 1, CLASS);
-    if (!reader->sse) {
-        luaL_error(L, "this event reader is closed");
-    }
-    if (reader->lending) {
-        luaL_error(L, "this event reader is handing out an event, or lost one for lack of memory");
-    }
-    return reader;
+static struct bind_lender *check_reader(lua_State *L) {
+    return bind_check_lender(L, CLASS, "event reader");
 }
 
 static struct vllm_sse *check_sse(lua_State *L) {
-    return check_reader(L)->sse;
+    return check_reader(L)->core;
 }
 
 static int push_status(lua_State *L, enum vllm_status status) {
@@ -61,40 +43,37 @@ static int l_sse_finish(lua_State *L) {
 }
 
 static int l_sse_next(lua_State *L) {
-    struct reader *reader = check_reader(L);
+    struct bind_lender *reader = check_reader(L);
     struct vllm_sse_event event;
-    enum vllm_status status = vllm_sse_next(reader->sse, &event);
-    switch (status) {
-    case VLLM_OK:
-        reader->lending = true;
-        bind_push_slice(L, event.data);
-        if (event.type.len > 0) {
-            bind_push_slice(L, event.type);
-        } else {
-            lua_pushliteral(L, "message");
-        }
-        bind_push_slice(L, event.id);
-        reader->lending = false;
-        return 3;
-    case VLLM_MORE: lua_pushboolean(L, 0); return 1;
-    case VLLM_END: lua_pushnil(L); return 1;
-    default: return push_status(L, status);
+    enum vllm_status status = vllm_sse_next(reader->core, &event);
+    if (status != VLLM_OK) {
+        return bind_push_nothing(L, status) ? 1 : push_status(L, status);
     }
+    reader->lending = true;
+    bind_push_slice(L, event.data);
+    if (event.type.len > 0) {
+        bind_push_slice(L, event.type);
+    } else {
+        lua_pushliteral(L, "message");
+    }
+    bind_push_slice(L, event.id);
+    reader->lending = false;
+    return 3;
 }
 
 static int l_sse(lua_State *L) {
-    size_t max_event_bytes = bind_option_size(L, 1, "max_event_bytes", MAX_EVENT, 1, MOST_EVENT);
+    size_t max_event_bytes = bind_option_size(L, 1, "max_event_bytes", MAX_EVENT, 1, BIND_MOST_BYTES);
     bool lenient_end = bind_option_bool(L, 1, "lenient_end", false);
-    struct reader *reader = bind_new_object(L, CLASS, sizeof *reader);
+    struct bind_lender *reader = bind_new_object(L, CLASS, sizeof *reader);
     struct vllm_alloc alloc = bind_alloc(L);
-    reader->sse = vllm_sse_new(&alloc, max_event_bytes, lenient_end);
-    return reader->sse ? 1 : bind_no_memory(L);
+    reader->core = vllm_sse_new(&alloc, max_event_bytes, lenient_end);
+    return reader->core ? 1 : bind_no_memory(L);
 }
 
 void bind_open_sse(lua_State *L) {
     static const luaL_Reg methods[] = {
         {"feed", l_sse_feed}, {"finish", l_sse_finish}, {"next", l_sse_next}, {NULL, NULL}};
-    bind_class(L, CLASS, methods, l_sse_release);
+    bind_lender_class(L, CLASS, methods, l_sse_release);
     lua_pushcfunction(L, l_sse);
     lua_setfield(L, -2, "sse");
 }

@@ -8,22 +8,21 @@
 
 #include "halves.h"
 
-#define NO_MEMORY "no memory"
 #define TOO_LARGE "the answer exceeds max_message_bytes"
 
 static void init_choice(struct vllm_answer *answer, struct vllm_choice *choice, int64_t number) {
-    size_t max = answer->limits.max_message_bytes;
+    size_t max = answer->store.max;
     memset(choice, 0, sizeof *choice);
     choice->number = number;
     for (size_t i = 0; i < VLLM_TEXT_KINDS; i++) {
-        vllm_buf_init(&choice->texts[i], &answer->alloc, max);
+        vllm_buf_init(&choice->texts[i], &answer->store.alloc, max);
     }
-    vllm_buf_init(&choice->media, &answer->alloc, max);
-    vllm_buf_init(&choice->logprobs, &answer->alloc, max);
-    vllm_buf_init(&choice->token_ids, &answer->alloc, max);
-    vllm_buf_init(&choice->finish_reason, &answer->alloc, max);
-    vllm_buf_init(&choice->stop_reason, &answer->alloc, max);
-    vllm_calls_init(&choice->calls, &answer->alloc, answer->limits.max_tool_calls, max, &answer->taken_ids);
+    vllm_buf_init(&choice->media, &answer->store.alloc, max);
+    vllm_buf_init(&choice->logprobs, &answer->store.alloc, max);
+    vllm_buf_init(&choice->token_ids, &answer->store.alloc, max);
+    vllm_buf_init(&choice->finish_reason, &answer->store.alloc, max);
+    vllm_buf_init(&choice->stop_reason, &answer->store.alloc, max);
+    vllm_calls_init(&choice->calls, &answer->store.alloc, answer->limits.max_tool_calls, max, &answer->taken_ids);
 }
 
 static void free_choice(struct vllm_answer *answer, struct vllm_choice *choice) {
@@ -36,20 +35,21 @@ static void free_choice(struct vllm_answer *answer, struct vllm_choice *choice) 
     vllm_buf_free(&choice->finish_reason);
     vllm_buf_free(&choice->stop_reason);
     vllm_calls_free(&choice->calls);
-    vllm_extras_free(&choice->extras, &answer->alloc);
-    vllm_extras_free(&choice->message_extras, &answer->alloc);
-    answer->alloc.fn(answer->alloc.ud, choice, sizeof *choice, 0);
+    vllm_extras_free(&choice->extras, &answer->store.alloc);
+    vllm_extras_free(&choice->message_extras, &answer->store.alloc);
+    answer->store.alloc.fn(answer->store.alloc.ud, choice, sizeof *choice, 0);
 }
 
 enum vllm_status vllm_answer_init(struct vllm_answer *answer, const struct vllm_alloc *alloc,
                                   const struct vllm_answer_limits *limits, struct vllm_slice taken_ids) {
     memset(answer, 0, sizeof *answer);
-    answer->alloc = *alloc;
+    answer->store.alloc = *alloc;
+    answer->store.max = limits->max_message_bytes;
     answer->limits = *limits;
-    vllm_buf_init(&answer->id, &answer->alloc, limits->max_message_bytes);
-    vllm_buf_init(&answer->model, &answer->alloc, limits->max_message_bytes);
-    vllm_buf_init(&answer->usage, &answer->alloc, VLLM_BUF_MAX);
-    vllm_buf_init(&answer->taken_ids, &answer->alloc, taken_ids.len);
+    vllm_buf_init(&answer->id, &answer->store.alloc, limits->max_message_bytes);
+    vllm_buf_init(&answer->model, &answer->store.alloc, limits->max_message_bytes);
+    vllm_buf_init(&answer->usage, &answer->store.alloc, VLLM_BUF_MAX);
+    vllm_buf_init(&answer->taken_ids, &answer->store.alloc, taken_ids.len);
     return vllm_buf_append(&answer->taken_ids, taken_ids.ptr, taken_ids.len);
 }
 
@@ -58,38 +58,25 @@ void vllm_answer_free(struct vllm_answer *answer) {
         free_choice(answer, answer->choices[i]);
     }
     if (answer->choices) {
-        answer->alloc.fn(answer->alloc.ud, answer->choices, answer->cap * sizeof *answer->choices, 0);
+        answer->store.alloc.fn(answer->store.alloc.ud, answer->choices, answer->cap * sizeof *answer->choices, 0);
     }
     vllm_buf_free(&answer->id);
     vllm_buf_free(&answer->model);
     vllm_buf_free(&answer->usage);
     vllm_buf_free(&answer->taken_ids);
-    vllm_extras_free(&answer->extras, &answer->alloc);
+    vllm_extras_free(&answer->extras, &answer->store.alloc);
 }
 
 static enum vllm_status fail(struct vllm_answer *answer, enum vllm_status status, const char *limit) {
-    if (status != VLLM_OK) {
-        answer->why = status == VLLM_ENOMEM ? NO_MEMORY : limit;
-    }
-    return status;
+    return vllm_store_fail(&answer->store, status, limit);
 }
 
-/* Before `len` bytes more are kept. */
-static enum vllm_status spend(struct vllm_answer *answer, size_t len) {
-    if (len > answer->limits.max_message_bytes - answer->used) {
-        return fail(answer, VLLM_ELIMIT, TOO_LARGE);
-    }
-    answer->used += len;
-    return VLLM_OK;
-}
-
-enum vllm_status vllm_answer_keep(struct vllm_answer *answer, struct vllm_buf *buf, struct vllm_slice text) {
-    enum vllm_status status = spend(answer, text.len);
-    return status == VLLM_OK ? fail(answer, vllm_buf_append(buf, text.ptr, text.len), TOO_LARGE) : status;
+static enum vllm_status keep(struct vllm_answer *answer, struct vllm_buf *buf, struct vllm_slice text) {
+    return vllm_store_keep(&answer->store, buf, text);
 }
 
 static enum vllm_status keep_first(struct vllm_answer *answer, struct vllm_buf *buf, struct vllm_slice text) {
-    return buf->len > 0 || text.len == 0 ? VLLM_OK : vllm_answer_keep(answer, buf, text);
+    return buf->len > 0 || text.len == 0 ? VLLM_OK : keep(answer, buf, text);
 }
 
 enum vllm_status vllm_answer_envelope(struct vllm_answer *answer, const struct vllm_delta *delta) {
@@ -100,6 +87,26 @@ enum vllm_status vllm_answer_envelope(struct vllm_answer *answer, const struct v
 enum vllm_status vllm_answer_usage(struct vllm_answer *answer, struct vllm_slice raw) {
     vllm_buf_clear(&answer->usage);
     return fail(answer, vllm_buf_append(&answer->usage, raw.ptr, raw.len), TOO_LARGE);
+}
+
+static enum vllm_status read_extras(struct vllm_answer *answer, struct vllm_extras *extras, struct vllm_slice object,
+                                    enum vllm_level level, bool joins) {
+    return vllm_extras_read(extras, &answer->store, object, level, joins, answer->limits.max_depth);
+}
+
+enum vllm_status vllm_answer_extra(struct vllm_answer *answer, const struct vllm_delta *delta) {
+    struct vllm_choice *choice;
+    if (delta->kind == VLLM_DELTA_EXTRA) {
+        return vllm_extras_put(&answer->extras, &answer->store, delta->name, delta->raw);
+    }
+    enum vllm_status status = vllm_answer_choice(answer, delta->choice, &choice);
+    if (status != VLLM_OK) {
+        return status;
+    }
+    if (delta->kind == VLLM_DELTA_CHOICE_MEMBERS) {
+        return read_extras(answer, &choice->extras, delta->raw, VLLM_LEVEL_CHOICE, false);
+    }
+    return read_extras(answer, &choice->message_extras, delta->raw, VLLM_LEVEL_MESSAGE, !delta->whole);
 }
 
 /* Choices ---------------------------------------------------------------------------------------------------------- */
@@ -128,15 +135,15 @@ enum vllm_status vllm_answer_choice(struct vllm_answer *answer, int64_t number, 
         return fail(answer, VLLM_ELIMIT, "the answer has more choices than max_choices");
     }
     if (answer->count == answer->cap) {
-        struct vllm_choice **grown = vllm_grow(&answer->alloc, answer->choices, &answer->cap, sizeof *grown);
+        struct vllm_choice **grown = vllm_grow(&answer->store.alloc, answer->choices, &answer->cap, sizeof *grown);
         if (!grown) {
-            return fail(answer, VLLM_ENOMEM, NO_MEMORY);
+            return fail(answer, VLLM_ENOMEM, NULL);
         }
         answer->choices = grown;
     }
-    struct vllm_choice *choice = answer->alloc.fn(answer->alloc.ud, NULL, 0, sizeof *choice);
+    struct vllm_choice *choice = answer->store.alloc.fn(answer->store.alloc.ud, NULL, 0, sizeof *choice);
     if (!choice) {
-        return fail(answer, VLLM_ENOMEM, NO_MEMORY);
+        return fail(answer, VLLM_ENOMEM, NULL);
     }
     init_choice(answer, choice, number);
     memmove(answer->choices + place + 1, answer->choices + place, (answer->count - place) * sizeof *answer->choices);
@@ -148,7 +155,7 @@ enum vllm_status vllm_answer_choice(struct vllm_answer *answer, int64_t number, 
 
 enum vllm_status vllm_answer_text(struct vllm_answer *answer, struct vllm_choice *choice, enum vllm_part_kind kind,
                                   struct vllm_slice text) {
-    enum vllm_status status = spend(answer, text.len);
+    enum vllm_status status = vllm_store_spend(&answer->store, text.len);
     return status == VLLM_OK ? fail(answer, vllm_halves_append(&choice->texts[kind], &choice->half, text), TOO_LARGE)
                              : status;
 }
@@ -156,7 +163,7 @@ enum vllm_status vllm_answer_text(struct vllm_answer *answer, struct vllm_choice
 /* Appends `items` (values and the commas between them) to the array in `buf`: all or nothing, so that it stays
  * readable. */
 static enum vllm_status add_items(struct vllm_answer *answer, struct vllm_buf *buf, struct vllm_slice items) {
-    enum vllm_status status = spend(answer, items.len);
+    enum vllm_status status = vllm_store_spend(&answer->store, items.len);
     if (status == VLLM_OK) {
         status = fail(answer, items.len > SIZE_MAX - 2 ? VLLM_ENOMEM : vllm_buf_reserve(buf, items.len + 2), TOO_LARGE);
     }
@@ -273,7 +280,7 @@ struct vllm_slice vllm_answer_call_id(const struct vllm_answer *answer, const st
 static enum vllm_status take_back(struct vllm_answer *answer, struct vllm_call *call) {
     size_t len = call->again;
     call->again = 0;
-    enum vllm_status status = spend(answer, len);
+    enum vllm_status status = vllm_store_spend(&answer->store, len);
     if (status == VLLM_OK) {
         status = fail(answer, vllm_buf_reserve(&call->arguments, len), TOO_LARGE); /* so that appending moves nothing */
     }
@@ -284,7 +291,7 @@ static enum vllm_status take_back(struct vllm_answer *answer, struct vllm_call *
 static enum vllm_status add_arguments(struct vllm_answer *answer, struct vllm_call *call, struct vllm_slice text) {
     enum vllm_status status = take_back(answer, call);
     if (status == VLLM_OK) {
-        status = spend(answer, text.len);
+        status = vllm_store_spend(&answer->store, text.len);
     }
     return status == VLLM_OK ? fail(answer, vllm_halves_append(&call->arguments, &call->half, text), TOO_LARGE)
                              : status;
@@ -314,13 +321,13 @@ enum vllm_status vllm_answer_call(struct vllm_answer *answer, struct vllm_choice
         make_id(answer, choice, change->place);
     }
     if (status == VLLM_OK) {
-        status = spend(answer, call->id.len + call->name.len + call->arguments.len - had);
+        status = vllm_store_spend(&answer->store, call->id.len + call->name.len + call->arguments.len - had);
     }
     if (status == VLLM_OK && text.len > 0) {
         status = add_arguments(answer, call, text);
     }
     if (status == VLLM_OK && fragment->object.ptr) {
-        status = vllm_answer_call_members(answer, call, fragment->object);
+        status = read_extras(answer, &call->extras, fragment->object, VLLM_LEVEL_CALL, false);
     }
     change->news = change->news || call->arguments.len > change->from;
     return status;
@@ -448,11 +455,6 @@ enum vllm_status vllm_answer_judge(struct vllm_answer *answer, const struct vllm
 
 /* Reading ---------------------------------------------------------------------------------------------------------- */
 
-struct vllm_slice vllm_answer_view(const struct vllm_buf *buf) {
-    struct vllm_slice view = {buf->len > 0 ? buf->data : NULL, buf->len};
-    return view;
-}
-
 size_t vllm_answer_finished(const struct vllm_answer *answer) {
     for (size_t i = 0; i < answer->count; i++) {
         if (!answer->choices[i]->finished) {
@@ -505,7 +507,7 @@ static void read_counters(struct vllm_slice raw, struct vllm_usage *usage, bool 
 void vllm_answer_read_usage(const struct vllm_answer *answer, struct vllm_usage *usage) {
     struct vllm_usage none = {-1, -1, -1, -1, -1, {NULL, 0}};
     *usage = none;
-    usage->raw = vllm_answer_view(&answer->usage);
+    usage->raw = vllm_store_view(&answer->usage);
     if (usage->raw.ptr) {
         read_counters(usage->raw, usage, false);
     }

@@ -46,15 +46,13 @@ struct vllm_answer_limits {
 };
 
 struct vllm_answer {
-    struct vllm_alloc alloc;
+    struct vllm_store store;
     struct vllm_answer_limits limits;
     struct vllm_choice **choices; /* ascending by number */
     size_t count, cap;
-    size_t used; /* of max_message_bytes */
     struct vllm_buf id, model, usage;
     struct vllm_buf taken_ids; /* of calls in the transcript, a NUL between two */
     struct vllm_extras extras; /* of chunks and completions */
-    const char *why;           /* after a failure: which bound */
 };
 
 /* Copies `taken_ids`. After VLLM_ENOMEM the answer can be freed like any other. */
@@ -62,14 +60,14 @@ VLLM_NODISCARD enum vllm_status vllm_answer_init(struct vllm_answer *answer, con
                                                  const struct vllm_answer_limits *limits, struct vllm_slice taken_ids);
 void vllm_answer_free(struct vllm_answer *answer);
 
-/* Every one of these: VLLM_OK, VLLM_ENOMEM or VLLM_ELIMIT, and then `why` is set. */
+/* Every one of these: VLLM_OK, VLLM_ENOMEM or VLLM_ELIMIT, and then `store.why` is set. */
 VLLM_NODISCARD enum vllm_status vllm_answer_envelope(struct vllm_answer *answer,
                                                      const struct vllm_delta *delta); /* the first id and model stay */
 VLLM_NODISCARD enum vllm_status vllm_answer_usage(struct vllm_answer *answer,
                                                   struct vllm_slice raw); /* the last one stays */
 VLLM_NODISCARD enum vllm_status vllm_answer_extra(
     struct vllm_answer *answer,
-    const struct vllm_delta *delta); /* at the top level, or of a choice or a message: see extras.c */
+    const struct vllm_delta *delta); /* members at the top level, or of a choice or a message, that are not known */
 VLLM_NODISCARD enum vllm_status vllm_answer_choice(struct vllm_answer *answer, int64_t number,
                                                    struct vllm_choice **out);
 VLLM_NODISCARD enum vllm_status vllm_answer_text(struct vllm_answer *answer, struct vllm_choice *choice,
@@ -90,14 +88,6 @@ struct vllm_slice vllm_answer_call_id(const struct vllm_answer *answer, const st
 VLLM_NODISCARD enum vllm_status vllm_answer_judge(struct vllm_answer *answer, const struct vllm_choice *choice,
                                                   size_t place);
 
-/* Members of a call that are not known here; `object` is its JSON. */
-VLLM_NODISCARD enum vllm_status vllm_answer_call_members(struct vllm_answer *answer, struct vllm_call *call,
-                                                         struct vllm_slice object);
-
-/* For extras.c: more bytes of the answer. */
-VLLM_NODISCARD enum vllm_status vllm_answer_keep(struct vllm_answer *answer, struct vllm_buf *buf,
-                                                 struct vllm_slice text);
-
 /* What of a whole value is news after `text` from `at` on: a server may send the deltas and then the message, or the
  * message again and again. */
 struct vllm_slice vllm_answer_news(const struct vllm_buf *text, size_t at, struct vllm_slice whole);
@@ -106,6 +96,5 @@ size_t vllm_answer_finished(
     const struct vllm_answer *answer); /* how many choices, if all have a finish reason; else 0 */
 const char *vllm_answer_failure(
     const struct vllm_answer *answer); /* what a finish reason says that does not end an answer, or NULL */
-struct vllm_slice vllm_answer_view(const struct vllm_buf *buf); /* absent when empty */
 
 #endif

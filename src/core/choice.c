@@ -173,7 +173,7 @@ static void keep_media(struct vllm_gather *gather, const struct vllm_value *valu
 }
 
 /* The members of a content part that may hold what it says. */
-struct part {
+struct content {
     struct vllm_value whole, type, text, refusal, thinking, reasoning, summary;
 };
 
@@ -192,7 +192,7 @@ static void read_thought(struct vllm_gather *gather, struct vllm_json *j) {
     keep_text(gather, VLLM_DELTA_REASONING, &text);
 }
 
-static bool is_thought(const struct part *part) {
+static bool is_thought(const struct content *part) {
     static const char *const types[] = {"thinking", "reasoning", "reasoning_text", "reasoning_content", "thought"};
     if (part->thinking.type != VLLM_JSON_INVALID) {
         return true;
@@ -227,12 +227,12 @@ static bool keep_thought_value(struct vllm_gather *gather, const struct vllm_val
     return true;
 }
 
-static bool keep_thought(struct vllm_gather *gather, const struct part *part) {
+static bool keep_thought(struct vllm_gather *gather, const struct content *part) {
     return keep_thought_value(gather, &part->thinking) || keep_thought_value(gather, &part->reasoning) ||
            keep_thought_value(gather, &part->text) || keep_thought_value(gather, &part->summary);
 }
 
-static struct vllm_value *part_slot(struct part *part, enum vllm_key key, struct vllm_value *other) {
+static struct vllm_value *part_slot(struct content *part, enum vllm_key key, struct vllm_value *other) {
     switch (key) {
     case VLLM_KEY_TYPE: return &part->type;
     case VLLM_KEY_TEXT: return &part->text;
@@ -248,7 +248,7 @@ static struct vllm_value *part_slot(struct part *part, enum vllm_key key, struct
 static void read_part(struct vllm_gather *gather, struct vllm_json *j) {
     struct vllm_json_string key;
     struct vllm_value other;
-    struct part part;
+    struct content part;
     memset(&part, 0, sizeof part);
     part.whole.type = vllm_json_peek(j);
     if (part.whole.type == VLLM_JSON_OBJECT) {

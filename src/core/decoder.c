@@ -318,7 +318,7 @@ static enum vllm_status tell(struct vllm_decoder *decoder, struct vllm_event *ev
     enum vllm_status status =
         decoder->closing ? vllm_delta_events_close(events, event) : vllm_delta_events_next(events, event);
     bool is_failure = status != VLLM_OK && status != VLLM_MORE && status != VLLM_END;
-    return is_failure ? fail(decoder, status, events->answer.why) : status;
+    return is_failure ? fail(decoder, status, events->answer.store.why) : status;
 }
 
 enum vllm_status vllm_decoder_next(struct vllm_decoder *decoder, struct vllm_event *event) {
@@ -340,13 +340,13 @@ const char *vllm_decoder_why(const struct vllm_decoder *decoder) {
 }
 
 struct vllm_slice vllm_decoder_evidence(const struct vllm_decoder *decoder) {
-    return vllm_answer_view(&decoder->evidence);
+    return vllm_store_view(&decoder->evidence);
 }
 
 void vllm_decoder_state(const struct vllm_decoder *decoder, struct vllm_decoder_state *out) {
     memset(out, 0, sizeof *out);
-    out->id = vllm_answer_view(&decoder->events.answer.id);
-    out->model = vllm_answer_view(&decoder->events.answer.model);
+    out->id = vllm_store_view(&decoder->events.answer.id);
+    out->model = vllm_store_view(&decoder->events.answer.model);
     vllm_answer_read_usage(&decoder->events.answer, &out->usage);
     out->choice_count = decoder->events.answer.count;
     out->extras = &decoder->events.answer.extras;
@@ -361,14 +361,14 @@ void vllm_decoder_state(const struct vllm_decoder *decoder, struct vllm_decoder_
 void vllm_decoder_choice(const struct vllm_decoder *decoder, size_t position, struct vllm_decoder_choice *out) {
     const struct vllm_choice *choice = decoder->events.answer.choices[position];
     out->choice = choice->number;
-    out->text = vllm_answer_view(&choice->texts[VLLM_PART_TEXT]);
-    out->reasoning = vllm_answer_view(&choice->texts[VLLM_PART_REASONING]);
-    out->refusal = vllm_answer_view(&choice->texts[VLLM_PART_REFUSAL]);
-    out->finish_reason = vllm_answer_view(&choice->finish_reason);
-    out->stop_reason = vllm_answer_view(&choice->stop_reason);
-    out->media = vllm_answer_view(&choice->media);
-    out->logprobs = vllm_answer_view(&choice->logprobs);
-    out->token_ids = vllm_answer_view(&choice->token_ids);
+    out->text = vllm_store_view(&choice->texts[VLLM_PART_TEXT]);
+    out->reasoning = vllm_store_view(&choice->texts[VLLM_PART_REASONING]);
+    out->refusal = vllm_store_view(&choice->texts[VLLM_PART_REFUSAL]);
+    out->finish_reason = vllm_store_view(&choice->finish_reason);
+    out->stop_reason = vllm_store_view(&choice->stop_reason);
+    out->media = vllm_store_view(&choice->media);
+    out->logprobs = vllm_store_view(&choice->logprobs);
+    out->token_ids = vllm_store_view(&choice->token_ids);
     out->call_count = choice->calls.count;
     out->extras = &choice->extras;
     out->message_extras = &choice->message_extras;
@@ -379,7 +379,7 @@ void vllm_decoder_call(const struct vllm_decoder *decoder, size_t position, size
     const struct vllm_choice *choice = decoder->events.answer.choices[position];
     const struct vllm_call *found = &choice->calls.items[call];
     out->id = vllm_answer_call_id(&decoder->events.answer, choice, call, out->made);
-    out->name = vllm_answer_view(&found->name);
+    out->name = vllm_store_view(&found->name);
     out->arguments = vllm_buf_view(&found->arguments);
     out->invalid = found->invalid;
     out->extras = &found->extras;

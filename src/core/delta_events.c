@@ -17,8 +17,8 @@
 static enum vllm_status start_turn(struct vllm_delta_events *events, struct vllm_event *event) {
     events->started = true;
     vllm_part_event(event, VLLM_EVENT_TURN_START, NULL);
-    event->id = vllm_answer_view(&events->answer.id);
-    event->model = vllm_answer_view(&events->answer.model);
+    event->id = vllm_store_view(&events->answer.id);
+    event->model = vllm_store_view(&events->answer.model);
     return VLLM_OK;
 }
 

@@ -7,12 +7,11 @@
  *     there and elsewhere: the last value of a name stays.
  *  3. Of duplicate names in one object the last one counts; what came before stays only if all of them can join it.
  * Bounds: VLLM_MAX_EXTRAS names of an object; names and values count for max_message_bytes. */
+#include "extras.h"
+
 #include <string.h>
 
 #include "delta.h"
-#include "answer.h"
-
-#define NO_MEMORY "no memory"
 
 /* The values as they were before the object at hand, for rule 3. */
 struct before {
@@ -34,20 +33,15 @@ void vllm_extras_free(struct vllm_extras *extras, const struct vllm_alloc *alloc
 void vllm_extras_at(const struct vllm_extras *extras, size_t position, struct vllm_slice *name,
                     struct vllm_slice *json) {
     *name = vllm_buf_view(&extras->items[position].name);
-    *json = vllm_answer_view(&extras->items[position].value);
+    *json = vllm_store_view(&extras->items[position].value);
 }
 
 static bool is_same(const struct vllm_buf *buf, struct vllm_slice text) {
     return buf->len == text.len && (text.len == 0 || memcmp(buf->data, text.ptr, text.len) == 0);
 }
 
-static enum vllm_status no_memory(struct vllm_answer *answer) {
-    answer->why = NO_MEMORY;
-    return VLLM_ENOMEM;
-}
-
 /* The place of this name, perhaps a new one; VLLM_MAX_EXTRAS: there are enough. */
-static enum vllm_status find(struct vllm_answer *answer, struct vllm_extras *extras, struct vllm_slice name,
+static enum vllm_status find(struct vllm_extras *extras, struct vllm_store *store, struct vllm_slice name,
                              size_t *place) {
     for (*place = 0; *place < extras->count; ++*place) {
         if (is_same(&extras->items[*place].name, name)) {
@@ -58,27 +52,27 @@ static enum vllm_status find(struct vllm_answer *answer, struct vllm_extras *ext
         return VLLM_OK;
     }
     if (extras->count == extras->cap) {
-        struct vllm_extra *grown = vllm_grow(&answer->alloc, extras->items, &extras->cap, sizeof *grown);
+        struct vllm_extra *grown = vllm_grow(&store->alloc, extras->items, &extras->cap, sizeof *grown);
         if (!grown) {
-            return no_memory(answer);
+            return vllm_store_fail(store, VLLM_ENOMEM, NULL);
         }
         extras->items = grown;
     }
     struct vllm_extra *extra = &extras->items[extras->count];
-    vllm_buf_init(&extra->name, &answer->alloc, answer->limits.max_message_bytes);
-    vllm_buf_init(&extra->value, &answer->alloc, answer->limits.max_message_bytes);
-    enum vllm_status status = vllm_answer_keep(answer, &extra->name, name);
+    vllm_buf_init(&extra->name, &store->alloc, store->max);
+    vllm_buf_init(&extra->value, &store->alloc, store->max);
+    enum vllm_status status = vllm_store_keep(store, &extra->name, name);
     extras->count += status == VLLM_OK;
     return status;
 }
 
-static enum vllm_status replace(struct vllm_answer *answer, struct vllm_buf *value, struct vllm_slice json) {
+static enum vllm_status replace(struct vllm_store *store, struct vllm_buf *value, struct vllm_slice json) {
     if (is_same(value, json)) {
         return VLLM_OK;
     }
-    answer->used -= value->len;
+    store->used -= value->len;
     vllm_buf_clear(value);
-    return vllm_answer_keep(answer, value, json);
+    return vllm_store_keep(store, value, json);
 }
 
 static bool is_empty_list(struct vllm_slice json) {
@@ -89,16 +83,16 @@ static bool is_empty_list(struct vllm_slice json) {
 
 /* Both are strings (an escape of one text may continue in the other, and so may a surrogate pair), or lists with
  * something in them. */
-static enum vllm_status append(struct vllm_answer *answer, struct vllm_buf *value, struct vllm_slice json) {
+static enum vllm_status append(struct vllm_store *store, struct vllm_buf *value, struct vllm_slice json) {
     bool is_list = json.ptr[0] == '[';
     struct vllm_slice rest = {json.ptr + !is_list, json.len - !is_list};
     value->len--; /* the closing bracket or quote */
-    answer->used--;
+    store->used--;
     size_t at = value->len;
-    enum vllm_status status = vllm_answer_keep(answer, value, rest);
+    enum vllm_status status = vllm_store_keep(store, value, rest);
     if (status != VLLM_OK) {
         value->len++;
-        answer->used++;
+        store->used++;
     } else if (is_list) {
         value->data[at] = ',';
     }
@@ -109,27 +103,27 @@ static bool may_join(const struct vllm_buf *value, struct vllm_slice json) {
     return value->len > 0 && value->data[0] == json.ptr[0] && (json.ptr[0] == '[' || json.ptr[0] == '"');
 }
 
-static enum vllm_status join(struct vllm_answer *answer, struct vllm_buf *value, struct vllm_slice json) {
+static enum vllm_status join(struct vllm_store *store, struct vllm_buf *value, struct vllm_slice json) {
     if (is_empty_list(json) || (json.ptr[0] == '"' && is_same(value, json))) {
         return VLLM_OK;
     }
-    return may_join(value, json) ? append(answer, value, json) : replace(answer, value, json);
+    return may_join(value, json) ? append(store, value, json) : replace(store, value, json);
 }
 
 /* Takes back what a duplicate added. */
-static void restore(struct vllm_answer *answer, struct vllm_buf *value, size_t len) {
-    answer->used -= value->len - len;
+static void restore(struct vllm_store *store, struct vllm_buf *value, size_t len) {
+    store->used -= value->len - len;
     value->len = len;
     if (len > 0) {
         value->data[len - 1] = value->data[0] == '[' ? ']' : '"';
     }
 }
 
-static enum vllm_status join_once(struct vllm_answer *answer, struct vllm_extras *extras, size_t place,
+static enum vllm_status join_once(struct vllm_extras *extras, struct vllm_store *store, size_t place,
                                   struct vllm_slice json, struct before *before) {
     struct vllm_buf *value = &extras->items[place].value;
     if (before->seen[place]) {
-        restore(answer, value, before->len[place]);
+        restore(store, value, before->len[place]);
     } else {
         before->seen[place] = true;
         before->len[place] = value->len;
@@ -137,55 +131,40 @@ static enum vllm_status join_once(struct vllm_answer *answer, struct vllm_extras
     if (!may_join(value, json)) {
         before->len[place] = 0; /* what was there is gone with this one */
     }
-    return join(answer, value, json);
+    return join(store, value, json);
 }
 
-static enum vllm_status put(struct vllm_answer *answer, struct vllm_extras *extras, struct vllm_slice name,
+static enum vllm_status put(struct vllm_extras *extras, struct vllm_store *store, struct vllm_slice name,
                             struct vllm_slice json, struct before *before) {
     size_t place;
-    enum vllm_status status = find(answer, extras, name, &place);
+    enum vllm_status status = find(extras, store, name, &place);
     if (status != VLLM_OK || place == VLLM_MAX_EXTRAS) {
         return status;
     }
-    return before ? join_once(answer, extras, place, json, before) : replace(answer, &extras->items[place].value, json);
+    return before ? join_once(extras, store, place, json, before) : replace(store, &extras->items[place].value, json);
 }
 
-static enum vllm_status read_members(struct vllm_answer *answer, struct vllm_extras *extras, struct vllm_slice object,
-                                     enum vllm_level level, bool joins) {
+enum vllm_status vllm_extras_put(struct vllm_extras *extras, struct vllm_store *store, struct vllm_slice name,
+                                 struct vllm_slice json) {
+    return put(extras, store, name, json, NULL);
+}
+
+enum vllm_status vllm_extras_read(struct vllm_extras *extras, struct vllm_store *store, struct vllm_slice object,
+                                  enum vllm_level level, bool joins, unsigned max_depth) {
     struct vllm_json j;
     struct vllm_json_string key;
     struct before before;
     enum vllm_status status = VLLM_OK;
     memset(before.seen, 0, sizeof before.seen);
-    vllm_json_init(&j, object.ptr, object.len, answer->limits.max_depth);
+    vllm_json_init(&j, object.ptr, object.len, max_depth);
     bool more = vllm_json_peek(&j) == VLLM_JSON_OBJECT && vllm_json_enter(&j);
     while (more && status == VLLM_OK && vllm_json_member(&j, &key)) {
         struct vllm_value value;
         vllm_value_read(&j, &value);
         bool is_extra = !vllm_key_is_known(level, vllm_key_of(&key)) && vllm_value_is_given(&value);
         if (is_extra && key.plain && key.raw.len > 0) {
-            status = put(answer, extras, key.raw, value.raw, joins ? &before : NULL);
+            status = put(extras, store, key.raw, value.raw, joins ? &before : NULL);
         }
     }
     return status;
-}
-
-enum vllm_status vllm_answer_extra(struct vllm_answer *answer, const struct vllm_delta *delta) {
-    struct vllm_choice *choice;
-    if (delta->kind == VLLM_DELTA_EXTRA) {
-        return put(answer, &answer->extras, delta->name, delta->raw, NULL);
-    }
-    enum vllm_status status = vllm_answer_choice(answer, delta->choice, &choice);
-    if (status != VLLM_OK) {
-        return status;
-    }
-    if (delta->kind == VLLM_DELTA_CHOICE_MEMBERS) {
-        return read_members(answer, &choice->extras, delta->raw, VLLM_LEVEL_CHOICE, false);
-    }
-    return read_members(answer, &choice->message_extras, delta->raw, VLLM_LEVEL_MESSAGE, !delta->whole);
-}
-
-enum vllm_status vllm_answer_call_members(struct vllm_answer *answer, struct vllm_call *call,
-                                          struct vllm_slice object) {
-    return read_members(answer, &call->extras, object, VLLM_LEVEL_CALL, false);
 }

@@ -4,7 +4,8 @@
 #ifndef VLLM_EXTRAS_H
 #define VLLM_EXTRAS_H
 
-#include "buf.h"
+#include "store.h"
+#include "chunk.h"
 
 #define VLLM_MAX_EXTRAS 32 /* of one object: further ones are dropped */
 
@@ -19,6 +20,13 @@ struct vllm_extras {
 };
 
 void vllm_extras_free(struct vllm_extras *extras, const struct vllm_alloc *alloc);
+/* One member; the last value of a name stays. */
+VLLM_NODISCARD enum vllm_status vllm_extras_put(struct vllm_extras *extras, struct vllm_store *store,
+                                                struct vllm_slice name, struct vllm_slice json);
+/* Those members of an object that are not known at its level; `joins`: its strings and lists are increments. */
+VLLM_NODISCARD enum vllm_status vllm_extras_read(struct vllm_extras *extras, struct vllm_store *store,
+                                                 struct vllm_slice object, enum vllm_level level, bool joins,
+                                                 unsigned max_depth);
 /* Valid as long as the answer is not changed; `json` may be absent after a failure. */
 void vllm_extras_at(const struct vllm_extras *extras, size_t position, struct vllm_slice *name,
                     struct vllm_slice *json);

@@ -69,7 +69,7 @@ enum vllm_status vllm_part_close(struct vllm_answer *answer, struct vllm_choice 
     if (choice->half) {
         size_t from = text->len;
         enum vllm_status status = vllm_halves_finish(text, &choice->half);
-        answer->why = "no memory";
+        answer->store.why = "no memory";
         vllm_part_text(choice, from, event);
         return status;
     }
@@ -90,7 +90,7 @@ void vllm_part_call(struct vllm_choice *choice, size_t place, enum vllm_event_ty
     set_part(event, VLLM_PART_TOOL_CALL, choice->other_part, len);
     event->index = (int64_t)place;
     event->id = vllm_call_id(call);
-    event->name = vllm_answer_view(&call->name);
+    event->name = vllm_store_view(&call->name);
     event->text = text_from(&call->arguments, from);
 }
 
@@ -115,7 +115,7 @@ static enum vllm_status end_call(struct vllm_answer *answer, struct vllm_choice 
     if (call->half) {
         size_t from = call->arguments.len;
         status = vllm_halves_finish(&call->arguments, &call->half);
-        answer->why = "no memory";
+        answer->store.why = "no memory";
         vllm_part_call(choice, place, VLLM_EVENT_TOOL_CALL_DELTA, from, event);
     } else if (!call->ended) {
         status = vllm_answer_judge(answer, choice, place);
@@ -142,7 +142,7 @@ enum vllm_status vllm_part_end(struct vllm_answer *answer, struct vllm_choice *c
     }
     choice->ended = true;
     vllm_part_event(event, VLLM_EVENT_CHOICE_END, choice);
-    event->text = vllm_answer_view(&choice->finish_reason);
-    event->raw = vllm_answer_view(&choice->stop_reason);
+    event->text = vllm_store_view(&choice->finish_reason);
+    event->raw = vllm_store_view(&choice->stop_reason);
     return VLLM_OK;
 }
