@@ -49,15 +49,15 @@ static const struct {
 #define KINDS  (sizeof kinds / sizeof *kinds)
 #define PIECES (sizeof pieces / sizeof *pieces)
 
-struct transcript {
+struct messages_box {
     struct vllm_alloc alloc;
     struct vllm_messages messages;
 };
 
 static int l_messages_release(lua_State *L) {
-    struct transcript *t = luaL_checkudata(L, 1, CLASS);
-    if (t->messages.alloc) {
-        vllm_messages_free(&t->messages);
+    struct messages_box *box = luaL_checkudata(L, 1, CLASS);
+    if (box->messages.alloc) {
+        vllm_messages_free(&box->messages);
     }
     return 0;
 }
@@ -174,16 +174,16 @@ static int l_messages(lua_State *L) {
         options.reasoning_field = (struct vllm_slice){"reasoning", 9};
     }
     size_t max_bytes = bind_option_size(L, 2, "max_body_bytes", MAX_BODY, 1, MOST_BODY);
-    struct transcript *t = bind_new(L, CLASS, sizeof *t);
-    t->alloc = bind_alloc(L);
-    vllm_messages_init(&t->messages, &t->alloc);
+    struct messages_box *box = bind_new(L, CLASS, sizeof *box);
+    box->alloc = bind_alloc(L);
+    vllm_messages_init(&box->messages, &box->alloc);
     struct vllm_buf *out = bind_new_buf(L, max_bytes);
     struct vllm_messages_fault fault = {0, 0, {NULL, 0}};
-    enum vllm_status status = read_list(L, &t->messages);
+    enum vllm_status status = read_list(L, &box->messages);
     if (status == VLLM_OK) {
-        status = vllm_messages_write(&t->messages, &options, out, &fault);
+        status = vllm_messages_write(&box->messages, &options, out, &fault);
     }
-    vllm_messages_free(&t->messages);
+    vllm_messages_free(&box->messages);
     if (status != VLLM_OK) {
         return push_failure(L, status, &fault);
     }

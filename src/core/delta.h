@@ -1,5 +1,5 @@
-/* What chunk.c and choice.c share: the JSON values of one chunk as they are passed over, and the list of deltas they
- * become. */
+/* What chunk.c and chunk_choice.c share: the JSON values of one chunk as they are passed over, and the list of deltas
+ * they become. */
 #ifndef VLLM_DELTA_H
 #define VLLM_DELTA_H
 

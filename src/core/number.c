@@ -17,7 +17,7 @@ static const double exact_powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  
                                       1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 #define EXACT_POWERS_MAX 22
 
-struct parts {
+struct split_number {
     bool negative, integral;
     const char *whole, *fraction; /* digits */
     size_t whole_len, fraction_len;
@@ -48,7 +48,7 @@ static const char *split_exponent(const char *p, const char *end, int64_t *expon
 }
 
 /* Returns the length of the number at `text`, 0 when there is none. */
-static size_t split(const char *text, size_t len, struct parts *out) {
+static size_t split(const char *text, size_t len, struct split_number *out) {
     const char *p = text, *end = text + len;
     out->negative = p < end && *p == '-';
     p += out->negative;
@@ -79,7 +79,7 @@ static size_t split(const char *text, size_t len, struct parts *out) {
 }
 
 size_t vllm_number_scan(const char *text, size_t len) {
-    struct parts parts;
+    struct split_number parts;
     return split(text, len, &parts);
 }
 
@@ -102,7 +102,7 @@ static void collect(struct vllm_decimal *decimal, int64_t *point, bool *more, co
 }
 
 /* False: beyond the range. */
-static bool read_exactly(const struct parts *parts, double *out) {
+static bool read_exactly(const struct split_number *parts, double *out) {
     struct vllm_decimal decimal;
     decimal.count = 0;
     int64_t point = parts->exponent;
@@ -125,7 +125,7 @@ static bool read_exactly(const struct parts *parts, double *out) {
 }
 
 /* All digits as one integer. False: more than 19 of them, which could overflow. */
-static bool read_digits(const struct parts *parts, uint64_t *out) {
+static bool read_digits(const struct split_number *parts, uint64_t *out) {
     uint64_t value = 0;
     if (parts->whole_len > 19 || parts->fraction_len > 19 - parts->whole_len) {
         return false;
@@ -142,7 +142,7 @@ static bool read_digits(const struct parts *parts, uint64_t *out) {
 
 /* Where mantissa and power of ten are doubles exactly, one operation rounds once, which is right by IEEE 754. Not where
  * the processor computes in a wider format. */
-static bool read_quickly(const struct parts *parts, uint64_t digits, double *out) {
+static bool read_quickly(const struct split_number *parts, uint64_t digits, double *out) {
     int64_t exponent = parts->exponent - (int64_t)parts->fraction_len;
     if (FLT_EVAL_METHOD != 0 || digits > (uint64_t)EXACT_INTEGERS || exponent < -EXACT_POWERS_MAX ||
         exponent > EXACT_POWERS_MAX) {
@@ -154,7 +154,7 @@ static bool read_quickly(const struct parts *parts, uint64_t digits, double *out
 }
 
 enum vllm_status vllm_number_read(const char *text, size_t len, struct vllm_number *out) {
-    struct parts parts;
+    struct split_number parts;
     if (len == 0 || split(text, len, &parts) != len) {
         return VLLM_ESYNTAX;
     }
