@@ -285,8 +285,13 @@ describe("silence behind a whole answer", function()
       "application/json"):result()
     assert.same({ "timeout", "first_event_s" }, { err.kind, err.clock })
     now = 1000
-    assert.equal("Hi", (turn_of({ half, 5, BODY:sub(#half + 1) }, nil, { text = "x", stream = false }, 200,
-      "application/json"):text()))
+    local function slow()
+      return (turn_of({ half, 5, BODY:sub(#half + 1) }, nil, { text = "x", stream = false }, 200, "application/json"))
+    end
+    assert.equal("Hi", (slow():text()))
+    assert.equal("turn_start", slow():next().type) -- false is for the caller's own limit alone
+    assert.equal("Hi", slow():text_deltas()())
+    assert.equal("Hi", slow():each(function() end).text)
   end)
 
   it("ends an error's body", function()

@@ -234,6 +234,7 @@ function Run:on_silence(waited_s, at)
     local is_whole, err = self.attempt:take_as_whole()
     if is_whole then return true end
     if err then return self:on_failure(err) end
+    if not own:fired(at) then return true end -- perhaps no limit of the caller's has passed
   end
   local which, limit_s = own:fired(at)
   if not which then return false end
