@@ -183,6 +183,14 @@ describe("a turn that is tried again", function()
     assert.equal(2, #transport.requests)
   end)
 
+  it("is told of before the wait, after an error event, too", function()
+    local client = testing.client({ { bytes = 'data: {"error":{"message":"dead","code":500}}\n\n' }, "Hello." },
+      { retry = { max = 1, base_s = 60, cap_s = 60 } })
+    local turn = client:turn "Hi"
+    assert.equal("retry", turn:poll().type)
+    turn:cancel()
+  end)
+
   it("is not when relay has written: the bytes are out", function()
     local client, transport = testing.client({ { bytes = 'data: {"error":{"message":"dead","code":500}}\n\n' },
       "never" }, { retry = QUICK })

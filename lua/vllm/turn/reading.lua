@@ -127,12 +127,13 @@ local function step(self, pull, limit)
     elseif got == nil and not failure then
       if self.phase ~= "ended" then self:finish(self.attempt.decoder:result()) end
       return nil
+    else
+      if limit then late_from = take_late(self, late_from, limit) end
+      if late_from == false then return false end
+      local filled, message, err = fill(self, limit)
+      if filled == nil then return nil, message, err end
+      if filled == false then return false end
     end
-    if limit then late_from = take_late(self, late_from, limit) end
-    if late_from == false then return false end
-    local filled, message, err = fill(self, limit)
-    if filled == nil then return nil, message, err end
-    if filled == false then return false end
   end
 end
 
