@@ -3,16 +3,14 @@
 require "spec.support.env"
 local pump = require "vllm.hosts.pump"
 
--- A loop in which every pause is over as soon as `turn` is called; `reading`: source → how many pumps read it.
+-- A loop in which every pause is over as soon as `turn` is called; `reading`: source → how many pumps read it; `woken`:
+-- how many pauses were ended early.
 local function new_loop()
-  local loop = { coroutines = {}, reading = {}, pauses = 0 }
+  local loop = { coroutines = {}, reading = {}, woken = 0 }
 
   function loop.spawn(fn) loop.coroutines[#loop.coroutines + 1] = coroutine.create(fn) end
 
-  function loop.pause()
-    loop.pauses = loop.pauses + 1
-    coroutine.yield()
-  end
+  function loop.nap() return coroutine.yield, function() loop.woken = loop.woken + 1 end end
 
   function loop.start(source)
     loop.reading[source] = (loop.reading[source] or 0) + 1
@@ -82,9 +80,22 @@ describe("pumps", function()
     watcher:close()
     watcher:close()
     assert.equal(0, loop.reading[source])
-    loop.turn() -- the keeper begins its pause
     loop.turn()
     assert.same({}, loop.coroutines)
+  end)
+
+  it("end at once then, with their keeper: the loop is not kept for a moment", function()
+    local watcher, other = pumps:watch(source), pumps:watch { fd = 2 }
+    pumps:begin("loop", "a")
+    loop.turn() -- the keeper begins its pause
+    watcher:close()
+    assert.equal(0, loop.woken)
+    other:close()
+    assert.equal(1, loop.woken)
+    loop.turn()
+    assert.same({}, loop.coroutines)
+    pumps:watch(source):close()
+    assert.equal(1, loop.woken)
   end)
 
   it("end when those that wait were dropped and collected", function()

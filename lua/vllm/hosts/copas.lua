@@ -83,7 +83,12 @@ local function start(source)
   return function() copas.close(socket) end
 end
 
-local pumps = pump.new { spawn = copas.addthread, pause = copas.pause, start = start }
+local function nap()
+  local thread = this_thread()
+  return copas.pause, function() copas.wakeup(thread) end
+end
+
+local pumps = pump.new { spawn = copas.addthread, nap = nap, start = start }
 
 function host.park(co, seconds)
   pumps:begin(copas, co)

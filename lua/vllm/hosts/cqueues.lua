@@ -82,7 +82,12 @@ local function start(source)
   end
 end
 
-local pumps = pump.new { spawn = wrap, pause = cqueues.sleep, start = start }
+local function nap()
+  local over = condition.new()
+  return function(seconds) over:wait(seconds) end, function() over:signal() end
+end
+
+local pumps = pump.new { spawn = wrap, nap = nap, start = start }
 
 function host.park(co, seconds)
   pumps:begin(cqueues.running(), co)

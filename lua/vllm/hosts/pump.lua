@@ -2,9 +2,9 @@
 --- Copas.
 --
 -- The engine's descriptor is read by a coroutine of the loop, a pump. Pumps begin with a wait. A keeper, one more
--- coroutine, ends them a moment after the last wait, so that the loop can end; the next wait begins them again. A
--- coroutine that its loop drops while it waits never says so. It is missed when it is collected, so nothing here holds
--- it.
+-- coroutine, ends them a moment after the last wait, or when the last source is closed, so that the loop can end; the
+-- next wait begins them again. A coroutine that its loop drops while it waits never says so. It is missed when it is
+-- collected, so nothing here holds it.
 
 local MOMENT_S = 0.1
 
@@ -12,7 +12,7 @@ local pump = {}
 
 ---@class vllm.PumpDriver
 ---@field spawn fun(fn: fun()) runs fn in a coroutine of the loop that runs here
----@field pause fun(seconds: number) suspends a coroutine of that loop
+---@field nap fun(): fun(seconds: number), fun() the first suspends a coroutine of that loop; the second ends that
 ---@field start fun(source: vllm.HostSource): fun() begins to read a source in that loop; gives a function that ends it
 
 local function weak_keys() return setmetatable({}, { __mode = "k" }) end
@@ -32,12 +32,13 @@ local function stop(loop, source)
 end
 
 function Pumps:_keep(loop)
-  local seen
-  repeat
+  local pause, seen
+  pause, loop.wake_keeper = self._driver.nap()
+  while #self._sources > 0 and not (loop.waits == seen and next(loop.parked) == nil) do
     seen = loop.waits
-    self._driver.pause(MOMENT_S)
-  until #self._sources == 0 or loop.waits == seen and next(loop.parked) == nil
-  loop.has_keeper = false
+    pause(MOMENT_S)
+  end
+  loop.has_keeper, loop.wake_keeper = false, nil
   for _, source in ipairs(self._sources) do stop(loop, source) end
 end
 
@@ -86,7 +87,10 @@ function Watcher:close()
   for i, source in ipairs(sources) do
     if source == self._source then table.remove(sources, i) break end
   end
-  for _, loop in pairs(self._pumps._loops) do stop(loop, self._source) end
+  for _, loop in pairs(self._pumps._loops) do
+    stop(loop, self._source)
+    if #sources == 0 and loop.wake_keeper then loop.wake_keeper() end
+  end
 end
 
 function Watcher.hold() end -- a pump lives no longer than those who wait
