@@ -392,7 +392,7 @@ local CALLS = {
   { { body = "{}", set = 7 }, "set: expected a table, got 7", "set" },
   { { body = "{}", set = { "x" } }, "set: expected names as keys", "set" },
   { { body = "{}", temperature = 1 }, "`temperature` cannot be given together with `body`: put it into `set`", "temperature" },
-  { { body = "{}", text = "a" }, "`text` cannot be given together with `body`: the body is sent as it is, except for what `set` replaces", "text" },
+  { { body = "{}", text = "a" }, "`text` cannot be given together with `body`: the body is sent as it is, but for what `set` replaces", "text" },
   { { body = "{}", set = { temperature = -1 } }, "set: temperature: expected a number of at least 0, got -1", "set.temperature" },
   { { body = "{}", set = { system = "Be brief." } }, "set: `system` is not a member of a body; write set = { messages = … }", "set.system" },
   { { body = "{}", set = { timeout = { total_s = 1 } } }, "set: `timeout` is not a member of a body", "set.timeout" },

@@ -35,9 +35,9 @@ describe("the words of a failure in nginx", function()
     ["host could not be resolved (3: Host not found)"] = "cannot be resolved (host could not be resolved (3: Host not "
       .. "found))",
     ["connection refused"] = "nothing listens there",
-    ["operation now in progress"] = "this worker has no connection left, if its error log does not say otherwise: "
+    ["operation now in progress"] = "this worker has no connection left, unless its log says otherwise: raise "
       .. "`worker_connections`",
-    ["Too many open files"] = "this worker has no file descriptor left: `worker_rlimit_nofile`",
+    ["Too many open files"] = "this worker has no file descriptor left: raise `worker_rlimit_nofile`",
     ["No such file or directory"] = "there is no such socket",
     ["something else"] = "cannot connect to host:443: something else",
   } do

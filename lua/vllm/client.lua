@@ -228,8 +228,8 @@ end
 ---@param path string from the server's root, such as "/v1/models", "/health", "/tokenize"
 ---@param body table|string|nil a table is sent as JSON, a string as it is
 ---@param options { timeout: table? }? clocks over the client's: connect_s, and total_s (else first_event_s)
----@return { status: integer, headers: table, body: string, json: any, invalid: string? }? answer `json` where the answer
----  is JSON; `invalid`: why it cannot be read as such, though it says so
+---@return { status: integer, headers: table, body: string, json: any, invalid: string? }? answer `json` where the
+---  answer is JSON; `invalid`: why it cannot be read as such, though it says so
 ---@return string? message
 ---@return vllm.Error? err
 function Client:request(method, path, body, options)

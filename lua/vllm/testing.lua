@@ -25,13 +25,16 @@ local testing = {}
 ---@field detail string? with `fail`: the sentence
 
 local REPLY_KEYS = {
-  text = true, reasoning = true, refusal = true, tool_calls = true, finish_reason = true, usage = true, error = true, cut = true,
+  text = true, reasoning = true, refusal = true, tool_calls = true, finish_reason = true, usage = true, error = true,
+  cut = true,
   status = true, body = true, headers = true, bytes = true, fail = true, detail = true,
 }
 
 -- A slip in a script would make a test that passes for another reason.
 local function fault_of(reply)
-  if type(reply) ~= "table" then return "a reply must be a string, a table or a function, got " .. values.shown(reply) end
+  if type(reply) ~= "table" then
+    return "a reply must be a string, a table or a function, got " .. values.shown(reply)
+  end
   local unknown_key = spelling.unknown_key(reply, REPLY_KEYS)
   if unknown_key then return unknown_key end
   if reply.fail ~= nil and errors.kinds[reply.fail] == nil then
@@ -76,17 +79,22 @@ end
 -- The event stream of a reply: role chunk, deltas, finish, usage, [DONE].
 local function stream_of(reply, number, model)
   local out = {}
+  local function send_chunk(choices, usage)
+    out[#out + 1] = "data: " .. encode {
+      id = "test-" .. number, object = "chat.completion.chunk", created = 0, model = model, choices = choices,
+      usage = usage,
+    } .. "\n\n"
+  end
   local function send(delta, finish)
-    local choice = { index = 0, delta = delta, finish_reason = finish or core.null }
-    out[#out + 1] = "data: " .. encode { id = "test-" .. number, object = "chat.completion.chunk", created = 0, model = model,
-      choices = { choice } } .. "\n\n"
+    send_chunk { { index = 0, delta = delta, finish_reason = finish or core.null } }
   end
   send { role = "assistant", content = "" }
   for _, piece in ipairs(pieces(reply.reasoning)) do send { reasoning = piece } end
   for _, piece in ipairs(pieces(reply.text)) do send { content = piece } end
   if reply.refusal then send { refusal = reply.refusal } end
   for i, call in ipairs(reply.tool_calls or {}) do
-    send { tool_calls = { { index = i - 1, id = call.id or call_id(number, i), type = "function", ["function"] = { name = call.name } } } }
+    local id, named = call.id or call_id(number, i), { name = call.name }
+    send { tool_calls = { { index = i - 1, id = id, type = "function", ["function"] = named } } }
     local arguments = arguments_of(call)
     local half = math.floor(#arguments / 2)
     for _, piece in ipairs { arguments:sub(1, half), arguments:sub(half + 1) } do
@@ -99,20 +107,23 @@ local function stream_of(reply, number, model)
     return table.concat(out)
   end
   send(core.json_decode("{}"), finish_reason(reply))
-  out[#out + 1] = "data: " .. encode { id = "test-" .. number, object = "chat.completion.chunk", created = 0, model = model,
-    choices = setmetatable({}, core.array_mt), usage = usage_of(reply) } .. "\n\ndata: [DONE]\n\n"
-  return table.concat(out)
+  send_chunk(setmetatable({}, core.array_mt), usage_of(reply))
+  return table.concat(out) .. "data: [DONE]\n\n"
 end
 
 local function completion_of(reply, number, model)
-  local message = { role = "assistant", content = reply.text or core.null, reasoning = reply.reasoning, refusal = reply.refusal }
+  local message = {
+    role = "assistant", content = reply.text or core.null, reasoning = reply.reasoning, refusal = reply.refusal,
+  }
   for i, call in ipairs(reply.tool_calls or {}) do
     message.tool_calls = message.tool_calls or {}
     message.tool_calls[i] = { id = call.id or call_id(number, i), type = "function",
       ["function"] = { name = call.name, arguments = arguments_of(call) } }
   end
-  return encode { id = "test-" .. number, object = "chat.completion", created = 0, model = model, usage = usage_of(reply),
-    choices = { { index = 0, message = message, finish_reason = finish_reason(reply) } } }
+  return encode {
+    id = "test-" .. number, object = "chat.completion", created = 0, model = model, usage = usage_of(reply),
+    choices = { { index = 0, message = message, finish_reason = finish_reason(reply) } },
+  }
 end
 
 local Stream = {}
@@ -149,15 +160,19 @@ local function answer(reply, number, asked, split)
   end
   local headers = { ["content-type"] = kind }
   for name, value in pairs(reply.headers or {}) do headers[name:lower()] = value end
-  return setmetatable({ _status = status, _headers = headers, _bytes = bytes, _at = 1, _split = split or math.max(1, #bytes) }, Stream)
+  split = split or math.max(1, #bytes)
+  return setmetatable({ _status = status, _headers = headers, _bytes = bytes, _at = 1, _split = split }, Stream)
 end
 
 -- Misuse throws at the caller of the public function.
 local function check_script(replies, split)
-  if type(replies) ~= "table" then misuse.raise("vllm.testing: replies must be a list, got " .. values.shown(replies)) end
+  if type(replies) ~= "table" then
+    misuse.raise("vllm.testing: replies must be a list, got " .. values.shown(replies))
+  end
   local key = next(replies)
   if key ~= nil and #replies == 0 then
-    misuse.raise(("vllm.testing: replies must be a list, got a table with the key `%s`: put braces around one reply"):format(tostring(key)))
+    misuse.raise(("vllm.testing: replies must be a list, got a table with the key `%s`: put braces around one reply")
+      :format(tostring(key)))
   end
   if split ~= nil and (type(split) ~= "number" or split < 1 or split % 1 ~= 0) then
     misuse.raise("vllm.testing: split must be a number of bytes of at least 1, got " .. values.shown(split))
@@ -196,7 +211,8 @@ end
 --- A transport that plays `replies` in order, one for each POST, and keeps what it was asked.
 ---@param replies (string|vllm.testing.Reply|fun(asked: table): string|vllm.testing.Reply)[] a string is a text answer
 ---@param options { split: integer? }? split: bytes per read (default: all at once)
----@return table transport `transport.requests[i]` = { method, url, headers (a list of { name, value }), text, body (decoded) }
+---@return table transport `transport.requests[i]` = { method, url, headers (a list of { name, value }), text,
+---  body (decoded) }
 function testing.transport(replies, options)
   local split = options and options.split
   check_script(replies, split)
@@ -205,7 +221,8 @@ end
 
 --- A client that talks to a script.
 ---@param replies table as for testing.transport
----@param options table? options of vllm.new (model defaults to "test-model", retry to false), and `split` as for testing.transport
+---@param options table? options of vllm.new (model defaults to "test-model", retry to false), and `split` as for
+---  testing.transport
 ---@return vllm.Client
 ---@return table transport with `requests`
 function testing.client(replies, options)

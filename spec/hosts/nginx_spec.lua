@@ -144,7 +144,7 @@ describe("in nginx", function()
 
     it("to resolve a name asks for a resolver", function()
       expected = ""
-      fails("connect: the name of the host in model.example cannot be resolved: nginx needs a `resolver` in nginx.conf\nfalse", [[
+      fails("connect: the host name in model.example cannot be resolved: nginx needs a `resolver` in nginx.conf\nfalse", [[
         local _, message, err = client_of("", { base_url = "http://model.example", retry = false }):ask "hello"
         return message, err.retryable]])
     end)
@@ -379,7 +379,7 @@ describe("in nginx", function()
 
     it("with a server that speaks plain HTTP fails in words", function()
       expected = ""
-      assert.matches("^tls: no TLS with .*http:// in base_url is meant", ask { url = server.url:gsub("http:", "https:") .. "/v1" })
+      assert.matches("^tls: no TLS with .*write http:// in base_url", ask { url = server.url:gsub("http:", "https:") .. "/v1" })
     end)
   end)
 

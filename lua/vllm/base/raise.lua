@@ -1,4 +1,5 @@
---- Where misuse throws: at the line of the program that made the mistake. A file of its own, since few programs need it.
+--- Where misuse throws: at the line of the program that made the mistake. Few programs need it, so it is a file of its
+-- own.
 
 -- The sources of this module begin like this one: "@/usr/share/lua/5.4/vllm/base/raise.lua" gives
 -- "@/usr/share/lua/5.4/vllm/". A stripped or bundled chunk has no path of its own: then whatever has the same source

@@ -37,7 +37,8 @@ local built = {}
 function built.transport_request(config, method, address, list, body, timeout)
   return {
     method = method, url = address, headers = list, body = body, connect_s = (timeout or config.timeout).connect_s,
-    unix_socket = config.unix_socket, proxy = config.proxy == false and "" or config.proxy, no_proxy = config.no_proxy, tls = config.tls,
+    unix_socket = config.unix_socket, proxy = config.proxy == false and "" or config.proxy, no_proxy = config.no_proxy,
+    tls = config.tls,
     max_buffer_bytes = config.limits.max_buffer_bytes, max_header_bytes = config.limits.max_header_bytes,
     host = config.host, interrupt = config.interrupt ~= nil,
   }
@@ -65,7 +66,8 @@ end
 function DERIVED.decoder_options(self, config)
   local limits, asked = config.limits, self.asked
   return {
-    max_event_bytes = limits.max_event_bytes, max_message_bytes = limits.max_message_bytes, max_tool_calls = limits.max_tool_calls,
+    max_event_bytes = limits.max_event_bytes, max_message_bytes = limits.max_message_bytes,
+    max_tool_calls = limits.max_tool_calls,
     max_choices = limits.max_choices, max_depth = limits.max_depth, chunks = self.chunks,
     max_completion_tokens = asked.max_completion_tokens, taken_ids = asked.taken_ids,
   }

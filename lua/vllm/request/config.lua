@@ -59,7 +59,9 @@ local MAX_SECONDS = 2147483
 
 local MIB = 1024 * 1024
 local MAX_PASSWORD_BYTES = 1023 -- of OpenSSL
-local DEFAULT_TIMEOUT = { connect_s = 10, queue_s = 600, first_event_s = 600, idle_s = 300, finish_s = 2, total_s = false }
+local DEFAULT_TIMEOUT = {
+  connect_s = 10, queue_s = 600, first_event_s = 600, idle_s = 300, finish_s = 2, total_s = false,
+}
 local DEFAULT_RETRY = { max = 2, base_s = 0.5, cap_s = 60 }
 local MAX_RETRIES = 100
 local DEFAULT_LIMITS = {
@@ -98,7 +100,9 @@ local COUNT = limit_to(MOST_COUNT)
 local RETRIES = { ("an integer between 0 and %d"):format(MAX_RETRIES), function(value)
   return value == 0 or limit_to(MAX_RETRIES)[2](value)
 end }
-local WAIT = { ("seconds (0.001 to %d)"):format(MAX_SECONDS), function(value) return value ~= false and is_seconds(value) end }
+local WAIT = {
+  ("seconds (0.001 to %d)"):format(MAX_SECONDS), function(value) return value ~= false and is_seconds(value) end,
+}
 local STATUSES = { "a list of statuses (400 to 599)", function(value)
   local length = values.list_length(value)
   for i = 1, length or 0 do
@@ -116,7 +120,10 @@ local LABEL = { "a non-empty string without control characters", is_clean }
 
 -- Tables with known keys of their own: name → key → check.
 local GROUPS = {
-  timeout = { connect_s = SECONDS, queue_s = SECONDS, first_event_s = SECONDS, idle_s = SECONDS, finish_s = SECONDS, total_s = SECONDS },
+  timeout = {
+    connect_s = SECONDS, queue_s = SECONDS, first_event_s = SECONDS, idle_s = SECONDS, finish_s = SECONDS,
+    total_s = SECONDS,
+  },
   tls = { ca_file = PATH, ca_path = PATH, cert = PATH, key = PATH, key_password = PASSWORD, verify = BOOLEAN },
   retry = { max = RETRIES, base_s = WAIT, cap_s = WAIT, statuses = STATUSES, on_retry = FUNCTION },
   limits = {},
@@ -133,7 +140,9 @@ config.client_only = {
     return value == false or is_table(value)
   end },
   limits = { "a table of limits such as max_event_bytes", is_table },
-  transport = { "a table with a function `open`", function(value) return is_table(value) and type(value.open) == "function" end },
+  transport = {
+    "a table with a function `open`", function(value) return is_table(value) and type(value.open) == "function" end,
+  },
   on_event = FUNCTION, json = ANY, unwrap_arguments = BOOLEAN, provider_name = LABEL,
   host = HOST, max_concurrent = COUNT,
   interrupt = { '"cancel"', function(value) return value == "cancel" end },
@@ -196,7 +205,9 @@ function FURTHER.api_key(value)
   if value:find("[%z\1-\8\10-\31\127]") then
     return 'api_key holds a line break or another control character: give the key alone (of a file: file:read "*l")'
   end
-  if value:lower():find("^bearer%s") then return "api_key begins with `Bearer`, which is added anyway: give the key alone" end
+  if value:lower():find("^bearer%s") then
+    return "api_key begins with `Bearer`, which is added anyway: give the key alone"
+  end
   if value:find("%s") then return "api_key holds a blank: give the key alone" end
   if value:find("^[\"'].*[\"']$") then return "api_key is in quotation marks: give the key alone" end
 end
@@ -208,12 +219,15 @@ function FURTHER.headers(value, made)
 end
 
 function FURTHER.host(value)
-  if type(value) == "string" and value:find("://", 1, true) then return "host is what waits; the server's address is base_url" end
+  if type(value) == "string" and value:find("://", 1, true) then
+    return "host is what waits; the server's address is base_url"
+  end
   if type(value) == "table" then
     local why = hosts.fault(value)
     return why and "host: " .. why
   end
-  return not hosts.is_known(value) and ("unknown host %s; known hosts: %s"):format(values.shown(value), hosts.names()) or nil
+  if hosts.is_known(value) then return nil end
+  return ("unknown host %s; known hosts: %s"):format(values.shown(value), hosts.names())
 end
 
 function FURTHER.json(value, made)
@@ -261,7 +275,8 @@ function config.name_fault(owner, key)
   if config.client_only[key] then return ("`%s` belongs to the client: vllm.new{…} or client:with{…}"):format(key) end
   local removed = fields.why_removed(key)
   if removed then return removed end
-  local sentence, help = spelling.unknown(key, key, "request", config.client_only, fields.wire, fields.own, config.call_only)
+  local sentence, help =
+    spelling.unknown(key, key, "request", config.client_only, fields.wire, fields.own, config.call_only)
   return help == "advice" and sentence or sentence .. "; extra_body = { … } sends any name"
 end
 
@@ -276,7 +291,9 @@ local function conflict(options)
     if options.tls and options.tls[name] and not options.tls.cert then return ("tls.%s needs tls.cert"):format(name) end
   end
   for _, key in ipairs(values.sorted_keys(options.extra_body or {})) do
-    if options[key] ~= nil then return ("extra_body.%s: `%s` is also given directly"):format(tostring(key), tostring(key)) end
+    if options[key] ~= nil then
+      return ("extra_body.%s: `%s` is also given directly"):format(tostring(key), tostring(key))
+    end
   end
 end
 
@@ -345,7 +362,8 @@ local function authorization(options, endpoint)
   return endpoint.userinfo and url.basic_authorization(endpoint.userinfo) or nil
 end
 
-local PROXY_VARIABLES = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" } -- as libcurl reads them
+-- As libcurl reads them.
+local PROXY_VARIABLES = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" }
 
 -- What redact.lua removes from what a server or a proxy sends back.
 local function secret_texts(options, own_headers)
@@ -373,10 +391,11 @@ end
 
 local function build(options, made)
   local endpoint = made.endpoint or url.endpoint(DEFAULT_BASE_URL)
-  local built = pick(options, { transport = 1, on_event = 1, unwrap_arguments = 1, provider_name = 1, interrupt = 1, no_proxy = 1,
-    host = 1, max_concurrent = 1,
-    unix_socket = 1,
-    reasoning_replay = 1, reasoning_field = 1, tool_media = 1, extra_body = 1, chunks = 1 })
+  local built = pick(options, {
+    transport = 1, on_event = 1, unwrap_arguments = 1, provider_name = 1, interrupt = 1, no_proxy = 1, host = 1,
+    max_concurrent = 1, unix_socket = 1, reasoning_replay = 1, reasoning_field = 1, tool_media = 1, extra_body = 1,
+    chunks = 1,
+  })
   built.system = options.system or nil
   built.model, built.root_url = options.model, root_url_of(endpoint)
   built.streaming, built.include_usage = streams(options), options.include_usage ~= false
@@ -387,9 +406,11 @@ local function build(options, made)
   built.json = made.json
   local own_headers = made.headers or {}
   local secrets = {
-    options = options, api_key = options.api_key ~= "" and options.api_key or nil, proxy = options.proxy, tls = options.tls,
+    options = options, api_key = options.api_key ~= "" and options.api_key or nil, proxy = options.proxy,
+    tls = options.tls,
     url = endpoint.url, models_url = endpoint.models,
-    authorization = authorization(options, endpoint), headers = own_headers, secret_texts = secret_texts(options, own_headers),
+    authorization = authorization(options, endpoint), headers = own_headers,
+    secret_texts = secret_texts(options, own_headers),
   }
   secrets.redactor = redact.new(secrets.secret_texts)
   return setmetatable(built, { __index = function(_, name) return secrets[name] end })

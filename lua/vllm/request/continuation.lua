@@ -32,7 +32,8 @@ end
 ---@return boolean
 function continuation.is_last(messages, partial)
   local last = messages[#messages]
-  return type(last) == "table" and last.role == "assistant" and (last == partial.message or last.content == partial.choices[1].text)
+  return type(last) == "table" and last.role == "assistant"
+    and (last == partial.message or last.content == partial.choices[1].text)
 end
 
 local TAKEN = { "body", "continue_final_message", "add_generation_prompt" }

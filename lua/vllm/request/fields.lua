@@ -122,7 +122,8 @@ local EFFORTS = { none = true, minimal = true, low = true, medium = true, high =
 
 local function effort_fault(value)
   local meant = not EFFORTS[value] and spelling.nearest(value, EFFORTS)
-  return meant and (': unknown value "%s" (did you mean "%s"?); extra_body = { … } sends any'):format(value, meant) or nil
+  if not meant then return nil end
+  return (': unknown value "%s" (did you mean "%s"?); extra_body = { … } sends any'):format(value, meant)
 end
 
 local function is_tool_choice(value)
@@ -139,7 +140,9 @@ local function is_stream_options(value)
 end
 
 local function tools_advice(value)
-  if is_table(value) and (value.name ~= nil or value["function"] ~= nil) then return "put one tool in braces: tools = { { name = … } }" end
+  if is_table(value) and (value.name ~= nil or value["function"] ~= nil) then
+    return "put one tool in braces: tools = { { name = … } }"
+  end
 end
 
 local function logprobs_advice(value)
@@ -177,7 +180,8 @@ fields.wire = {
   response_format = { "a table with a `type`", is_typed, formats.response_format,
     advice = formats.response_format_advice },
   structured_outputs = { OBJECT[1], is_object, formats.structured_outputs },
-  reasoning_effort = { TEXT[1], is_text, effort_fault }, include_reasoning = BOOLEAN, thinking_token_budget = at_least(-1),
+  reasoning_effort = { TEXT[1], is_text, effort_fault }, include_reasoning = BOOLEAN,
+  thinking_token_budget = at_least(-1),
   echo = BOOLEAN, add_generation_prompt = BOOLEAN, continue_final_message = BOOLEAN, add_special_tokens = BOOLEAN,
   documents = list_of("tables of name = string", is_strings), chat_template = TEXT, chat_template_kwargs = OBJECT,
   mm_processor_kwargs = OBJECT, media_io_kwargs = MAPS,
@@ -193,7 +197,8 @@ fields.wire = {
 
 local REASONING_REPLAY = { never = true, tool_turns = true, always = true }
 local ALTERNATION = {
-  system = function(value) return value == "fold" end, assistant = function(value) return value == "join" end, first = is_text,
+  system = function(value) return value == "fold" end, assistant = function(value) return value == "join" end,
+  first = is_text,
 }
 
 local function is_alternation(value)
@@ -235,8 +240,12 @@ fields.own = {
   reasoning_field = { "a name of letters, digits and _ that messages do not have yet", is_reasoning_field },
   tool_media = { '"parts" or "text"', function(value) return value == "parts" or value == "text" end },
   headers = { "a table of name = value", is_table },
-  timeout = { "a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s)", is_table },
-  extra_body = { "a table with names as keys", function(value) return is_object(value) and not values.is_raw(value) end },
+  timeout = {
+    "a table such as { total_s = 30 } (of connect_s, queue_s, first_event_s, idle_s, finish_s, total_s)", is_table,
+  },
+  extra_body = {
+    "a table with names as keys", function(value) return is_object(value) and not values.is_raw(value) end,
+  },
 }
 
 --- Fields that vLLM once had and ignores since 0.12, and what took their place.
@@ -253,7 +262,8 @@ fields.removed = {
 ---@return string? nil: the field was not removed
 function fields.why_removed(name)
   local successor = fields.removed[name]
-  return successor and ("`%s` was removed from vLLM and is ignored there: use %s (extra_body still sends it to an old server)")
+  if not successor then return nil end
+  return ("`%s` was removed from vLLM and is ignored there: use %s (extra_body still sends it to an old server)")
     :format(name, successor)
 end
 

@@ -15,9 +15,13 @@ local STRUCTURED_KEYS = {
   disable_any_whitespace = true, disable_additional_properties = true, whitespace_pattern = true,
 }
 local REPETITION_KEYS = { max_pattern_size = true, min_pattern_size = true, min_count = true }
-local FORMAT_KEYS = { text = { type = true }, json_object = { type = true }, json_schema = { type = true, json_schema = true } }
+local FORMAT_KEYS = {
+  text = { type = true }, json_object = { type = true }, json_schema = { type = true, json_schema = true },
+}
 local SCHEMA_KEYS = { name = true, description = true, schema = true, strict = true }
-local SCHEMA_TYPES = { object = true, array = true, string = true, number = true, integer = true, boolean = true, null = true }
+local SCHEMA_TYPES = {
+  object = true, array = true, string = true, number = true, integer = true, boolean = true, null = true,
+}
 local SCHEMA_FORM = 'write { type = "json_schema", json_schema = { name = "…", schema = { … } } }'
 local DEFAULT_NAME = "response"
 
@@ -30,7 +34,9 @@ end
 
 local function constraint_fault(value)
   local choice, inner = given(value.choice), schema.fault(value.json, true)
-  if choice ~= nil and type(choice) ~= "table" then return ".choice: expected a list of strings, got " .. type(choice) end
+  if choice ~= nil and type(choice) ~= "table" then
+    return ".choice: expected a list of strings, got " .. type(choice)
+  end
   for _, key in ipairs { "grammar", "regex" } do
     local text = given(value[key])
     if text ~= nil and type(text) ~= "string" then return (".%s: expected a string, got %s"):format(key, type(text)) end
@@ -71,9 +77,13 @@ end
 local function schema_fault(inner)
   if is_raw(inner) then return nil end
   if type(inner) ~= "table" then return ".json_schema: expected a table with a `schema`; " .. SCHEMA_FORM end
-  if type(given(inner.schema)) ~= "table" then return ".json_schema.schema: expected the JSON Schema (a table); " .. SCHEMA_FORM end
+  if type(given(inner.schema)) ~= "table" then
+    return ".json_schema.schema: expected the JSON Schema (a table); " .. SCHEMA_FORM
+  end
   local name = given(inner.name)
-  if name ~= nil and (type(name) ~= "string" or name == "") then return ".json_schema.name: expected a non-empty string" end
+  if name ~= nil and (type(name) ~= "string" or name == "") then
+    return ".json_schema.name: expected a non-empty string"
+  end
   local why = unknown_key(inner, SCHEMA_KEYS, "json_schema.")
   if why then return why end
   why = schema.fault(inner.schema, true)
@@ -88,7 +98,9 @@ function formats.response_format(value)
   if value.type == "json" then return '.type: write "json_object", or for a schema "json_schema"' end
   local why = value.type == "json_schema" and schema_fault(given(value.json_schema))
   if why then return why end
-  if value.type == "json_object" and given(value.schema) ~= nil then return ".schema would be ignored by vLLM; " .. SCHEMA_FORM end
+  if value.type == "json_object" and given(value.schema) ~= nil then
+    return ".schema would be ignored by vLLM; " .. SCHEMA_FORM
+  end
   return FORMAT_KEYS[value.type] and unknown_key(value, FORMAT_KEYS[value.type])
 end
 

@@ -13,7 +13,9 @@ local FRAMING = { ["content-length"] = true, ["transfer-encoding"] = true }
 local function fault_of_authorization(value)
   if value:lower():find("^bearer%s+bearer%s") then return "has `Bearer` twice" end
   if value:find("^%s") or value:find("%s$") then return "begins or ends with a blank" end
-  if value:lower():find("^bearer%s") and not value:find("^%a+ %S+$") then return "must be `Bearer`, one blank and the key" end
+  if value:lower():find("^bearer%s") and not value:find("^%a+ %S+$") then
+    return "must be `Bearer`, one blank and the key"
+  end
 end
 
 --- Why a header cannot be sent, or nil; a predicate that shows no value.
@@ -84,7 +86,8 @@ end
 
 local MIN_SECRET_BYTES = 8 -- a shorter value is a word such as `prod`, which messages need
 local PUBLIC = { ["accept"] = true, ["accept-encoding"] = true, ["content-type"] = true, ["user-agent"] = true }
-local SCHEMES = { basic = true, bearer = true, token = true, apikey = true, key = true } -- words that are not part of a secret
+-- Words that are not part of a secret.
+local SCHEMES = { basic = true, bearer = true, token = true, apikey = true, key = true }
 
 -- What is secret in a value: all but its scheme; for Basic credentials also the password alone, as the server sees it.
 local function parts_of(value, name)

@@ -103,7 +103,9 @@ local function add_stream(members, config, call)
   if stream == nil then return nil, message, param end
   members.stream = stream
   if not stream then
-    if option(call, "stream_options") then return nil, "stream_options needs a request that streams", "stream_options" end
+    if option(call, "stream_options") then
+      return nil, "stream_options needs a request that streams", "stream_options"
+    end
     members.stream_options = nil
   elseif option(call, "include_usage", config.include_usage) ~= false then
     local options = { include_usage = true }
@@ -227,7 +229,9 @@ local function messages_of(config, call, ids)
   local raw = raw_messages(call)
   if raw ~= nil then
     for _, name in ipairs { "text", "system" } do
-      if option(call, name) then return nil, ("extra_body.messages: `%s` is given as well"):format(name), "extra_body.messages" end
+      if option(call, name) then
+        return nil, ("extra_body.messages: `%s` is given as well"):format(name), "extra_body.messages"
+      end
     end
     calls.ids_of(raw, ids)
     return raw
@@ -241,7 +245,9 @@ local function messages_of(config, call, ids)
     return nil, "messages are missing (`text` is the short form for one user message)", "messages"
   end
   if type(list) == "string" then list = { { role = "user", content = list } } end
-  if type(list) ~= "table" then return nil, "messages: expected a list of messages, got " .. values.shown(list), "messages" end
+  if type(list) ~= "table" then
+    return nil, "messages: expected a list of messages, got " .. values.shown(list), "messages"
+  end
   local system, message, param = system_of(config, call, list)
   if message then return nil, message, param end
   if values.is_raw(list) then return list end
@@ -271,7 +277,8 @@ local function asked(members, ids)
   local has_tools = type(members.tools) == "table" and next(members.tools) ~= nil and choice ~= "none"
   local n = members.n
   return {
-    tools = has_tools, call_demanded = has_tools and (choice == "required" or (type(choice) == "table" and choice.type == "function")),
+    tools = has_tools,
+    call_demanded = has_tools and (choice == "required" or (type(choice) == "table" and choice.type == "function")),
     choices = type(n) == "number" and n or 1, max_completion_tokens = max_tokens_of(members),
     stop = members.stop ~= nil or nil, taken_ids = ids[1] and table.concat(ids, "\0"),
   }
@@ -339,12 +346,14 @@ end
 local function build_ready_made(config, call)
   for _, key in ipairs(values.sorted_keys(call)) do
     if not BESIDE_BODY[key] then
-      local where = fields.wire[key] and "put it into `set`" or "the body is sent as it is, except for what `set` replaces"
+      local where = fields.wire[key] and "put it into `set`" or "the body is sent as it is, but for what `set` replaces"
       return nil, ("`%s` cannot be given together with `body`: %s"):format(key, where), key
     end
   end
   local body, set = call.body, option(call, "set") or {}
-  if type(body) ~= "string" then return nil, "body: expected the text of a JSON object, got " .. values.shown(body), "body" end
+  if type(body) ~= "string" then
+    return nil, "body: expected the text of a JSON object, got " .. values.shown(body), "body"
+  end
   if type(set) ~= "table" then return nil, "set: expected a table, got " .. values.shown(set), "set" end
   local text, message, param = set_text(config, set)
   if not text then return nil, message, param end

@@ -16,7 +16,9 @@ local function fault_of_functions(library)
   if encode == nil and decode == nil then return "json has neither encode nor decode" end
   for name in pairs(FUNCTIONS) do
     local value = library[name]
-    if value ~= nil and type(value) ~= "function" then return ("json.%s: expected a function, got %s"):format(name, values.shown(value)) end
+    if value ~= nil and type(value) ~= "function" then
+      return ("json.%s: expected a function, got %s"):format(name, values.shown(value))
+    end
   end
   if encode and decode then return nil end -- a library may have more
   return spelling.unknown_key(library, FUNCTIONS, "json.")
@@ -31,7 +33,9 @@ function json_library.functions(option)
   if option == "cjson" then
     local found
     found, library = pcall(require, "cjson")
-    if not found then return nil, 'json = "cjson": lua-cjson was not found (luarocks install lua-cjson; Debian: lua-cjson)' end
+    if not found then
+      return nil, 'json = "cjson": lua-cjson was not found (luarocks install lua-cjson; Debian: lua-cjson)'
+    end
   end
   if type(library) ~= "table" then return nil, EXPECTED .. values.shown(option) end
   local why = fault_of_functions(library)

@@ -34,7 +34,8 @@ local BITMAP = "BM"
 local OF_EXTENSION = {
   png = "image/png", jpg = "image/jpeg", jpeg = "image/jpeg", gif = "image/gif", webp = "image/webp", bmp = "image/bmp",
   wav = "audio/wav", mp3 = "audio/mpeg", flac = "audio/flac", ogg = "audio/ogg", opus = "audio/ogg", m4a = "audio/mp4",
-  aac = "audio/aac", mp4 = "video/mp4", m4v = "video/mp4", mov = "video/quicktime", webm = "video/webm", mkv = "video/x-matroska",
+  aac = "audio/aac", mp4 = "video/mp4", m4v = "video/mp4", mov = "video/quicktime", webm = "video/webm",
+  mkv = "video/x-matroska",
   txt = "text/plain", md = "text/markdown", csv = "text/csv", html = "text/html", xml = "application/xml",
   json = "application/json", yaml = "application/yaml", yml = "application/yaml", lua = "text/x-lua", c = "text/x-c",
   h = "text/x-c", py = "text/x-python", js = "text/javascript", css = "text/css", pdf = "application/pdf",
@@ -138,19 +139,25 @@ end
 -- Misuse throws at the constructor's caller.
 local function check_spec(spec, kind)
   misuse.check_dot(kind, spec)
-  if type(spec) ~= "table" then misuse.raise(("vllm.%s: expected a table such as { path = … }, got %s"):format(kind, type(spec))) end
+  if type(spec) ~= "table" then
+    misuse.raise(("vllm.%s: expected a table such as { path = … }, got %s"):format(kind, type(spec)))
+  end
   if spec[1] ~= nil then misuse.raise(("vllm.%s: expected a named field: vllm.%s { path = … }"):format(kind, kind)) end
   local unknown_key = spelling.unknown_key(spec, SPEC_KEYS, nil, "media")
   if unknown_key then misuse.raise(("vllm.%s: %s"):format(kind, unknown_key)) end
   for key, value in pairs(spec) do
-    if type(value) ~= "string" then misuse.raise(("vllm.%s: %s: expected a string, got %s"):format(kind, key, type(value))) end
+    if type(value) ~= "string" then
+      misuse.raise(("vllm.%s: %s: expected a string, got %s"):format(kind, key, type(value)))
+    end
   end
   local sources = (spec.path and 1 or 0) + (spec.url and 1 or 0) + (spec.bytes and 1 or 0)
   if spec.uuid and kind == "file" then misuse.raise("vllm.file: only images, audio and video have a uuid") end
   if sources > 1 or (sources == 0 and not spec.uuid) then
     misuse.raise(("vllm.%s: expected exactly one of path, url and bytes"):format(kind))
   end
-  if spec.url and kind == "file" then misuse.raise("vllm.file: files go by path or bytes; only images, audio and video go by URL") end
+  if spec.url and kind == "file" then
+    misuse.raise("vllm.file: files go by path or bytes; only images, audio and video go by URL")
+  end
   if spec.mime and not media.is_mime(spec.mime) then
     misuse.raise(("vllm.%s: mime: expected a media type such as image/png"):format(kind))
   end
@@ -186,7 +193,9 @@ local function construct(spec, kind)
   part.mime = spec.mime or media.sniff(part.bytes, kind) or (extension and OF_EXTENSION[extension:lower()]) or nil
   if kind == "file" then return part end
   if not part.mime then return fail(kind, ("%s: cannot tell what it is: give mime"):format(spec.path or "bytes")) end
-  if media.modality(part.mime) ~= kind then return fail(kind, ("%s: this is %s"):format(spec.path or "bytes", part.mime)) end
+  if media.modality(part.mime) ~= kind then
+    return fail(kind, ("%s: this is %s"):format(spec.path or "bytes", part.mime))
+  end
   return part
 end
 

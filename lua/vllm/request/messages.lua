@@ -39,7 +39,8 @@ local ASSISTANT, TOOL = KINDS.assistant, KINDS.tool
 
 -- Keys of results and of other programs' transcripts that mean nothing to a server.
 local NOT_SENT = {
-  id = true, metadata = true, usage = true, created_at = true, model = true, finish_reason = true, stop_reason = true, annotations = true,
+  id = true, metadata = true, usage = true, created_at = true, model = true, finish_reason = true, stop_reason = true,
+  annotations = true,
 }
 
 local KEYS_OF_ROLE = {
@@ -51,7 +52,9 @@ local WRITTEN = { role = true, content = true, name = true, tool_calls = true, t
 -- Other programs' words, and the keys of other roles: all of them would be silently lost.
 local MEDIA = "media go into content: { \"…\", vllm.image{ … } }"
 local REFUSED = { parts = "unknown key (did you mean `content`?)" }
-for _, key in ipairs { "images", "image", "image_url", "files", "attachments", "experimental_attachments" } do REFUSED[key] = MEDIA end
+for _, key in ipairs { "images", "image", "image_url", "files", "attachments", "experimental_attachments" } do
+  REFUSED[key] = MEDIA
+end
 for _, key in ipairs { "toolCalls", "toolInvocations", "function_call", "tool_call" } do
   REFUSED[key] = "unknown key (did you mean `tool_calls`?)"
 end
@@ -71,7 +74,8 @@ local function known_of(role)
   for key, why in pairs(REFUSED) do refused[key] = why end
   for other, own in pairs(KEYS_OF_ROLE) do
     for _, key in ipairs(own) do
-      if other == role then keys[key] = true else refused[key] = "unknown key: it belongs to a message of role " .. other end
+      keys[key] = other == role or keys[key]
+      if other ~= role then refused[key] = "unknown key: it belongs to a message of role " .. other end
     end
   end
   return { keys = keys, refused = refused, written = WRITTEN, not_sent = NOT_SENT, convert = { tools = convert_tools } }
@@ -84,7 +88,8 @@ local OTHER = known_of()
 OTHER.refused = REFUSED
 
 local RESULT_KEYS = {
-  type = true, tool_call_id = true, call_id = true, call = true, result = true, output = true, content = true, is_error = true,
+  type = true, tool_call_id = true, call_id = true, call = true, result = true, output = true, content = true,
+  is_error = true,
   id = true, metadata = true,
 }
 
@@ -286,7 +291,10 @@ end
 
 -- Is every element of this result a part or a string, and one a part? Then it is content; any other table is data.
 local PART_FIELDS = {
-  text = { "text" }, structured = { "value" }, image = { "url", "bytes", "data", "uuid" }, audio = { "url", "bytes", "data", "uuid" },
+  text = {
+    "text" }, structured = { "value" }, image = { "url", "bytes", "data", "uuid" }, audio = { "url", "bytes", "data",
+    "uuid",
+  },
   video = { "url", "bytes", "data", "uuid" }, media = { "url", "bytes", "data", "uuid" }, file = { "text", "bytes" },
   image_url = { "image_url", "uuid" }, audio_url = { "audio_url", "uuid" }, video_url = { "video_url", "uuid" },
   input_audio = { "input_audio" }, image_embeds = { "image_embeds" }, audio_embeds = { "audio_embeds" },
@@ -318,9 +326,12 @@ local function add_result(s, name, from, result, where, own)
   local id, id_where = calls.answered(from)
   if not id then raise("expected the call's id (a string), or the call", id_where) end
   if not s.open[id] then
-    raise(("no call with id `%s` in the assistant message before it " .. MEND .. "drops such results)"):format(id), id_where)
+    local why = ("no call with id `%s` in the assistant message before it " .. MEND .. "drops such results)"):format(id)
+    raise(why, id_where)
   end
-  if s.open[id] == 0 then raise(("call `%s` already has a result " .. MEND .. "drops such results)"):format(id), id_where) end
+  if s.open[id] == 0 then
+    raise(("call `%s` already has a result " .. MEND .. "drops such results)"):format(id), id_where)
+  end
   local is_error = given(from.is_error)
   if is_error ~= nil then expect("boolean", is_error, ".is_error") end
   s.open[id], s.open_count = s.open[id] - 1, s.open_count - 1
@@ -366,7 +377,9 @@ local function add_tool(s, _, message)
     if content ~= nil then raise("result and content are both given", ".result") end
     return add_result(s, name, message, result, ".result", own)
   end
-  if type(content) == "table" and is_result_part(content[1]) then return each(s, where, add_result_part, name, content) end
+  if type(content) == "table" and is_result_part(content[1]) then
+    return each(s, where, add_result_part, name, content)
+  end
   add_result(s, name, message, content, where, own)
 end
 
@@ -384,7 +397,8 @@ end
 
 -- What other programs call them. Templates skip roles that they do not know.
 local ROLES_ELSEWHERE = {
-  human = "user", usr = "user", sys = "system", ai = "assistant", model = "assistant", bot = "assistant", tool_result = "tool",
+  human = "user", usr = "user", sys = "system", ai = "assistant", model = "assistant", bot = "assistant",
+  tool_result = "tool",
 }
 
 local function add_message(s, message)
@@ -403,7 +417,9 @@ local function add_message(s, message)
   if role == nil then raise(mistaken.for_message(message), ".role") end
   local kind = KINDS[role]
   if not kind then
-    if type(role) ~= "string" or role == "" then raise("expected a string that is not empty, got " .. type(role), ".role") end
+    if type(role) ~= "string" or role == "" then
+      raise("expected a string that is not empty, got " .. type(role), ".role")
+    end
     local meant = ROLES_ELSEWHERE[role] or members.nearest(role, KINDS)
     if meant then raise(("unknown role `%s` (did you mean `%s`?)"):format(role, meant), ".role") end
     return add_other(s, role, message)
@@ -422,7 +438,8 @@ local function flags_of(options)
   local how = type(strict) == "table" and strict or {}
   return {
     max_body_bytes = options.max_body_bytes, reasoning_field = options.reasoning_field, merge_users = strict and true,
-    fold_system = how.system ~= nil, join_assistants = how.assistant ~= nil, filler = how.first == "filler" and FILLER or how.first,
+    fold_system = how.system ~= nil, join_assistants = how.assistant ~= nil,
+    filler = how.first == "filler" and FILLER or how.first,
   }
 end
 
@@ -498,23 +515,30 @@ end
 ---@return string? param `messages[3].content[2].text`
 function messages.encode(list, options)
   if type(list) == "string" then list = { list } end
-  if type(list) ~= "table" then return nil, "messages: expected a list of messages or a string, got " .. type(list), "messages" end
+  if type(list) ~= "table" then
+    return nil, "messages: expected a list of messages or a string, got " .. type(list), "messages"
+  end
   options = options or {}
   members.begin()
-  if list.role ~= nil or list.kind ~= nil then return nil, "messages: expected a list, got one message: put it in braces", "messages" end
+  if list.role ~= nil or list.kind ~= nil then
+    return nil, "messages: expected a list, got one message: put it in braces", "messages"
+  end
   local why, where = list_fault(list)
   if why then return nil, ("messages%s: %s"):format(where, why), "messages" .. where end
-  local s = { list = {}, n = 0, i = 0, open = {}, open_count = 0, where = "", item = false, messages = list, json = options.json,
+  local s = {
+    list = {}, n = 0, i = 0, open = {}, open_count = 0, where = "", item = false, messages = list, json = options.json,
     replay = options.reasoning_replay or "never", reasoning_field = options.reasoning_field or "reasoning",
-    media_as_text = options.tool_media == "text",
-    ids = options.ids or {} }
+    media_as_text = options.tool_media == "text", ids = options.ids or {},
+  }
   if options.system then s.system = { role = "system", content = options.system } end
   local is_any, found = fault.catch(add_all, s)
   if found then
     where = path_of(found.index or s.i, found.index and found.where or from_message(s, found.where))
     return nil, where .. ": " .. found.why, where
   end
-  if not is_any then return nil, "messages: nothing to send (no message, or only empty ones of the assistant)", "messages" end
+  if not is_any then
+    return nil, "messages: nothing to send (no message, or only empty ones of the assistant)", "messages"
+  end
   local text, reason, faulty, bad = core.messages(s.list, flags_of(options))
   if text then return text end
   return nil, writer_fault(s, reason, faulty, bad)

@@ -21,7 +21,9 @@ local function what_is(value)
   if type(value.choices) == "table" and type(value.message) == "table" then return "a result: append its `message`" end
   if value.role ~= nil then return "a message" end
   if value.messages ~= nil then return "a request" end
-  if type(value.type) == "string" and value.content == nil then return "a part, which belongs into the content of a message" end
+  if type(value.type) == "string" and value.content == nil then
+    return "a part, which belongs into the content of a message"
+  end
   if value.arguments ~= nil and value.name ~= nil then return "a call" end
   if value[1] ~= nil then return "a list" end
 end

@@ -40,7 +40,8 @@ for _, role in ipairs { "system", "context", "developer", "user", "notification"
   parts.kinds[role] = codes[role]
 end
 parts.OTHER = codes.other -- the kind of a role that only the server's template knows
-local USER, NOTIFICATION, ASSISTANT, TOOL, OTHER = codes.user, codes.notification, codes.assistant, codes.tool, codes.other
+local USER, NOTIFICATION, ASSISTANT = codes.user, codes.notification, codes.assistant
+local TOOL, OTHER = codes.tool, codes.other
 local TEXT, FILE, REASONING, CALL, JSON = codes.text, codes.file, codes.reasoning, codes.call, codes.json
 local IMAGE, IMAGE_BYTES, VIDEO, VIDEO_BYTES = codes.image, codes.image_bytes, codes.video, codes.video_bytes
 local AUDIO, AUDIO_DATA, AUDIO_BYTES = codes.audio, codes.audio_data, codes.audio_bytes
@@ -162,7 +163,9 @@ end
 
 local function uuid_of(part)
   local uuid = given(part.uuid)
-  if uuid ~= nil and (type(uuid) ~= "string" or uuid == "") then raise("expected a string that is not empty", ".uuid") end
+  if uuid ~= nil and (type(uuid) ~= "string" or uuid == "") then
+    raise("expected a string that is not empty", ".uuid")
+  end
   return uuid
 end
 
@@ -174,7 +177,8 @@ end
 
 local MEDIA = {
   keys = {
-    type = true, modality = true, url = true, bytes = true, data = true, mime = true, mimeType = true, detail = true, name = true,
+    type = true, modality = true, url = true, bytes = true, data = true, mime = true, mimeType = true, detail = true,
+    name = true,
     uuid = true, id = true, metadata = true, annotations = true,
   },
   refused = { base64 = "unknown key (did you mean `data`?)", media_type = "unknown key (did you mean `mime`?)" },
@@ -239,7 +243,9 @@ end
 
 -- Parts that are text on the wire: the key of their text is `text`, or the type's own name.
 local TEXT_WORDS = { content = "unknown key (did you mean `text`?)", value = "unknown key (did you mean `text`?)" }
-local TEXT_PART = { keys = { type = true, text = true, id = true, metadata = true, annotations = true }, refused = TEXT_WORDS }
+local TEXT_PART = {
+  keys = { type = true, text = true, id = true, metadata = true, annotations = true }, refused = TEXT_WORDS,
+}
 local REFUSAL_PART = { keys = { type = true, refusal = true, text = true }, refused = TEXT_WORDS }
 
 local function text_part(s, kind, part, field, known)
@@ -257,7 +263,8 @@ function HANDLERS.refusal(s, kind, part)
 end
 
 local REASONING_KEYS = {
-  type = true, text = true, reasoning = true, thinking = true, summary = true, signature = true, id = true, metadata = true,
+  type = true, text = true, reasoning = true, thinking = true, summary = true, signature = true, id = true,
+  metadata = true,
 }
 
 -- Mistral's thinking and OpenAI's summaries are lists of text parts.
@@ -328,7 +335,9 @@ local function url_part(modality, field)
     local own = members.of(part, known)
     if given(part[field]) == nil and uuid then return add_named_media(s, kind, modality, {}, uuid, own) end
     local at, inner = location_of(part[field], modality, "." .. field)
-    if uuid or own or inner or field == "audio_url" then return add_named_media(s, kind, modality, at, uuid, own, inner) end
+    if uuid or own or inner or field == "audio_url" then
+      return add_named_media(s, kind, modality, at, uuid, own, inner)
+    end
     add_media(s, kind, modality, at.url, nil, nil, at.detail)
   end
 end
@@ -367,7 +376,8 @@ local function add_unknown(s, kind, part)
 end
 
 local FILE_KEYS = {
-  type = true, text = true, bytes = true, url = true, data = true, name = true, mime = true, mimeType = true, detail = true,
+  type = true, text = true, bytes = true, url = true, data = true, name = true, mime = true, mimeType = true,
+  detail = true,
   file = true, id = true, metadata = true,
 }
 local WIRE_FILE_KEYS = { filename = true, file_data = true, file_id = true }
@@ -426,7 +436,9 @@ function parts.binary_file(mime)
 end
 
 -- Types of vLLM that go out as they are: known only for near misses.
-local OPEN_TYPES = { image_embeds = true, audio_embeds = true, video_embeds = true, prompt_embeds = true, tool_reference = true }
+local OPEN_TYPES = {
+  image_embeds = true, audio_embeds = true, video_embeds = true, prompt_embeds = true, tool_reference = true,
+}
 local KNOWN_TYPES = {}
 for _, types in ipairs { HANDLERS, OPEN_TYPES } do
   for name in pairs(types) do KNOWN_TYPES[name] = true end

@@ -44,7 +44,8 @@ local function results_of(message)
   if type(content) ~= "table" or not is_result(content[1]) then return { message } end
   local out = {}
   for j, part in ipairs(content) do
-    if is_result(part) then out[j] = { role = "tool", name = message.name, content = { part } } else return { message } end
+    if not is_result(part) then return { message } end
+    out[j] = { role = "tool", name = message.name, content = { part } }
   end
   return #content == 1 and { message } or out
 end

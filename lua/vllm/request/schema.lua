@@ -32,7 +32,9 @@ function schema.fault(value, is_enforced)
     return ".required: expected a list of names, got " .. type(required)
   end
   if not is_plain(properties) then return nil end
-  if properties[1] ~= nil then return '.properties: expected a table such as { city = { type = "string" } }, got a list' end
+  if properties[1] ~= nil then
+    return '.properties: expected a table such as { city = { type = "string" } }, got a list'
+  end
   for _, name in ipairs(values.sorted_keys(properties)) do
     local why = type(name) == "string" and property_fault(name, properties[name], is_enforced)
     if why then return why end

@@ -49,7 +49,8 @@ local function parameters_fault(parameters)
     if parameters[name] ~= nil then return nil end
   end
   if parameters.properties ~= nil then return "it is missing" end
-  return ("write { type = \"object\", properties = { %s = … } }"):format(excerpt.of(tostring(values.sorted_keys(parameters)[1]), 40))
+  local first = excerpt.of(tostring(values.sorted_keys(parameters)[1]), 40)
+  return ("write { type = \"object\", properties = { %s = … } }"):format(first)
 end
 
 local function check_definition(definition, where)
@@ -57,8 +58,12 @@ local function check_definition(definition, where)
     return fault(where, "name", "1 to 64 of a-z A-Z 0-9 _ -", definition.name)
   end
   local description, parameters, strict = definition.description, definition.parameters, definition.strict
-  if description ~= nil and type(description) ~= "string" then return fault(where, "description", "a string", description) end
-  if parameters ~= nil and type(parameters) ~= "table" then return fault(where, "parameters", "a JSON Schema (a table)", parameters) end
+  if description ~= nil and type(description) ~= "string" then
+    return fault(where, "description", "a string", description)
+  end
+  if parameters ~= nil and type(parameters) ~= "table" then
+    return fault(where, "parameters", "a JSON Schema (a table)", parameters)
+  end
   local why = parameters ~= nil and parameters_fault(parameters)
   if why then
     local param = where .. ".parameters"
@@ -68,7 +73,9 @@ local function check_definition(definition, where)
   if why then return nil, where .. ".parameters" .. why, where .. ".parameters" end
   if strict ~= nil and type(strict) ~= "boolean" then return fault(where, "strict", "true or false", strict) end
   local deferred = definition.defer_loading
-  if deferred ~= nil and type(deferred) ~= "boolean" then return fault(where, "defer_loading", "true or false", deferred) end
+  if deferred ~= nil and type(deferred) ~= "boolean" then
+    return fault(where, "defer_loading", "true or false", deferred)
+  end
   return true
 end
 
@@ -100,7 +107,9 @@ local function of_wire_form(tool, where)
   if tool.type ~= nil and tool.type ~= "function" then return fault(where, "type", '"function"', tool.type) end
   local definition = tool["function"]
   if type(definition) ~= "table" then return fault(where, "function", "a table", definition) end
-  if values.is_raw(definition) then return fault(where, "function", "a table (make the whole list raw instead)", definition) end
+  if values.is_raw(definition) then
+    return fault(where, "function", "a table (make the whole list raw instead)", definition)
+  end
   local ok, message, param = check_definition(definition, where .. ".function")
   if not ok then return nil, message, param end
   local wire = copy(tool)
@@ -162,15 +171,19 @@ function tools.choice_to_wire(choice, names)
   if type(choice) == "table" then
     if values.is_raw(choice) then return choice end
     if choice.type ~= "function" then
-      return nil, ('tool_choice.type: expected "function", got %s; to narrow the choice, offer only those tools (extra_body sends any)')
-        :format(values.shown(choice.type)), "tool_choice.type"
+      local why = 'tool_choice.type: expected "function", got %s; to narrow the choice, offer only those tools '
+        .. "(extra_body sends any)"
+      return nil, why:format(values.shown(choice.type)), "tool_choice.type"
     end
     name, param = type(choice["function"]) == "table" and choice["function"].name, "tool_choice.function.name"
-    if type(name) ~= "string" then return nil, param .. ": expected the name of a tool, got " .. values.shown(name or nil), param end
+    if type(name) ~= "string" then
+      return nil, param .. ": expected the name of a tool, got " .. values.shown(name or nil), param
+    end
   end
   if names and not names[name] then
     local advice = name == "any" and '; "required" makes the model call one of them' or ""
-    return nil, ("%s: there is no tool %s; the tools are %s%s"):format(param, values.shown(name), listed(names), advice), param
+    local why = ("%s: there is no tool %s; the tools are %s"):format(param, values.shown(name), listed(names))
+    return nil, why .. advice, param
   end
   return type(choice) == "table" and choice or { type = "function", ["function"] = { name = name } }
 end

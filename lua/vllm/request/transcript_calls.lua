@@ -20,7 +20,8 @@ local CALL = {
     invalid = true, index = true, choice = true, part = true, metadata = true, extra = true,
   },
   refused = {
-    args = ARGUMENTS, params = ARGUMENTS, parameters = ARGUMENTS, tool_call_id = ID, call_id = ID, toolCallId = ID, tool_use_id = ID,
+    args = ARGUMENTS, params = ARGUMENTS, parameters = ARGUMENTS, tool_call_id = ID, call_id = ID, toolCallId = ID,
+    tool_use_id = ID,
     tool_name = NAME, toolName = NAME, result = RESULT, output = RESULT,
   },
   written = { id = true, type = true, ["function"] = true },

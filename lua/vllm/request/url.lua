@@ -54,7 +54,9 @@ function url.shown(text)
 end
 
 local function split_authority(authority)
-  if authority:find("\\", 1, true) then return nil, "has a backslash before its path, where programs differ in what the host is" end
+  if authority:find("\\", 1, true) then
+    return nil, "has a backslash before its path, where programs differ in what the host is"
+  end
   local userinfo, place = authority:match("^(.*)@(.*)$")
   place = place or authority
   local host, port = place:match("^(%[[%x:.]+%]):?(%d*)$")
@@ -64,7 +66,9 @@ local function split_authority(authority)
   end
   if not host then return nil, place:find("^:") and "has no host" or "has a host or port that cannot be read" end
   if port == "" and place:sub(-1) == ":" then return nil, "has an empty port" end
-  if port ~= "" and (#port > 5 or tonumber(port) < 1 or tonumber(port) > 65535) then return nil, "has a port outside 1..65535" end
+  if port ~= "" and (#port > 5 or tonumber(port) < 1 or tonumber(port) > 65535) then
+    return nil, "has a port outside 1..65535"
+  end
   return { place = place, userinfo = userinfo }
 end
 
@@ -106,16 +110,17 @@ local SERVER_SCHEMES = { http = true, https = true }
 ---@param text string an empty path or one ending in /v1 is completed; any other path and every query is kept
 ---@return { url: string, root: string, models: string, query: string, userinfo: string? }? `root` is what /v1/models
 ---  and others are appended to, `models` the address of the list of models, `query` begins with `?` or is empty; none
---- of
----  them holds the user
+---  of them holds the user
 ---@return string? why a predicate
 function url.endpoint(text)
   local parts, why = url.parse(text, SERVER_SCHEMES)
   if not parts then return nil, why end
   local origin, path = parts.scheme .. "://" .. parts.place, complete(parts.path)
   local models = path:find(CHAT .. "/?$") and path:gsub(CHAT .. "/?$", "") or prefix_of(path) .. "/v1"
-  return { url = origin .. path .. parts.query, root = origin .. prefix_of(path), query = parts.query, userinfo = parts.userinfo,
-    models = origin .. models .. "/models" .. parts.query }
+  return {
+    url = origin .. path .. parts.query, root = origin .. prefix_of(path), query = parts.query,
+    userinfo = parts.userinfo, models = origin .. models .. "/models" .. parts.query,
+  }
 end
 
 local function decoded(text)

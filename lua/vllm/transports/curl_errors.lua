@@ -98,7 +98,7 @@ local function about_connect(failure, place, request)
   local text, refusal = failure.text, tunnel_status(failure)
   if refusal then return about_tunnel(refusal, place, request) end
   if text:find("CONNECT", 1, true) or failure.code == 5 or failure.code == 97 then return "the proxy: " .. text end
-  if failure.code == 6 then return "the name of the host in " .. place .. " cannot be resolved (" .. text .. ")" end
+  if failure.code == 6 then return "the host name in " .. place .. " cannot be resolved (" .. text .. ")" end
   local proxy = unreached_proxy(text, request)
   if proxy then
     return ("cannot connect to the proxy %s, on the way to %s (%s); is it running? %s; proxy = false bypasses it")

@@ -9,10 +9,11 @@ local OF_CONNECT = {
   { "no route", "there is no route to it" },
   { "unreachable", "there is no route to it" },
   { "no such file", "there is no such socket" },
-  { "too many open files", "this worker has no file descriptor left: `worker_rlimit_nofile` in nginx.conf, above `worker_connections`" },
+  { "too many open files",
+    "this worker has no file descriptor left: raise `worker_rlimit_nofile` above `worker_connections` in nginx.conf" },
   -- nginx 1.22 gives the errno of something before.
-  { "operation now in progress", "this worker has no connection left, if its error log does not say otherwise: `worker_connections` "
-    .. "in nginx.conf" },
+  { "operation now in progress",
+    "this worker has no connection left, unless its log says otherwise: raise `worker_connections` in nginx.conf" },
   { "permission denied", "the user of nginx's workers may not connect to it" },
 }
 
@@ -27,10 +28,10 @@ local OF_VERIFY = {
   { "local issuer certificate", "an authority that nginx does not know signed its certificate; " .. TRUST },
   { "first certificate", "its certificate comes without the chain that leads to a known authority; " .. TRUST },
   { "self[- ]signed", "its certificate is self-signed; " .. TRUST },
-  { "chain too long", "its chain of certificates is longer than `lua_ssl_verify_depth` in nginx.conf allows (default 1)" },
+  { "chain too long", "its certificate chain is longer than `lua_ssl_verify_depth` in nginx.conf allows (default 1)" },
   { "host mismatch", "its certificate is for another name than the one in base_url" },
-  { "^refused$", "its certificate is not accepted (with `lua_socket_log_errors on` nginx's error log says why); " .. TRUST
-    .. ", at `lua_ssl_verify_depth`" },
+  { "^refused$", "its certificate is not accepted (with `lua_socket_log_errors on` nginx's error log says why); "
+    .. TRUST .. ", at `lua_ssl_verify_depth`" },
 }
 
 local function hint_of(why, asked)
@@ -45,10 +46,10 @@ end
 local function about_connect(why, place)
   local text = why:lower()
   if text:find("no resolver defined", 1, true) then
-    return ("the name of the host in %s cannot be resolved: nginx needs a `resolver` in nginx.conf"):format(place), false
+    return ("the host name in %s cannot be resolved: nginx needs a `resolver` in nginx.conf"):format(place), false
   end
   if text:find("could not be resolved", 1, true) then
-    return ("the name of the host in %s cannot be resolved (%s)"):format(place, why)
+    return ("the host name in %s cannot be resolved (%s)"):format(place, why)
   end
   for _, entry in ipairs(OF_CONNECT) do
     if text:find(entry[1], 1, true) then return ("cannot connect to %s: %s"):format(place, entry[2]) end
@@ -60,9 +61,11 @@ local function about_tls(why, asked)
   local place, text = asked.place, why:gsub("^%d+: ", "")
   local hint = hint_of(text, asked)
   if hint then return ("no trusted connection to %s: %s (%s)"):format(place, hint, text), false end
-  return ("no TLS with %s (%s); if the server speaks plain HTTP on this port, http:// in base_url is meant"):format(place, text)
+  return ("no TLS with %s (%s); if the server speaks plain HTTP on this port, write http:// in base_url")
+    :format(place, text)
 end
 
+local IF_TLS = "; if the server speaks TLS, write https:// in base_url"
 local DURING = {
   send = "closed the connection while the request was being sent",
   head = "closed the connection without an answer",
@@ -70,7 +73,7 @@ local DURING = {
 }
 
 local function about_closed(step, why, asked)
-  local hint = step ~= "body" and asked.scheme == "http" and "; if the server speaks TLS, https:// in base_url is meant" or ""
+  local hint = step ~= "body" and asked.scheme == "http" and IF_TLS or ""
   local what = why == "closed" and DURING[step] or ("%s (%s)"):format(DURING[step], why)
   return asked.place .. " " .. what .. hint
 end
@@ -97,8 +100,10 @@ end
 ---@return { kind: string, detail: string }
 function nginx_errors.of_answer(failure, asked)
   if failure.kind == "limit" then return { kind = "limit", detail = failure.detail } end
-  local hint = not asked.status and asked.scheme == "http" and "; if the server speaks TLS, https:// in base_url is meant" or ""
-  return { kind = failure.kind, detail = ("the answer of %s breaks HTTP: %s%s"):format(asked.place, failure.detail, hint) }
+  local hint = not asked.status and asked.scheme == "http" and IF_TLS or ""
+  return {
+    kind = failure.kind, detail = ("the answer of %s breaks HTTP: %s%s"):format(asked.place, failure.detail, hint),
+  }
 end
 
 --- The connection took longer than it may.
