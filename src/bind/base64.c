@@ -34,8 +34,6 @@ static int l_base64_decode(lua_State *L) {
 }
 
 void bind_open_base64(lua_State *L) {
-    lua_pushcfunction(L, l_base64_encode);
-    lua_setfield(L, -2, "base64_encode");
-    lua_pushcfunction(L, l_base64_decode);
-    lua_setfield(L, -2, "base64_decode");
+    bind_set_function(L, "base64_encode", l_base64_encode);
+    bind_set_function(L, "base64_decode", l_base64_decode);
 }

@@ -32,18 +32,63 @@ void bind_open_http1(lua_State *L);
 void bind_open_messages(lua_State *L);
 void bind_open_wait(lua_State *L);
 
-/* Makes the metatable `name` for userdata: `methods` are its __index, `release` its __gc and __close. */
+/* A 64-bit integer as the host's best number: exact on 5.3 and later, a double elsewhere. */
+static inline void bind_push_integer(lua_State *L, int64_t value) {
+#if COMPAT_INTEGERS
+    lua_pushinteger(L, (lua_Integer)value);
+#else
+    lua_pushnumber(L, (lua_Number)value);
+#endif
+}
+
+/* Each sets a field of the table at the top of the stack; what is absent (NULL) sets none. They can raise (no
+ * memory). */
+static inline void bind_set_function(lua_State *L, const char *name, lua_CFunction function) {
+    lua_pushcfunction(L, function);
+    lua_setfield(L, -2, name);
+}
+
+static inline void bind_set_integer(lua_State *L, const char *name, int64_t value) {
+    bind_push_integer(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static inline void bind_set_bool(lua_State *L, const char *name, bool value) {
+    lua_pushboolean(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static inline void bind_set_text(lua_State *L, const char *name, const char *text) {
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, name);
+}
+
+static inline void bind_set_slice(lua_State *L, const char *name, struct vllm_slice slice) {
+    if (slice.ptr) {
+        lua_pushlstring(L, slice.ptr, slice.len);
+        lua_setfield(L, -2, name);
+    }
+}
+
+/* Pushes a new table whose keys ("k") or values ("v") are weak. */
+static inline void bind_push_weak_table(lua_State *L, const char *mode) {
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    bind_set_text(L, "__mode", mode);
+    lua_setmetatable(L, -2);
+}
+
+/* Makes the metatable `name` for userdata: `methods` (NULL: none) are its __index, `release` its __gc and __close. */
 static inline void bind_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction release) {
     luaL_newmetatable(L, name);
-    lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, release);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, release);
-    lua_setfield(L, -2, "__close");
-    lua_pushliteral(L, "protected");
-    lua_setfield(L, -2, "__metatable");
+    if (methods) {
+        lua_newtable(L);
+        luaL_setfuncs(L, methods, 0);
+        lua_setfield(L, -2, "__index");
+    }
+    bind_set_function(L, "__gc", release);
+    bind_set_function(L, "__close", release);
+    bind_set_text(L, "__metatable", "protected");
     lua_pop(L, 1);
 }
 
@@ -74,15 +119,6 @@ static inline void bind_push_slice(lua_State *L, struct vllm_slice slice) {
     } else {
         lua_pushnil(L);
     }
-}
-
-/* A 64-bit integer as the host's best number: exact on 5.3 and later, a double elsewhere. */
-static inline void bind_push_integer(lua_State *L, int64_t value) {
-#if COMPAT_INTEGERS
-    lua_pushinteger(L, (lua_Integer)value);
-#else
-    lua_pushnumber(L, (lua_Number)value);
-#endif
 }
 
 /* Lack of memory raises, as it does in Lua itself: it is not a failure of what was asked. */

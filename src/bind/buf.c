@@ -22,6 +22,5 @@ struct vllm_buf *bind_new_buf(lua_State *L, size_t max) {
 }
 
 void bind_open_buf(lua_State *L) {
-    static const luaL_Reg no_methods[] = {{NULL, NULL}};
-    bind_class(L, CLASS, no_methods, l_buf_release);
+    bind_class(L, CLASS, NULL, l_buf_release);
 }

@@ -10,8 +10,7 @@ BIND_EXPORT int luaopen_vllm_core(lua_State *L);
 BIND_EXPORT int luaopen_vllm_core(lua_State *L) {
     bind_stay_loaded();
     lua_newtable(L);
-    lua_pushliteral(L, VLLM_VERSION);
-    lua_setfield(L, -2, "version");
+    bind_set_text(L, "version", VLLM_VERSION);
     bind_open_ending(L);
     bind_open_buf(L);
     bind_open_json_values(L);

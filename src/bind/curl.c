@@ -145,18 +145,12 @@ static int push_failure(lua_State *L, const struct vllm_request *request) {
     vllm_request_error(request, &error);
     lua_pushnil(L);
     lua_createtable(L, 0, 6);
-    lua_pushinteger(L, error.curl_code);
-    lua_setfield(L, -2, "code");
-    lua_pushinteger(L, (lua_Integer)error.os_errno);
-    lua_setfield(L, -2, "errno");
-    lua_pushstring(L, name_of_errno(error.os_errno)); /* NULL: nil */
-    lua_setfield(L, -2, "reason");
-    lua_pushinteger(L, (lua_Integer)error.verify_result);
-    lua_setfield(L, -2, "verify");
-    lua_pushstring(L, error.text);
-    lua_setfield(L, -2, "text");
-    bind_push_integer(L, (int64_t)error.body_bytes);
-    lua_setfield(L, -2, "bytes");
+    bind_set_integer(L, "code", error.curl_code);
+    bind_set_integer(L, "errno", error.os_errno);
+    bind_set_text(L, "reason", name_of_errno(error.os_errno));
+    bind_set_integer(L, "verify", error.verify_result);
+    bind_set_text(L, "text", error.text);
+    bind_set_integer(L, "bytes", (int64_t)error.body_bytes);
     return 2;
 }
 
@@ -210,17 +204,12 @@ static int l_request_info(lua_State *L) {
     set_seconds(L, "tls_s", info.tls_s);
     set_seconds(L, "start_transfer_s", info.start_transfer_s);
     set_seconds(L, "total_s", info.total_s);
-    lua_pushboolean(L, info.reused);
-    lua_setfield(L, -2, "reused");
-    bind_push_integer(L, (int64_t)info.upload_bytes);
-    lua_setfield(L, -2, "upload_bytes");
-    bind_push_integer(L, (int64_t)info.body_bytes);
-    lua_setfield(L, -2, "body_bytes");
+    bind_set_bool(L, "reused", info.reused);
+    bind_set_integer(L, "upload_bytes", (int64_t)info.upload_bytes);
+    bind_set_integer(L, "body_bytes", (int64_t)info.body_bytes);
     if (info.remote_ip[0] != '\0') {
-        lua_pushstring(L, info.remote_ip);
-        lua_setfield(L, -2, "remote_ip");
-        lua_pushinteger(L, (lua_Integer)info.remote_port);
-        lua_setfield(L, -2, "remote_port");
+        bind_set_text(L, "remote_ip", info.remote_ip);
+        bind_set_integer(L, "remote_port", info.remote_port);
     }
     return 1;
 }
@@ -329,14 +318,6 @@ static int l_engine_live(lua_State *L) {
     return 1;
 }
 
-static void push_weak_table(lua_State *L) {
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "v");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-}
-
 static enum vllm_engine_mode read_mode(lua_State *L) {
     static const char *const names[] = {"inline", "thread", NULL};
     static const enum vllm_engine_mode modes[] = {VLLM_ENGINE_INLINE, VLLM_ENGINE_THREAD};
@@ -355,7 +336,7 @@ static int l_engine(lua_State *L) {
     options.max_starts = bind_option_size(L, 1, "max_starts", 0, 1, MAX_STARTS);
     options.mode = read_mode(L);
     struct engine_box *box = bind_new_object(L, ENGINE, sizeof *box);
-    push_weak_table(L);
+    bind_push_weak_table(L, "v");
     lua_setuservalue(L, -2);
     errno = 0;
     box->engine = vllm_engine_new(&options);

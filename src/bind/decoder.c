@@ -37,33 +37,23 @@ static const char *kind_of(enum vllm_status status) {
     }
 }
 
-static int push_failure(lua_State *L, struct bind_lender *decoder, enum vllm_status status) {
+/* What a method returns that has no event to give. */
+static int push_status(lua_State *L, struct bind_lender *decoder, enum vllm_status status) {
     const struct vllm_decoder *core = decoder->core;
+    if (bind_push_status(L, status)) {
+        return 1;
+    }
     if (status == VLLM_EINVALID) {
         return luaL_error(L, "a decoder takes either one body or bytes, and nothing after finish()");
-    }
-    if (status == VLLM_ENOMEM) {
-        return bind_no_memory(L);
     }
     decoder->lending = true;
     lua_pushnil(L);
     lua_createtable(L, 0, 3);
-    lua_pushstring(L, kind_of(status));
-    lua_setfield(L, -2, "kind");
-    lua_pushstring(L, vllm_decoder_why(core));
-    lua_setfield(L, -2, "detail");
-    bind_push_slice(L, vllm_decoder_evidence(core));
-    lua_setfield(L, -2, "body");
+    bind_set_text(L, "kind", kind_of(status));
+    bind_set_text(L, "detail", vllm_decoder_why(core));
+    bind_set_slice(L, "body", vllm_decoder_evidence(core));
     decoder->lending = false;
     return 2;
-}
-
-static int push_status(lua_State *L, struct bind_lender *decoder, enum vllm_status status) {
-    if (status != VLLM_OK) {
-        return push_failure(L, decoder, status);
-    }
-    lua_pushboolean(L, 1);
-    return 1;
 }
 
 static int l_decoder_feed(lua_State *L) {
@@ -85,18 +75,13 @@ static int l_decoder_finish(lua_State *L) {
     return push_status(L, decoder, vllm_decoder_finish(decoder->core));
 }
 
-/* What next and next_text return when there is no event. */
-static int push_no_event(lua_State *L, struct bind_lender *decoder, enum vllm_status status) {
-    return bind_push_nothing(L, status) ? 1 : push_failure(L, decoder, status);
-}
-
 static int l_decoder_next(lua_State *L) {
     struct bind_lender *decoder = check_decoder(L);
     struct vllm_decoder *core = decoder->core;
     struct vllm_event event;
     enum vllm_status status = vllm_decoder_next(core, &event);
     if (status != VLLM_OK) {
-        return push_no_event(L, decoder, status);
+        return push_status(L, decoder, status);
     }
     decoder->lending = true;
     bind_push_event(L, &event, core, EVENT_STRINGS);
@@ -113,7 +98,7 @@ static int l_decoder_next_text(lua_State *L) {
         status = vllm_decoder_next(core, &event);
     }
     if (status != VLLM_OK) {
-        return push_no_event(L, decoder, status);
+        return push_status(L, decoder, status);
     }
     decoder->lending = true;
     lua_pushlstring(L, event.text.ptr, event.text.len);
@@ -175,6 +160,5 @@ void bind_open_decoder(lua_State *L) {
     lua_pushcclosure(L, l_decoder_next, BIND_METATABLE + bind_push_event_strings(L));
     lua_setfield(L, -2, "next");
     lua_pop(L, 2);
-    lua_pushcfunction(L, l_decoder);
-    lua_setfield(L, -2, "decoder");
+    bind_set_function(L, "decoder", l_decoder);
 }

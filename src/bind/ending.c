@@ -43,20 +43,15 @@ static int l_end(lua_State *L) {
 }
 
 void bind_open_ending(lua_State *L) {
-    static const luaL_Reg no_methods[] = {{NULL, NULL}};
     lua_getfield(L, LUA_REGISTRYINDEX, OBJECTS);
     bool is_open = !lua_isnil(L, -1);
     lua_pop(L, 1);
     if (is_open) {
         return;
     }
-    bind_class(L, GUARD, no_methods, l_end);
+    bind_class(L, GUARD, NULL, l_end);
     (void)bind_new(L, GUARD, 1);
     lua_setfield(L, LUA_REGISTRYINDEX, KEPT);
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
+    bind_push_weak_table(L, "k");
     lua_setfield(L, LUA_REGISTRYINDEX, OBJECTS);
 }

@@ -18,33 +18,17 @@ static const char *const KINDS[] = {
 };
 
 /* Field setters: the table is at the top of the stack. */
-static void set_slice(lua_State *L, const char *name, struct vllm_slice slice) {
-    if (slice.ptr) {
-        lua_pushlstring(L, slice.ptr, slice.len);
-        lua_setfield(L, -2, name);
-    }
-}
-
-static void set_integer(lua_State *L, const char *name, int64_t value) {
-    bind_push_integer(L, value);
-    lua_setfield(L, -2, name);
-}
-
 static void set_count(lua_State *L, const char *name, int64_t value) {
     if (value >= 0) {
-        set_integer(L, name, value);
+        bind_set_integer(L, name, value);
     }
 }
 
-/* False, and nothing is pushed: it is absent, or cannot be decoded. */
-static bool push_json(lua_State *L, struct vllm_slice json) {
+/* False, and nothing is set: it is absent, or cannot be decoded. */
+static bool set_json(lua_State *L, const char *name, struct vllm_slice json) {
     static const struct bind_decode_options options = {.drop_nulls = true};
     struct vllm_json j;
-    return json.ptr && bind_json_decode(L, json, &options, &j);
-}
-
-static bool set_json(lua_State *L, const char *name, struct vllm_slice json) {
-    bool decoded = push_json(L, json);
+    bool decoded = json.ptr && bind_json_decode(L, json, &options, &j);
     if (decoded) {
         lua_setfield(L, -2, name);
     }
@@ -56,10 +40,7 @@ static void set_input(lua_State *L, struct vllm_slice arguments, const char *inv
     if (!invalid && !set_json(L, "input", arguments)) {
         invalid = "the arguments cannot be decoded";
     }
-    if (invalid) {
-        lua_pushstring(L, invalid);
-        lua_setfield(L, -2, "invalid");
-    }
+    bind_set_text(L, "invalid", invalid);
 }
 
 /* `extra`, if there is any. What goes back with a message keeps its nulls. */
@@ -96,20 +77,19 @@ static void set_usage_fields(lua_State *L, const struct vllm_usage *usage) {
 
 static void set_name(lua_State *L, struct vllm_slice name) {
     static const struct vllm_slice none = {NO_NAME, sizeof NO_NAME - 1};
-    set_slice(L, "name", name.ptr ? name : none);
+    bind_set_slice(L, "name", name.ptr ? name : none);
 }
 
 /* Events ----------------------------------------------------------------------------------------------------------- */
 
 static void set_part_fields(lua_State *L, const struct vllm_event *event) {
-    set_slice(L, "part", event->part);
-    lua_pushstring(L, KINDS[event->kind]);
-    lua_setfield(L, -2, "kind");
+    bind_set_slice(L, "part", event->part);
+    bind_set_text(L, "kind", KINDS[event->kind]);
 }
 
 /* The events that belong to a choice. */
 static void set_choice_fields(lua_State *L, const struct vllm_event *event) {
-    set_integer(L, "choice", event->choice);
+    bind_set_integer(L, "choice", event->choice);
     switch (event->type) {
     case VLLM_EVENT_PART_START: set_part_fields(L, event); break;
     case VLLM_EVENT_PART_END:
@@ -117,14 +97,14 @@ static void set_choice_fields(lua_State *L, const struct vllm_event *event) {
         if (event->kind == VLLM_PART_MEDIA) {
             set_json(L, "value", event->raw);
         } else {
-            set_slice(L, "value", event->text);
+            bind_set_slice(L, "value", event->text);
         }
         break;
     case VLLM_EVENT_TOOL_CALL:
-        set_integer(L, "index", event->index);
-        set_slice(L, "id", event->id);
+        bind_set_integer(L, "index", event->index);
+        bind_set_slice(L, "id", event->id);
         set_name(L, event->name);
-        set_slice(L, "arguments", event->text);
+        bind_set_slice(L, "arguments", event->text);
         set_input(L, event->text, event->invalid);
         set_extras(L, event->extras, true);
         break;
@@ -133,7 +113,7 @@ static void set_choice_fields(lua_State *L, const struct vllm_event *event) {
         set_json(L, "token_ids", event->token_ids);
         break;
     default: /* VLLM_EVENT_CHOICE_END */
-        set_slice(L, "finish_reason", event->text);
+        bind_set_slice(L, "finish_reason", event->text);
         set_json(L, "stop_reason", event->raw);
         break;
     }
@@ -223,15 +203,14 @@ static void push_delta(lua_State *L, const struct vllm_event *event, int strings
 static void push_other(lua_State *L, const struct vllm_event *event, const struct vllm_decoder *decoder) {
     luaL_checkstack(L, 8, "an event");
     lua_createtable(L, 0, event->type == VLLM_EVENT_TOOL_CALL ? 8 : 4);
-    lua_pushstring(L, TYPES[event->type]);
-    lua_setfield(L, -2, "type");
+    bind_set_text(L, "type", TYPES[event->type]);
     switch (event->type) {
     case VLLM_EVENT_TURN_START:
-        set_slice(L, "id", event->id);
-        set_slice(L, "model", event->model);
+        bind_set_slice(L, "id", event->id);
+        bind_set_slice(L, "model", event->model);
         break;
     case VLLM_EVENT_USAGE: set_usage_fields(L, &event->usage); break;
-    case VLLM_EVENT_CHUNK: set_slice(L, "raw", event->raw); break;
+    case VLLM_EVENT_CHUNK: bind_set_slice(L, "raw", event->raw); break;
     case VLLM_EVENT_TURN_END:
         bind_push_result(L, decoder);
         lua_setfield(L, -2, "result");
@@ -265,12 +244,12 @@ static void push_list(lua_State *L, size_t count) {
 
 static void push_call(lua_State *L, const struct vllm_decoder_call *call, int64_t choice, size_t index) {
     lua_createtable(L, 0, 7);
-    set_slice(L, "id", call->id);
+    bind_set_slice(L, "id", call->id);
     set_name(L, call->name);
-    set_slice(L, "arguments", call->arguments);
+    bind_set_slice(L, "arguments", call->arguments);
     set_input(L, call->arguments, call->invalid);
-    set_integer(L, "choice", choice);
-    set_integer(L, "index", (int64_t)index);
+    bind_set_integer(L, "choice", choice);
+    bind_set_integer(L, "index", (int64_t)index);
     set_extras(L, call->extras, true);
 }
 
@@ -281,10 +260,9 @@ static void push_wire_call(lua_State *L, const struct vllm_decoder_call *call) {
     lua_createtable(L, 0, 3);
     share(L, known, "id", "id");
     share(L, known, "extra", "extra");
-    lua_pushliteral(L, "function");
-    lua_setfield(L, -2, "type");
+    bind_set_text(L, "type", "function");
     lua_createtable(L, 0, 2);
-    set_slice(L, "name", name);
+    bind_set_slice(L, "name", name);
     share(L, known, "arguments", "arguments");
     lua_setfield(L, -2, "function");
 }
@@ -316,19 +294,18 @@ static void push_choice(lua_State *L, const struct vllm_decoder *decoder, size_t
     int known = lua_gettop(L) + 1;
     vllm_decoder_choice(decoder, position, &choice);
     lua_createtable(L, 0, 12);
-    set_integer(L, "choice", choice.choice);
-    set_slice(L, "text", choice.text);
-    set_slice(L, "reasoning", choice.reasoning);
-    set_slice(L, "refusal", choice.refusal);
-    set_slice(L, "finish_reason", choice.finish_reason);
+    bind_set_integer(L, "choice", choice.choice);
+    bind_set_slice(L, "text", choice.text);
+    bind_set_slice(L, "reasoning", choice.reasoning);
+    bind_set_slice(L, "refusal", choice.refusal);
+    bind_set_slice(L, "finish_reason", choice.finish_reason);
     set_json(L, "stop_reason", choice.stop_reason);
     set_json(L, "media", choice.media);
     set_json(L, "logprobs", choice.logprobs);
     set_json(L, "token_ids", choice.token_ids);
     set_extras(L, choice.extras, false);
     lua_createtable(L, 0, 6);
-    lua_pushliteral(L, "assistant");
-    lua_setfield(L, -2, "role");
+    bind_set_text(L, "role", "assistant");
     share(L, known, "text", "content");
     share(L, known, "reasoning", "reasoning");
     share(L, known, "refusal", "refusal");
@@ -352,10 +329,9 @@ void bind_push_result(lua_State *L, const struct vllm_decoder *decoder) {
     luaL_checkstack(L, 16, "a result");
     vllm_decoder_state(decoder, &state);
     lua_createtable(L, 0, 16);
-    set_slice(L, "id", state.id);
-    set_slice(L, "model", state.model);
-    lua_pushboolean(L, state.complete);
-    lua_setfield(L, -2, "complete");
+    bind_set_slice(L, "id", state.id);
+    bind_set_slice(L, "model", state.model);
+    bind_set_bool(L, "complete", state.complete);
     if (state.usage.raw.ptr) {
         lua_createtable(L, 0, 6);
         set_usage_fields(L, &state.usage);

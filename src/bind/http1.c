@@ -30,40 +30,25 @@ static void push_detail(lua_State *L, const struct vllm_http1 *http1) {
     }
 }
 
-static int push_failure(lua_State *L, struct bind_lender *reader, enum vllm_status status) {
+/* What a method returns that has nothing else to give. */
+static int push_status(lua_State *L, struct bind_lender *reader, enum vllm_status status) {
     const struct vllm_http1 *http1 = reader->core;
+    if (bind_push_status(L, status)) {
+        return 1;
+    }
     if (status == VLLM_EINVALID) {
         return luaL_error(L, "bytes were fed after finish()");
-    }
-    if (status == VLLM_ENOMEM) {
-        return bind_no_memory(L);
     }
     reader->lending = true;
     lua_pushnil(L);
     lua_createtable(L, 0, 4);
-    lua_pushstring(L, status == VLLM_ELIMIT ? "limit" : status == VLLM_ETRUNCATED ? "closed" : "protocol");
-    lua_setfield(L, -2, "kind");
+    bind_set_text(L, "kind", status == VLLM_ELIMIT ? "limit" : status == VLLM_ETRUNCATED ? "closed" : "protocol");
     push_detail(L, http1);
     lua_setfield(L, -2, "detail");
-    bind_push_integer(L, (int64_t)vllm_http1_body_bytes(http1));
-    lua_setfield(L, -2, "body_bytes");
-    lua_pushboolean(L, vllm_http1_fresh(http1));
-    lua_setfield(L, -2, "fresh");
+    bind_set_integer(L, "body_bytes", (int64_t)vllm_http1_body_bytes(http1));
+    bind_set_bool(L, "fresh", vllm_http1_fresh(http1));
     reader->lending = false;
     return 2;
-}
-
-static int push_status(lua_State *L, struct bind_lender *reader, enum vllm_status status) {
-    if (status != VLLM_OK) {
-        return push_failure(L, reader, status);
-    }
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-/* What head and read return when they have nothing to give. */
-static int push_nothing(lua_State *L, struct bind_lender *reader, enum vllm_status status) {
-    return bind_push_nothing(L, status) ? 1 : push_failure(L, reader, status);
 }
 
 static int l_http1_feed(lua_State *L) {
@@ -96,7 +81,7 @@ static int l_http1_head(lua_State *L) {
     int code = 0;
     enum vllm_status status = vllm_http1_head(reader->core, &code);
     if (status != VLLM_OK) {
-        return push_nothing(L, reader, status);
+        return push_status(L, reader, status);
     }
     reader->lending = true;
     lua_pushinteger(L, code);
@@ -113,7 +98,7 @@ static int l_http1_read(lua_State *L) {
     struct vllm_slice bytes;
     enum vllm_status status = vllm_http1_read(reader->core, &bytes);
     if (status != VLLM_OK) {
-        return push_nothing(L, reader, status);
+        return push_status(L, reader, status);
     }
     reader->lending = true;
     lua_pushlstring(L, bytes.ptr, bytes.len);
@@ -148,6 +133,5 @@ void bind_open_http1(lua_State *L) {
                                        {"read", l_http1_read},         {"finish", l_http1_finish},
                                        {"reusable", l_http1_reusable}, {NULL, NULL}};
     bind_lender_class(L, CLASS, methods, l_http1_release);
-    lua_pushcfunction(L, l_http1);
-    lua_setfield(L, -2, "http1");
+    bind_set_function(L, "http1", l_http1);
 }

@@ -50,15 +50,20 @@ bool encode_wants_array(const struct encoder *e, const struct encode_frame *fram
     return is_one_of(frame, array_names, sizeof array_names / sizeof array_names[0]);
 }
 
+/* Takes the value at the top away: was it there, and the same as the one below? */
+static bool was_same(lua_State *L) {
+    bool same = !lua_isnil(L, -1) && lua_rawequal(L, -1, -2);
+    lua_pop(L, 1);
+    return same;
+}
+
 /* Is the value at the top what package.loaded[module][field] holds? */
 static bool is_loaded(lua_State *L, const char *module, const char *field) {
     lua_pushvalue(L, LUA_REGISTRYINDEX);
     bind_step(L, "_LOADED");
     bind_step(L, module);
     bind_step(L, field);
-    bool same = !lua_isnil(L, -1) && lua_rawequal(L, -1, -2);
-    lua_pop(L, 1);
-    return same;
+    return was_same(L);
 }
 
 /* Neovim has a lua-cjson of its own under vim.json. */
@@ -67,9 +72,7 @@ static bool is_of_vim_json(lua_State *L, const char *field) {
     bind_step(L, "vim");
     bind_step(L, "json");
     bind_step(L, field);
-    bool same = !lua_isnil(L, -1) && lua_rawequal(L, -1, -2);
-    lua_pop(L, 1);
-    return same;
+    return was_same(L);
 }
 
 static bool is_of_cjson(lua_State *L, const char *field) {
@@ -80,16 +83,12 @@ static bool is_of_vim(lua_State *L, const char *field) {
     compat_push_globals(L);
     bind_step(L, "vim");
     bind_step(L, field);
-    bool same = !lua_isnil(L, -1) && lua_rawequal(L, -1, -2);
-    lua_pop(L, 1);
-    return same || is_loaded(L, "vim", field);
+    return was_same(L) || is_loaded(L, "vim", field);
 }
 
 static bool is_of_ours(lua_State *L, void (*push)(lua_State *)) {
     push(L);
-    bool same = lua_rawequal(L, -1, -2);
-    lua_pop(L, 1);
-    return same;
+    return was_same(L);
 }
 
 static bool is_empty(lua_State *L, int table) {

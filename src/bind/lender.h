@@ -19,13 +19,13 @@ struct bind_lender {
 
 /* As bind_class, for bind_check_lender. */
 static inline void bind_lender_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction release) {
-    static const luaL_Reg none[] = {{NULL, NULL}};
-    bind_class(L, name, none, release);
+    bind_class(L, name, NULL, release);
     luaL_getmetatable(L, name);
-    lua_getfield(L, -1, "__index");
+    lua_newtable(L);
     lua_pushvalue(L, -2);
     luaL_setfuncs(L, methods, BIND_METATABLE);
-    lua_pop(L, 2);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
 }
 
 /* The object that a method was called with; raises where it cannot be used. `what`: how messages name it. */
@@ -55,14 +55,16 @@ static inline void *bind_take_back(lua_State *L, const char *name) {
     return core;
 }
 
-/* Pushes what stands for a status without a part: false, feed more; nil, the end. False: it is a failure. */
-static inline bool bind_push_nothing(lua_State *L, enum vllm_status status) {
-    if (status == VLLM_MORE) {
-        lua_pushboolean(L, 0);
-    } else if (status == VLLM_END) {
-        lua_pushnil(L);
+/* Pushes what stands for a status without a part: true, done; false, feed more; nil, the end. False: it is a failure,
+ * and nothing was pushed. Lack of memory raises. */
+static inline bool bind_push_status(lua_State *L, enum vllm_status status) {
+    switch (status) {
+    case VLLM_OK:
+    case VLLM_MORE: lua_pushboolean(L, status == VLLM_OK); return true;
+    case VLLM_END: lua_pushnil(L); return true;
+    case VLLM_ENOMEM: return bind_no_memory(L) != 0;
+    default: return false;
     }
-    return status == VLLM_MORE || status == VLLM_END;
 }
 
 #endif

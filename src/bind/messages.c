@@ -194,14 +194,11 @@ static int l_messages(lua_State *L) {
 }
 
 void bind_open_messages(lua_State *L) {
-    static const luaL_Reg none[] = {{NULL, NULL}};
-    bind_class(L, CLASS, none, l_messages_release);
-    lua_pushcfunction(L, l_messages);
-    lua_setfield(L, -2, "messages");
+    bind_class(L, CLASS, NULL, l_messages_release);
+    bind_set_function(L, "messages", l_messages);
     lua_createtable(L, 0, (int)(KINDS + PIECES));
     for (size_t i = 0; i < KINDS + PIECES; i++) {
-        lua_pushinteger(L, (lua_Integer)i + 1);
-        lua_setfield(L, -2, i < KINDS ? kinds[i] : pieces[i - KINDS].name);
+        bind_set_integer(L, i < KINDS ? kinds[i] : pieces[i - KINDS].name, (int64_t)i + 1);
     }
     lua_setfield(L, -2, "message_codes");
 }

@@ -23,12 +23,11 @@ static struct vllm_sse *check_sse(lua_State *L) {
 }
 
 static int push_status(lua_State *L, enum vllm_status status) {
-    switch (status) {
-    case VLLM_OK: lua_pushboolean(L, 1); return 1;
-    case VLLM_ELIMIT: return bind_fail(L, "an event exceeds max_event_bytes");
-    case VLLM_EINVALID: return luaL_error(L, "bytes were fed after finish()");
-    default: return bind_no_memory(L);
+    if (bind_push_status(L, status)) {
+        return 1;
     }
+    return status == VLLM_ELIMIT ? bind_fail(L, "an event exceeds max_event_bytes")
+                                 : luaL_error(L, "bytes were fed after finish()");
 }
 
 static int l_sse_feed(lua_State *L) {
@@ -47,7 +46,7 @@ static int l_sse_next(lua_State *L) {
     struct vllm_sse_event event;
     enum vllm_status status = vllm_sse_next(reader->core, &event);
     if (status != VLLM_OK) {
-        return bind_push_nothing(L, status) ? 1 : push_status(L, status);
+        return push_status(L, status);
     }
     reader->lending = true;
     bind_push_slice(L, event.data);
@@ -74,6 +73,5 @@ void bind_open_sse(lua_State *L) {
     static const luaL_Reg methods[] = {
         {"feed", l_sse_feed}, {"finish", l_sse_finish}, {"next", l_sse_next}, {NULL, NULL}};
     bind_lender_class(L, CLASS, methods, l_sse_release);
-    lua_pushcfunction(L, l_sse);
-    lua_setfield(L, -2, "sse");
+    bind_set_function(L, "sse", l_sse);
 }

@@ -52,6 +52,5 @@ static int l_repair_utf8(lua_State *L) {
 }
 
 void bind_open_text(lua_State *L) {
-    lua_pushcfunction(L, l_repair_utf8);
-    lua_setfield(L, -2, "repair_utf8");
+    bind_set_function(L, "repair_utf8", l_repair_utf8);
 }

@@ -60,10 +60,7 @@ static int l_poll(lua_State *L) {
 }
 
 void bind_open_wait(lua_State *L) {
-    lua_pushcfunction(L, l_now);
-    lua_setfield(L, -2, "now");
-    lua_pushcfunction(L, l_sleep);
-    lua_setfield(L, -2, "sleep");
-    lua_pushcfunction(L, l_poll);
-    lua_setfield(L, -2, "poll");
+    bind_set_function(L, "now", l_now);
+    bind_set_function(L, "sleep", l_sleep);
+    bind_set_function(L, "poll", l_poll);
 }
