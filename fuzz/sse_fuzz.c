@@ -40,7 +40,6 @@ static void run(const char *bytes, size_t size, unsigned seed, uint8_t flags, st
     struct vllm_sse_event event;
     CLAIM(vllm_sse_next(sse, &event) == status); /* the end and the first error stick */
     note_number(notes, status);
-    note_number(notes, vllm_sse_retry_ms(sse));
     struct vllm_slice strays = vllm_sse_strays(sse);
     CLAIM(strays.len <= max_event_bytes || strays.len <= VLLM_SSE_LATE_STRAYS);
     note_bytes(notes, strays);

@@ -12,7 +12,6 @@
  * parts (GLM and Kimi through gateways). */
 #include "sse.h"
 
-#include <limits.h>
 #include <string.h>
 
 #include "slice.h"
@@ -35,7 +34,6 @@ struct vllm_sse {
     struct vllm_buf type, id;
     struct vllm_buf strays;
     size_t max_event_bytes, max_line_bytes;
-    long retry_ms;
     enum vllm_status status;
     bool has_data, in_place;
     bool delivered; /* the event above was handed out: the next call begins another */
@@ -57,7 +55,6 @@ struct vllm_sse *vllm_sse_new(const struct vllm_alloc *alloc, size_t max_event_b
     sse->max_event_bytes = max_event_bytes;
     sse->max_line_bytes = max_event_bytes > SIZE_MAX - field ? SIZE_MAX : max_event_bytes + field;
     sse->lenient_end = lenient_end;
-    sse->retry_ms = -1;
     vllm_buf_init(&sse->input, &sse->alloc, VLLM_BUF_MAX);
     vllm_buf_init(&sse->late, &sse->alloc, VLLM_BUF_MAX);
     vllm_buf_init(&sse->joined, &sse->alloc, max_event_bytes);
@@ -216,27 +213,9 @@ static enum vllm_status add_data(struct vllm_sse *sse, size_t at, size_t len) {
     return status == VLLM_OK ? vllm_buf_append(&sse->joined, sse->input.data + at, len) : status;
 }
 
-static void set_retry(struct vllm_sse *sse, const char *digits, size_t len) {
-    long value = 0;
-    for (size_t i = 0; i < len; i++) {
-        int digit = digits[i] - '0';
-        if (digit < 0 || digit > 9 || value > (LONG_MAX - digit) / 10) {
-            return;
-        }
-        value = value * 10 + digit;
-    }
-    if (len > 0) {
-        sse->retry_ms = value;
-    }
-}
-
 static enum vllm_status set_text(struct vllm_buf *buf, const char *value, size_t len) {
     vllm_buf_clear(buf);
     return vllm_buf_append(buf, value, len);
-}
-
-static bool name_is(const char *name, size_t len, const char *known) {
-    return strlen(known) == len && memcmp(name, known, len) == 0;
 }
 
 /* A line whose field is not known. What finds no room is passed over, as the standard passes over all of it. */
@@ -258,30 +237,26 @@ static enum vllm_status read_error(struct vllm_sse *sse, size_t at, size_t len) 
 static enum vllm_status read_field(struct vllm_sse *sse, size_t at, size_t len) {
     const char *line = sse->input.data + at;
     const char *colon = memchr(line, ':', len);
-    size_t name_len = colon ? (size_t)(colon - line) : len;
-    size_t skip = colon ? name_len + 1 : len;
+    struct vllm_slice name = {line, colon ? (size_t)(colon - line) : len};
+    size_t skip = colon ? name.len + 1 : len;
     if (skip < len && line[skip] == ' ') {
         skip++;
     }
     const char *value = line + skip;
     size_t value_len = len - skip;
-    if (name_is(line, name_len, "data")) {
+    if (vllm_slice_is(name, "data")) {
         return add_data(sse, at + skip, value_len);
     }
-    if (name_is(line, name_len, "event")) {
+    if (vllm_slice_is(name, "event")) {
         return set_text(&sse->type, value, value_len);
     }
-    if (name_is(line, name_len, "id")) {
+    if (vllm_slice_is(name, "id")) {
         return memchr(value, '\0', value_len) ? VLLM_OK : set_text(&sse->id, value, value_len);
     }
-    if (name_is(line, name_len, "retry")) {
-        set_retry(sse, value, value_len);
-        return VLLM_OK;
+    if (name.len == 0 || !sse->keeps_strays || vllm_slice_is(name, "retry")) {
+        return VLLM_OK; /* a comment, an unknown field, or the one for those who reconnect */
     }
-    if (name_len == 0 || !sse->keeps_strays) {
-        return VLLM_OK; /* a comment, or an unknown field */
-    }
-    return name_is(line, name_len, ERROR_FIELD) ? read_error(sse, at + skip, value_len) : read_stray(sse, line, len);
+    return vllm_slice_is(name, ERROR_FIELD) ? read_error(sse, at + skip, value_len) : read_stray(sse, line, len);
 }
 
 static struct vllm_slice data_of(const struct vllm_sse *sse) {
@@ -417,8 +392,4 @@ struct vllm_slice vllm_sse_unwrap(const struct vllm_sse_event *event) {
 
 struct vllm_slice vllm_sse_strays(const struct vllm_sse *sse) {
     return vllm_buf_view(&sse->strays);
-}
-
-long vllm_sse_retry_ms(const struct vllm_sse *sse) {
-    return sse->retry_ms;
 }

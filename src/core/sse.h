@@ -45,7 +45,5 @@ VLLM_NODISCARD enum vllm_status vllm_sse_next(struct vllm_sse *sse, struct vllm_
 struct vllm_slice vllm_sse_unwrap(const struct vllm_sse_event *event);
 /* What was kept, each line with an LF after it. Valid until the next call of vllm_sse_next. */
 struct vllm_slice vllm_sse_strays(const struct vllm_sse *sse);
-/* The reconnection time of the last valid `retry` field in milliseconds, or -1. */
-long vllm_sse_retry_ms(const struct vllm_sse *sse);
 
 #endif
