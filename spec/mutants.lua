@@ -14,7 +14,7 @@ return {
   { "src/core/chunk_choice.c",
     "    add_thought(target, &body->reasoning);\n    if (target->gather->deltas.count == before) {",
     "    add_thought(target, &body->reasoning);\n    {", "chunk_test" },
-  { "src/core/calls.c", "(equals(&call->name, fragment->name) && vllm_call_has_arguments(call))",
+  { "src/core/calls.c", "(vllm_buf_is(&call->name, fragment->name) && vllm_call_has_arguments(call))",
     "equals(&call->name, fragment->name)",
     "calls_test spec/calls_spec.lua" },
   { "src/core/calls.c", "calls->count >= calls->max", "calls->count > calls->max", "calls_test decoder_test" },

@@ -57,9 +57,7 @@ void vllm_answer_free(struct vllm_answer *answer) {
     for (size_t i = 0; i < answer->count; i++) {
         free_choice(answer, answer->choices[i]);
     }
-    if (answer->choices) {
-        answer->store.alloc.fn(answer->store.alloc.ud, answer->choices, answer->cap * sizeof *answer->choices, 0);
-    }
+    vllm_list_free(&answer->store.alloc, answer->choices, answer->cap, sizeof *answer->choices);
     vllm_buf_free(&answer->id);
     vllm_buf_free(&answer->model);
     vllm_buf_free(&answer->usage);
@@ -134,14 +132,13 @@ enum vllm_status vllm_answer_choice(struct vllm_answer *answer, int64_t number, 
     if (answer->count >= answer->limits.max_choices) {
         return fail(answer, VLLM_ELIMIT, "the answer has more choices than max_choices");
     }
-    if (answer->count == answer->cap) {
-        struct vllm_choice **grown = vllm_grow(&answer->store.alloc, answer->choices, &answer->cap, sizeof *grown);
-        if (!grown) {
-            return fail(answer, VLLM_ENOMEM, NULL);
-        }
-        answer->choices = grown;
+    const struct vllm_alloc *alloc = &answer->store.alloc;
+    struct vllm_choice **choices = vllm_list_room(alloc, answer->choices, answer->count, &answer->cap, sizeof *choices);
+    if (!choices) {
+        return fail(answer, VLLM_ENOMEM, NULL);
     }
-    struct vllm_choice *choice = answer->store.alloc.fn(answer->store.alloc.ud, NULL, 0, sizeof *choice);
+    answer->choices = choices;
+    struct vllm_choice *choice = alloc->fn(alloc->ud, NULL, 0, sizeof *choice);
     if (!choice) {
         return fail(answer, VLLM_ENOMEM, NULL);
     }
@@ -153,11 +150,15 @@ enum vllm_status vllm_answer_choice(struct vllm_answer *answer, int64_t number, 
     return VLLM_OK;
 }
 
+static enum vllm_status add_fragment(struct vllm_answer *answer, struct vllm_buf *buf, uint32_t *half,
+                                     struct vllm_slice text) {
+    enum vllm_status status = vllm_store_spend(&answer->store, text.len);
+    return status == VLLM_OK ? fail(answer, vllm_halves_append(buf, half, text), TOO_LARGE) : status;
+}
+
 enum vllm_status vllm_answer_text(struct vllm_answer *answer, struct vllm_choice *choice, enum vllm_part_kind kind,
                                   struct vllm_slice text) {
-    enum vllm_status status = vllm_store_spend(&answer->store, text.len);
-    return status == VLLM_OK ? fail(answer, vllm_halves_append(&choice->texts[kind], &choice->half, text), TOO_LARGE)
-                             : status;
+    return add_fragment(answer, &choice->texts[kind], &choice->half, text);
 }
 
 /* Appends `items` (values and the commas between them) to the array in `buf`: all or nothing, so that it stays
@@ -288,15 +289,6 @@ static enum vllm_status take_back(struct vllm_answer *answer, struct vllm_call *
                              : status;
 }
 
-static enum vllm_status add_arguments(struct vllm_answer *answer, struct vllm_call *call, struct vllm_slice text) {
-    enum vllm_status status = take_back(answer, call);
-    if (status == VLLM_OK) {
-        status = vllm_store_spend(&answer->store, text.len);
-    }
-    return status == VLLM_OK ? fail(answer, vllm_halves_append(&call->arguments, &call->half, text), TOO_LARGE)
-                             : status;
-}
-
 enum vllm_status vllm_answer_call(struct vllm_answer *answer, struct vllm_choice *choice,
                                   const struct vllm_delta *fragment, struct vllm_call_change *change) {
     enum vllm_status status = vllm_calls_route(&choice->calls, fragment, &change->place, &change->is_new);
@@ -324,7 +316,8 @@ enum vllm_status vllm_answer_call(struct vllm_answer *answer, struct vllm_choice
         status = vllm_store_spend(&answer->store, call->id.len + call->name.len + call->arguments.len - had);
     }
     if (status == VLLM_OK && text.len > 0) {
-        status = add_arguments(answer, call, text);
+        status = take_back(answer, call);
+        status = status == VLLM_OK ? add_fragment(answer, &call->arguments, &call->half, text) : status;
     }
     if (status == VLLM_OK && fragment->object.ptr) {
         status = read_extras(answer, &call->extras, fragment->object, VLLM_LEVEL_CALL, false);

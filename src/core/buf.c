@@ -87,7 +87,11 @@ struct vllm_slice vllm_buf_view(const struct vllm_buf *buf) {
     return view;
 }
 
-void *vllm_grow(const struct vllm_alloc *alloc, void *items, size_t *cap, size_t size) {
+bool vllm_buf_is(const struct vllm_buf *buf, struct vllm_slice text) {
+    return buf->len == text.len && (text.len == 0 || memcmp(buf->data, text.ptr, text.len) == 0);
+}
+
+void *vllm_list_grow(const struct vllm_alloc *alloc, void *items, size_t *cap, size_t size) {
     size_t wanted = *cap ? *cap * 2 : FIRST_ITEMS;
     if (*cap > SIZE_MAX / 2 / size) {
         return NULL;
@@ -95,4 +99,10 @@ void *vllm_grow(const struct vllm_alloc *alloc, void *items, size_t *cap, size_t
     void *grown = alloc->fn(alloc->ud, items, *cap * size, wanted * size);
     *cap = grown ? wanted : *cap;
     return grown;
+}
+
+void vllm_list_free(const struct vllm_alloc *alloc, void *items, size_t cap, size_t size) {
+    if (items) {
+        alloc->fn(alloc->ud, items, cap * size, 0);
+    }
 }

@@ -27,9 +27,16 @@ VLLM_NODISCARD enum vllm_status vllm_buf_reserve(struct vllm_buf *buf, size_t mo
 /* Drops the first `len` bytes (one memmove: call it once per read, not once per line). */
 void vllm_buf_consume(struct vllm_buf *buf, size_t len);
 struct vllm_slice vllm_buf_view(const struct vllm_buf *buf); /* valid until the next change; never NULL ptr */
+bool vllm_buf_is(const struct vllm_buf *buf, struct vllm_slice text);
 
-/* Room for twice as many items of `size` bytes: the block, which took the place of `items`, and `*cap` is raised; or
- * NULL, and nothing is changed. */
-void *vllm_grow(const struct vllm_alloc *alloc, void *items, size_t *cap, size_t size);
+/* Lists: `*cap` items of `size` bytes in one block. Room for twice as many: the block, which took the place of `items`,
+ * and `*cap` is raised; or NULL, and nothing is changed. */
+void *vllm_list_grow(const struct vllm_alloc *alloc, void *items, size_t *cap, size_t size);
+/* Room for one more than `count`, likewise. */
+static inline void *vllm_list_room(const struct vllm_alloc *alloc, void *items, size_t count, size_t *cap,
+                                   size_t size) {
+    return count < *cap ? items : vllm_list_grow(alloc, items, cap, size);
+}
+void vllm_list_free(const struct vllm_alloc *alloc, void *items, size_t cap, size_t size); /* NULL is fine */
 
 #endif

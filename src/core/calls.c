@@ -48,16 +48,10 @@ void vllm_calls_free(struct vllm_calls *calls) {
         vllm_buf_free(&calls->items[i].arguments);
         vllm_extras_free(&calls->items[i].extras, calls->alloc);
     }
-    if (calls->items) {
-        calls->alloc->fn(calls->alloc->ud, calls->items, calls->cap * sizeof *calls->items, 0);
-    }
+    vllm_list_free(calls->alloc, calls->items, calls->cap, sizeof *calls->items);
     calls->items = NULL;
     calls->count = 0;
     calls->cap = 0;
-}
-
-static bool equals(const struct vllm_buf *buf, struct vllm_slice text) {
-    return buf->len == text.len && (text.len == 0 || memcmp(buf->data, text.ptr, text.len) == 0);
 }
 
 static bool is_blank(struct vllm_slice text) {
@@ -102,32 +96,32 @@ static bool begins_another(struct vllm_call *call, const struct vllm_delta *frag
     if (fragment->name.len == 0 || call->name.len == 0) {
         return false;
     }
-    bool is_same = equals(&call->name, fragment->name),
-         is_known = fragment->id.len > 0 && equals(&call->id, fragment->id);
+    bool is_same = vllm_buf_is(&call->name, fragment->name),
+         is_known = fragment->id.len > 0 && vllm_buf_is(&call->id, fragment->id);
     if (!arguments_complete(call)) {
         bool elsewhere = fragment->index >= 0 && call->wire_index >= 0 && !under_index(call, fragment);
         return !is_same && fragment->id.len > 0 && (elsewhere || !vllm_call_has_arguments(call));
     }
-    return !is_same || !(is_blank(fragment->text) || (is_known && equals(&call->arguments, fragment->text)));
+    return !is_same || !(is_blank(fragment->text) || (is_known && vllm_buf_is(&call->arguments, fragment->text)));
 }
 
 /* Rules 2, 3 and 5: does a fragment with another id continue the call? */
 static bool goes_on(struct vllm_call *call, const struct vllm_delta *fragment) {
     if (arguments_complete(call)) {
-        return fragment->name.len == 0 && (is_blank(fragment->text) || equals(&call->arguments, fragment->text));
+        return fragment->name.len == 0 && (is_blank(fragment->text) || vllm_buf_is(&call->arguments, fragment->text));
     }
-    return fragment->name.len == 0 || (equals(&call->name, fragment->name) && vllm_call_has_arguments(call));
+    return fragment->name.len == 0 || (vllm_buf_is(&call->name, fragment->name) && vllm_call_has_arguments(call));
 }
 
 /* Rule 1. */
 static struct vllm_call *with_id(struct vllm_calls *calls, const struct vllm_delta *fragment) {
     struct vllm_call *latest = calls->count > 0 ? &calls->items[calls->latest] : NULL, *found = NULL;
-    if (latest && equals(&latest->id, fragment->id) && under_index(latest, fragment)) {
+    if (latest && vllm_buf_is(&latest->id, fragment->id) && under_index(latest, fragment)) {
         return latest;
     }
     for (size_t i = calls->count; i > 0; i--) {
         struct vllm_call *call = &calls->items[i - 1];
-        if (equals(&call->id, fragment->id)) {
+        if (vllm_buf_is(&call->id, fragment->id)) {
             if (under_index(call, fragment)) {
                 return call;
             }
@@ -159,15 +153,15 @@ static struct vllm_call *candidate(struct vllm_calls *calls, const struct vllm_d
 }
 
 static bool says_the_same(const struct vllm_call *call, const struct vllm_delta *fragment) {
-    return fragment->id.len > 0 && equals(&call->id, fragment->id) && equals(&call->name, fragment->name) &&
-           equals(&call->arguments, fragment->text);
+    return fragment->id.len > 0 && vllm_buf_is(&call->id, fragment->id) && vllm_buf_is(&call->name, fragment->name) &&
+           vllm_buf_is(&call->arguments, fragment->text);
 }
 
 /* Rule 10, for a call in another order or of another name than the one at its place. */
 static struct vllm_call *misplaced(struct vllm_calls *calls, const struct vllm_delta *fragment, size_t place) {
     struct vllm_call *call = &calls->items[place];
-    bool is_other_id = fragment->id.len > 0 && call->id.len > 0 && !equals(&call->id, fragment->id);
-    bool is_other_name = fragment->name.len > 0 && call->name.len > 0 && !equals(&call->name, fragment->name);
+    bool is_other_id = fragment->id.len > 0 && call->id.len > 0 && !vllm_buf_is(&call->id, fragment->id);
+    bool is_other_name = fragment->name.len > 0 && call->name.len > 0 && !vllm_buf_is(&call->name, fragment->name);
     for (size_t i = place + 1; (is_other_id || is_other_name) && i < calls->count; i++) {
         if (says_the_same(&calls->items[i], fragment)) {
             return &calls->items[i];
@@ -209,7 +203,8 @@ static bool begins_announced(struct vllm_call *call, const struct vllm_delta *fr
 
 static void note_announcement(struct vllm_call *call, const struct vllm_delta *fragment) {
     bool elsewhere = fragment->index >= 0 && !under_index(call, fragment);
-    bool is_known = fragment->id.len > 0 && equals(&call->id, fragment->id) && equals(&call->name, fragment->name);
+    bool is_known =
+        fragment->id.len > 0 && vllm_buf_is(&call->id, fragment->id) && vllm_buf_is(&call->name, fragment->name);
     call->announces =
         call->announces || (is_known && elsewhere && is_blank(fragment->text) && arguments_complete(call));
 }
@@ -232,13 +227,11 @@ static enum vllm_status open_call(struct vllm_calls *calls) {
     if (calls->count >= calls->max) {
         return VLLM_ELIMIT;
     }
-    if (calls->count == calls->cap) {
-        struct vllm_call *grown = vllm_grow(calls->alloc, calls->items, &calls->cap, sizeof *grown);
-        if (!grown) {
-            return VLLM_ENOMEM;
-        }
-        calls->items = grown;
+    struct vllm_call *items = vllm_list_room(calls->alloc, calls->items, calls->count, &calls->cap, sizeof *items);
+    if (!items) {
+        return VLLM_ENOMEM;
     }
+    calls->items = items;
     struct vllm_call *call = &calls->items[calls->count++];
     memset(call, 0, sizeof *call);
     vllm_buf_init(&call->id, calls->alloc, calls->max_bytes);
@@ -326,7 +319,7 @@ bool vllm_calls_have_id(const struct vllm_calls *calls, const struct vllm_call *
         const struct vllm_call *call = &calls->items[i];
         struct vllm_slice shown = vllm_call_id(call);
         bool is_made = shown.len == id.len && id.len > 0 && memcmp(shown.ptr, id.ptr, id.len) == 0;
-        if (call != but && (is_made || equals(&call->id, id))) {
+        if (call != but && (is_made || vllm_buf_is(&call->id, id))) {
             return true;
         }
     }
@@ -343,7 +336,7 @@ enum vllm_status vllm_call_name(const struct vllm_calls *calls, struct vllm_call
         status = vllm_buf_append(&call->id, fragment->id.ptr, fragment->id.len);
     }
     bool fits = call->name.len == 0 || (!vllm_call_has_arguments(call) && !fragment->whole);
-    if (status == VLLM_OK && fragment->name.len > 0 && fits && !equals(&call->name, fragment->name)) {
+    if (status == VLLM_OK && fragment->name.len > 0 && fits && !vllm_buf_is(&call->name, fragment->name)) {
         *news = true;
         status = vllm_buf_append(&call->name, fragment->name.ptr, fragment->name.len);
     }
@@ -364,8 +357,8 @@ bool vllm_calls_may_lack_arguments(const struct vllm_calls *calls, const struct 
         if (other == call || !vllm_call_has_arguments(other)) {
             continue;
         }
-        int shared = (call->id.len > 0 && equals(&other->id, vllm_buf_view(&call->id))) +
-                     (other->wire_index == call->wire_index) + equals(&other->name, vllm_buf_view(&call->name));
+        int shared = (call->id.len > 0 && vllm_buf_is(&other->id, vllm_buf_view(&call->id))) +
+                     (other->wire_index == call->wire_index) + vllm_buf_is(&other->name, vllm_buf_view(&call->name));
         if (other->name.len == 0 || (!call->whole && (shared >= 2 || other->whole))) {
             return true;
         }

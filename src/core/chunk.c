@@ -35,6 +35,7 @@
 
 #include "delta.h"
 #include "extras.h"
+#include "slice.h"
 
 #define MAX_TEMPLATE_BYTES 4096
 
@@ -211,10 +212,9 @@ static void read_extra(struct vllm_chunk *chunk, struct vllm_json *j, const stru
         return;
     }
     chunk->extra_count++;
-    struct vllm_delta *delta = vllm_gather_add(gather, &gather->extras, VLLM_DELTA_EXTRA);
+    struct vllm_delta *delta = vllm_gather_raw(gather, &gather->extras, VLLM_DELTA_EXTRA, value.raw);
     if (delta) {
         delta->name = name->raw;
-        delta->raw = value.raw;
     }
 }
 
@@ -244,9 +244,8 @@ static void read_members(struct vllm_chunk *chunk, struct vllm_json *j, struct e
 }
 
 static void add_error(struct vllm_chunk *chunk, struct vllm_slice json, bool of_answer) {
-    struct vllm_delta *delta = vllm_gather_add(&chunk->gather, &chunk->gather.deltas, VLLM_DELTA_ERROR);
+    struct vllm_delta *delta = vllm_gather_raw(&chunk->gather, &chunk->gather.deltas, VLLM_DELTA_ERROR, json);
     if (delta) {
-        delta->raw = json;
         delta->of_answer = of_answer;
     }
 }
@@ -279,11 +278,7 @@ static void set_envelope(struct vllm_chunk *chunk, const struct envelope *envelo
 static void set_usage(struct vllm_chunk *chunk, const struct vllm_value *usage) {
     bool is_usage = usage->type == VLLM_JSON_OBJECT && vllm_value_is_given(usage);
     struct vllm_slice json = is_usage ? usage->raw : chunk->gather.usage;
-    struct vllm_delta *delta =
-        json.ptr ? vllm_gather_add(&chunk->gather, &chunk->gather.deltas, VLLM_DELTA_USAGE) : NULL;
-    if (delta) {
-        delta->raw = json;
-    }
+    (void)vllm_gather_raw(&chunk->gather, &chunk->gather.deltas, VLLM_DELTA_USAGE, json);
 }
 
 static void set_extras(struct vllm_chunk *chunk) {
@@ -294,13 +289,6 @@ static void set_extras(struct vllm_chunk *chunk) {
             return;
         }
         *delta = extras->items[i];
-    }
-}
-
-static void set_foreign(struct vllm_chunk *chunk, struct vllm_slice json) {
-    struct vllm_delta *delta = vllm_gather_add(&chunk->gather, &chunk->gather.deltas, VLLM_DELTA_FOREIGN);
-    if (delta) {
-        delta->raw = json;
     }
 }
 
@@ -327,7 +315,7 @@ static void set_all(struct vllm_chunk *chunk, struct vllm_slice json, const stru
     learn(chunk, json); /* before the extras: a chunk that repeats them has nothing new to say */
     set_extras(chunk);
     if (!chunk->has_choices && envelope->usage.type != VLLM_JSON_OBJECT) {
-        set_foreign(chunk, json);
+        (void)vllm_gather_raw(gather, &gather->deltas, VLLM_DELTA_FOREIGN, json);
     }
 }
 
@@ -362,8 +350,7 @@ static void read_error(struct vllm_chunk *chunk, struct vllm_slice json) {
 
 enum vllm_status vllm_chunk_read(struct vllm_chunk *chunk, struct vllm_slice json, struct vllm_slice event_type,
                                  const char **why) {
-    static const char error[] = "error";
-    bool is_error = event_type.len == sizeof error - 1 && memcmp(event_type.ptr, error, event_type.len) == 0;
+    bool is_error = vllm_slice_is(event_type, "error");
     vllm_gather_begin(&chunk->gather, json.len);
     if (is_error) {
         read_error(chunk, json);

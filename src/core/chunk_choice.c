@@ -33,13 +33,16 @@ struct target {
     bool whole;
 };
 
-static struct vllm_delta *add(const struct target *target, enum vllm_delta_kind kind) {
-    struct vllm_delta *delta = vllm_gather_add(target->gather, &target->gather->deltas, kind);
+static struct vllm_delta *mark(const struct target *target, struct vllm_delta *delta) {
     if (delta) {
         delta->choice = target->choice;
         delta->whole = target->whole;
     }
     return delta;
+}
+
+static struct vllm_delta *add(const struct target *target, enum vllm_delta_kind kind) {
+    return mark(target, vllm_gather_add(target->gather, &target->gather->deltas, kind));
 }
 
 /* An object's unknown members are noticed while it is walked; what they are is read again later, since most answers
@@ -155,21 +158,23 @@ static void read_tool_calls(struct vllm_gather *gather, struct vllm_json *j, str
     body->tools.count = gather->waiting.count - body->tools.from;
 }
 
-static void keep_text(struct vllm_gather *gather, enum vllm_delta_kind kind, const struct vllm_value *value) {
+static struct vllm_delta *put_text(struct vllm_gather *gather, struct vllm_deltas *deltas, enum vllm_delta_kind kind,
+                                   const struct vllm_value *value) {
     struct vllm_slice text = vllm_gather_text(gather, value);
-    struct vllm_delta *delta = text.ptr ? vllm_gather_add(gather, &gather->waiting, kind) : NULL;
+    struct vllm_delta *delta = text.ptr ? vllm_gather_raw(gather, deltas, kind, value->string.raw) : NULL;
     if (delta) {
         delta->text = text;
-        delta->raw = value->string.raw;
     }
+    return delta;
 }
 
-static void keep_media(struct vllm_gather *gather, const struct vllm_value *value) {
-    struct vllm_delta *delta =
-        vllm_value_is_given(value) ? vllm_gather_add(gather, &gather->waiting, VLLM_DELTA_MEDIA) : NULL;
-    if (delta) {
-        delta->raw = value->raw;
-    }
+static void keep_text(struct vllm_gather *gather, enum vllm_delta_kind kind, const struct vllm_value *value) {
+    (void)put_text(gather, &gather->waiting, kind, value);
+}
+
+static struct vllm_delta *put_media(struct vllm_gather *gather, struct vllm_deltas *deltas,
+                                    const struct vllm_value *value) {
+    return vllm_value_is_given(value) ? vllm_gather_raw(gather, deltas, VLLM_DELTA_MEDIA, value->raw) : NULL;
 }
 
 /* The members of a content part that may hold what it says. */
@@ -271,14 +276,14 @@ static void read_part(struct vllm_gather *gather, struct vllm_json *j) {
     } else if (part.refusal.type == VLLM_JSON_STRING) {
         keep_text(gather, VLLM_DELTA_REFUSAL, &part.refusal);
     } else {
-        keep_media(gather, &part.whole);
+        put_media(gather, &gather->waiting, &part.whole);
     }
 }
 
 static void read_image(struct vllm_gather *gather, struct vllm_json *j) {
     struct vllm_value image;
     vllm_value_read(j, &image);
-    keep_media(gather, &image);
+    put_media(gather, &gather->waiting, &image);
 }
 
 /* A list, or one value: what is there of the other is of a duplicate key, which does not count. */
@@ -363,19 +368,11 @@ static void read_logprobs(struct vllm_json *j, struct entry *entry) {
 /* Adding ----------------------------------------------------------------------------------------------------------- */
 
 static void add_text(const struct target *target, enum vllm_delta_kind kind, const struct vllm_value *value) {
-    struct vllm_slice text = vllm_gather_text(target->gather, value);
-    struct vllm_delta *delta = text.ptr ? add(target, kind) : NULL;
-    if (delta) {
-        delta->text = text;
-        delta->raw = value->string.raw;
-    }
+    mark(target, put_text(target->gather, &target->gather->deltas, kind, value));
 }
 
 static void add_media(const struct target *target, const struct vllm_value *value) {
-    struct vllm_delta *delta = vllm_value_is_given(value) ? add(target, VLLM_DELTA_MEDIA) : NULL;
-    if (delta) {
-        delta->raw = value->raw;
-    }
+    mark(target, put_media(target->gather, &target->gather->deltas, value));
 }
 
 /* What waits of `kind`. In a whole message, calls are counted, and of texts the bytes before them. */
@@ -476,9 +473,9 @@ static void add_finish(const struct target *target, const struct entry *entry) {
 }
 
 static void add_members(const struct target *target, struct vllm_slice object, bool whole) {
-    struct vllm_delta *delta = object.ptr ? add(target, VLLM_DELTA_MEMBERS) : NULL;
+    struct vllm_gather *gather = target->gather;
+    struct vllm_delta *delta = mark(target, vllm_gather_raw(gather, &gather->deltas, VLLM_DELTA_MEMBERS, object));
     if (delta) {
-        delta->raw = object;
         delta->whole = whole;
     }
 }
@@ -502,12 +499,7 @@ static void add_entry(struct vllm_gather *gather, const struct entry *entry) {
     if (gather->deltas.count == before) {
         add(&target, VLLM_DELTA_CHOICE);
     }
-    struct vllm_delta *members =
-        entry->object.ptr ? vllm_gather_add(gather, &gather->extras, VLLM_DELTA_CHOICE_MEMBERS) : NULL;
-    if (members) {
-        members->choice = target.choice;
-        members->raw = entry->object;
-    }
+    mark(&target, vllm_gather_raw(gather, &gather->extras, VLLM_DELTA_CHOICE_MEMBERS, entry->object));
 }
 
 void vllm_choice_read(struct vllm_gather *gather, struct vllm_json *j) {

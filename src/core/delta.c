@@ -8,7 +8,6 @@
 #include "json_scan.h"
 
 #define KEPT_SCRATCH_BYTES 65536
-#define NO_MEMORY          "no memory"
 #define SCRATCH_LIMIT      "the texts of a chunk exceed max_event_bytes"
 
 #define TEXT(key, text, n) text,
@@ -102,9 +101,7 @@ void vllm_gather_init(struct vllm_gather *gather, const struct vllm_alloc *alloc
 }
 
 static void free_deltas(struct vllm_gather *gather, struct vllm_deltas *deltas) {
-    if (deltas->items) {
-        gather->alloc.fn(gather->alloc.ud, deltas->items, deltas->cap * sizeof *deltas->items, 0);
-    }
+    vllm_list_free(&gather->alloc, deltas->items, deltas->cap, sizeof *deltas->items);
 }
 
 void vllm_gather_free(struct vllm_gather *gather) {
@@ -132,7 +129,7 @@ void vllm_gather_begin(struct vllm_gather *gather, size_t json_len) {
 bool vllm_gather_fail(struct vllm_gather *gather, enum vllm_status status, const char *why) {
     if (gather->status == VLLM_OK) {
         gather->status = status;
-        gather->why = why;
+        gather->why = status == VLLM_ENOMEM ? "no memory" : why;
     }
     return false;
 }
@@ -142,19 +139,27 @@ struct vllm_delta *vllm_gather_add(struct vllm_gather *gather, struct vllm_delta
         vllm_gather_fail(gather, VLLM_ELIMIT, "a chunk has too many parts");
         return NULL;
     }
-    if (deltas->count == deltas->cap) {
-        struct vllm_delta *grown = vllm_grow(&gather->alloc, deltas->items, &deltas->cap, sizeof *grown);
-        if (!grown) {
-            vllm_gather_fail(gather, VLLM_ENOMEM, NO_MEMORY);
-            return NULL;
-        }
-        deltas->items = grown;
-    }
     static const struct vllm_delta nothing;
+    struct vllm_delta *items =
+        vllm_list_room(&gather->alloc, deltas->items, deltas->count, &deltas->cap, sizeof *items);
+    if (!items) {
+        vllm_gather_fail(gather, VLLM_ENOMEM, NULL);
+        return NULL;
+    }
+    deltas->items = items;
     struct vllm_delta *delta = &deltas->items[deltas->count++];
     *delta = nothing;
     delta->kind = kind;
     delta->index = -1;
+    return delta;
+}
+
+struct vllm_delta *vllm_gather_raw(struct vllm_gather *gather, struct vllm_deltas *deltas, enum vllm_delta_kind kind,
+                                   struct vllm_slice raw) {
+    struct vllm_delta *delta = raw.ptr ? vllm_gather_add(gather, deltas, kind) : NULL;
+    if (delta) {
+        delta->raw = raw;
+    }
     return delta;
 }
 
@@ -165,7 +170,7 @@ static bool reserve_scratch(struct vllm_gather *gather) {
     if (gather->json_len <= SIZE_MAX / 6) {
         status = gather->scratch.len > 0 ? VLLM_OK : vllm_buf_reserve(&gather->scratch, gather->json_len * 3);
     }
-    return status == VLLM_OK || vllm_gather_fail(gather, status, status == VLLM_ENOMEM ? NO_MEMORY : SCRATCH_LIMIT);
+    return status == VLLM_OK || vllm_gather_fail(gather, status, SCRATCH_LIMIT);
 }
 
 static struct vllm_slice take_scratch(struct vllm_gather *gather, size_t before, enum vllm_status status) {
@@ -177,7 +182,7 @@ static struct vllm_slice take_scratch(struct vllm_gather *gather, size_t before,
         value.ptr = gather->scratch.data + before;
         value.len = gather->scratch.len - before;
     } else {
-        vllm_gather_fail(gather, status, status == VLLM_ENOMEM ? NO_MEMORY : SCRATCH_LIMIT);
+        vllm_gather_fail(gather, status, SCRATCH_LIMIT);
     }
     return value;
 }

@@ -57,9 +57,13 @@ void vllm_gather_init(struct vllm_gather *gather, const struct vllm_alloc *alloc
                       const struct vllm_chunk_limits *limits);
 void vllm_gather_free(struct vllm_gather *gather);
 void vllm_gather_begin(struct vllm_gather *gather, size_t json_len);
-bool vllm_gather_fail(struct vllm_gather *gather, enum vllm_status status, const char *why); /* false */
+/* False. `why`: unless it is lack of memory. */
+bool vllm_gather_fail(struct vllm_gather *gather, enum vllm_status status, const char *why);
 /* A new delta, empty but for `kind` and index -1; or NULL, and the gathering has failed. */
 struct vllm_delta *vllm_gather_add(struct vllm_gather *gather, struct vllm_deltas *deltas, enum vllm_delta_kind kind);
+/* The same with the JSON of what it is made of; NULL as well where that is absent. */
+struct vllm_delta *vllm_gather_raw(struct vllm_gather *gather, struct vllm_deltas *deltas, enum vllm_delta_kind kind,
+                                   struct vllm_slice raw);
 
 /* The text of a string that is not empty (halves of surrogate pairs kept at its ends); absent for every other value. */
 struct vllm_slice vllm_gather_text(struct vllm_gather *gather, const struct vllm_value *value);

@@ -24,9 +24,7 @@ void vllm_extras_free(struct vllm_extras *extras, const struct vllm_alloc *alloc
         vllm_buf_free(&extras->items[i].name);
         vllm_buf_free(&extras->items[i].value);
     }
-    if (extras->items) {
-        alloc->fn(alloc->ud, extras->items, extras->cap * sizeof *extras->items, 0);
-    }
+    vllm_list_free(alloc, extras->items, extras->cap, sizeof *extras->items);
     memset(extras, 0, sizeof *extras);
 }
 
@@ -36,28 +34,22 @@ void vllm_extras_at(const struct vllm_extras *extras, size_t position, struct vl
     *json = vllm_store_view(&extras->items[position].value);
 }
 
-static bool is_same(const struct vllm_buf *buf, struct vllm_slice text) {
-    return buf->len == text.len && (text.len == 0 || memcmp(buf->data, text.ptr, text.len) == 0);
-}
-
 /* The place of this name, perhaps a new one; VLLM_MAX_EXTRAS: there are enough. */
 static enum vllm_status find(struct vllm_extras *extras, struct vllm_store *store, struct vllm_slice name,
                              size_t *place) {
     for (*place = 0; *place < extras->count; ++*place) {
-        if (is_same(&extras->items[*place].name, name)) {
+        if (vllm_buf_is(&extras->items[*place].name, name)) {
             return VLLM_OK;
         }
     }
     if (extras->count == VLLM_MAX_EXTRAS) {
         return VLLM_OK;
     }
-    if (extras->count == extras->cap) {
-        struct vllm_extra *grown = vllm_grow(&store->alloc, extras->items, &extras->cap, sizeof *grown);
-        if (!grown) {
-            return vllm_store_fail(store, VLLM_ENOMEM, NULL);
-        }
-        extras->items = grown;
+    struct vllm_extra *items = vllm_list_room(&store->alloc, extras->items, extras->count, &extras->cap, sizeof *items);
+    if (!items) {
+        return vllm_store_fail(store, VLLM_ENOMEM, NULL);
     }
+    extras->items = items;
     struct vllm_extra *extra = &extras->items[extras->count];
     vllm_buf_init(&extra->name, &store->alloc, store->max);
     vllm_buf_init(&extra->value, &store->alloc, store->max);
@@ -67,7 +59,7 @@ static enum vllm_status find(struct vllm_extras *extras, struct vllm_store *stor
 }
 
 static enum vllm_status replace(struct vllm_store *store, struct vllm_buf *value, struct vllm_slice json) {
-    if (is_same(value, json)) {
+    if (vllm_buf_is(value, json)) {
         return VLLM_OK;
     }
     store->used -= value->len;
@@ -104,7 +96,7 @@ static bool may_join(const struct vllm_buf *value, struct vllm_slice json) {
 }
 
 static enum vllm_status join(struct vllm_store *store, struct vllm_buf *value, struct vllm_slice json) {
-    if (is_empty_list(json) || (json.ptr[0] == '"' && is_same(value, json))) {
+    if (is_empty_list(json) || (json.ptr[0] == '"' && vllm_buf_is(value, json))) {
         return VLLM_OK;
     }
     return may_join(value, json) ? append(store, value, json) : replace(store, value, json);

@@ -42,12 +42,8 @@ void vllm_messages_init(struct vllm_messages *m, const struct vllm_alloc *alloc)
 }
 
 void vllm_messages_free(struct vllm_messages *m) {
-    if (m->entries) {
-        m->alloc->fn(m->alloc->ud, m->entries, m->entry_cap * sizeof *m->entries, 0);
-    }
-    if (m->pieces) {
-        m->alloc->fn(m->alloc->ud, m->pieces, m->piece_cap * sizeof *m->pieces, 0);
-    }
+    vllm_list_free(m->alloc, m->entries, m->entry_cap, sizeof *m->entries);
+    vllm_list_free(m->alloc, m->pieces, m->piece_cap, sizeof *m->pieces);
     vllm_messages_init(m, m->alloc);
 }
 
@@ -55,14 +51,13 @@ enum vllm_status vllm_messages_begin(struct vllm_messages *m, const struct vllm_
     if (m->entry_count == MAX_ITEMS) {
         return VLLM_ELIMIT;
     }
-    if (m->entry_count == m->entry_cap) {
-        struct vllm_messages_entry *grown = vllm_grow(m->alloc, m->entries, &m->entry_cap, sizeof *grown);
-        if (!grown) {
-            return VLLM_ENOMEM;
-        }
-        m->entries = grown;
+    struct vllm_messages_entry *entries =
+        vllm_list_room(m->alloc, m->entries, m->entry_count, &m->entry_cap, sizeof *entries);
+    if (!entries) {
+        return VLLM_ENOMEM;
     }
-    struct vllm_messages_entry *entry = &m->entries[m->entry_count++];
+    m->entries = entries;
+    struct vllm_messages_entry *entry = &entries[m->entry_count++];
     memset(entry, 0, sizeof *entry);
     entry->message = *message;
     entry->first = m->piece_count;
@@ -117,14 +112,12 @@ enum vllm_status vllm_messages_piece(struct vllm_messages *m, const struct vllm_
     if (m->piece_count == MAX_ITEMS) {
         return VLLM_ELIMIT;
     }
-    if (m->piece_count == m->piece_cap) {
-        struct vllm_piece *grown = vllm_grow(m->alloc, m->pieces, &m->piece_cap, sizeof *grown);
-        if (!grown) {
-            return VLLM_ENOMEM;
-        }
-        m->pieces = grown;
+    struct vllm_piece *pieces = vllm_list_room(m->alloc, m->pieces, m->piece_count, &m->piece_cap, sizeof *pieces);
+    if (!pieces) {
+        return VLLM_ENOMEM;
     }
-    m->pieces[m->piece_count++] = *piece;
+    m->pieces = pieces;
+    pieces[m->piece_count++] = *piece;
     count_piece(entry, piece);
     return VLLM_OK;
 }
@@ -276,15 +269,13 @@ static void put_entry_parts(struct vllm_wire *w, const struct vllm_messages_entr
 
 /* The parts of all entries as an array. */
 static void put_parts(struct vllm_wire *w, const struct group *group) {
-    vllm_wire_put(w, "[");
-    w->comma = false;
+    vllm_wire_open(w, "[");
     for (const struct vllm_messages_entry *entry = group->from; entry < group->to; entry++) {
         if (!is_left_out(w, entry)) {
             put_entry_parts(w, entry);
         }
     }
-    vllm_wire_put(w, "]");
-    w->comma = true;
+    vllm_wire_shut(w, "]");
 }
 
 static void put_user(struct vllm_wire *w, const struct group *group) {
@@ -340,16 +331,15 @@ static void put_arguments(struct vllm_wire *w, struct vllm_slice raw) {
     vllm_wire_string(w, is_object ? raw : (struct vllm_slice){"{}", 2});
 }
 
-/* The members of `type` from `at` are those of the object that begins. Where they end. */
-static const struct vllm_piece *begin_members(struct vllm_wire *w, const struct vllm_piece *at,
-                                              const struct vllm_piece *end, enum vllm_piece_type type) {
+/* The members of `type` from `at` are those of the object that begins. */
+static void begin_members(struct vllm_wire *w, const struct vllm_piece *at, const struct vllm_piece *end,
+                          enum vllm_piece_type type) {
     w->member = at;
     while (at < end && at->type == type) {
         at++;
     }
     w->members_end = at;
     w->comma = false;
-    return at;
 }
 
 static void put_function(struct vllm_wire *w, const struct vllm_piece *call) {
@@ -358,7 +348,7 @@ static void put_function(struct vllm_wire *w, const struct vllm_piece *call) {
     vllm_wire_sorted_key(w, "\"name\":");
     vllm_wire_string(w, call->name);
     vllm_wire_rest(w);
-    vllm_wire_put(w, "}");
+    vllm_wire_shut(w, "}");
 }
 
 /* A call without members of its own is most of them. */
@@ -375,13 +365,11 @@ static void put_call(struct vllm_wire *w, const struct vllm_piece *call, const s
     put_function(w, call);
     w->member = member;
     w->members_end = members_end;
-    w->comma = true;
     vllm_wire_sorted_key(w, "\"id\":");
     vllm_wire_string(w, call->extra);
     vllm_wire_sorted_key(w, "\"type\":\"function\"");
     vllm_wire_rest(w);
-    vllm_wire_put(w, "}");
-    w->comma = true;
+    vllm_wire_shut(w, "}");
 }
 
 static void put_calls(struct vllm_wire *w, const struct group *group) {
@@ -400,10 +388,9 @@ static void put_calls(struct vllm_wire *w, const struct group *group) {
             }
         }
     }
-    vllm_wire_put(w, "]");
+    vllm_wire_shut(w, "]");
     w->member = member;
     w->members_end = members_end;
-    w->comma = true;
 }
 
 static void put_assistant_content(struct vllm_wire *w, const struct group *group) {
@@ -426,18 +413,13 @@ static void put_reasoning(struct vllm_wire *w, const struct group *group) {
     compose_group(w, group, true);
 }
 
-static bool field_comes_before(struct vllm_slice field, const char *key) {
-    size_t len = strlen(key);
-    int order = memcmp(field.ptr, key, field.len < len ? field.len : len);
-    return order < 0 || (order == 0 && field.len < len);
-}
-
 /* The name of the reasoning's key is the user's, so its place among the sorted keys is looked for. */
 static void put_assistant(struct vllm_wire *w, const struct group *group) {
     static const char *const keys[] = {"content", "name", "role", "tool_calls"};
     bool reasoning = group->reasonings > 0;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        if (reasoning && field_comes_before(w->options->reasoning_field, keys[i])) {
+        struct vllm_slice key = {keys[i], strlen(keys[i])};
+        if (reasoning && vllm_wire_comes_before(w->options->reasoning_field, key)) {
             put_reasoning(w, group);
             reasoning = false;
         }
@@ -473,14 +455,12 @@ static void put_result_parts(struct vllm_wire *w, const struct group *group) {
     const struct vllm_messages_entry *entry = group->from;
     const struct vllm_piece *piece = &w->m->pieces[entry->first];
     bool says = piece->type == VLLM_PIECE_TEXT && says_error(piece->text);
-    vllm_wire_put(w, "[");
-    w->comma = false;
+    vllm_wire_open(w, "[");
     if (entry->message.is_error && !says) {
         vllm_wire_key(w, "{\"text\":\"Error:\",\"type\":\"text\"}");
     }
     put_entry_parts(w, entry);
-    vllm_wire_put(w, "]");
-    w->comma = true;
+    vllm_wire_shut(w, "]");
 }
 
 static void put_result(struct vllm_wire *w, const struct group *group) {
@@ -501,8 +481,8 @@ static void put_result(struct vllm_wire *w, const struct group *group) {
 
 static void put_group(struct vllm_wire *w, const struct group *group) {
     const struct vllm_messages_entry *entry = group->from;
-    vllm_wire_key(w, "{");
-    w->comma = false;
+    vllm_wire_separate(w);
+    vllm_wire_open(w, "{");
     w->tag = entry->message.tag;
     if (entry->members > 0) {
         w->member = &w->m->pieces[entry->first - entry->members];
@@ -517,8 +497,7 @@ static void put_group(struct vllm_wire *w, const struct group *group) {
     default: put_system(w, group);
     }
     vllm_wire_rest(w);
-    vllm_wire_put(w, "}");
-    w->comma = true;
+    vllm_wire_shut(w, "}");
 }
 
 /* One system message at the front that holds the text of all of them. */

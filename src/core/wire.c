@@ -90,7 +90,17 @@ void vllm_wire_key(struct vllm_wire *w, const char *literal) {
     vllm_wire_put(w, literal);
 }
 
-static bool comes_before(struct vllm_slice a, struct vllm_slice b) {
+void vllm_wire_open(struct vllm_wire *w, const char *bracket) {
+    vllm_wire_put(w, bracket);
+    w->comma = false;
+}
+
+void vllm_wire_shut(struct vllm_wire *w, const char *bracket) {
+    vllm_wire_put(w, bracket);
+    w->comma = true;
+}
+
+bool vllm_wire_comes_before(struct vllm_slice a, struct vllm_slice b) {
     size_t len = a.len < b.len ? a.len : b.len;
     int order = len > 0 ? memcmp(a.ptr, b.ptr, len) : 0;
     return order < 0 || (order == 0 && a.len < b.len);
@@ -106,7 +116,7 @@ static void put_member(struct vllm_wire *w, const struct vllm_piece *member) {
 }
 
 void vllm_wire_members(struct vllm_wire *w, struct vllm_slice before) {
-    while (w->member < w->members_end && comes_before(w->member->name, before)) {
+    while (w->member < w->members_end && vllm_wire_comes_before(w->member->name, before)) {
         put_member(w, w->member++);
     }
 }

@@ -20,9 +20,12 @@ struct vllm_wire {
 
 #define VLLM_WIRE_BLANK_LINE "\\n\\n" /* a lead for vllm_wire_extend */
 
-void vllm_wire_put(struct vllm_wire *w, const char *json);    /* as it is */
-void vllm_wire_separate(struct vllm_wire *w);                 /* a comma, unless nothing was written at this level */
-void vllm_wire_key(struct vllm_wire *w, const char *literal); /* separate, then put */
+void vllm_wire_put(struct vllm_wire *w, const char *json);     /* as it is */
+void vllm_wire_separate(struct vllm_wire *w);                  /* a comma, unless nothing was written at this level */
+void vllm_wire_key(struct vllm_wire *w, const char *literal);  /* separate, then put */
+void vllm_wire_open(struct vllm_wire *w, const char *bracket); /* put: a level without members begins */
+void vllm_wire_shut(struct vllm_wire *w, const char *bracket); /* put: it ends, and is a member of the one around it */
+bool vllm_wire_comes_before(struct vllm_slice a, struct vllm_slice b); /* by bytes */
 /* The same at the level of a message or a call, whose own members come in between: those whose names sort before the
  * literal's key. */
 void vllm_wire_sorted_key(struct vllm_wire *w, const char *literal);
