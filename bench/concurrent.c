@@ -1,7 +1,8 @@
 /* The bound for bench/concurrent.lua: many paced streams with libcurl and epoll, as the engine drives them and with its
- * options (src/net/options.c), but the bytes are only counted; with `decode`, each stream also has our decoder, and its events are.
- * usage: concurrent URL STREAMS SAMPLE_MS [decode] → CPU microseconds, KB resident before and SAMPLE_MS after the start, bytes or
- * events */
+ * options (src/net/options.c), but the bytes are only counted; with `decode`, each stream also has our decoder, and its
+ * events are.
+ * usage: concurrent URL STREAMS SAMPLE_MS [decode] → CPU microseconds, KB resident before and SAMPLE_MS after the start,
+ * bytes or events */
 #define _GNU_SOURCE
 #include <curl/curl.h>
 #include <stdio.h>

@@ -179,7 +179,8 @@ static enum vllm_status feed_all(struct vllm_decoder *decoder, const char *bytes
     enum vllm_status status = VLLM_MORE;
     while (size > 0 && status == VLLM_MORE) {
         size_t len = next_read(&seed, size);
-        (void)!vllm_decoder_feed(decoder, bytes, len); /* next reports the same failure, after the events that came before it */
+        /* What fails is reported by next, after the events that came before it. */
+        (void)!vllm_decoder_feed(decoder, bytes, len);
         status = drain(decoder, notes, sums);
         bytes += len;
         size -= len;

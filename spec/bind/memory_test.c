@@ -117,7 +117,8 @@ enum { JOBS = 1, JOB, EXPECTED };
 
 static bool is_lack_of_memory(lua_State *L) {
     const char *why = lua_tostring(L, -1);
-    return why && (strstr(why, "not enough memory") || strstr(why, "stack overflow (")); /* Lua's word for a stack that cannot grow */
+    /* The second is Lua's word for a stack that cannot grow. */
+    return why && (strstr(why, "not enough memory") || strstr(why, "stack overflow ("));
 }
 
 /* Calls a copy of the function at `index`, which must be there already: outside of the call nothing may ask for

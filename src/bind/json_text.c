@@ -37,8 +37,8 @@ static int l_raw_text(lua_State *L) {
     return lua_type(L, -1) == LUA_TSTRING ? 1 : 0;
 }
 
-/* Stack of l_splice: the two texts, what hangs on userdata, and the names that must stay alive. SET: name → JSON text of
- * the new member. SEEN: name → true for the members of the body. */
+/* Stack of l_splice: the two texts, what hangs on userdata, and the names that must stay alive. SET: name → JSON text
+ * of the new member. SEEN: name → true for the members of the body. */
 enum { BODY = 1, NEW, OUT, NAME, KEYS, SET, SEEN };
 
 struct splice {

@@ -1,6 +1,6 @@
-/* Objects that lend parts of themselves (events, bytes) to be made into Lua values. Making one can run a finalizer, which
- * must leave the object alone until the loan is over. Lack of memory can end a loan early: then the part is lost, and
- * the object is of no use but to be collected. */
+/* Objects that lend parts of themselves (events, bytes) to be made into Lua values. Making one can run a finalizer,
+ * which must leave the object alone until the loan is over. Lack of memory can end a loan early: then the part is lost,
+ * and the object is of no use but to be collected. */
 #ifndef VLLM_BIND_LENDER_H
 #define VLLM_BIND_LENDER_H
 

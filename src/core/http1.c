@@ -32,7 +32,7 @@
 #define SHORT_SIZE_DIGITS   7 /* below 2^28: fits in any size_t */
 #define MAX_EXTENSION_BYTES 1024
 #define MAX_GIVEN_BYTES     40
-#define CUT_MARK            "\xE2\x80\xA6" /* an ellipsis: who redacts secrets looks before it for the beginning of one */
+#define CUT_MARK            "\xE2\x80\xA6" /* an ellipsis: redacting looks before it for the beginning of a secret */
 
 static const char BEGINNING[] = "HTTP/1.";
 

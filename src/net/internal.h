@@ -22,8 +22,7 @@
 
 #if defined(__has_include)
 #if !__has_include(<curl/curl.h>)
-#error \
-    "libcurl's headers are missing: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora) or curl-dev (Alpine)"
+#error "no libcurl headers: install libcurl4-openssl-dev (Debian, Ubuntu), libcurl-devel (Fedora) or curl-dev (Alpine)"
 #endif
 #endif
 #include <curl/curl.h>

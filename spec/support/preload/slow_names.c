@@ -1,5 +1,5 @@
-/* For LD_PRELOAD: a name that ends in ".slow" is looked up for 3 s, without a packet, and then unknown. As with a name server that
- * does not answer, the thread that asks cannot be ended. */
+/* For LD_PRELOAD: a name that ends in ".slow" is looked up for 3 s, without a packet, and then unknown. As with a name
+ * server that does not answer, the thread that asks cannot be ended. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <netdb.h>

@@ -1,5 +1,5 @@
-/* `test-server --send TARGET [options]`: sends the bytes of standard input (or of --file FILE) as they are and prints what
- * comes back, until the other side closes. Ends with 0, or with 1 and a sentence on standard error.
+/* `test-server --send TARGET [options]`: sends the bytes of standard input (or of --file FILE) as they are and prints
+ * what comes back, until the other side closes. Ends with 0, or with 1 and a sentence on standard error.
  *
  *   TARGET           a port of 127.0.0.1, or the path of a Unix socket (with a slash)
  *   --ca FILE        over TLS, with this authority; --cert FILE --key FILE: with this identity

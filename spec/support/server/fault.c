@@ -2,9 +2,9 @@
  *
  *   /fault/refuse         RST before any byte          /fault/hangup       FIN before any byte
  *   /fault/silence        no byte ever                 /fault/stall        a head and an event, then nothing
- *   /fault/reset          a head, an event, RST        /fault/early-close  a head, an event, close within the chunked body
+ *   /fault/reset          a head, an event, RST        /fault/early-close  a head, an event, close within a chunk
  *   /fault/slow-headers   the head byte by byte (pace_ms=20), then a whole stream
- *   /fault/endless-head   header lines for ever        /fault/comments     a role chunk, then comments (pace_ms=20) for ever
+ *   /fault/endless-head   header lines for ever        /fault/comments     a role chunk, then only comments (pace_ms=20)
  *   /fault/wrong-length   a body shorter than its content-length, close
  *   /fault/bad-chunk      a chunk size that is none    /fault/garbage      bytes that are no HTTP
  *   /fault/informational  103 before the stream        /fault/redirect     307 to /v1/chat/completions

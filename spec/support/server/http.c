@@ -47,7 +47,8 @@ static int take_request_line(struct request *r, char *line) {
     char *target = strchr(line, ' ');
     if (target == NULL || target == line) return 400;
     *target++ = '\0';
-    if (strncmp(target, "http://", 7) == 0) target += 7 + strcspn(target + 7, "/ "); /* as to a proxy; we are the host, too */
+    /* As to a proxy; we are the host, too. */
+    if (strncmp(target, "http://", 7) == 0) target += 7 + strcspn(target + 7, "/ ");
     char *version = strchr(target, ' ');
     if (version == NULL) return 400;
     *version++ = '\0';

@@ -18,7 +18,8 @@ struct request {
     bool keep_alive, expects_continue;
 };
 
-/* Takes what it can of `in`. 0: more is needed; 1: complete; 2: the head is complete (once); else the status of a refusal. */
+/* Takes what it can of `in`. 0: more is needed; 1: complete; 2: the head is complete (once); else the status of a
+ * refusal. */
 int request_take(struct request *r, struct bytes *in);
 void request_clear(struct request *r);
 void request_free(struct request *r);

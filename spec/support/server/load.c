@@ -1,6 +1,6 @@
 /* /load?events=N&interval_ms=M&bytes=B&chunk=C: a stream of N text chunks in vLLM's shape, then finish, usage, [DONE].
- * B bytes of text in each (5), C events in an HTTP chunk (1). With an interval one HTTP chunk is one write, the first at
- * once; without one, as many as fit 64 KiB. The bytes are made once and repeated, so a thousand streams cost little.
+ * B bytes of text in each (5), C events in an HTTP chunk (1). With an interval one HTTP chunk is one write, the first
+ * at once; without one, as many as fit 64 KiB. The bytes are made once and repeated, so a thousand streams cost little.
  * For a whole completion instead: whole=1, with N × B bytes of content.
  */
 #include "server.h"

@@ -1,5 +1,5 @@
-/* One epoll, one heap of timers. Ends by a signal, when whoever reads our output is gone (a test run that ended, however
- * it did), when the parent changes, or when nobody came for idle_s.
+/* One epoll, one heap of timers. Ends by a signal, when whoever reads our output is gone (a test run that ended,
+ * however it did), when the parent changes, or after idle_s without a connection.
  */
 #define _GNU_SOURCE
 #include "server.h"

@@ -3,8 +3,9 @@
  *   test-server [--port N] [--unix PATH|auto] [--tls] [--mtls] [--deaf] [--fixtures DIR] [--key KEY] [--idle-s N]
  *     prints one line: port N [tls N ca FILE] [mtls N cert FILE key FILE] [deaf N full N] [unix PATH]
  *     --tls: a certificate authority made on the spot (FILE, removed at the end) vouches for localhost and 127.0.0.1;
- *     --mtls: a port that also wants the client certificate it made. --key: asked for on every path that begins with /v1.
- *     --deaf: two ports where no answer comes: deaf takes connections, so a TLS handshake waits; full takes none, so a connect does.
+ *     --mtls: a port that also wants the client certificate it made. --key: asked for on every path that begins with
+ *     /v1. --deaf: two ports where no answer comes: deaf takes connections, so a TLS handshake waits; full takes none,
+ *     so a connect does.
  *   test-server --send …   a raw client, see client.c
  *
  * What it answers is chosen by path and query, so that a client's base URL can carry it; see routes.c.
@@ -83,7 +84,8 @@ static unsigned listen_tcp(struct server *s, enum source_kind kind, unsigned lon
     return ntohs(address.sin_port);
 }
 
-/* A port from which nobody takes a connection. A queue of `backlog` 0 is full after one, and the kernel drops what comes then. */
+/* A port whose connections are never taken. A queue of `backlog` 0 is full after one, and the kernel drops what comes
+ * then. */
 static unsigned listen_deaf(int backlog, int connections) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;

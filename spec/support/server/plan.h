@@ -31,7 +31,8 @@ struct plan {
 
 void plan_step(struct plan *p, enum step_kind kind, unsigned long count, size_t back);
 void plan_send(struct plan *p, const void *data, size_t length);
-void plan_sent_since(struct plan *p, size_t at); /* one write of all that was added to p->data since it had `at` bytes */
+/* One write of all that was added to p->data since it had `at` bytes. */
+void plan_sent_since(struct plan *p, size_t at);
 void plan_wait(struct plan *p, unsigned long ms);
 void plan_chunk(struct plan *p, const void *data, size_t length); /* one HTTP chunk, one write */
 void plan_free(struct plan *p);

@@ -1,5 +1,5 @@
-/* An answer as server-sent events: a role chunk per choice, the choices' pieces in turn, a finish chunk each, usage where it
- * was asked for, [DONE]. One event is one HTTP chunk and one write.
+/* An answer as server-sent events: a role chunk per choice, the choices' pieces in turn, a finish chunk each, usage
+ * where it was asked for, [DONE]. One event is one HTTP chunk and one write.
  */
 #include "answer.h"
 

@@ -1,6 +1,6 @@
 /* Certificates made on the spot: an authority, a server certificate for localhost and 127.0.0.1, a client certificate.
- * Elliptic curve keys (P-256), valid for two days, TLS 1.2 or later. The authority's certificate, and the client's with its
- * key, are written as files for clients and removed at the end.
+ * Elliptic curve keys (P-256), valid for two days, TLS 1.2 or later. The authority's certificate, and the client's with
+ * its key, are written as files for clients and removed at the end.
  */
 #define _GNU_SOURCE
 #include "server.h"
