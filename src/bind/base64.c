@@ -11,18 +11,7 @@ static int convert(lua_State *L, enum vllm_status (*conversion)(struct vllm_buf 
     const char *given = luaL_checklstring(L, 1, &len);
     struct vllm_buf *out = bind_new_buf(L, MAX_BYTES);
     enum vllm_status status = conversion(out, given, len);
-    if (status == VLLM_ESYNTAX) {
-        return 0;
-    }
-    if (status == VLLM_ELIMIT) {
-        return luaL_argerror(L, 1, "too long");
-    }
-    if (status != VLLM_OK) {
-        return bind_no_memory(L);
-    }
-    lua_pushlstring(L, out->len > 0 ? out->data : "", out->len);
-    vllm_buf_free(out);
-    return 1;
+    return status == VLLM_ESYNTAX ? 0 : bind_return_buf(L, out, status);
 }
 
 static int l_base64_encode(lua_State *L) {

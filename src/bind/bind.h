@@ -207,6 +207,9 @@ static inline struct vllm_slice bind_option_text(lua_State *L, int index, const 
 /* A vllm_buf that hangs on a userdata, pushed on the stack: whatever raises, its memory is freed. vllm_buf_free frees
  * it early. */
 struct vllm_buf *bind_new_buf(lua_State *L, size_t max);
+/* What a function returns that wrote all of the buffer: its bytes, and frees it. Raises where `status` says that there
+ * was no memory, or that argument 1 made it too long. */
+int bind_return_buf(lua_State *L, struct vllm_buf *buf, enum vllm_status status);
 
 /* The metatables and constants of the JSON values; each pushes one value. */
 void bind_push_array_mt(lua_State *L);

@@ -21,6 +21,16 @@ struct vllm_buf *bind_new_buf(lua_State *L, size_t max) {
     return &holder->buf;
 }
 
+int bind_return_buf(lua_State *L, struct vllm_buf *buf, enum vllm_status status) {
+    if (status != VLLM_OK) {
+        return status == VLLM_ELIMIT ? luaL_argerror(L, 1, "too long") : bind_no_memory(L);
+    }
+    struct vllm_slice bytes = vllm_buf_view(buf);
+    lua_pushlstring(L, bytes.ptr, bytes.len);
+    vllm_buf_free(buf);
+    return 1;
+}
+
 void bind_open_buf(lua_State *L) {
     bind_class(L, CLASS, NULL, l_buf_release);
 }

@@ -184,13 +184,7 @@ static int l_messages(lua_State *L) {
         status = vllm_messages_write(&box->messages, &options, out, &fault);
     }
     vllm_messages_free(&box->messages);
-    if (status != VLLM_OK) {
-        return push_failure(L, status, &fault);
-    }
-    struct vllm_slice text = vllm_buf_view(out);
-    lua_pushlstring(L, text.ptr, text.len);
-    vllm_buf_free(out);
-    return 1;
+    return status == VLLM_OK ? bind_return_buf(L, out, status) : push_failure(L, status, &fault);
 }
 
 void bind_open_messages(lua_State *L) {

@@ -39,16 +39,7 @@ static int l_repair_utf8(lua_State *L) {
         return 1;
     }
     struct vllm_buf *out = bind_new_buf(L, MAX_BYTES);
-    enum vllm_status status = repair(out, text, text + len);
-    if (status == VLLM_ELIMIT) {
-        return luaL_argerror(L, 1, "too long");
-    }
-    if (status != VLLM_OK) {
-        return bind_no_memory(L);
-    }
-    lua_pushlstring(L, out->data, out->len);
-    vllm_buf_free(out);
-    return 1;
+    return bind_return_buf(L, out, repair(out, text, text + len));
 }
 
 void bind_open_text(lua_State *L) {

@@ -161,22 +161,21 @@ static bool repeat(struct vllm_chunk *chunk, struct vllm_slice json) {
 
 /* Reading in full -------------------------------------------------------------------------------------------------- */
 
-/* A second list of choices replaces the first. */
-static void drop_choices(struct vllm_gather *gather) {
-    struct vllm_deltas *extras = &gather->extras;
+/* Drops all deltas of two kinds. */
+static void drop(struct vllm_deltas *deltas, enum vllm_delta_kind one, enum vllm_delta_kind other) {
     size_t kept = 0;
-    for (size_t i = 0; i < extras->count; i++) {
-        if (extras->items[i].kind != VLLM_DELTA_CHOICE_MEMBERS) {
-            extras->items[kept++] = extras->items[i];
+    for (size_t i = 0; i < deltas->count; i++) {
+        if (deltas->items[i].kind != one && deltas->items[i].kind != other) {
+            deltas->items[kept++] = deltas->items[i];
         }
     }
-    extras->count = kept;
-    gather->deltas.count = 1;
+    deltas->count = kept;
 }
 
 static void read_choices(struct vllm_chunk *chunk, struct vllm_json *j) {
     struct vllm_value other;
-    drop_choices(&chunk->gather);
+    drop(&chunk->gather.extras, VLLM_DELTA_CHOICE_MEMBERS, VLLM_DELTA_CHOICE_MEMBERS);
+    chunk->gather.deltas.count = 1; /* a second list of choices replaces the first */
     chunk->gather.error.ptr = NULL;
     chunk->gather.usage.ptr = NULL;
     chunk->has_choices = vllm_json_peek(j) == VLLM_JSON_ARRAY;
@@ -256,17 +255,6 @@ static void set_error_alone(struct vllm_chunk *chunk, struct vllm_slice json) {
     add_error(chunk, json, false);
 }
 
-/* What a chunk with an error has of the answer: everything but ends. */
-static void drop_ends(struct vllm_deltas *deltas) {
-    size_t kept = 1;
-    for (size_t i = 1; i < deltas->count; i++) {
-        if (deltas->items[i].kind != VLLM_DELTA_FINISH && deltas->items[i].kind != VLLM_DELTA_CHOICE) {
-            deltas->items[kept++] = deltas->items[i];
-        }
-    }
-    deltas->count = kept;
-}
-
 static void set_envelope(struct vllm_chunk *chunk, const struct envelope *envelope) {
     struct vllm_slice id = vllm_gather_name(&chunk->gather, &envelope->id);
     struct vllm_slice model = vllm_gather_name(&chunk->gather, &envelope->model);
@@ -304,7 +292,7 @@ static void set_all(struct vllm_chunk *chunk, struct vllm_slice json, const stru
     }
     is_error = is_error || gather->error.ptr;
     if (is_error) {
-        drop_ends(&gather->deltas);
+        drop(&gather->deltas, VLLM_DELTA_FINISH, VLLM_DELTA_CHOICE); /* ends do not count */
     }
     set_envelope(chunk, envelope);
     set_usage(chunk, &envelope->usage);

@@ -22,7 +22,6 @@
 #include "sse.h"
 
 #define MAX_CHUNK_DELTAS 65536
-#define NO_MEMORY        "no memory"
 #define NO_CHOICES       "the answer has no choices"
 
 struct vllm_decoder {
@@ -92,7 +91,7 @@ void vllm_decoder_free(struct vllm_decoder *decoder) {
 
 static enum vllm_status fail(struct vllm_decoder *decoder, enum vllm_status status, const char *why) {
     decoder->status = status;
-    decoder->why = why;
+    decoder->why = status == VLLM_ENOMEM ? "no memory" : why;
     return status;
 }
 
@@ -104,11 +103,11 @@ static enum vllm_status keep_evidence(struct vllm_decoder *decoder, struct vllm_
 static enum vllm_status fail_with(struct vllm_decoder *decoder, enum vllm_status status, const char *why,
                                   struct vllm_slice bytes) {
     enum vllm_status kept = keep_evidence(decoder, bytes);
-    return kept == VLLM_OK ? fail(decoder, status, why) : fail(decoder, kept, NO_MEMORY);
+    return fail(decoder, kept == VLLM_OK ? status : kept, why);
 }
 
 static enum vllm_status fail_input(struct vllm_decoder *decoder, enum vllm_status status, const char *limit) {
-    return status == VLLM_OK ? VLLM_OK : fail(decoder, status, status == VLLM_ENOMEM ? NO_MEMORY : limit);
+    return status == VLLM_OK ? VLLM_OK : fail(decoder, status, limit);
 }
 
 /* Chunks ----------------------------------------------------------------------------------------------------------- */
@@ -144,7 +143,7 @@ static enum vllm_status take_last(struct vllm_decoder *decoder) {
         return fail_with(decoder, last->of_answer ? VLLM_EFAILED : VLLM_ESERVER, "the server reported an error",
                          last->raw);
     }
-    return fail_input(decoder, keep_evidence(decoder, last->raw), NO_MEMORY);
+    return fail_input(decoder, keep_evidence(decoder, last->raw), NULL);
 }
 
 static void begin_body(struct vllm_decoder *decoder) {
@@ -177,7 +176,7 @@ static bool read_strays(struct vllm_decoder *decoder, struct vllm_slice strays) 
     enum vllm_status status =
         is_body ? vllm_buf_append(&decoder->body, strays.ptr, strays.len) : keep_evidence(decoder, strays);
     if (status != VLLM_OK) {
-        fail(decoder, status, NO_MEMORY);
+        fail(decoder, status, NULL);
     } else if (is_body) {
         begin_body(decoder);
     }
@@ -230,7 +229,6 @@ static enum vllm_status step_sse(struct vllm_decoder *decoder, const struct vllm
         bool is_begun =
             data.ptr[0] == '{' || data.ptr[0] == '['; /* a chunk or `[DONE]`, of which a part says nothing */
         status = is_begun ? VLLM_OK : keep_evidence(decoder, data);
-        why = NO_MEMORY;
     }
     return status == VLLM_OK ? status : fail_with(decoder, status, why, data);
 }
@@ -242,7 +240,7 @@ static enum vllm_status step_stream(struct vllm_decoder *decoder) {
     case VLLM_OK: return step_sse(decoder, &sse);
     case VLLM_MORE: return VLLM_MORE;
     case VLLM_END: return close_stream(decoder);
-    default: return fail(decoder, status, status == VLLM_ENOMEM ? NO_MEMORY : "an event exceeds max_event_bytes");
+    default: return fail(decoder, status, "an event exceeds max_event_bytes");
     }
 }
 
@@ -279,7 +277,7 @@ enum vllm_status vllm_decoder_feed(struct vllm_decoder *decoder, const char *byt
         return VLLM_EINVALID;
     }
     decoder->byte_count += len;
-    return decoder->done ? VLLM_OK : fail_input(decoder, vllm_sse_feed(decoder->sse, bytes, len), NO_MEMORY);
+    return decoder->done ? VLLM_OK : fail_input(decoder, vllm_sse_feed(decoder->sse, bytes, len), NULL);
 }
 
 enum vllm_status vllm_decoder_body(struct vllm_decoder *decoder, const char *json, size_t len) {

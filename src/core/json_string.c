@@ -11,6 +11,10 @@
 
 #define REPLACEMENT 0xFFFD
 
+/* What the short escapes stand for, by the byte after the backslash. */
+static const char short_escapes[256] = {
+    ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
+
 static uint32_t hex4(const char *p) {
     uint32_t value = 0;
     for (int i = 0; i < 4; i++) {
@@ -49,7 +53,6 @@ static const char *decode_unicode(const char *p, const char *end, uint32_t *code
 
 /* `p` is after a backslash. */
 static const char *decode_escape(const char *p, const char *end, uint32_t *code_point) {
-    static const char names[] = "bfnrt", values[] = "\b\f\n\r\t";
     if (p == end) {
         *code_point = REPLACEMENT;
         return end;
@@ -57,8 +60,7 @@ static const char *decode_escape(const char *p, const char *end, uint32_t *code_
     if (*p == 'u') {
         return decode_unicode(p, end, code_point);
     }
-    const char *name = memchr(names, *p, sizeof names - 1);
-    *code_point = (unsigned char)(name ? values[name - names] : *p);
+    *code_point = (unsigned char)short_escapes[(unsigned char)*p];
     return p + 1;
 }
 
@@ -107,10 +109,6 @@ bool vllm_json_string_is(const struct vllm_json_string *s, const char *terminate
     }
     return len == 0;
 }
-
-/* What the short escapes stand for, by the byte after the backslash. */
-static const char short_escapes[256] = {
-    ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
 
 /* `p` is at a backslash. Returns what follows the escape, whose value is at `*to` then; or `p`, if it is cut off or
  * half of a pair. */
