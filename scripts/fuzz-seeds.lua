@@ -1,5 +1,5 @@
 --- Starting points for the fuzzers, from the recorded responses: whole, their bodies, and the JSON text of some events;
---- and transcripts.
+--- transcripts, and patterns.
 -- usage: lua scripts/fuzz-seeds.lua DIR FILE.http…
 -- What each target makes of the first two bytes stands at the top of its source. Runs on Lua 5.1 and later.
 
@@ -105,6 +105,18 @@ local function write_transcripts()
   end
 end
 
+-- For pattern_fuzz: the length of a pattern, it, and a text.
+local function write_patterns()
+  local patterns = { "^a*$", "^(a+)+$", "(?:ab|c){2,4}?d", "(?<n>\\d+)-\\w", "[^a-z\\s\\P{Lu}]", "\\bx\\B",
+    "^[\\w-.]+@\\p{L}{2,}$", "\\u{1F432}\\ud83d\\udc32\\x41\\cC\\0", "(a|b||(c|d)*)+", ".{0,9}[^][]",
+    "(?=a)", "\\1", "[z-a]", "a{3,2}", "a{,3}", "(((a{99}){99}){9}" }
+  for i, pattern in ipairs(patterns) do
+    for k, text in ipairs { "", "aaab", "x-1 ab@\195\137t\195\169", "abcabd\255\240\159\144\178\195" } do
+      write("pattern-" .. i .. "-" .. k .. ".pattern", string.char(#pattern) .. pattern .. text)
+    end
+  end
+end
+
 for i = 2, #arg do
   local path = arg[i]
   local file = assert(io.open(path, "rb"))
@@ -113,3 +125,4 @@ for i = 2, #arg do
 end
 write_calls()
 write_transcripts()
+write_patterns()

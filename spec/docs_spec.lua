@@ -130,7 +130,7 @@ describe("docs/architecture.md", function()
     assert.same({
       "lua/vllm/decoder.lua", -- vllm.decoder, of the core's
       "lua/vllm/request/messages.lua", -- the Lua side of messages.c
-      "src/bind/decoder.c", "src/bind/events.c", "src/bind/events.h", "src/bind/messages.c", -- bindings
+      "src/bind/decoder.c", "src/bind/events.c", "src/bind/events.h", "src/bind/messages.c", "src/bind/pattern.c", -- bindings
       "src/net/request.c", -- the engine's side of a request
     }, others)
   end)

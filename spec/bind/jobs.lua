@@ -224,6 +224,11 @@ job("a turn with tools, and its answer", function()
   return table.concat(out, "\n") .. result.text
 end)
 
+job("patterns", function()
+  local pattern = assert(core.pattern "^(?:[a-z]+|\\p{L}{2,40}|x?){3}$")
+  return tostring(pattern:find "abc") .. select(2, core.pattern "a(?=b)")
+end)
+
 job("a completion that is not streamed", function()
   local client = testing.client { { text = "ok", tool_calls = { { name = "get_weather" } } } }
   local result = assert(client:turn({ text = "hi", stream = false, tools = { WEATHER } }):result())

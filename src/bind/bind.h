@@ -30,6 +30,7 @@ void bind_open_sse(lua_State *L);
 void bind_open_decoder(lua_State *L);
 void bind_open_http1(lua_State *L);
 void bind_open_messages(lua_State *L);
+void bind_open_pattern(lua_State *L);
 void bind_open_wait(lua_State *L);
 
 /* A 64-bit integer as the host's best number: exact on 5.3 and later, a double elsewhere. */

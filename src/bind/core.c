@@ -23,6 +23,7 @@ BIND_EXPORT int luaopen_vllm_core(lua_State *L) {
     bind_open_decoder(L);
     bind_open_http1(L);
     bind_open_messages(L);
+    bind_open_pattern(L);
     bind_open_wait(L);
     return 1;
 }
