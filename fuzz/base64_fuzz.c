@@ -1,5 +1,5 @@
 /* Base64: any bytes come back from their text, with its padding and without; a text that is taken is, but for blanks,
- * the one that its bytes are written as, with the padding or without; a text that is refused leaves nothing behind. */
+ * the one that its bytes are written as, with the padding or without; a text that is refused leaves nothing. */
 #include "../src/core/base64.h"
 #include "fuzz.h"
 

@@ -107,7 +107,7 @@ job("json_encode of a table that gets other keys", function()
 end, function(ok, text, message)
   if not ok then return not tostring(text):find "next" and text end
   if text then return judge_text(ok, text) end
-  return not message:find "^a table whose keys are" and not message:find "^a key is no token id" and message
+  return not message:find "^a table whose keys are" and not message:find "^a key is not a token id" and message
 end)
 
 job("json_encode that fails deep inside", function()

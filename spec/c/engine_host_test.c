@@ -140,7 +140,7 @@ static void test_live(struct server *server) {
     CHECK(await_head(server, first, NULL) == 200);
     vllm_request_close(first, true);
     if (is_inline(server))
-        CHECK(asks_for_a_step(server, 10000)); /* a drain that nobody ends asks for the step that ends it */
+        CHECK(asks_for_a_step(server, 10000)); /* a drain that does not end asks for the step that ends it */
     vllm_request_close(get(server), false);
     CHECK(sees_close(server, fd));
     close(fd);
@@ -192,7 +192,7 @@ static void test_sigint_trap(struct server *server) {
     CHECK(after.sa_handler == on_alarm);
 }
 
-/* A write to a closed pipe inside the guard is no signal, and the process's own rules come back. */
+/* A write to a closed pipe inside the guard raises no signal, and the process's own rules come back. */
 static void test_sigpipe_guard(void) {
     int ends[2];
     sigset_t mask;

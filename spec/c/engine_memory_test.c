@@ -1,7 +1,7 @@
 /* The engine without memory, in every mode: turns of every sort, each done again and again while one allocation fails,
  * of ours or of libcurl's, the first, the second, … : once alone, and once with all that follow. A request is refused
  * for lack of memory, or fails and says why, or ends as it ends with memory; the next one on the same engine works; and
- * no block is left behind. Linked with --wrap: what src/net asks the C library for, curl_easy_reset and
+ * no block is left. Linked with --wrap: what src/net asks the C library for, curl_easy_reset and
  * vllm_options_apply come here first. */
 #define _GNU_SOURCE
 #include <curl/curl.h>

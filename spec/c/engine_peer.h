@@ -77,7 +77,7 @@ static inline bool await(struct server *server, int fd) {
     return false;
 }
 
-/* Some steps with nobody waiting: what is on its way arrives. */
+/* Some steps without a wait: what is on its way arrives. */
 static inline void settle(struct server *server) {
     for (int i = 0; i < 20; i++) {
         (void)vllm_engine_step(server->engine, 5);

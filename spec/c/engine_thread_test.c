@@ -105,7 +105,7 @@ static struct vllm_engine *new_engine(void) {
     return engine;
 }
 
-/* A request that reaches nobody, given up at once: the engine's thread runs then, and wakes. */
+/* A request that reaches no server, given up at once: the engine's thread runs then, and wakes. */
 static void stir(struct server *server) {
     struct vllm_request_options options = get_options(server);
     options.url = "http://127.0.0.1:1/";
@@ -219,7 +219,7 @@ static void test_closed_requests_are_never_ready(struct server *server) {
     catch_up(server);
 }
 
-/* A lookup that hangs delays neither close nor release; the thread is joined, not left behind. */
+/* A lookup that hangs delays neither close nor release; and the thread is joined. */
 static void test_hanging_lookup(struct server *server) {
     int before = thread_count();
     struct vllm_engine *engine = new_engine();

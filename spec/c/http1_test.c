@@ -452,7 +452,7 @@ static void test_order_of_calls(void) {
 }
 
 /* Unread bytes are bounded, but one feed is always taken; the body and the head outlive the error. */
-static void test_bytes_that_nobody_reads(void) {
+static void test_bytes_that_are_not_read(void) {
     struct check_memory memory;
     struct vllm_alloc alloc = check_alloc(&memory);
     struct vllm_http1_options options = {MAX_HEADER, 10, false};
@@ -546,7 +546,7 @@ int main(void) {
     test_header_limit();
     test_counts();
     test_order_of_calls();
-    test_bytes_that_nobody_reads();
+    test_bytes_that_are_not_read();
     test_memory_of_a_long_body();
     test_failing_memory();
     return check_report("http1");

@@ -141,7 +141,7 @@ static void edges_of_reading(void) {
     }
 }
 
-/* The point halfway between two doubles in all its digits, and with one digit far behind them. */
+/* The point halfway between two doubles in all its digits, and with one digit long after them. */
 static void halfway(void) {
     static char text[2000];
     uint64_t state = 7;

@@ -202,12 +202,12 @@ static bool copy_with_names(struct encoder *e, const struct encode_frame *frame)
             lua_Number number = lua_tonumber(L, -1);
             int64_t integer = number >= -9e15 && number <= 9e15 ? (int64_t)number : 0;
             if ((lua_Number)integer != number) {
-                return encode_fail(e, frame, "a key is no token id");
+                return encode_fail(e, frame, "a key is not a token id");
             }
             lua_pushlstring(L, digits, vllm_number_write_integer(integer, digits));
             lua_replace(L, -2);
         } else if (lua_type(L, -1) != LUA_TSTRING) {
-            return encode_fail(e, frame, "a key is no token id");
+            return encode_fail(e, frame, "a key is not a token id");
         }
         lua_pushvalue(L, -1);
         lua_rawget(L, -5);

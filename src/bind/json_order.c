@@ -31,7 +31,7 @@ static void push_field(lua_State *L, int table, const char *name) {
     lua_rawget(L, table);
 }
 
-/* Pushes the list that orders the object, or something that is no table. */
+/* Pushes the list that orders the object, or something that is not a table. */
 static void push_order(struct encoder *e, const struct encode_frame *frame) {
     lua_State *L = e->L;
     push_field(L, frame->at, ENCODE_ORDER);
@@ -46,8 +46,8 @@ static void push_order(struct encoder *e, const struct encode_frame *frame) {
     }
 }
 
-/* Replaces the list at the top by a table of name → place in it. What is no string orders nothing; of a repeated name
- * the first counts. */
+/* Replaces the list at the top by a table of name → place in it. What is not a string orders nothing; of a repeated
+ * name the first counts. */
 static void rank_names(lua_State *L) {
     int list = lua_gettop(L);
     lua_newtable(L);

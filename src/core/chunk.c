@@ -5,7 +5,7 @@
  *     false and empty values are not errors), `object` = "error" (older vLLM, SGLang), or an event of type "error" (LM
  *     Studio), whatever it holds. It comes out raw: codes are numbers in vLLM and strings in LiteLLM. An `error` in a
  *     choice is one, too (OpenRouter). What such a chunk brings of the answer comes before its error; a finish reason
- *     beside an error is none.
+ *     beside an error does not count.
  *  2. `choices` may be missing, null or empty (usage chunks); a choice without `index` is choice 0.
  *  3. `delta` may be missing, null or `{}`; `message` takes its place in whole completions and in some last chunks.
  *  4. Content is a string, null, or a list of parts: parts with text join, a refusal part is a refusal, a part whose

@@ -1,4 +1,4 @@
-/* HTTP requests over libcurl behind ONE pollable descriptor. No Lua, nothing of the core, no idea of chat: status,
+/* HTTP requests over libcurl with ONE pollable descriptor. No Lua, nothing of the core, no idea of chat: status,
  * headers, bytes, end.
  *
  * An engine drives one `curl_multi` from an epoll set and a timerfd. Inline, the caller does so in vllm_engine_step. In

@@ -83,7 +83,7 @@ static void open_tls(struct client *c) {
     if (SSL_connect(c->tls) != 1) die("the TLS handshake failed");
 }
 
-/* The server may answer and close before it has read everything: that is no failure. */
+/* The server may answer and close before it has read everything: that is not a failure. */
 static void send_all(struct client *c) {
     char data[65536];
     FILE *file = c->file == NULL ? stdin : fopen(c->file, "rb");

@@ -206,7 +206,7 @@ static bool move_playing(struct connection *c) {
 
 static bool move_draining(struct connection *c) {
     char data[READ_BYTES];
-    ssize_t got = recv(c->source.fd, data, sizeof data, 0); /* below TLS: nobody looks at it */
+    ssize_t got = recv(c->source.fd, data, sizeof data, 0); /* below TLS: it is not looked at */
     if (got > 0 && now_ms() < c->wake_ms) return true;
     if (got < 0 && (errno == EAGAIN || errno == EINTR) && now_ms() < c->wake_ms) {
         connection_wants(c, EPOLLIN);
