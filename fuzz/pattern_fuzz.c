@@ -18,9 +18,10 @@ static bool compile(struct vllm_pattern *pattern, struct vllm_slice source) {
 }
 
 static bool find(struct vllm_pattern *pattern, struct vllm_slice text) {
-    bool found = vllm_pattern_find(pattern, text);
+    bool found, again;
+    CLAIM(vllm_pattern_find(pattern, text, &found) == VLLM_OK);
     CLAIM(pattern->steps <= pattern->count * (text.len + 1));
-    CLAIM(vllm_pattern_find(pattern, text) == found);
+    CLAIM(vllm_pattern_find(pattern, text, &again) == VLLM_OK && again == found);
     return found;
 }
 

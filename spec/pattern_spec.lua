@@ -56,6 +56,12 @@ describe("core.pattern", function()
     end
   end)
 
+  it("gives up on what would take seconds", function()
+    local found, why = compile("(x?){4990}y"):find(("x"):rep(100000))
+    assert.is_nil(found)
+    assert.equal("the pattern takes too long for this text", why)
+  end)
+
   it("raises on misuse", function()
     local pattern = compile "a"
     assert.error_matches(function() core.pattern {} end, "string expected")

@@ -20,13 +20,19 @@ static void make(struct vllm_pattern *pattern, const char *source) {
     }
 }
 
+static bool find(struct vllm_pattern *pattern, struct vllm_slice text) {
+    bool found = false;
+    CHECK_STATUS(vllm_pattern_find(pattern, text, &found), VLLM_OK);
+    return found;
+}
+
 static void check_find(const char *source, struct vllm_slice text, bool expected) {
     struct vllm_pattern pattern;
     make(&pattern, source);
-    bool found = vllm_pattern_find(&pattern, text);
+    bool found = find(&pattern, text);
     CHECK(found == expected);
     if (found != expected) printf("  `%s` in `%.*s`\n", source, (int)text.len, text.ptr);
-    CHECK(vllm_pattern_find(&pattern, text) == found); /* a search leaves nothing behind */
+    CHECK(find(&pattern, text) == found); /* a search leaves nothing behind */
     vllm_pattern_free(&pattern);
     vllm_pattern_free(&pattern);
     CHECK(memory.live == 0);
@@ -286,7 +292,7 @@ static void steps_are_linear(void) {
         struct vllm_pattern pattern;
         char *text = many(list[i].text, times, list[i].end);
         make(&pattern, list[i].source);
-        CHECK(vllm_pattern_find(&pattern, slice(text)) == list[i].found);
+        CHECK(find(&pattern, slice(text)) == list[i].found);
         CHECK(pattern.steps <= list[i].most * (strlen(text) + 1));
         if (pattern.steps > list[i].most * (strlen(text) + 1)) {
             printf("  `%s`: %lu states\n", list[i].source, (unsigned long)pattern.steps);
@@ -301,10 +307,24 @@ static void ends_early(void) {
     struct vllm_pattern pattern;
     char *text = many("ab", 1000, "");
     make(&pattern, "^b");
-    CHECK(!vllm_pattern_find(&pattern, slice(text)) && pattern.steps == 2);
+    CHECK(!find(&pattern, slice(text)) && pattern.steps == 2);
     vllm_pattern_free(&pattern);
     make(&pattern, "^ab");
-    CHECK(vllm_pattern_find(&pattern, slice(text)) && pattern.steps == 4);
+    CHECK(find(&pattern, slice(text)) && pattern.steps == 4);
+    vllm_pattern_free(&pattern);
+    free(text);
+}
+
+/* The dearest pattern on a long text: given up, and the next search is as if it had not been. */
+static void effort_is_bounded(void) {
+    struct vllm_pattern pattern;
+    bool found;
+    char *text = many("x", 100 * 1000, "");
+    size_t most = VLLM_PATTERN_MAX_STEPS + 16 * strlen(text);
+    make(&pattern, "(x?){4990}y");
+    CHECK_STATUS(vllm_pattern_find(&pattern, slice(text), &found), VLLM_ELIMIT);
+    CHECK(pattern.steps > most && pattern.steps <= most + pattern.count);
+    CHECK(find(&pattern, slice("xxy")));
     vllm_pattern_free(&pattern);
     free(text);
 }
@@ -323,7 +343,7 @@ static void without_memory(void) {
     }
     CHECK_STATUS(status, VLLM_OK);
     CHECK(left > 3);
-    CHECK(vllm_pattern_find(&pattern, slice("abc")));
+    CHECK(find(&pattern, slice("abc")));
     vllm_pattern_free(&pattern);
     CHECK(memory.live == 0);
 }
@@ -361,6 +381,7 @@ int main(void) {
     limits();
     steps_are_linear();
     ends_early();
+    effort_is_bounded();
     without_memory();
     categories();
     return check_report("pattern");

@@ -1,5 +1,5 @@
 /* core.pattern(source) → pattern, or nil, message: a regular expression of ECMA-262 that cannot be made to run for long.
- *   :find(text) → boolean: does it match somewhere in the text?
+ *   :find(text) → boolean: does it match somewhere in the text? Or nil, message: to find out would take too long
  * Lack of memory raises. */
 #include "../core/pattern.h"
 
@@ -14,12 +14,16 @@ static int l_pattern_release(lua_State *L) {
 
 static int l_pattern_find(lua_State *L) {
     struct vllm_slice text;
+    bool found;
     struct vllm_pattern *pattern = luaL_checkudata(L, 1, CLASS);
     text.ptr = luaL_checklstring(L, 2, &text.len);
     if (pattern->count == 0) {
         return luaL_error(L, "this pattern is closed");
     }
-    lua_pushboolean(L, vllm_pattern_find(pattern, text));
+    if (vllm_pattern_find(pattern, text, &found) != VLLM_OK) {
+        return bind_fail(L, "the pattern takes too long for this text");
+    }
+    lua_pushboolean(L, found);
     return 1;
 }
 

@@ -15,6 +15,9 @@
 #define VLLM_PATTERN_MAX_BYTES  4096
 #define VLLM_PATTERN_MAX_STATES 10000 /* after x{9} was written out as nine x */
 #define VLLM_PATTERN_MAX_DEPTH  100   /* groups within groups */
+/* What a search may cost: 16 states for each byte, which common patterns do not need, and so many more, about half a
+ * second. */
+#define VLLM_PATTERN_MAX_STEPS 50000000
 
 struct vllm_pattern {
     struct vllm_alloc alloc;
@@ -35,7 +38,8 @@ VLLM_NODISCARD enum vllm_status vllm_pattern_compile(struct vllm_pattern *patter
                                                      struct vllm_slice source, struct vllm_pattern_fault *fault);
 void vllm_pattern_free(struct vllm_pattern *pattern); /* may run twice; a zeroed pattern is fine */
 
-/* Does it match somewhere in the text? Allocates nothing. */
-bool vllm_pattern_find(struct vllm_pattern *pattern, struct vllm_slice text);
+/* Does it match somewhere in the text? VLLM_OK and the answer, or VLLM_ELIMIT: finding out costs more than
+ * VLLM_PATTERN_MAX_STEPS allow. Allocates nothing. */
+VLLM_NODISCARD enum vllm_status vllm_pattern_find(struct vllm_pattern *pattern, struct vllm_slice text, bool *found);
 
 #endif

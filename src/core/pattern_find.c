@@ -121,8 +121,9 @@ static const char *skip(struct search *search, const char *at, const char *end) 
     return found;
 }
 
-bool vllm_pattern_find(struct vllm_pattern *pattern, struct vllm_slice text) {
+enum vllm_status vllm_pattern_find(struct vllm_pattern *pattern, struct vllm_slice text, bool *found) {
     const char *at = text.ptr ? text.ptr : "", *end = at + text.len;
+    size_t most = text.len < SIZE_MAX / 32 ? VLLM_PATTERN_MAX_STEPS + 16 * text.len : SIZE_MAX;
     struct search search;
     begin(&search, pattern);
     for (pattern->steps = 0;;) {
@@ -132,10 +133,13 @@ bool vllm_pattern_find(struct vllm_pattern *pattern, struct vllm_slice text) {
         if (search.before == VLLM_PATTERN_NONE || search.program->op != VLLM_PATTERN_START) {
             add(&search.now, 0);
         }
-        bool is_found = follow_all(&search);
+        *found = follow_all(&search);
         pattern->steps += search.now.count;
-        if (is_found || at == end || (search.then.count == 0 && search.program->op == VLLM_PATTERN_START)) {
-            return is_found;
+        if (*found || at == end || (search.then.count == 0 && search.program->op == VLLM_PATTERN_START)) {
+            return VLLM_OK;
+        }
+        if (pattern->steps > most) {
+            return VLLM_ELIMIT;
         }
         at += length;
         advance(&search);
