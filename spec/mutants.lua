@@ -46,7 +46,7 @@ return {
     "pattern_test" },
   { "src/core/pattern_find.c", "place >= set->count || set->list[place] != state", "place >= set->count",
     "pattern_test" },
-  { "src/core/pattern_find.c", "pattern->steps > most", "false", "pattern_test" },
+  { "src/core/pattern_find.c", "search.steps > most", "false", "pattern_test" },
   { "src/core/messages.c", "group->calls == 0;", "true;", "messages_test" },
   { "src/core/messages.c", "raw.ptr[at] == '{' && vllm_json_check(raw.ptr, raw.len, VLLM_JSON_MAX_DEPTH, NULL)",
     "raw.ptr[at] == '{'",

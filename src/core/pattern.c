@@ -103,7 +103,8 @@ static bool compile_alternatives(struct vllm_pattern_compiler *c);
 /* `(?<name>`: what is captured is of no interest. */
 static bool skip_name(struct vllm_pattern_compiler *c, const char *from) {
     const char *name = c->at;
-    while (is_letter(peek(c, 0)) || is_digit(peek(c, 0)) || is_one_of(peek(c, 0), "_$") || peek(c, 0) < 0) {
+    while (is_letter(peek(c, 0)) || is_digit(peek(c, 0)) || is_one_of(peek(c, 0), "_$") ||
+           (unsigned char)peek(c, 0) >= 0x80) {
         c->at++;
     }
     return (c->at > name && take(c, ">")) || vllm_pattern_fail_with(c, from, "not the name of a group");
@@ -123,7 +124,7 @@ static bool read_kind_of_group(struct vllm_pattern_compiler *c, const char *from
     if (take(c, "?:") || !take(c, "?")) {
         return true;
     }
-    c->at += c->at<c->end && * c->at> ' '; /* ASCII */
+    c->at += is_letter(peek(c, 0));
     return vllm_pattern_fail_with(c, from, "not a group of ECMA-262 that is supported");
 }
 

@@ -15,7 +15,7 @@
 #define VLLM_PATTERN_MAX_BYTES  4096
 #define VLLM_PATTERN_MAX_STATES 10000 /* after x{9} was written out as nine x */
 #define VLLM_PATTERN_MAX_DEPTH  100   /* groups within groups */
-/* What a search may cost: 16 states for each byte, which common patterns do not need, and so many more, about half a
+/* What a search may cost: 32 states for each byte, which common patterns do not need, and so many more, about half a
  * second. */
 #define VLLM_PATTERN_MAX_STEPS 50000000
 

@@ -16,6 +16,7 @@ struct search {
     const struct vllm_pattern_step *program;
     struct state_set now, then;
     uint32_t before, character; /* VLLM_PATTERN_NONE at the ends of the text */
+    size_t steps;
 };
 
 static void add(struct state_set *set, size_t state) {
@@ -34,13 +35,13 @@ static bool item_has(const struct vllm_pattern_step *item, uint32_t character) {
     }
 }
 
-static bool class_has(const struct vllm_pattern_step *class, uint32_t character) {
-    for (uint32_t i = 1; i <= class->a; i++) {
-        if (item_has(class + i, character)) {
-            return class->b == 0;
-        }
+static bool class_has(struct search *search, const struct vllm_pattern_step *class) {
+    uint32_t i = 0;
+    while (i < class->a && !item_has(class + i + 1, search->character)) {
+        i++;
     }
-    return class->b != 0;
+    search->steps += i;
+    return (i < class->a) == (class->b == 0);
 }
 
 static bool is_word(uint32_t character) {
@@ -68,7 +69,7 @@ static bool follow(struct search *search, size_t state) {
         if (search->character == step->a) add(&search->then, state + 1);
         break;
     case VLLM_PATTERN_CLASS:
-        if (is_inside && class_has(step, search->character)) add(&search->then, state + step->a + 1);
+        if (is_inside && class_has(search, step)) add(&search->then, state + step->a + 1);
         break;
     case VLLM_PATTERN_JUMP: add(&search->now, (uint32_t)state + step->a); break;
     case VLLM_PATTERN_SPLIT:
@@ -83,12 +84,12 @@ static bool follow(struct search *search, size_t state) {
 
 /* All states of `now`, which grows meanwhile. */
 static bool follow_all(struct search *search) {
-    for (size_t i = 0; i < search->now.count; i++) {
-        if (follow(search, search->now.list[i])) {
-            return true;
-        }
+    bool is_found = false;
+    for (size_t i = 0; i < search->now.count && !is_found; i++) {
+        is_found = follow(search, search->now.list[i]);
     }
-    return false;
+    search->steps += search->now.count;
+    return is_found;
 }
 
 static void advance(struct search *search) {
@@ -105,6 +106,7 @@ static void begin(struct search *search, const struct vllm_pattern *pattern) {
     search->now = (struct state_set){sets, sets + pattern->count, 0};
     search->then = (struct state_set){sets + 2 * pattern->count, sets + 3 * pattern->count, 0};
     search->before = VLLM_PATTERN_NONE;
+    search->steps = 0;
 }
 
 /* Where a match may begin, while none has begun: at the first character of a pattern that begins with an ASCII one. */
@@ -123,10 +125,10 @@ static const char *skip(struct search *search, const char *at, const char *end) 
 
 enum vllm_status vllm_pattern_find(struct vllm_pattern *pattern, struct vllm_slice text, bool *found) {
     const char *at = text.ptr ? text.ptr : "", *end = at + text.len;
-    size_t most = text.len < SIZE_MAX / 32 ? VLLM_PATTERN_MAX_STEPS + 16 * text.len : SIZE_MAX;
+    size_t most = text.len < SIZE_MAX / 64 ? VLLM_PATTERN_MAX_STEPS + 32 * text.len : SIZE_MAX;
     struct search search;
     begin(&search, pattern);
-    for (pattern->steps = 0;;) {
+    for (;;) {
         size_t length = 0;
         at = search.now.count == 0 ? skip(&search, at, end) : at;
         search.character = at < end ? vllm_pattern_read(at, end, &length) : VLLM_PATTERN_NONE;
@@ -134,11 +136,11 @@ enum vllm_status vllm_pattern_find(struct vllm_pattern *pattern, struct vllm_sli
             add(&search.now, 0);
         }
         *found = follow_all(&search);
-        pattern->steps += search.now.count;
+        pattern->steps = search.steps;
         if (*found || at == end || (search.then.count == 0 && search.program->op == VLLM_PATTERN_START)) {
             return VLLM_OK;
         }
-        if (pattern->steps > most) {
+        if (search.steps > most) {
             return VLLM_ELIMIT;
         }
         at += length;
