@@ -192,7 +192,23 @@ static const struct chunk_case CASES[] = {
     {"{\"choices\":[{\"logprobs\":{\"content\" 1}}]}", "! ':' expected"},
 };
 
-static const char *const NAMES[] = {"envelope", "choice", "text", "reasoning", "refusal", "media", "tool", "tokens", "members", "finish", "usage", "of choice", "extra", "foreign", "error"};
+static const char *const NAMES[] = {
+    [VLLM_DELTA_ENVELOPE] = "envelope",
+    [VLLM_DELTA_CHOICE] = "choice",
+    [VLLM_DELTA_TEXT] = "text",
+    [VLLM_DELTA_REASONING] = "reasoning",
+    [VLLM_DELTA_REFUSAL] = "refusal",
+    [VLLM_DELTA_MEDIA] = "media",
+    [VLLM_DELTA_TOOL] = "tool",
+    [VLLM_DELTA_TOKENS] = "tokens",
+    [VLLM_DELTA_MEMBERS] = "members",
+    [VLLM_DELTA_FINISH] = "finish",
+    [VLLM_DELTA_USAGE] = "usage",
+    [VLLM_DELTA_CHOICE_MEMBERS] = "of choice",
+    [VLLM_DELTA_EXTRA] = "extra",
+    [VLLM_DELTA_FOREIGN] = "foreign",
+    [VLLM_DELTA_ERROR] = "error",
+};
 
 static void put(char *out, const char *before, struct vllm_slice text) {
     size_t used = strlen(out);
