@@ -48,7 +48,7 @@ run_lua = $(lua_env) $(1)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all nvim nginx demo test test-thread check spec ctest mutants coverage asan tsan valgrind lint warnings style layers sources doc doc-check format format-check memory chaos endurance fuzz bench rock test-vllm fresh clean FORCE
+.PHONY: help all nvim nginx demo test test-thread check spec ctest mutants coverage asan tsan valgrind lint warnings style layers sources doc doc-check format format-check memory chaos endurance fuzz bench rock schema-suite test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -253,6 +253,11 @@ bench: all build/bench/concurrent ## measurements, on every Lua
 	  LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$$lua/?.so;;" timeout 600 $$lua bench/run.lua || exit 1; done
 	@echo "== concurrent"; $(call run_lua,$(LUA)) bench/concurrent.lua $(LUAS)
 	@echo "== Neovim"; timeout 300 $(LUA) bench/neovim.lua
+
+SUITE = ../shared/json-schema
+schema-suite: $(LUAS:%=build/%/vllm/core.so) ## the official tests of JSON Schema 2020-12 on every Lua; SUITE=path of JSON-Schema-Test-Suite
+	@for lua in $(LUAS); do LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$$lua/?.so;;" \
+	  timeout 300 $$lua scripts/schema-suite.lua "$(SUITE)" || exit 1; done
 
 test-vllm: build/lua5.4/vllm/core.so build/lua5.4/vllm/curl.so ## install and start a real vLLM, and run spec/live against it
 	@spec/live/run

@@ -4,7 +4,10 @@
 -- Runs on Lua 5.1 and later.
 
 -- From the roof to the cellar. "" is lua/vllm itself.
-local FLOORS = { "", "turn", "transports", "request", "hosts", "base" }
+local FLOORS = { "", "turn", "transports", "request", "hosts", "schema", "base" }
+
+-- On the roof, where programs look for it; but it stands on the core alone.
+local FLOOR_OF = { ["vllm.json"] = "base" }
 
 -- Private names that another file may use, each with its reason.
 local ALLOWED = {}
@@ -28,6 +31,7 @@ end
 
 -- vllm.turn.gate → turn; vllm.turn → turn, where that is a folder; vllm.client → "".
 local function folder_of_module(name)
+  if FLOOR_OF[name] then return FLOOR_OF[name] end
   local first = name:match "^vllm%.([%w_]+)" or ""
   return floor_of[first] and first or ""
 end

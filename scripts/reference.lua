@@ -16,6 +16,7 @@ local SECTIONS = {
     { "lua/vllm/hosts/tasks.lua", "Task:", "task:" },
     { "lua/vllm/hosts/init.lua", "hosts.", "vllm.host.", "register" } },
   { "JSON", { "lua/vllm/json.lua", "json.", "vllm.json." } },
+  { "JSON Schema", { "lua/vllm/schema/init.lua", "schema.", "vllm.schema." } },
   { "The decoder alone", { "lua/vllm/decoder.lua", "Decoder:", "decoder:" } },
   { "Tests without a server (`require \"vllm.testing\"`)", { "lua/vllm/testing.lua", "testing.", "testing." } },
 }

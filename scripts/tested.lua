@@ -22,10 +22,25 @@ local TESTED_BY = {
   -- Parts of building a request: their words and bytes are checked where a request is.
   ["lua/vllm/request/built.lua"] = "spec/request_spec.lua",
   ["lua/vllm/request/formats.lua"] = "spec/bad_input_spec.lua",
-  ["lua/vllm/request/schema.lua"] = "spec/bad_input_spec.lua",
   ["lua/vllm/request/parts.lua"] = "spec/messages_spec.lua",
   ["lua/vllm/request/transcript_calls.lua"] = "spec/messages_spec.lua",
   ["lua/vllm/request/json_library.lua"] = "spec/inputs_spec.lua",
+  -- Parts of one checker: what each does is seen in what a schema does.
+  ["lua/vllm/schema/applicators.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/arrays.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/compile.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/document.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/evaluated.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/report.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/instance.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/metaschema.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/multiple.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/objects.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/references.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/scalars.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/search.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/units.lua"] = "spec/schema_spec.lua",
+  ["lua/vllm/schema/uri.lua"] = "spec/schema_spec.lua",
 
   -- Halves of one thing, with the tests of the whole.
   ["src/core/answer.c"] = "spec/c/decoder_test.c",

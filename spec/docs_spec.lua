@@ -15,7 +15,7 @@ local function read(path)
 end
 
 local DOCS = { "README.md", "docs/architecture.md", "docs/configuration.md", "docs/errors.md", "docs/events.md", "docs/requests.md", "docs/turns.md",
-  "docs/hosts.md", "docs/neovim.md", "docs/nginx.md", "docs/recipes.md", "SECURITY.md" }
+  "docs/hosts.md", "docs/neovim.md", "docs/nginx.md", "docs/recipes.md", "docs/schema.md", "SECURITY.md" }
 
 -- The rows of the tables of a document (below a heading), as lists of cells.
 local function rows(text, heading)
@@ -363,7 +363,7 @@ describe("docs/turns.md", function()
   it("has everything that the module has, and no more", function()
     local documented = methods("The module", "vllm")
     for name in pairs(vllm) do
-      assert.truthy(documented[name] or name == "json", name)
+      assert.truthy(documented[name] or name == "json" or name == "schema", name)
     end
     for name in pairs(documented) do
       local value = vllm
@@ -404,6 +404,14 @@ describe("the Lua in", function()
     environment.append = function(text) written[#written + 1] = text end
     vllm.run(function() run(list[2], environment) end)
     assert.equal("Rayleigh scattering.", table.concat(written))
+  end)
+
+  it("docs/schema.md runs, and prints what it says", function()
+    local list, printed = blocks "docs/schema.md", {}
+    assert.equal(1, #list)
+    run(list[1], { vllm = vllm, print = function(text) printed[#printed + 1] = "-- " .. text .. "\n" end })
+    assert.equal(4, #printed)
+    assert.truthy(list[1]:find(table.concat(printed), 1, true))
   end)
 
   it("docs/requests.md is a list of messages that can be sent", function()
@@ -552,7 +560,7 @@ describe("the annotations", function()
   local SOURCES = {
     "init", "client", "session", "decoder", "testing", "json", "hosts/init", "transports/curl", "base/errors", "base/excerpt",
     "base/foreign", "base/retry_after", "base/server_errors", "base/verdict",
-    "base/spelling", "base/values", "request/config", "request/continuation", "request/fields", "request/headers", "request/init",
+    "base/spelling", "base/values", "schema/init", "request/config", "request/continuation", "request/fields", "request/headers", "request/init",
     "request/media", "request/messages", "request/repair", "request/tools", "request/transcript_calls", "request/url",
     "turn/attempt", "turn/callbacks", "turn/clocks", "turn/exchange", "turn/gate", "turn/hints", "turn/init", "turn/inputs", "turn/retry",
     "turn/served",

@@ -22,6 +22,7 @@ local MODULE_OF = {
 }
 
 misuse.tell_members(vllm, "vllm", "module", function(name)
+  if name == "schema" then vllm.schema = require "vllm.schema" return vllm.schema end
   local module = MODULE_OF[name]
   if not module then return nil end
   vllm[name] = require(module)[name]

@@ -15,11 +15,17 @@ function spelling.squash(name)
 end
 local squash = spelling.squash
 
--- Known names are our own and few, so their squashed forms are kept.
-local squashed = setmetatable({}, { __index = function(cache, name)
-  cache[name] = squash(name)
-  return cache[name]
-end })
+-- Known names are mostly our own and few, so their squashed forms are kept. Those of a schema may be anyone's.
+local MAX_KEPT = 2000
+local squashed, kept = {}, 0
+
+local function squashed_of(name)
+  if not squashed[name] then
+    if kept == MAX_KEPT then squashed, kept = {}, 0 end
+    squashed[name], kept = squash(name), kept + 1
+  end
+  return squashed[name]
+end
 
 -- Optimal string alignment: insertions, deletions, replacements and swaps of neighbours; at most `limit`, or limit + 1
 -- for more. Only cells near the diagonal can be within the limit, and most names are dropped after a few letters.
@@ -58,7 +64,7 @@ function spelling.nearest(name, ...)
   local wanted, best, best_distance = squash(name), nil, nil
   for i = 1, select("#", ...) do
     for known in pairs((select(i, ...))) do
-      local other = squashed[known]
+      local other = squashed_of(known)
       local allowed = tolerance(math.min(#wanted, #other))
       local apart = math.abs(#wanted - #other) <= allowed and distance(wanted, other, allowed) or allowed + 1
       if apart <= allowed and (not best or apart < best_distance or (apart == best_distance and known < best)) then
