@@ -383,6 +383,38 @@ describe("max_concurrent", function()
     assert.equal("d", second:text())
   end)
 
+  it("the first that waits looks every second, however many before it are only polled", function()
+    local one, seconds = gate.new(1), {}
+    local host = { running = function() return true end, current = function() return "waiting" end,
+      park = function(_, s) seconds[#seconds + 1] = s end, wake = function() end }
+    local function place() return one:place(waiter.new(host), function() return 0, 0 end) end
+    local inside, polled = place(), {} -- held: the collector takes no place of theirs
+    assert.is_true(inside:enter())
+    for i = 1, 5 do
+      polled[i] = place()
+      assert.is_false(polled[i]:enter(0))
+    end
+    assert.is_false(place():enter())
+    assert.is_true(seconds[1] <= 1)
+    for _, one_polled in ipairs(polled) do one_polled:leave() end
+  end)
+
+  it("whoever comes first by a leave is woken, to look every second from now on", function()
+    local one, woken, waiting = gate.new(1), {}, {}
+    local host = { running = function() return true end, current = coroutine.running, park = coroutine.yield,
+      wake = function(token) woken[#woken + 1] = token end }
+    local function place() return one:place(waiter.new(host), function() return 0, 0 end) end
+    local inside = place()
+    assert.is_true(inside:enter())
+    for i = 1, 3 do
+      waiting[i] = coroutine.create(function() return place():enter() end)
+      assert(coroutine.resume(waiting[i]))
+    end
+    inside:leave()
+    assert.equal(2, #woken)
+    for i = 1, 2 do assert.equal(waiting[i], woken[i]) end
+  end)
+
   it("whoever leaves wakes the next one, which need not look for itself", function()
     local one, woken, first = gate.new(1), {}, nil
     local host = { running = function() return true end, current = function() return "second" end,

@@ -2,9 +2,9 @@
 -- served. A turn holds its place; the gate refers to it weakly.
 --
 -- A turn that was forgotten, inside or in the queue, gives its place back when it is collected. The gate is not told,
--- so those that wait look again from time to time, and make the collector work: the one at place n every n seconds,
--- since all before it may be forgotten. If a host knows that everything waits here (our own loop does), one of them is
--- told so instead of waiting forever; elsewhere timeout.queue_s ends the wait.
+-- so those that wait look again from time to time, and make the collector work: the first of them every second, the one
+-- at place n every n seconds, since all before it may be forgotten. If a host knows that everything waits here (our own
+-- loop does), one of them is told so instead of waiting forever; elsewhere timeout.queue_s ends the wait.
 
 local core = require "vllm.core"
 
@@ -47,7 +47,16 @@ function Gate:_is_full()
   return self._taken >= self._max
 end
 
+-- Those before it were forgotten, or are only polled.
+function Gate:_first_waiting()
+  for i = self._first, self._last do
+    local place = self._queue[i]
+    if place and place._waiter:is_waiting() then return place end
+  end
+end
+
 function Gate:_admit()
+  local first = self._first
   while self._first <= self._last do
     local place = self._queue[self._first]
     if place and self:_is_full() then break end
@@ -57,6 +66,15 @@ function Gate:_admit()
       place._waiter:wake()
     end
   end
+  local following = self._first > first and self:_first_waiting()
+  if following then following._waiter:wake() end -- from now on it looks more often
+end
+
+-- How long this one waits before it looks.
+function Gate:_look_s(this)
+  local first = self:_first_waiting()
+  if not first or first._number >= this._number then return LOOK_S end
+  return LOOK_S * (this._number - self._first + 1)
 end
 
 function Gate:_busy(why)
@@ -116,7 +134,7 @@ end
 function Place:_wait(deadline, is_patient)
   local own, waiter = self._gate, self._waiter
   if is_patient and waiter:is_alone() then return own:_break_up(self, ALONE) end
-  local look_at = math.min(self._look_at, core.now() + LOOK_S * (self._number - own._first + 1))
+  local look_at = math.min(self._look_at, core.now() + own:_look_s(self))
   self._look_at, self._is_patient = look_at, is_patient
   local ok, failure = waiter:wait(math.min(deadline, look_at), is_patient)
   self._is_patient = false
