@@ -14,19 +14,19 @@ end
 
 local function user(value) return { users = { ["secret-token"] = value } } end
 
--- { changes, what is said behind "policy.lua: " }
+-- { changes, what is said after "policy.lua: " }
 local SLIPS = {
   { { user = {} }, "`user` is not known here" },
-  { { users = "ann" }, "users: a table is needed, got string" },
-  { user "ann", "users: one of them: a table is needed, got string" },
+  { { users = "ann" }, "users: expected a table, got string" },
+  { user "ann", "users: one of them: expected a table, got string" },
   { user { max_completion_tokens = 5 }, "users: one of them: has no name" },
   { user { name = "ann", max_tokens = 5 }, "users: ann: `max_tokens` is not known here" },
   { user { name = "ann", max_completion_tokens = "5" },
-    "users: ann.max_completion_tokens: a number is needed, got string" },
+    "users: ann.max_completion_tokens: expected a number, got string" },
   { user { name = "ann", max_completion_tokens = 0 },
-    "users: ann.max_completion_tokens: a whole number, 1 or more, is needed" },
+    "users: ann.max_completion_tokens: expected a whole number, 1 or more, got 0" },
   { user { name = "ann", max_completion_tokens = 1.5 },
-    "users: ann.max_completion_tokens: a whole number, 1 or more, is needed" },
+    "users: ann.max_completion_tokens: expected a whole number, 1 or more, got 1.5" },
   { user { name = "ann", models = { "m" } }, "users: ann.models: " .. A_SET },
   { { users = { ["secret token"] = { name = "ann" } } }, "users: ann: a token is a string without blanks" },
   { { users = { { name = "ann" } } }, "users: ann: a token is a string without blanks" },
@@ -34,7 +34,7 @@ local SLIPS = {
   { { models = { m = "yes" } }, "models: " .. A_SET },
   { { forbidden = { n = true } }, "forbidden: " .. A_LIST },
   { { forbidden = { n = "priority" } }, "forbidden: " .. A_LIST },
-  { { tell_refusals = "no" }, "tell_refusals: a boolean is needed, got string" },
+  { { tell_refusals = "no" }, "tell_refusals: expected a boolean, got string" },
 }
 
 describe("a gateway's policy", function()
@@ -51,7 +51,7 @@ describe("a gateway's policy", function()
     end)
   end
 
-  it("is looked at before the gateway starts", function()
+  it("is checked before the gateway starts", function()
     local outer = rawget(_G, "ngx")
     rawset(_G, "ngx", { time = os.time })
     package.loaded.policy, package.loaded.policy_check = policy_with { user = {} }, check
@@ -69,6 +69,6 @@ describe("a gateway's policy", function()
       assert.equal(("policy.lua: `%s` is missing"):format(name), message)
     end
     local _, message = pcall(check, true)
-    assert.equal("policy.lua: a table is needed, got boolean", message)
+    assert.equal("policy.lua: expected a table, got boolean", message)
   end)
 end)

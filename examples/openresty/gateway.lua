@@ -10,7 +10,7 @@ local MAX_NAME_BYTES = 200
 local gateway = {}
 local client
 
---- Makes the client, once, before the workers are forked. Neither a connection nor a descriptor comes about here.
+--- Makes the client, once, before the workers are forked. This opens neither a connection nor a descriptor.
 function gateway.init()
   require "policy_check"(policy)
   client = assert(vllm.from_env { timeout = { first_event_s = 300, idle_s = 60 }, chunks = true })
@@ -19,14 +19,14 @@ end
 
 -- Errors -----------------------------------------------------------------------------------------------------------
 
--- What callers are told. The server's own words, addresses and advice are the operator's: they stand in the error log.
+-- What callers are told. The server's own words, addresses and advice go to the error log only.
 local ANSWERS = {
-  invalid_request = { 400, "the model server does not take this request" },
-  context_length = { 400, "the messages, and the tokens asked for, are more than the model's context holds" },
-  role_order = { 400, "the model does not take messages of these roles in this order" },
-  rate_limited = { 429, "there are too many requests at the moment" },
-  overloaded = { 503, "the model server has too much to do at the moment" },
-  busy = { 503, "the model server has too much to do at the moment" },
+  invalid_request = { 400, "the model server does not accept this request" },
+  context_length = { 400, "the messages and the requested tokens do not fit into the model's context" },
+  role_order = { 400, "the model does not accept messages of these roles in this order" },
+  rate_limited = { 429, "too many requests at the moment" },
+  overloaded = { 503, "the model server is overloaded at the moment" },
+  busy = { 503, "the model server is overloaded at the moment" },
   timeout = { 504, "the model server did not answer in time" },
   other = { 502, "the model server cannot answer at the moment" },
 }
@@ -44,8 +44,8 @@ local function refuse(status, kind, message, param)
   return ngx.exit(ngx.HTTP_OK) -- the status is set; this ends the request
 end
 
--- Status, kind, words and field for the caller of what failed. Our own check speaks of the request alone, and so may be
--- read.
+-- Status, kind, message and field for the caller. A message of our own checks is about the request alone, so the caller
+-- may read it.
 local function told(err, members)
   local answer = ANSWERS[err.kind] or ANSWERS.other
   local kind = ANSWERS[err.kind] and err.kind or "server"
@@ -61,7 +61,7 @@ local function user_of_request()
   return token and policy.users[token]
 end
 
--- The body's text and its members; or nil and why it is none.
+-- The body's text and its members; or nil and the reason.
 local function read_request()
   ngx.req.read_body()
   local text = ngx.req.get_body_data()
@@ -83,11 +83,11 @@ local function given(value)
   if value ~= nil and value ~= vllm.null then return value end
 end
 
--- What vLLM reads as true and as false, beside these themselves.
+-- What else vLLM reads as true and as false.
 local SWITCHES = { ["1"] = true, ["true"] = true, t = true, on = true, yes = true, y = true,
   ["0"] = false, ["false"] = false, f = false, off = false, no = false, n = false }
 
--- A body's `stream`: true, false, or nil where it is neither.
+-- A body's `stream`: true, false, or nil if it is neither.
 local function stream_of(members)
   local value = given(members.stream)
   if value == nil or type(value) == "boolean" then return value or false end
@@ -95,14 +95,14 @@ local function stream_of(members)
   return SWITCHES[tostring(value):lower()]
 end
 
--- What is counted must be told.
+-- The gateway counts by the usage, so a stream must report it.
 local function stream_options(members)
   local wanted = given(members.stream_options)
   local always = type(wanted) == "table" and wanted.continuous_usage_stats == true or nil
   return { include_usage = true, continuous_usage_stats = always }
 end
 
--- What the policy writes into a body; or nil, why, the field at fault.
+-- What the policy sets in a body; or nil, the reason, the field at fault.
 local function demands(user, members)
   local model = given(members.model) or client.config.model
   if type(model) ~= "string" then return nil, "model must be a string", "model" end
@@ -133,13 +133,13 @@ local function begin(out, turn)
   ngx.header.content_type = out.is_stream and "text/event-stream; charset=utf-8" or "application/json"
 end
 
--- A chunk is the server's, byte for byte; only the frame around it is ours.
+-- A chunk is passed on byte for byte; only the frame around it is ours.
 local function put(out, turn, chunk)
   if out.is_stream == nil then begin(out, turn) end
   out.frames[#out.frames + 1] = out.is_stream and "data: " .. chunk:gsub("\n", "\ndata: ") .. "\n\n" or chunk
 end
 
--- false: the client is gone.
+-- False: the client has left.
 local function send(out)
   local frames = out.frames
   if #frames == 0 then return true end
@@ -147,7 +147,7 @@ local function send(out)
   return ngx.print(frames) and ngx.flush(true) and true or false
 end
 
--- What is there now is one write; then the next is waited for.
+-- Sends all that is there in one write, then waits for the next event.
 local function next_event(out, turn)
   local event = turn:poll()
   if event ~= false then return event end
@@ -162,8 +162,7 @@ local function on_event(out, turn, event)
   out.deltas = out.deltas + 1
 end
 
--- Into the access log. Where the server did not get to tell its usage, what came is counted: vLLM sends a token, or a
--- few, at a time.
+-- For the access log. Without the server's usage, the deltas are counted: vLLM sends a token, or a few, at a time.
 local function count(out, result)
   local usage = result and result.usage
   ngx.var.gateway_prompt = usage and usage.prompt_tokens or "-"
@@ -172,19 +171,19 @@ end
 
 local function fail(out, err, members)
   local has_left = err.kind == "cancelled"
-  ngx.var.gateway_error = has_left and "client_left" or err.kind -- nginx.conf makes 499 of client_left
+  ngx.var.gateway_error = has_left and "client_left" or err.kind -- nginx.conf turns client_left into 499
   if has_left then return ngx.exit(499) end
   if err.status or not IS_CALLERS_FAULT[err.kind] then ngx.log(ngx.WARN, err.message) end
   if err.retry_after_s and out.is_stream == nil then ngx.header.retry_after = math.ceil(err.retry_after_s) end
   local status, kind, message, param = told(err, members)
   if out.is_stream == nil then return refuse(status, kind, message, param) end
-  -- Where the server ended the answer itself, so does this; what broke off must look like that.
+  -- If the server ended the answer itself, so do we; what broke off must look broken off.
   if HAS_BROKEN_OFF[err.kind] then return ngx.exit(ngx.ERROR) end
   out.frames[#out.frames + 1] = "data: " .. error_json(status, kind, message, param) .. "\n\ndata: [DONE]\n\n"
   send(out)
 end
 
--- turn:relay would be shorter and a quarter cheaper, and pass on every byte, those of an error's words, too.
+-- turn:relay would be shorter and a quarter cheaper, but pass on every byte, even those of an error's message.
 local function pass_on(turn, members)
   local out = { frames = {}, deltas = 0 }
   ngx.on_abort(function() turn:cancel() end)
@@ -202,17 +201,17 @@ end
 
 -- Requests ---------------------------------------------------------------------------------------------------------
 
--- The user; or nil, and the request is answered.
+-- The user; or nil, after answering the request.
 local function admit(method)
   ngx.header.x_request_id = ngx.var.request_id
-  if ngx.req.get_method() ~= method then return refuse(405, "invalid_request", method .. " is meant") end
+  if ngx.req.get_method() ~= method then return refuse(405, "invalid_request", "expected " .. method) end
   local user = user_of_request()
   if user then
     ngx.var.gateway_user = user.name
     return user
   end
   ngx.header.www_authenticate = "Bearer"
-  return refuse(401, "auth", "a bearer token is needed, and this one is not known")
+  return refuse(401, "auth", "expected a bearer token that is known here")
 end
 
 --- POST /v1/chat/completions

@@ -1,21 +1,21 @@
---- Looks at policy.lua when nginx starts: a slip there would be a limit that does not hold, or a model that nobody may
--- use. No message holds a token.
+--- Checks policy.lua when nginx starts: a mistake there would be a limit that does not hold, or a model that no user
+-- may ask for. No message contains a token.
 
 local POLICY = { users = "table", models = "table", forbidden = "table", tell_refusals = "boolean" }
 local USER = { name = "string", max_completion_tokens = "number", models = "table" }
 
--- `place`: nil for the whole.
+-- `place`: nil for the whole table.
 local function fault(place, what)
   error("policy.lua: " .. (place and place .. ": " or "") .. what, 0)
 end
 
 local function check_members(place, value, types)
-  if type(value) ~= "table" then fault(place, "a table is needed, got " .. type(value)) end
+  if type(value) ~= "table" then fault(place, "expected a table, got " .. type(value)) end
   for name, member in pairs(value) do
     if not types[name] then fault(place, ("`%s` is not known here"):format(tostring(name))) end
     local wanted, got = types[name], type(member)
     if got ~= wanted then
-      fault((place and place .. "." or "") .. name, ("a %s is needed, got %s"):format(wanted, got))
+      fault((place and place .. "." or "") .. name, ("expected a %s, got %s"):format(wanted, got))
     end
   end
 end
@@ -33,7 +33,7 @@ local function check_user(token, user)
   if not user.name then fault(place, "has no name") end
   local most = user.max_completion_tokens
   if most and (most < 1 or most % 1 ~= 0) then
-    fault(place .. ".max_completion_tokens", "a whole number, 1 or more, is needed")
+    fault(place .. ".max_completion_tokens", "expected a whole number, 1 or more, got " .. most)
   end
   if user.models then check_models(place .. ".models", user.models) end
 end

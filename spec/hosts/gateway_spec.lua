@@ -209,7 +209,7 @@ describe("the gateway", function()
     it("a field of the caller's that it names is named", function()
       expected = "`tools` must be set"
       local message = refuses(400, "tool_choice", { messages = MESSAGES, tool_choice = "required" })
-      assert.equal("the model server does not take this request", message)
+      assert.equal("the model server does not accept this request", message)
       logs "status=400 .* error=invalid_request"
     end)
 
