@@ -218,9 +218,9 @@ describe("a value", function()
       unit = { enum = { "celsius", "fahrenheit" } }, tags = { items = { anyOf = { { type = "string" }, { ["$ref"] = "#/$defs/tag" } } } } },
       ["$defs"] = { tag = { type = "integer" } } }
     local value = { city = "Paris", days = 3, unit = "celsius", tags = { "a", 1 } }
-    assert.is_true(check(value))
     collectgarbage()
     collectgarbage "stop"
+    assert.is_true(check(value)) -- the stack grows once
     local before = collectgarbage "count"
     for _ = 1, 100 do check(value) end
     local after = collectgarbage "count"

@@ -8,11 +8,11 @@ local list_of = instance.list
 
 local MAX_PAIRS = 8 -- items; more are compared by their keys
 
-local function each_item(prefix, rest)
+local function each_item(prefix, rest, is_only)
   local prefix_count = #prefix
   return function(value, run)
     local list = list_of(value)
-    if not list then return true end
+    if not list then return not is_only or report.fail(run, "type", "array", value) end
     local ok, seen = true, run.count
     local count = rest and #list or math.min(prefix_count, #list)
     run.steps = run.steps - count
@@ -34,7 +34,7 @@ local function add_items(node)
     node:refuse("items", "expected a schema, got a list (in draft 2020-12, that is prefixItems)")
   end
   if rest ~= nil and rest ~= true then rest = node:child(rest, "items") else rest = nil end
-  if rest or #prefix > 0 then node:add(each_item(prefix, rest)) end
+  if rest or #prefix > 0 then node:add(each_item(prefix, rest, node:take_type "array")) end
 end
 
 local function counted(count, noun)

@@ -23,6 +23,7 @@ local PARTS = {
 ---@field has_moved boolean it checks a part of the value that its unit is given
 ---@field is_tracked boolean the schema around it asks which members were evaluated
 ---@field collects boolean it notes which members are evaluated
+---@field only string? the one type that the value must have
 ---@field checks function[]
 local Node = {}
 Node.__index = Node
@@ -102,6 +103,15 @@ function Node:add(check)
   if check ~= accept then self.checks[#self.checks + 1] = check end
 end
 
+--- A check asks for this type itself: if it is the only one that the schema allows, there is no check for it alone.
+---@param name string
+---@return boolean is_only whether it must ask
+function Node:take_type(name)
+  if self.only ~= name or self.has_type then return false end
+  self.has_type = true
+  return true
+end
+
 --- Compiles a schema for a part of the value.
 ---@param schema any
 ---@param keyword string where it is
@@ -156,8 +166,14 @@ local function entering(resource, check)
 end
 compile.entering = entering
 
+local function check_type(name)
+  local is_type = instance.IS_TYPE[name]
+  return function(value, run) return is_type(value) or report.fail(run, "type", name, value) end
+end
+
 local function closure(node)
   for _, part in ipairs(PARTS) do part(node) end
+  if node.only and not node.has_type then table.insert(node.checks, 1, check_type(node.only)) end
   local check = all(node.checks)
   return node.collects and evaluated.collecting(node, check) or check
 end

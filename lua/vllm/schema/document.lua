@@ -157,7 +157,7 @@ end
 
 function Documents:add_other(address, schema)
   if self.resources[address] then return end
-  local root, why = plain(self.others[address] or schema)
+  local root, why = plain(schema)
   if root == nil then
     error({ message = ("documents[%s]: %s"):format(report.quoted(address), why) }, 0)
   end
@@ -166,12 +166,12 @@ end
 
 -- By its URI; else by an `$id` inside of any document.
 function Documents:load(address)
-  if self.others[address] ~= nil then self:add_other(address) end
+  if self.others[address] ~= nil then self:add_other(address, self.others[address]) end
   if self.resources[address] then return self.resources[address] end
   local metaschema = require("vllm.schema.metaschema")[address]
   if metaschema then self:add_other(address, metaschema) end
   if self.resources[address] then return self.resources[address] end
-  for _, other in ipairs(values.sorted_keys(self.others)) do self:add_other(other) end
+  for _, other in ipairs(values.sorted_keys(self.others)) do self:add_other(other, self.others[other]) end
   return self.resources[address]
 end
 

@@ -37,30 +37,44 @@ local function check_options(options)
   return options
 end
 
--- The state of one check. A new one only if the last is still in use, so that a valid value costs no memory.
-local function begin(run)
-  run.depth, run.steps, run.scope_count, run.count, run.enough = 0, MAX_STEPS, 1, 0, true
-  run.faults, run.marks, run.stopped = nil, nil, nil
-  return run
+--- The state of one check.
+---@class vllm.schema.Run
+---@field steps number what it may still cost; counted where a schema could multiply the work
+---@field depth integer schemas that are around this one, by references
+---@field max_depth integer
+---@field scopes table[] the resources that it is in, from outside, as many as `scope_count`
+---@field scope_count integer
+---@field stopped vllm.schema.Fault? a bound was exceeded
+---@field faults vllm.schema.Fault[]? nil: none are noted
+---@field count integer of the faults
+---@field limit integer for them
+---@field enough boolean the next failure ends the check
+---@field marks table? see evaluated.lua
+local function new_run(resource, max_depth)
+  return { steps = 0, depth = 0, max_depth = max_depth, scopes = { resource }, scope_count = 1, count = 0,
+    enough = true }
 end
 
+local function explain(check, value, run, limit)
+  run.steps, run.faults, run.limit, run.enough = MAX_STEPS, {}, limit, false
+  if not run.stopped then check(value, run) end
+  local list = report.finished(run)
+  run.faults, run.count, run.enough, run.stopped = nil, 0, true, nil
+  return list
+end
+
+-- A run is used again, unless the last check is still at work or raised: then there is none, and a new one is made.
 local function checker(check, resource, max_depth)
   local idle
   return function(value, max_faults)
-    local run = idle or { scopes = { resource }, max_depth = max_depth }
-    idle = nil
-    local ok = check(value, begin(run)) and not run.stopped
-    local list
-    if not ok then
-      local stopped = run.stopped
-      begin(run)
-      run.faults, run.limit, run.enough, run.stopped = {}, max_faults or MAX_FAULTS, false, stopped
-      if not stopped then check(value, run) end
-      list = report.finished(run)
-      run.faults = nil
+    local run = idle or new_run(resource, max_depth)
+    idle, run.steps = nil, MAX_STEPS
+    if check(value, run) and not run.stopped then
+      idle = run
+      return true
     end
+    local list = explain(check, value, run, max_faults or MAX_FAULTS)
     idle = run
-    if ok then return true end
     return false, list
   end
 end
@@ -81,6 +95,7 @@ end
 ---@return (fun(value: any, max_faults: integer?): boolean, vllm.schema.Fault[]?)? check
 ---@return string? message what is wrong with the schema, and where: `schema: $.properties.a.type: …`
 function schema.compile(source, options)
+  if source == schema then error("vllm.schema.compile: call it with a dot: vllm.schema.compile(…)", 2) end
   options = check_options(options)
   local documents, root = document.new(source, options.documents)
   if not documents then return nil, "schema: " .. excerpt.of(root, MAX_WHY_BYTES) end

@@ -13,7 +13,8 @@ local EMPTY = {}
 ---@return table?
 function instance.list(value)
   if type(value) ~= "table" then return type(value) == "userdata" and core.is_empty_array(value) and EMPTY or nil end
-  if getmetatable(value) ~= nil and core.is_marked_array(value) then return value end
+  local mark = getmetatable(value)
+  if mark ~= nil and (mark == core.array_mt or core.is_marked_array(value)) then return value end
   return value[1] ~= nil and values.list_length(value) and value or nil
 end
 local list_of = instance.list
@@ -22,7 +23,9 @@ local list_of = instance.list
 ---@param value any
 ---@return boolean
 function instance.is_object(value)
-  return type(value) == "table" and not list_of(value)
+  if type(value) ~= "table" then return false end
+  if value[1] == nil and getmetatable(value) == nil then return true end
+  return not list_of(value)
 end
 
 --- The JSON type of a value, or its Lua type if it has none.
@@ -34,6 +37,17 @@ function instance.kind_of(value)
   if kind == "userdata" then return core.is_null(value) and "null" or list_of(value) and "array" or kind end
   return kind
 end
+
+--- The types of JSON Schema.
+instance.IS_TYPE = {
+  array = function(value) return list_of(value) ~= nil end,
+  boolean = function(value) return type(value) == "boolean" end,
+  integer = function(value) return type(value) == "number" and value % 1 == 0 end, -- 1.0 is one
+  null = function(value) return instance.kind_of(value) == "null" end,
+  number = function(value) return type(value) == "number" end,
+  object = instance.is_object,
+  string = function(value) return type(value) == "string" end,
+}
 
 local function same_members(a, b, depth)
   for key, value in next, a do

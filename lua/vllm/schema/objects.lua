@@ -55,20 +55,6 @@ local function compiled_patterns(node)
   return list
 end
 
-local function check_required(required)
-  local count = #required
-  return function(value, run)
-    local ok = true
-    for i = 1, count do
-      if value[required[i]] == nil then
-        ok = say_missing(run, required[i])
-        if run.enough then return false end
-      end
-    end
-    return ok
-  end
-end
-
 -- The members that are known, when others may be anything.
 local function check_known(names, checks)
   local list = {}
@@ -87,6 +73,26 @@ local function check_known(names, checks)
   end
 end
 
+-- The members that are known, when there may be no others.
+local function check_closed(checks)
+  return function(value, run)
+    local ok, seen = true, run.count
+    local step, object = next, value
+    if run.faults then step, object = in_order(value), nil end
+    for name, item in step, object do
+      local check = checks[name]
+      if not check then
+        ok = say_unknown(run, "additionalProperties", name, checks)
+        seen = run.count
+      elseif not check(item, run) then
+        seen, ok = locate(run, seen, name), false
+      end
+      if not ok and run.enough then return false end
+    end
+    return ok
+  end
+end
+
 local function check_by_pattern(searches, name, item, run)
   local ok, found = true, false
   for i = 1, #searches do
@@ -98,28 +104,31 @@ local function check_by_pattern(searches, name, item, run)
   return ok, found
 end
 
+local function check_member(by_name, searches, others, name, item, run)
+  local check = by_name[name]
+  local ok, is_known = check_by_pattern(searches, name, item, run)
+  if check then return check(item, run) and ok end
+  if is_known or others == nil then return ok end
+  if others then return others(item, run) and ok end
+  return nil -- it may not be there
+end
+
 -- All members, each by its name, by patterns, or as another. `others`: a check; false if there may be none.
 local function check_every(checks, searches, others)
-  local has_patterns = #searches > 0
   return function(value, run)
     local ok, seen = true, run.count
     local step, object = next, value
     if run.faults then step, object = in_order(value), nil end
     for name, item in step, object do
       run.steps = run.steps - 1
-      local check, fits, is_known = checks[name], true, false
-      if has_patterns then fits, is_known = check_by_pattern(searches, name, item, run) end
-      if check then
-        fits = check(item, run) and fits
-      elseif not is_known then
-        if others then
-          fits = others(item, run) and fits
-        elseif others == false then
-          ok = say_unknown(run, "additionalProperties", name, checks)
-          seen = run.count
-        end
+      local fits = check_member(checks, searches, others, name, item, run)
+      if fits == nil then
+        say_unknown(run, "additionalProperties", name, checks)
+        seen = run.count
+      elseif not fits then
+        seen = locate(run, seen, name)
       end
-      if not fits then seen, ok = locate(run, seen, name), false end
+      ok = ok and fits or false
       if not ok and run.enough then return false end
     end
     return ok
@@ -136,19 +145,30 @@ end
 local function members_check(node)
   local checks, names = compiled_map(node, "properties")
   local searches, others = compiled_patterns(node), others_of(node)
+  if others == false and #searches == 0 then return check_closed(checks) end
   if #searches > 0 or others ~= nil then return check_every(checks, searches, others) end
   return #names > 0 and check_known(names, checks) or nil
 end
 
+local function check_required(required, value, run)
+  local ok = true
+  for i = 1, #required do
+    if value[required[i]] == nil then
+      ok = say_missing(run, required[i])
+      if run.enough then return false end
+    end
+  end
+  return ok
+end
+
 -- Type, required and members in one.
 local function add_members(node)
-  local required = node:get("required", "names")
-  local missing = required and #required > 0 and check_required(required)
-  local members, is_object_only = members_check(node), node.is_object_only
-  if not missing and not members and not is_object_only then return end
+  local required = node:get("required", "names") or {}
+  local members, is_only = members_check(node), node:take_type "object"
+  if #required == 0 and not members and not is_only then return end
   node:add(function(value, run)
-    if not is_object(value) then return not is_object_only or fail(run, "type", "object", value) end
-    local ok = not missing or missing(value, run)
+    if not is_object(value) then return not is_only or fail(run, "type", "object", value) end
+    local ok = check_required(required, value, run)
     if not members or not ok and run.enough then return ok end
     return members(value, run) and ok
   end)

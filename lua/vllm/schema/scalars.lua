@@ -7,25 +7,11 @@ local report = require "vllm.schema.report"
 local search = require "vllm.schema.search"
 
 local fail = report.fail
-local kind_of = instance.kind_of
 
 local MAX_LISTED = 20
 local MAX_PATTERN_BYTES = 100
 
-local IS_TYPE = {
-  array = function(value) return instance.list(value) ~= nil end,
-  boolean = function(value) return type(value) == "boolean" end,
-  integer = function(value) return type(value) == "number" and value % 1 == 0 end, -- 1.0 is one
-  null = function(value) return kind_of(value) == "null" end,
-  number = function(value) return type(value) == "number" end,
-  object = instance.is_object,
-  string = function(value) return type(value) == "string" end,
-}
-
-local function one_type(name)
-  local is_type = IS_TYPE[name]
-  return function(value, run) return is_type(value) or fail(run, "type", name, value) end
-end
+local IS_TYPE = instance.IS_TYPE
 
 local function some_types(names)
   local list, count = {}, #names
@@ -44,14 +30,13 @@ local function check_type_name(node, name)
   node:refuse("type", ("expected one of %s, got %s%s"):format(report.listed(IS_TYPE), report.shown(name), hint))
 end
 
+-- One type is left to the keywords that are about it, which ask for it anyway.
 local function add_type(node)
   local wanted = node:get("type", "any")
   if wanted == nil then return end
   local names = instance.list(wanted) or { wanted }
   for _, name in ipairs(names) do check_type_name(node, name) end
-  -- The closure for objects does this one itself.
-  if #names == 1 and names[1] == "object" then node.is_object_only = true return end
-  node:add(#names == 1 and one_type(names[1]) or some_types(names))
+  if #names == 1 then node.only = names[1] else node:add(some_types(names)) end
 end
 
 local function alternatives(list, names)
@@ -63,23 +48,27 @@ local function alternatives(list, names)
   end
 end
 
+local function is_among(list, value)
+  for i = 1, #list do
+    if instance.equal(list[i], value) then return true end
+  end
+  return false
+end
+
 local function add_enum(node)
   local list = node:get("enum", "list")
   if not list then return end
-  local simple, names, tables = {}, {}, {}
-  for _, value in ipairs(list) do
-    if type(value) == "table" then tables[#tables + 1] = value else simple[instance.key(value)] = true end
-    if type(value) == "string" then names[value] = true end
+  local simple, names, others, is_type = {}, {}, {}, IS_TYPE[node.only]
+  for i = 1, #list do
+    local value, kind = list[i], type(list[i])
+    if kind == "string" then names[value] = true end
+    if kind == "table" or kind == "userdata" then others[#others + 1] = value else simple[value] = true end
+    is_type = is_type and is_type(value) and is_type
   end
+  if is_type then node:take_type(node.only) end -- all of them have it
   local expected = alternatives(list, names)
   node:add(function(value, run)
-    if type(value) ~= "table" then
-      if simple[value] or type(value) == "userdata" and simple[instance.key(value)] then return true end
-    end
-    for i = 1, #tables do
-      if instance.equal(tables[i], value) then return true end
-    end
-    return fail(run, "enum", expected, value)
+    return simple[value] or is_among(others, value) or fail(run, "enum", expected, value)
   end)
 end
 
@@ -92,20 +81,33 @@ local function add_const(node)
   end)
 end
 
+local function expected_limit(word, limit)
+  return function() return word .. " " .. report.shown(limit) end
+end
+
+local function check_exclusive(below, above)
+  local less, more = expected_limit("less than", below), expected_limit("more than", above)
+  return function(value, run)
+    if type(value) ~= "number" then return true end
+    if below and value >= below then return fail(run, "exclusiveMaximum", less, value) end
+    return not above or value > above or fail(run, "exclusiveMinimum", more, value)
+  end
+end
+
 local function add_limits(node)
   local most, least = node:get("maximum", "number"), node:get("minimum", "number")
   local below, above = node:get("exclusiveMaximum", "number"), node:get("exclusiveMinimum", "number")
-  if not (most or least or below or above) then return end
-  local function expected(word, limit)
-    return function() return word .. " " .. report.shown(limit) end
-  end
+  if below or above then node:add(check_exclusive(below, above)) end
+  local only = (node:take_type "integer" or node:take_type "number") and node.only
+  if not (most or least or only) then return end
+  local is_whole = only == "integer"
+  local at_most, at_least = expected_limit("at most", most), expected_limit("at least", least)
+  most, least = most or math.huge, least or -math.huge
   node:add(function(value, run)
-    if type(value) ~= "number" then return true end
-    if most and value > most then return fail(run, "maximum", expected("at most", most), value) end
-    if least and value < least then return fail(run, "minimum", expected("at least", least), value) end
-    if below and value >= below then return fail(run, "exclusiveMaximum", expected("less than", below), value) end
-    if above and value <= above then return fail(run, "exclusiveMinimum", expected("more than", above), value) end
-    return true
+    if type(value) ~= "number" then return not only or fail(run, "type", only, value) end
+    if is_whole and value % 1 ~= 0 then return fail(run, "type", only, value) end -- 1.0 is whole
+    if value > most then return fail(run, "maximum", at_most, value) end
+    return value >= least or fail(run, "minimum", at_least, value)
   end)
 end
 
@@ -130,22 +132,21 @@ local function length_of(text)
   end
 end
 
+local function expected_length(word, limit)
+  return function(value) return ("%s %d characters (it has %d)"):format(word, limit, length_of(value)) end
+end
+
 local function add_length(node)
   local most, least = node:get("maxLength", "count"), node:get("minLength", "count")
-  if not most and not least then return end
-  least = least or 0
-  local function expected(word, limit)
-    return function(value) return ("%s %d characters (it has %d)"):format(word, limit, length_of(value)) end
-  end
+  local only = node:take_type "string"
+  if not most and not least and not only then return end
+  local at_most, at_least = expected_length("at most", most), expected_length("at least", least)
+  most, least = most or math.huge, least or 0
   node:add(function(value, run)
-    if type(value) ~= "string" then return true end
+    if type(value) ~= "string" then return not only or fail(run, "type", "string", value) end
     local bytes = #value
-    if most and bytes > most and length_of(value) > most then
-      return fail(run, "maxLength", expected("at most", most), value)
-    end
-    if bytes < least or bytes < least * 4 and length_of(value) < least then
-      return fail(run, "minLength", expected("at least", least), value)
-    end
+    if bytes > most and length_of(value) > most then return fail(run, "maxLength", at_most, value) end
+    if bytes < least * 4 and length_of(value) < least then return fail(run, "minLength", at_least, value) end
     return true
   end)
 end
