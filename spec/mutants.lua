@@ -158,6 +158,15 @@ return {
   { "lua/vllm/hosts/tasks.lua", "scope.error = { value = reason_of(value) }\n  cancel_all(scope)",
     "scope.error = { value = reason_of(value) }",
     "spec/tasks_spec.lua" },
+  -- lua/vllm: JSON Schema ---------------------------------------------------------------------------------------------
+  { "lua/vllm/schema/references.lua", "if depth > run.max_depth", "if depth > 2 * run.max_depth", "spec/schema_spec.lua" },
+  { "lua/vllm/schema/references.lua", "if run.steps < 0", "if run.steps < -1e7", "spec/schema_spec.lua" },
+  { "lua/vllm/schema/init.lua", "if check(value, run) and not run.stopped", "if check(value, run)", "spec/schema_spec.lua" },
+  { "lua/vllm/schema/units.lua", "if open[unit] > 0 and open[link.unit] > 0", "if false", "spec/schema_spec.lua" },
+  { "lua/vllm/schema/evaluated.lua", "if not ok or not passes_on", "if not passes_on", "spec/schema_spec.lua" },
+  { "lua/vllm/schema/multiple.lua", "return its_exponent >= exponent and", "return", "spec/schema_spec.lua" },
+  { "lua/vllm/schema/report.lua", "list[#list + 1] = \"/\" .. tostring(steps[i]):gsub(\"[~/]\", ESCAPES)",
+    "list[#list + 1] = \"/\" .. tostring(steps[i])", "spec/schema_spec.lua" },
   -- lua/vllm: transports and hosts ------------------------------------------------------------------------------------
   { "lua/vllm/transports/curl.lua", 'headers[last] and headers[last] .. ", " .. value or value', "value",
     "spec/curl_spec.lua spec/socket_spec.lua" },

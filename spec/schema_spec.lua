@@ -69,9 +69,9 @@ local ROWS = {
   { '{"minItems":2}', "[1,2]", "[1]", "expected at least 2 items, got 1 item" },
   { '{"uniqueItems":true}', '[1,"1",[1],{"a":1},{"a":2}]', '[{"a":1,"b":[]},0,{"b":[],"a":1.0}]',
     "expected items that all differ, but items 0 and 2 are equal" },
-  { '{"contains":{"type":"null"}}', "[1,null]", "[1]", 'expected at least 1 item that fit {"type":"null"}, got none' },
+  { '{"contains":{"type":"null"}}', "[1,null]", "[1]", 'expected at least 1 item that fits {"type":"null"}, got none' },
   { '{"contains":{"type":"null"},"minContains":0}', "[1]", nil },
-  { '{"contains":{"const":1},"maxContains":1}', "[1,2]", "[1,1]", 'expected at most 1 item that fit {"const":1}, got 2' },
+  { '{"contains":{"const":1},"maxContains":1}', "[1,2]", "[1,1]", 'expected at most 1 item that fits {"const":1}, got 2' },
   { '{"required":["a","b"]}', '{"a":1,"b":null}', '{"a":1}', 'missing property "b"' },
   { '{"properties":{"a":{"type":"string"}}}', '{"b":1}', '{"a":1}', "/a: expected string, got 1" },
   { '{"properties":{"city":{}},"additionalProperties":false}', '{"city":1}', '{"citty":1}',
@@ -81,8 +81,8 @@ local ROWS = {
   { '{"patternProperties":{"^x-":{"type":"null"}},"additionalProperties":false}', '{"x-a":null}', '{"x-a":1}',
     "/x-a: expected null, got 1" },
   { '{"propertyNames":{"maxLength":2}}', '{"ab":1}', '{"abc":1}', 'the name of the property "abc" does not fit {"maxLength":2}' },
-  { '{"maxProperties":1}', '{"a":1}', '{"a":1,"b":1}', "expected at most 1 properties, got 2" },
-  { '{"minProperties":1}', '{"a":1}', "{}", "expected at least 1 properties, got 0" },
+  { '{"maxProperties":1}', '{"a":1}', '{"a":1,"b":1}', "expected at most 1 property, got 2" },
+  { '{"minProperties":1}', '{"a":1}', "{}", "expected at least 1 property, got 0" },
   { '{"dependentRequired":{"a":["b"]}}', '{"b":1}', '{"a":1}', 'missing property "b", which "a" needs' },
   { '{"dependencies":{"a":["b"]}}', '{"a":1,"b":1}', '{"a":1}', 'missing property "b", which "a" needs' },
   { '{"dependentSchemas":{"a":{"required":["b"]}}}', "{}", '{"a":1}', 'missing property "b"' },
@@ -102,6 +102,10 @@ local ROWS = {
   { '{"properties":{"a":{}},"unevaluatedProperties":false}', '{"a":1}', '{"b":1}', 'unknown property "b"; known: "a"' },
   { '{"allOf":[{"properties":{"a":{}}}],"anyOf":[{"properties":{"b":{}},"required":["b"]},true],"unevaluatedProperties":false}',
     '{"a":1,"b":1}', '{"c":1}', 'unknown property "c"' },
+  { '{"anyOf":[{"properties":{"b":{}},"required":["z"]},{"properties":{"a":{}}}],"unevaluatedProperties":false}',
+    '{"a":1}', '{"b":1}', 'unknown property "b"' },
+  { '{"allOf":[{"properties":{"a":{"type":"null"}}}],"unevaluatedProperties":false}', '{"a":null}', '{"a":1}',
+    "/a: expected null, got 1" },
   { '{"prefixItems":[{}],"contains":{"type":"string"},"unevaluatedItems":{"type":"null"}}', '[1,"a",null]', '[1,"a",2]',
     "/2: expected null, got 2" },
   { '{"format":"ipv4","contentEncoding":"base64","default":1,"x-mine":[{"type":3}]}', '"x"', nil },
@@ -206,7 +210,7 @@ describe("a value", function()
     local check = compile { properties = { next = { ["$ref"] = "#" } } }
     local ok, faults = check(value)
     assert.is_false(ok)
-    assert.equal("expected at most 200 nested schemas", faults[1].message)
+    assert.equal("expected at most 300 nested schemas", faults[1].message)
     value.next = { value }
     assert.is_false(compile { const = { next = { { next = {} } } } }(value))
   end)
@@ -260,7 +264,7 @@ describe("schema.compile", function()
     for said, options in pairs {
       ["expected a table of options, got number"] = 1, ["unknown key `documnets`"] = { documnets = {} },
       ["documents: expected a table, URI → schema, got string"] = { documents = "x" },
-      ["max_depth: expected a number from 1 to 200, got 0"] = { max_depth = 0 },
+      ["max_depth: expected a number from 1 to 300, got 0"] = { max_depth = 0 },
     } do
       local ok, why = pcall(schema.compile, true, options)
       assert.is_false(ok)
@@ -274,6 +278,8 @@ describe("schema.compile", function()
       { properties = { a = { type = "strin" } } },
     ["$.anyOf: expected a schema, got 1"] = { anyOf = { 1 } },
     ["$.anyOf[1].minLength: expected a whole number, 0 or more, got -1"] = { anyOf = { true, { minLength = -1 } } },
+    ["$.oneOf: expected a list of at least one schema"] = { oneOf = {} },
+    ["$.type: expected a type, or a list of at least one"] = '{"type":[]}',
     ["$.maximum: expected a number, got \"3\""] = { maximum = "3" },
     ["$.multipleOf: expected a number above 0, got 0"] = { multipleOf = 0 },
     ["$.required: expected a list of names, got true"] = { required = true },
@@ -360,6 +366,14 @@ describe("$dynamicRef", function()
 end)
 
 describe("a stranger's schema", function()
+  it("may have limits that are no integers of this Lua", function()
+    for _, row in ipairs { { "minItems", "[1]", "items, got 1 item" }, { "minLength", '"a"', 'characters (it has 1), got "a"' },
+      { "minProperties", '{"a":1}', "properties, got 1" } } do
+      assert.equal("expected at least 1e308 " .. row[3], message({ [row[1]] = 1e308 }, row[2]))
+    end
+    assert.matches("^expected at least 1e308 items that fit", message({ contains = true, minContains = 1e308 }, "[1]"))
+  end)
+
   it("cannot make a check run without an end", function()
     local alternatives = {}
     for i = 1, 4 do alternatives[i] = { minItems = 1, items = { ["$ref"] = "#" } } end
@@ -374,19 +388,44 @@ describe("a stranger's schema", function()
 
   it("cannot double itself with references", function()
     local defs = { a0 = { type = "null" } }
-    for i = 1, 40 do defs["a" .. i] = { allOf = { { ["$ref"] = "#/$defs/a" .. i - 1 }, { ["$ref"] = "#/$defs/a" .. i - 1 } } } end
-    local ok, faults = compile { ["$ref"] = "#/$defs/a40", ["$defs"] = defs }(json.null)
-    assert.is_false(ok)
-    assert.equal("$ref", faults[1].keyword)
+    for i = 1, 40 do
+      local below = { ["$ref"] = "#/$defs/a" .. i - 1 }
+      defs["a" .. i] = { allOf = { below, below } }
+    end
+    assert.is_true(compile { ["$ref"] = "#/$defs/a15", ["$defs"] = defs }(json.null)) -- 65536 references
+    for _, top in ipairs { "a18", "a40" } do
+      local ok, faults = compile { ["$ref"] = "#/$defs/" .. top, ["$defs"] = defs }(json.null)
+      assert.is_false(ok)
+      assert.equal("$ref", faults[1].keyword)
+    end
   end)
 
   it("is stopped under `not`, too", function()
-    local check = compile({ ["not"] = { properties = { next = { ["$ref"] = "#" } } } }, { max_depth = 10 })
     local value = {}
     for _ = 1, 50 do value = { next = value } end
-    local ok, faults = check(value)
-    assert.is_false(ok)
-    assert.equal("expected at most 10 nested schemas", faults[1].message)
+    for depth = 10, 13 do
+      local check = compile({ ["not"] = { properties = { next = { ["$ref"] = "#" } } } }, { max_depth = depth })
+      local ok, faults = check(value)
+      assert.is_false(ok)
+      assert.equal(("expected at most %d nested schemas"):format(depth), faults[1].message)
+    end
+  end)
+
+  it("may lead as deep as it is allowed, and no deeper", function()
+    for depth = 1, 300, 299 do
+      local check, value = compile({ properties = { next = { ["$ref"] = "#" } } }, { max_depth = depth }), {}
+      for _ = 1, depth do value = { next = value } end
+      assert.is_true(check(value))
+      assert.is_false(check { next = value })
+    end
+  end)
+
+  it("may check the deepest JSON that is read", function()
+    local check = compile '{"anyOf":[{"type":"integer"},{"type":"array","items":{"$ref":"#"}}]}'
+    assert.is_true(check(decode(("["):rep(127) .. "1" .. ("]"):rep(127))))
+    local _, faults = check(decode(("["):rep(127) .. "null" .. ("]"):rep(127)))
+    assert.equal(("/0"):rep(127), faults[1].path)
+    assert.matches("…: expected integer or array, got null$", faults[1].message)
   end)
 
   it("may have a long chain of references", function()
@@ -394,7 +433,7 @@ describe("a stranger's schema", function()
     for i = 1, 5000 do defs["a" .. i] = { ["$ref"] = "#/$defs/a" .. i - 1 } end
     local ok, faults = compile { ["$ref"] = "#/$defs/a5000", ["$defs"] = defs }(json.null)
     assert.is_false(ok)
-    assert.equal("expected at most 200 nested schemas", faults[1].message)
+    assert.equal("expected at most 300 nested schemas", faults[1].message)
     assert.is_true(compile { ["$ref"] = "#/$defs/a150", ["$defs"] = defs }(json.null))
   end)
 

@@ -11,6 +11,7 @@ local function branches(node, keyword)
   if not list then return nil end
   local checks = {}
   for i, schema in ipairs(list) do checks[i] = node:branch(schema, keyword) end
+  if #checks == 0 and keyword ~= "allOf" then node:refuse(keyword, "expected a list of at least one schema") end
   return checks
 end
 

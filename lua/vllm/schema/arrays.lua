@@ -37,13 +37,13 @@ local function add_items(node)
   if rest or #prefix > 0 then node:add(each_item(prefix, rest, node:take_type "array")) end
 end
 
-local function counted(count, noun)
-  return ("%d %s%s"):format(count, noun, count == 1 and "" or "s")
+local function items(count)
+  return report.counted(count, "item", "items")
 end
 
-local function say_size(run, keyword, expected, count)
+local function say_size(run, keyword, word, limit, count)
   if not run.faults then return false end
-  local got = counted(count, "item")
+  local expected, got = word .. " " .. items(limit), items(count)
   return report.say(run, keyword, expected, got, ("expected %s, got %s"):format(expected, got))
 end
 
@@ -53,8 +53,8 @@ local function add_sizes(node)
   node:add(function(value, run)
     local list = list_of(value)
     if not list then return true end
-    if most and #list > most then return say_size(run, "maxItems", "at most " .. counted(most, "item"), #list) end
-    if least and #list < least then return say_size(run, "minItems", "at least " .. counted(least, "item"), #list) end
+    if most and #list > most then return say_size(run, "maxItems", "at most", most, #list) end
+    if least and #list < least then return say_size(run, "minItems", "at least", least, #list) end
     return true
   end)
 end
@@ -99,7 +99,7 @@ local function add_contains(node)
   if schema == nil then return end
   local check = node:child(schema, "contains")
   local function expected(word, limit)
-    return ("%s %s that fit %s"):format(word, counted(limit, "item"), report.written(schema))
+    return ("%s %s that %s %s"):format(word, items(limit), limit == 1 and "fits" or "fit", report.written(schema))
   end
   node:add(function(value, run)
     local list = list_of(value)

@@ -13,7 +13,7 @@ local units = require "vllm.schema.units"
 local schema = {}
 
 local MAX_FAULTS = 5
-local MAX_DEPTH = 200 -- of schemas within schemas, while one value is checked
+local MAX_DEPTH = 300 -- of schemas within schemas, while one value is checked: enough for the deepest JSON we read
 local MAX_STEPS = 1000000 -- references followed for one value
 local MAX_WHY_BYTES = 500
 
@@ -91,7 +91,7 @@ end
 --- `expected`, `got`, `keyword`, and `message`, which says it all: `/days: expected integer, got "x"`.
 ---@param source table|boolean|string a decoded schema, a table of your own, or its JSON text
 ---@param options { documents: table<string, any>?, max_depth: integer? }? documents: the schemas that a `$ref` may lead
----  to, by their URI; nothing is fetched. max_depth: how many schemas may be nested while a value is checked (200)
+---  to, by their URI; nothing is fetched. max_depth: how many schemas may be nested while a value is checked (300)
 ---@return (fun(value: any, max_faults: integer?): boolean, vllm.schema.Fault[]?)? check
 ---@return string? message what is wrong with the schema, and where: `schema: $.properties.a.type: …`
 function schema.compile(source, options)

@@ -99,7 +99,7 @@ function append(out, value, depth)
     out[#out + 1] = #value .. ":" .. value
   elseif kind == "number" then
     out[#out + 1] = text_of_number(value) .. ","
-  elseif kind == "table" and depth < MAX_DEPTH then
+  elseif (kind == "table" or list_of(value)) and depth < MAX_DEPTH then
     append_members(out, value, depth + 1)
   else
     out[#out + 1] = instance.kind_of(value) .. tostring(kind == "boolean" and value)
@@ -110,8 +110,8 @@ end
 ---@param value any
 ---@return any
 function instance.key(value)
-  if type(value) == "userdata" then return core.null end
-  if type(value) ~= "table" then return value end
+  if type(value) == "userdata" and core.is_null(value) then return core.null end
+  if type(value) ~= "table" and not list_of(value) then return value end
   local out = { "\0" } -- not the key of a string
   append(out, value, 0)
   return table.concat(out, "\1")

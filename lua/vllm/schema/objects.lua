@@ -229,7 +229,7 @@ local function add_sizes(node)
   if not most and not least then return end
   local function say(run, keyword, word, limit, count)
     if not run.faults then return false end
-    local expected, got = ("%s %d properties"):format(word, limit), tostring(count)
+    local expected, got = word .. " " .. report.counted(limit, "property", "properties"), tostring(count)
     return report.say(run, keyword, expected, got, ("expected %s, got %s"):format(expected, got))
   end
   node:add(function(value, run)

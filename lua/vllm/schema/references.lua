@@ -38,6 +38,11 @@ local function refuse_all(value, run)
   return run.faults and report.say(run, "$ref", "no value", report.shown(value), "no value is allowed here") or false
 end
 
+-- How many schemas it leads into: those between the unit and the reference, or itself.
+local function weight_of(node)
+  return math.max(1, node.level - 1)
+end
+
 local function reference(node, keyword)
   if node:get(keyword, "any") == nil then return end
   local target, resource, anchor = node.units.documents:resolve(node.schema, keyword)
@@ -45,10 +50,10 @@ local function reference(node, keyword)
   if target == false then return node:add(refuse_all) end
   local unit = node.units:get(target, resource, node.collects)
   if keyword == "$dynamicRef" and anchor and resource.dynamic[anchor] == target then
-    return node:add(by_scope(unit, node.units:get_dynamic(anchor, node.collects), node.level))
+    return node:add(by_scope(unit, node.units:get_dynamic(anchor, node.collects), weight_of(node)))
   end
   if not node.has_moved then table.insert(node.unit.leads_to, { unit = unit, schema = node.schema }) end
-  node:add(plain(unit, node.level))
+  node:add(plain(unit, weight_of(node)))
 end
 
 return function(node)

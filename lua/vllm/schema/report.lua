@@ -41,6 +41,15 @@ function report.written(value)
   return excerpt.of(core.json_encode(value) or report.shown(value), MAX_TEXT_BYTES)
 end
 
+--- `1 item`, `2 items`. A limit may be any number.
+---@param count number
+---@param one string
+---@param many string
+---@return string
+function report.counted(count, one, many)
+  return report.shown(count) .. " " .. (count == 1 and one or many)
+end
+
 local function quoted(name)
   return values.shown(type(name) == "string" and name or tostring(name))
 end

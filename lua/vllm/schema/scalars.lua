@@ -35,6 +35,7 @@ local function add_type(node)
   local wanted = node:get("type", "any")
   if wanted == nil then return end
   local names = instance.list(wanted) or { wanted }
+  if #names == 0 then node:refuse("type", "expected a type, or a list of at least one") end
   for _, name in ipairs(names) do check_type_name(node, name) end
   if #names == 1 then node.only = names[1] else node:add(some_types(names)) end
 end
@@ -133,7 +134,9 @@ local function length_of(text)
 end
 
 local function expected_length(word, limit)
-  return function(value) return ("%s %d characters (it has %d)"):format(word, limit, length_of(value)) end
+  return function(value)
+    return ("%s %s (it has %d)"):format(word, report.counted(limit, "character", "characters"), length_of(value))
+  end
 end
 
 local function add_length(node)
