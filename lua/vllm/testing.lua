@@ -33,12 +33,12 @@ local REPLY_KEYS = {
 -- A slip in a script would make a test that passes for another reason.
 local function fault_of(reply)
   if type(reply) ~= "table" then
-    return "a reply must be a string, a table or a function, got " .. values.shown(reply)
+    return "expected a string, a table or a function, got " .. values.shown(reply)
   end
   local unknown_key = spelling.unknown_key(reply, REPLY_KEYS)
   if unknown_key then return unknown_key end
   if reply.fail ~= nil and errors.kinds[reply.fail] == nil then
-    return "`fail` must be a kind of error, got " .. values.shown(reply.fail)
+    return "fail: expected a kind of error, got " .. values.shown(reply.fail)
   end
 end
 
@@ -167,15 +167,15 @@ end
 -- Misuse throws at the caller of the public function.
 local function check_script(replies, split)
   if type(replies) ~= "table" then
-    misuse.raise("vllm.testing: replies must be a list, got " .. values.shown(replies))
+    misuse.raise("vllm.testing: expected a list of replies, got " .. values.shown(replies))
   end
   local key = next(replies)
   if key ~= nil and #replies == 0 then
-    misuse.raise(("vllm.testing: replies must be a list, got a table with the key `%s`: put braces around one reply")
-      :format(tostring(key)))
+    misuse.raise(("vllm.testing: expected a list of replies, got a table with the key `%s`: "
+      .. "put braces around one reply"):format(tostring(key)))
   end
   if split ~= nil and (type(split) ~= "number" or split < 1 or split % 1 ~= 0) then
-    misuse.raise("vllm.testing: split must be a number of bytes of at least 1, got " .. values.shown(split))
+    misuse.raise("vllm.testing: split: expected a whole number of bytes, at least 1, got " .. values.shown(split))
   end
   for i, reply in ipairs(replies) do
     local why = type(reply) == "table" and fault_of(reply)

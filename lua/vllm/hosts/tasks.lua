@@ -302,7 +302,7 @@ function tasks.run(fn, ...)
   check_function("run", fn)
   local host = hosts.here()
   if host and FOREIGN_LOOPS[host.name] then
-    misuse.raise(("vllm.run: %s has its own loop, which must not be held up; use vllm.spawn"):format(host.name))
+    misuse.raise(("vllm.run: %s has its own loop, which must not be blocked; use vllm.spawn"):format(host.name))
   end
   check_cancelled()
   local scope = new_scope()

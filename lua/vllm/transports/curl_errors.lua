@@ -179,7 +179,7 @@ local function detail_of(kind, failure, request)
   if kind == "timeout" then
     return ("no connection to %s within timeout.connect_s (%g s)"):format(place, request.connect_s or 0)
   end
-  if kind == "limit" then return "limit exceeded: " .. text end
+  if kind == "limit" then return text end
   if failure.code == 1 and text:find("HTTP/0.9", 1, true) then
     return place .. " answered with something that is not HTTP; if it speaks TLS, use https:// in base_url"
   end
