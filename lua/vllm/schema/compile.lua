@@ -10,7 +10,7 @@ local compile = {}
 
 -- In the order in which faults are told.
 local PARTS = {
-  require "vllm.schema.scalars", require "vllm.schema.arrays", require("vllm.schema.objects").part,
+  require "vllm.schema.scalars", require "vllm.schema.arrays", require "vllm.schema.objects",
   require "vllm.schema.references", (require "vllm.schema.applicators"),
 }
 

@@ -231,7 +231,7 @@ function Documents:resolve(schema, keyword)
     why = why or ": no $anchor has this name" .. report.hint(fragment, resource.anchors)
     refuse(schema, keyword, "cannot find " .. shown .. why)
   end
-  if type(target) ~= "table" and type(target) ~= "boolean" then
+  if type(target) ~= "boolean" and not instance.is_object(target) then
     refuse(schema, keyword, ("%s is not a schema, but %s"):format(shown, report.shown(target)))
   end
   return target, self.resource_of[target] or resource, not steps and fragment or nil

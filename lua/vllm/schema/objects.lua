@@ -8,7 +8,7 @@ local values = require "vllm.base.values"
 local fail, locate = report.fail, report.locate
 local is_object = instance.is_object
 
-local objects = {}
+local NONE = {}
 
 -- Faults come in the same order in every process.
 local function in_order(object)
@@ -27,14 +27,19 @@ local function say_missing(run, name, by)
     ("missing property %s%s"):format(shown, by and (", which %s needs"):format(report.quoted(by)) or ""))
 end
 
-local function say_unknown(run, keyword, name, known)
-  if not run.faults then return false end
-  local shown = report.quoted(name)
-  local list = report.listed(known)
-  return report.say(run, keyword, list == "" and "no property" or "one of the properties " .. list, shown,
-    ("unknown property %s%s%s"):format(shown, list ~= "" and "; known: " .. list or "", report.hint(name, known)))
+local function known_names(checks, searches)
+  local list = { next(checks) ~= nil and report.listed(checks) or nil }
+  for _, one in ipairs(searches) do list[#list + 1] = "names that match " .. report.quoted(one.source) end
+  return table.concat(list, ", ")
 end
-objects.say_unknown = say_unknown
+
+local function say_unknown(run, name, checks, searches)
+  if not run.faults then return false end
+  local shown, known = report.quoted(name), known_names(checks, searches)
+  local expected = known == "" and "no property" or "one of the properties " .. known
+  return report.say(run, "additionalProperties", expected, shown,
+    ("unknown property %s%s%s"):format(shown, known ~= "" and "; known: " .. known or "", report.hint(name, checks)))
+end
 
 local function compiled_map(node, keyword)
   local schemas = node:get(keyword, "map")
@@ -50,7 +55,7 @@ local function compiled_patterns(node)
   local checks, sources = compiled_map(node, "patternProperties")
   local list = {}
   for i, source in ipairs(sources) do
-    list[i] = { finds = search.compile(node, "patternProperties", source), check = checks[source] }
+    list[i] = { finds = search.compile(node, "patternProperties", source), check = checks[source], source = source }
   end
   return list
 end
@@ -82,7 +87,7 @@ local function check_closed(checks)
     for name, item in step, object do
       local check = checks[name]
       if not check then
-        ok = say_unknown(run, "additionalProperties", name, checks)
+        ok = say_unknown(run, name, checks, NONE)
         seen = run.count
       elseif not check(item, run) then
         seen, ok = locate(run, seen, name), false
@@ -123,7 +128,7 @@ local function check_every(checks, searches, others)
       run.steps = run.steps - 1
       local fits = check_member(checks, searches, others, name, item, run)
       if fits == nil then
-        say_unknown(run, "additionalProperties", name, checks)
+        say_unknown(run, name, checks, searches)
         seen = run.count
       elseif not fits then
         seen = locate(run, seen, name)
@@ -248,7 +253,9 @@ local function add_names(node)
   node:add(function(value, run)
     if not is_object(value) then return true end
     local ok = true
-    for name in next, value do
+    local step, object = next, value
+    if run.faults then step, object = in_order(value), nil end
+    for name in step, object do
       run.steps = run.steps - 1
       if not report.probe(run, check, name) then
         if not run.faults then return false end
@@ -261,11 +268,9 @@ local function add_names(node)
   end)
 end
 
-function objects.part(node)
+return function(node)
   add_members(node)
   add_dependent(node)
   add_sizes(node)
   add_names(node)
 end
-
-return objects

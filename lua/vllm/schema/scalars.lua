@@ -158,7 +158,7 @@ local function add_pattern(node)
   local source = node:get("pattern", "string")
   if not source then return end
   local finds = search.compile(node, "pattern", source)
-  local function expected() return "text that matches " .. excerpt.of(source, MAX_PATTERN_BYTES) end
+  local function expected() return "text that matches " .. excerpt.of(source, MAX_PATTERN_BYTES):gsub("\n", "?") end
   node:add(function(value, run)
     return type(value) ~= "string" or finds(value, run) or fail(run, "pattern", expected, value)
   end)
