@@ -4,7 +4,7 @@
 -- Runs on Lua 5.1 and later.
 
 -- From the roof to the cellar. "" is lua/vllm itself.
-local FLOORS = { "", "turn", "transports", "request", "hosts", "schema", "base" }
+local FLOORS = { "agent", "", "turn", "transports", "request", "hosts", "schema", "base" }
 
 -- On the roof, where programs look for it; but it stands on the core alone.
 local FLOOR_OF = { ["vllm.json"] = "base" }

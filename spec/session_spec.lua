@@ -201,7 +201,7 @@ describe("a session", function()
     local client, transport = testing.client({ "a", "b", "c" }, { seed = 1, max_tokens = 5 })
     local session = client:session { id = "s1", temperature = 0.5, seed = 2, tools = { { name = "now" } }, timeout = { idle_s = 7 } }
     local turn = session:turn "Hi"
-    assert.equal(7, turn._run.built.timeout.idle_s)
+    assert.equal(7, turn._effort.built.timeout.idle_s)
     assert(turn:result())
     assert(session:turn("Hi", { temperature = 0, seed = vllm.null, tools = vllm.null, max_tokens = 9 }):result())
     local first, second = transport.requests[1].body, transport.requests[2].body

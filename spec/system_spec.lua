@@ -18,7 +18,7 @@ describe("system", function()
     assert.same({ SYSTEM, USER }, sent(client, { messages = "Why?", system = "Answer in French." }))
     assert.is_nil(core.json_decode(assert(client:body("Why?", { system = "x" }))).system)
     assert.same({ SYSTEM, USER }, core.json_decode(client:turn("Why?",
-      { system = "Answer in French." })._run.built.body).messages)
+      { system = "Answer in French." })._effort.built.body).messages)
   end)
 
   it("of a client is a default, which a call replaces and null or false take away", function()

@@ -19,13 +19,14 @@ local MODULE_OF = {
   run = "vllm.hosts.tasks", spawn = "vllm.hosts.tasks", sleep = "vllm.hosts.tasks", map = "vllm.hosts.tasks",
   host = "vllm.hosts",
   text = "vllm.text", printable = "vllm.text",
+  agent = "vllm.agent", tool = "vllm.agent", retry = "vllm.agent",
 }
+local WHOLE = { schema = "vllm.schema", compact = "vllm.agent.compact", observe = "vllm.agent.observe" }
 
 misuse.tell_members(vllm, "vllm", "module", function(name)
-  if name == "schema" then vllm.schema = require "vllm.schema" return vllm.schema end
-  local module = MODULE_OF[name]
-  if not module then return nil end
-  vllm[name] = require(module)[name]
+  local module, whole = MODULE_OF[name], WHOLE[name]
+  if not module and not whole then return nil end
+  vllm[name] = whole and require(whole) or require(module)[name]
   return vllm[name]
 end)
 

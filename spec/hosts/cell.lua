@@ -2,6 +2,7 @@
 -- (spec/hosts/drivers). One line each: "ok NAME figures", "FAILED NAME why", "skipped NAME why"; `cell.names` are all
 -- that must come.
 
+local agents = require "spec.hosts.agents"
 local core = require "vllm.core"
 local faults = require "spec.hosts.faults"
 local hosts = require "vllm.hosts"
@@ -385,6 +386,7 @@ check("thousand_cancelled", function(name)
       and "; closes of one batch were seen when the child had ended" or "")
 end)
 
+for _, one in ipairs(agents.checks) do checks[#checks + 1] = one end
 for _, one in ipairs(faults.checks) do checks[#checks + 1] = one end
 
 -- The last one. Whether the host's loop ends all the same, the driver sees.

@@ -206,6 +206,19 @@ local SESSION = {
     "save export to_json serialize" },
 }
 
+-- Options of an agent.
+local AGENT = {
+  { "write instructions", "system_prompt prompt persona preamble system_message instruction" },
+  { "write max_steps", "max_turns max_iterations max_rounds max_loops recursion_limit step_limit request_limit" },
+  { "write tools", "functions toolkit toolsets tool_list" },
+  { "write parallel", "max_parallel tool_concurrency tool_call_concurrency max_workers concurrency" },
+  { "write on_event", "hooks callbacks observers observer on_step on_step_finish middleware" },
+  { "write policy", "approvals permissions can_use_tool guardrails interrupt_on needs_approval" },
+  { "write budget = { total_tokens = …, total_s = … }",
+    "usage_limits max_total_tokens token_budget time_budget deadline" },
+  { "write compact", "compaction context_editing summarization memory" },
+}
+
 local MODULE = {
   { "write vllm.new { model = \"…\", base_url = \"http://…/v1\" }",
     "client openai async_openai llm chat_openai ollama create_client connect init setup" },
@@ -228,7 +241,7 @@ foreign.words = {
   request = indexed(REQUEST), timeout = indexed(TIMEOUT), retry = indexed(RETRY), tls = indexed(TLS),
   media = indexed(MEDIA),
   tool = indexed(TOOL), map = indexed(MAP), client = indexed(CLIENT), session = indexed(SESSION),
-  module = indexed(MODULE),
+  module = indexed(MODULE), agent = indexed(AGENT),
 }
 
 --- What to write instead of a word of others.

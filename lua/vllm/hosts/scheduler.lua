@@ -230,17 +230,22 @@ local function seconds_to_wait(now)
   if first <= last then return 0 end
   if timers[1] and scheduler.is_stuck() then timers[1].at = now end -- the first look comes at once
   if timers[1] then return math.max(timers[1].at - now, 0) end
-  if not is_anything_awaited() then error("vllm.run: every task waits for another one", 0) end
 end
 
-local function turn_the_loop(begin, is_done)
+local function turn_the_loop(begin, is_done, deadline)
   if begin then begin() end
   while true do
     run_ready()
-    local now = timers[1] and core.now()
-    if now then fire_timers(now) end
-    if is_done() then return end
-    wait_for_sources(seconds_to_wait(now))
+    local now = (timers[1] or deadline) and core.now()
+    if timers[1] then fire_timers(now) end
+    if is_done() or deadline and now >= deadline then return end
+    local seconds = seconds_to_wait(now)
+    if deadline then
+      seconds = math.max(math.min(seconds or math.huge, deadline - now), 0)
+    elseif not seconds and not is_anything_awaited() then
+      error("vllm.run: every task waits for another one", 0)
+    end
+    wait_for_sources(seconds)
   end
 end
 
@@ -256,11 +261,12 @@ end
 --- Runs tasks until `is_done()`. Not to be called by a task.
 ---@param begin fun()? spawns the first ones
 ---@param is_done fun(): boolean
+---@param deadline number? absolute, seconds of core.now(): it returns then even if not all is done, after one round
 ---@return boolean ok false: an error ended it (in a signal's handler, or since all tasks wait for each other); may be
 ---  called again
 ---@return any error
-function scheduler.loop(begin, is_done)
-  local ok, message = pcall(turn_the_loop, begin, is_done)
+function scheduler.loop(begin, is_done, deadline)
+  local ok, message = pcall(turn_the_loop, begin, is_done, deadline)
   local task = active
   active = nil
   if task then take_up(task, message) end

@@ -182,24 +182,25 @@ end
 local function start_surely(host, fn, on_failure)
   local task = new_task(host, scope_in(host), on_failure)
   task._always_begins = true
-  start(task, fn, { n = 0 })
+  return start(task, fn, { n = 0 })
 end
 
 --- A call that may wait and may raise, without a pcall, through which Lua 5.1 cannot yield: fn runs in a task, and
---- `done` is called there with true and what fn returned; or in another task with false and the error with its
---- traceback. Each begins even if the scope has been cancelled.
+--- `done` is called there with true and the first two values that fn returned; or in another task with false, the error
+--- with its traceback, and what was raised. Each begins even if the scope has been cancelled.
 ---@param host vllm.Host
----@param fn fun(): any
----@param done fun(ok: boolean, value: any) what it raises is an error of its task
+---@param fn fun(): any, any
+---@param done fun(ok: boolean, value: any, second: any) what it raises is an error of its task
+---@return vllm.Task of fn
 function tasks.after(host, fn, done)
   local has_returned = false
-  start_surely(host, function()
-    local value = fn()
+  return start_surely(host, function()
+    local value, second = fn()
     has_returned = true
-    done(true, value)
-  end, function(_, traced)
+    done(true, value, second)
+  end, function(raised, traced)
     if has_returned then return false end
-    start_surely(host, function() done(false, traced) end)
+    start_surely(host, function() done(false, traced, raised) end)
     return true
   end)
 end

@@ -258,12 +258,15 @@ local function fault(name, value, made)
   return FURTHER[name] and FURTHER[name](value, made)
 end
 
-local ONLY_IN = { client = config.client_only, call = config.call_only, session = {} }
-local CALL_OF = { client = "client:turn { %s = … }", session = "session:turn(input, { … })" }
+local ONLY_IN = { client = config.client_only, call = config.call_only, session = {}, agent = config.client_only }
+local CALL_OF = {
+  client = "client:turn { %s = … }", session = "session:turn(input, { … })",
+  agent = "agent:run(input), agent:session { … }",
+}
 
 --- What is wrong with a name among the options of a client, a session or a call, and what to write instead; nil:
 --- nothing. A server ignores a field that it does not know.
----@param owner "client"|"session"|"call"
+---@param owner "client"|"session"|"call"|"agent"
 ---@param key any
 ---@return string?
 function config.name_fault(owner, key)

@@ -33,6 +33,8 @@ local values = require "vllm.base.values"
 
 local messages = {}
 
+local is_content = require("vllm.request.content").is_content
+
 local given, raise, expect = values.given, fault.raise, fault.expect
 local KINDS = parts.kinds
 local ASSISTANT, TOOL = KINDS.assistant, KINDS.tool
@@ -287,39 +289,6 @@ local function add_assistant(s, _, message)
   end
   check_answered(s)
   if s.calls then open_calls(s) end
-end
-
--- Is every element of this result a part or a string, and one a part? Then it is content; any other table is data.
-local PART_FIELDS = {
-  text = {
-    "text" }, structured = { "value" }, image = { "url", "bytes", "data", "uuid" }, audio = { "url", "bytes", "data",
-    "uuid",
-  },
-  video = { "url", "bytes", "data", "uuid" }, media = { "url", "bytes", "data", "uuid" }, file = { "text", "bytes" },
-  image_url = { "image_url", "uuid" }, audio_url = { "audio_url", "uuid" }, video_url = { "video_url", "uuid" },
-  input_audio = { "input_audio" }, image_embeds = { "image_embeds" }, audio_embeds = { "audio_embeds" },
-  video_embeds = { "video_embeds" }, prompt_embeds = { "data" }, tool_reference = { "name" },
-}
-
-local function is_part(value)
-  for _, field in ipairs(PART_FIELDS[value.type] or {}) do
-    if value[field] ~= nil then return true end
-  end
-  return false
-end
-
-local function is_content(value)
-  if value.type ~= nil then return is_part(value) end
-  local found = false
-  for _, item in ipairs(value) do
-    if type(item) == "table" then
-      if not is_part(item) then return false end
-      found = true
-    elseif type(item) ~= "string" then
-      return false
-    end
-  end
-  return found
 end
 
 local function add_result(s, name, from, result, where, own)

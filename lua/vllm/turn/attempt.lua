@@ -2,7 +2,7 @@
 --
 -- It goes through the phases head → stream (→ rest), body, sniff or refused (→ models) → drained. It is given values
 -- and
--- a sink, and knows no clock. What follows a failure is decided in run.lua. Failures are error values.
+-- a sink, and knows no clock. What follows a failure is decided in effort.lua. Failures are error values.
 
 local core = require "vllm.core"
 local body = require "vllm.turn.body"

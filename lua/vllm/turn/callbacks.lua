@@ -13,8 +13,8 @@ local function check(name, argument, fn)
   end
 end
 
-local function host_of(name, run)
-  local host = hosts.here(run.config.host)
+local function host_of(name, effort)
+  local host = hosts.here(effort.config.host)
   if not host then
     misuse.raise(("turn:%s: no event loop runs here; call it inside vllm.run(function() … end)"):format(name))
   end
@@ -28,9 +28,9 @@ local function call(fn, a, b, c)
 end
 
 -- Gives every event to on_event. What that raises, or the client's own on_event, is returned.
-local function drive(turn, run, on_event)
+local function drive(turn, effort, on_event)
   while true do
-    reading.await_event(run)
+    reading.await_event(effort)
     local ok, value = call(turn.poll, turn)
     if ok and not value then return end
     if ok and on_event then ok, value = call(on_event, value) end
@@ -47,27 +47,27 @@ end
 
 --- See Turn:start.
 ---@param turn vllm.Turn
----@param run vllm.Run its own
+---@param effort vllm.Effort its own
 ---@param on_event (fun(event: table): boolean?)?
 ---@param on_done fun(result: table?, message: string?, err: vllm.Error?)
-function callbacks.start(turn, run, on_event, on_done)
+function callbacks.start(turn, effort, on_event, on_done)
   if on_event ~= nil then check("start", "on_event", on_event) end
   check("start", "on_done", on_done)
-  local host = host_of("start", run)
-  tasks.after(host, function() return drive(turn, run, on_event) end, function(_, problem)
-    if not problem then return on_done(reading.outcome(run)) end
-    run:cancel "a callback raised an error"
-    call_and_report(host, problem, on_done, reading.outcome(run))
+  local host = host_of("start", effort)
+  tasks.after(host, function() return drive(turn, effort, on_event) end, function(_, problem)
+    if not problem then return on_done(reading.outcome(effort)) end
+    effort:cancel "a callback raised an error"
+    call_and_report(host, problem, on_done, reading.outcome(effort))
   end)
 end
 
 --- See Turn:on_ready.
----@param run vllm.Run of the turn
+---@param effort vllm.Effort of the turn
 ---@param fn fun()
-function callbacks.on_ready(run, fn)
+function callbacks.on_ready(effort, fn)
   check("on_ready", "fn", fn)
-  local host = host_of("on_ready", run)
-  tasks.after(host, function() reading.await_event(run) end, function(ok, problem)
+  local host = host_of("on_ready", effort)
+  tasks.after(host, function() reading.await_event(effort) end, function(ok, problem)
     if ok then return fn() end
     call_and_report(host, problem, fn)
   end)

@@ -1,4 +1,4 @@
---- One model call, as a program holds it. run.lua is what it does, reading.lua how it is read.
+--- One model call, as a program holds it. effort.lua is what it does, reading.lua how it is read.
 
 local configuration = require "vllm.request.config"
 local core = require "vllm.core"
@@ -6,7 +6,7 @@ local errors = require "vllm.base.errors"
 local hosts = require "vllm.hosts"
 local misuse = require "vllm.base.misuse"
 local reading = require "vllm.turn.reading"
-local run = require "vllm.turn.run"
+local efforts = require "vllm.turn.effort"
 local values = require "vllm.base.values"
 
 ---@class vllm.Turn
@@ -20,11 +20,11 @@ local turns = { Turn = Turn }
 
 --- Made by client:turn; sends nothing.
 ---@param config table a checked configuration
----@param ... any see run.new
+---@param ... any see efforts.new
 ---@return vllm.Turn
 function turns.new(config, ...)
   local turn = { _on_event = config.on_event or false }
-  turn._run = run.new(turn, config, ...)
+  turn._effort = efforts.new(turn, config, ...)
   return setmetatable(turn, Turn)
 end
 
@@ -32,11 +32,11 @@ end
 local take, complete, EVENTS, TEXTS = reading.take, reading.deliver, reading.EVENTS, reading.TEXTS
 
 local function check_self(turn, name)
-  misuse.check_colon(type(turn) == "table" and turn._run, "turn", name)
+  misuse.check_colon(type(turn) == "table" and turn._effort, "turn", name)
 end
 
 local function deliver(turn, limit)
-  local own = turn._run
+  local own = turn._effort
   local event, message, err = take(own, EVENTS, limit)
   local kind = event and event.type
   if kind == "turn_end" or kind == "tool_call" then complete(own, event) end
@@ -50,7 +50,7 @@ end
 ---@return vllm.Error? err kinds: any but stream, truncated, no_output
 function Turn:open()
   check_self(self, "open")
-  return reading.head(self._run)
+  return reading.head(self._effort)
 end
 
 --- The next event.
@@ -83,7 +83,7 @@ local function check_for(turn, name, surplus)
       :format(name, values.shown(surplus)))
   end
   if not FOR_CANNOT_WAIT then return end
-  local host, token = hosts.here(turn._run.config.host)
+  local host, token = hosts.here(turn._effort.config.host)
   if token == nil then return end
   misuse.raise(("turn:%s: Lua 5.1 cannot wait inside `for … in` in a coroutine (%s); use turn:each(fn), "
     .. "or turn:next() in a while loop"):format(name, hosts.name_of(host)))
@@ -106,7 +106,7 @@ end
 ---@return fun(): string?
 function Turn:text_deltas(surplus)
   check_for(self, "text_deltas", surplus)
-  local own = self._run
+  local own = self._effort
   if self._on_event then
     return function()
       while true do
@@ -132,7 +132,7 @@ end
 function Turn:each(fn)
   check_self(self, "each")
   if type(fn) ~= "function" then misuse.raise("turn:each: expected a function, got " .. type(fn)) end
-  local own = self._run
+  local own = self._effort
   while true do
     local event, message, err = deliver(self)
     if message then return nil, message, err end
@@ -151,7 +151,7 @@ end
 ---@return vllm.Turn self
 function Turn:start(on_event, on_done)
   check_self(self, "start")
-  require("vllm.turn.callbacks").start(self, self._run, on_event, on_done)
+  require("vllm.turn.callbacks").start(self, self._effort, on_event, on_done)
   return self
 end
 
@@ -160,7 +160,7 @@ end
 ---@return vllm.Turn self
 function Turn:on_ready(fn)
   check_self(self, "on_ready")
-  require("vllm.turn.callbacks").on_ready(self._run, fn)
+  require("vllm.turn.callbacks").on_ready(self._effort, fn)
   return self
 end
 
@@ -170,7 +170,7 @@ end
 ---@return vllm.Error? err
 function Turn:result()
   check_self(self, "result")
-  local own = self._run
+  local own = self._effort
   while not own.result do
     local _, message, err
     if self._on_event then _, message, err = deliver(self) else _, message, err = take(own, TEXTS) end
@@ -207,7 +207,7 @@ end
 function Turn:relay(write)
   check_self(self, "relay")
   if type(write) ~= "function" then misuse.raise("turn:relay: expected a function, got " .. type(write)) end
-  local own = self._run
+  local own = self._effort
   if own.result or own.attempt and own.attempt:has_body() then
     misuse.raise "turn:relay: bytes of the answer were taken already"
   end
@@ -218,13 +218,13 @@ end
 --- Ends the turn now; the server sees the connection close. turn:error().partial has what came. Works from anywhere.
 function Turn:cancel()
   check_self(self, "cancel")
-  self._run:cancel "the turn was cancelled"
+  self._effort:cancel "the turn was cancelled"
 end
 
 --- The error of a failed turn, else nil.
 ---@return vllm.Error?
 function Turn:error()
-  return self._run.err or nil
+  return self._effort.err or nil
 end
 
 Turn.__close = Turn.cancel
@@ -244,7 +244,7 @@ function Turn.__call()
 end
 
 function Turn:__tostring()
-  local own = self._run
+  local own = self._effort
   return "vllm.turn (" .. (own.err and own.err.kind or own.phase) .. ")"
 end
 

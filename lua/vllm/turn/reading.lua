@@ -1,6 +1,6 @@
---- Takes events and texts out of a run. The decoder is asked first, the transport only when the decoder has nothing: so
---- a clock can fire only after a read found nothing, and stands still while the consumer does something else. No pcall
---- stands around a wait: Lua 5.1 cannot yield through one.
+--- Takes events and texts out of an effort. The decoder is asked first, the transport only when the decoder has
+--- nothing: so a clock can fire only after a read found nothing, and stands still while the consumer does something
+--- else. No pcall stands around a wait: Lua 5.1 cannot yield through one.
 
 local attempt = require "vllm.turn.attempt"
 local clocks = require "vllm.turn.clocks"
@@ -164,12 +164,12 @@ end
 reading.EVENTS, reading.TEXTS = pull_event, pull_text
 
 --- The next one. An event is to be given to `deliver` then.
----@type fun(self: vllm.Run, pull: function, limit: number?): table|string|false|nil, string?, vllm.Error? false:
+---@type fun(self: vllm.Effort, pull: function, limit: number?): table|string|false|nil, string?, vllm.Error? false:
 ---  `limit` (absolute) passed; nil: the end, or with a message: the turn has failed
 reading.take = step
 
 --- Completes an event that needs it, a `tool_call` or the `turn_end`: the program is about to see it.
----@param self vllm.Run
+---@param self vllm.Effort
 ---@param event table
 function reading.deliver(self, event)
   if event.type == "turn_end" then return self:finish(event.result) end
@@ -177,13 +177,13 @@ function reading.deliver(self, event)
 end
 
 --- Waits until an event, the end or an error is there, and leaves it there.
----@param self vllm.Run
+---@param self vllm.Effort
 function reading.await_event(self)
   if not self.peeked then self.peeked = step(self, pull_event) or false end
 end
 
 --- Waits until the head is in.
----@param self vllm.Run
+---@param self vllm.Effort
 ---@return true?
 ---@return string? message
 ---@return vllm.Error? err
@@ -197,7 +197,7 @@ function reading.head(self)
 end
 
 --- The result, or what keeps it from coming. Does not wait.
----@param self vllm.Run
+---@param self vllm.Effort
 ---@return table? result
 ---@return string? message
 ---@return vllm.Error? err

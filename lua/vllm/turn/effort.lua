@@ -1,4 +1,4 @@
---- The run of a turn: attempts until one is answered.
+--- The effort of a turn: attempts until one is answered.
 --
 -- It goes through the phases new → queued → asking (→ waiting → asking)* → ended; `err` set means failed, for good. The
 -- decoder is asked first, the transport only when the decoder has nothing: so a clock can fire only after a read found
@@ -16,7 +16,7 @@ local pause = require "vllm.turn.pause"
 local retry = require "vllm.turn.retry"
 local waiter = require "vllm.hosts.waiter"
 
----@class vllm.Run
+---@class vllm.Effort
 ---@field phase "new"|"queued"|"asking"|"waiting"|"ended"
 ---@field err vllm.Error|false it has failed
 ---@field result table? it has ended
@@ -35,7 +35,7 @@ local waiter = require "vllm.hosts.waiter"
 local Run = { pause = false, late_from = false, _sink = false } -- members that most turns never have of their own
 Run.__index = Run
 
-local run = {}
+local efforts = {}
 
 --- Sends nothing yet.
 ---@param head table is given `status` and `headers`
@@ -45,8 +45,8 @@ local run = {}
 ---@param built vllm.Built? nil with `err`
 ---@param err vllm.Error? it has failed before it began
 ---@param on_result fun(result: table)? called once, when the answer is whole
----@return vllm.Run
-function run.new(head, config, transport, gate, built, err, on_result)
+---@return vllm.Effort
+function efforts.new(head, config, transport, gate, built, err, on_result)
   -- At most sixteen members: one more would double the table.
   return setmetatable({
     phase = "new", err = err or false, head = head, attempts = {}, config = config, built = built,
@@ -253,4 +253,4 @@ function Run:on_silence(waited_s, at)
   return self:fail(errors.new("timeout", detail, { clock = which, limit_s = limit_s, status = self.head.status }))
 end
 
-return run
+return efforts

@@ -1,0 +1,117 @@
+--- What a tool returned → the message that answers its call. It is fit to be sent: text is UTF-8 and cut to its limit,
+-- tables are JSON texts already, parts have been tried in a request.
+
+local core = require "vllm.core"
+local errors = require "vllm.base.errors"
+local guard = require "vllm.base.guard"
+local json = require "vllm.json"
+local text_of = require("vllm.text").text
+
+local is_content = require("vllm.request.content").is_content
+
+local outputs = {}
+
+outputs.LIMIT = 65536 -- bytes that the model is shown, unless a tool says otherwise
+local NOTHING = "(no output)"
+local TRY_AGAIN = "\nFix the errors and try again."
+
+local retry_mt = { __name = "vllm.retry" }
+
+--- For a tool: asks the model to correct its call. To be returned or raised.
+---@param why string what is wrong, for the model
+---@return table
+function outputs.retry(why)
+  return setmetatable({ why = tostring(why) }, retry_mt)
+end
+
+--- Is this what vllm.retry made?
+---@param value any
+---@return boolean
+function outputs.is_retry(value)
+  return getmetatable(value) == retry_mt
+end
+
+-- The longest prefix of at most `limit` bytes that ends with a whole code point.
+local function cut(text, limit)
+  if #text <= limit then return text end
+  local stop = limit
+  while stop > 0 and (text:byte(stop + 1) or 0) >= 128 and (text:byte(stop + 1) or 0) < 192 do stop = stop - 1 end
+  return ("%s\n[cut here: %d of %d bytes are shown]"):format(text:sub(1, stop), stop, #text)
+end
+
+-- Why these parts cannot be sent, or nil.
+local function parts_fault(client, parts)
+  local call = { id = "call", name = "tool", arguments = "{}" }
+  local body, message = client:body {
+    messages = { "?", { role = "assistant", tool_calls = { call } }, { role = "tool", call = call, content = parts } },
+  }
+  return not body and message or nil
+end
+
+---@param record vllm.agent.Record
+---@param content string|table
+---@param failure string? "failed", "retry", "unknown", "invalid", "denied", "timeout", "cancelled", "loop"
+---@return table message
+local function message(record, content, failure)
+  return {
+    role = "tool", tool_call_id = record.id, name = record.name, content = content, is_error = failure ~= nil or nil,
+    metadata = failure and { failure = failure } or nil,
+  }
+end
+
+--- The answer to a call that failed, or did not run.
+---@param record vllm.agent.Record
+---@param failure string
+---@param why string
+---@param limit integer?
+---@return table message
+function outputs.failure(record, failure, why, limit)
+  return message(record, cut(text_of(why), limit or outputs.LIMIT), failure)
+end
+
+--- The answer to a call that the model may correct.
+---@param record vllm.agent.Record
+---@param why string
+---@param is_last boolean the tool's corrections are used up
+---@return table message
+function outputs.correction(record, why, is_last)
+  if is_last then return outputs.failure(record, "failed", why) end
+  return outputs.failure(record, "retry", why .. TRY_AGAIN)
+end
+
+-- A table as the text or the parts that the model reads; or nil and why it cannot be sent.
+local function of_table(client, value)
+  if core.raw_text(value) or not is_content(value) then return json.encode(value) end
+  local parts = value.type and { value } or value
+  local fault = parts_fault(client, parts)
+  if fault then return nil, fault end
+  return parts
+end
+
+--- The answer that a tool gave.
+---@param client vllm.Client
+---@param record vllm.agent.Record
+---@param value any what it returned
+---@param why any and second
+---@param limit integer? bytes
+---@return table message
+function outputs.message(client, record, value, why, limit)
+  limit = limit or outputs.LIMIT
+  if value == nil then
+    if why == nil then return message(record, NOTHING) end
+    return outputs.failure(record, "failed", errors.is(why) and why.message or tostring(why), limit)
+  end
+  if type(value) == "string" then return message(record, cut(text_of(value), limit)) end
+  local ok, content, fault
+  if type(value) == "table" then
+    ok, content, fault = pcall(of_table, client, value)
+  else
+    ok, content, fault = pcall(json.encode, value)
+  end
+  if ok and type(content) == "string" then return message(record, cut(content, limit)) end
+  if ok and content then return message(record, content) end
+  local what = guard.words(not ok and content or fault)
+  return outputs.failure(record, "failed", "the tool's result cannot be sent: " .. what, limit)
+end
+
+return outputs

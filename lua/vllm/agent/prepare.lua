@@ -1,0 +1,106 @@
+--- What one step asks of the model: the transcript, perhaps shortened, with the instructions and the tools. This calls
+--- functions of the program's own, so it runs in a task.
+
+local toolbox = require "vllm.agent.toolbox"
+local transcripts = require "vllm.agent.transcript"
+local values = require "vllm.base.values"
+
+local prepare = {}
+
+local LEADING = { system = true, developer = true }
+
+local function with_instructions(agent, messages, session)
+  local text = agent.instructions
+  local first = messages[1]
+  if text == nil or type(first) == "table" and LEADING[first.role or first.kind] then return messages end
+  if type(text) == "function" then text = text(session) end
+  if text == nil or text == "" then return messages end
+  local out = { { role = "system", content = text } }
+  for i, message in ipairs(messages) do out[i + 1] = message end
+  return out
+end
+
+-- Messages that a program's function gave in place of the transcript's.
+local function check_messages(messages, who)
+  if not values.list_length(messages) then
+    error(who .. ": expected a list of messages, got " .. values.shown(messages), 0)
+  end
+  local fault = transcripts.pair_fault(messages)
+  if fault then error(("%s: %s"):format(who, fault), 0) end
+  return messages
+end
+
+local function copy(list)
+  local out = {}
+  for i, item in ipairs(list) do out[i] = item end
+  return out
+end
+
+-- Names the session, unless the program has said who asks.
+local function name_session(fields, client, id)
+  if not id or id == "" then return end
+  local given, extra = client.config.fields, client.config.extra_body or {}
+  for _, name in ipairs { "user", "session_id" } do
+    if given[name] == nil and extra[name] == nil then fields[name] = id end
+  end
+end
+
+-- What prepare_step may change, for this step alone.
+local STEP_KEYS = { messages = true, tools = true, number = true, usage = true, steps = true }
+
+local function apply_step(course, step, fields)
+  if step.tools ~= nil then
+    course.box = toolbox.collect(course.agent.tools, step.tools)
+    fields.tools = course.box.offered
+  end
+  for key, value in pairs(step) do
+    if not STEP_KEYS[key] then fields[key] = value end
+  end
+  return check_messages(step.messages, "prepare_step")
+end
+
+--- The tools that are there now. May wait and may raise.
+---@param course table of the loop
+---@return vllm.agent.Toolbox
+function prepare.tools(course)
+  return toolbox.collect(course.agent.tools, course.agent.active_tools)
+end
+
+-- A hook that changes the transcript for good.
+local function change_transcript(course, number)
+  local hook = course.agent.before_request
+  if not hook then return end
+  local messages = hook(copy(course.transcript.messages), number)
+  if messages ~= nil then course.transcript.messages = copy(check_messages(messages, "before_request")) end
+end
+
+local function tool_choice(course, options)
+  if options.without_tools then return "none" end
+  return options.is_first and course.agent.tool_choice or nil -- a forced call in each step would never end
+end
+
+--- May wait and may raise.
+---@param course table of the loop
+---@param options { is_first: boolean, without_tools: string? }
+---@return { fields: table, box: vllm.agent.Toolbox }
+function prepare.step(course, options)
+  local agent, number = course.agent, course.drive.step
+  course.box = prepare.tools(course)
+  change_transcript(course, number)
+  local fields = { tools = course.box.offered, tool_choice = tool_choice(course, options) }
+  local messages = copy(course.transcript.messages)
+  if agent.prepare_step then
+    local step = {
+      number = number, messages = messages, steps = course.steps, usage = course.usage,
+      tool_choice = fields.tool_choice,
+    }
+    agent.prepare_step(step)
+    messages = apply_step(course, step, fields)
+  end
+  if #fields.tools == 0 then fields.tools, fields.tool_choice = nil, nil end
+  fields.messages = with_instructions(agent, messages, course.drive.session)
+  name_session(fields, agent.client, course.drive.session.id)
+  return { fields = fields, box = course.box }
+end
+
+return prepare

@@ -1,0 +1,286 @@
+--- A conversation of an agent: its transcript, the calls that wait for an approval, input that came meanwhile. It
+--- survives JSON (`state`), so it can go on in another process.
+
+local errors = require "vllm.base.errors"
+local inboxes = require "vllm.agent.inbox"
+local misuse = require "vllm.base.misuse"
+local outcome = require "vllm.agent.outcome"
+local outputs = require "vllm.agent.outputs"
+local runs = require "vllm.agent.run"
+local saved = require "vllm.agent.saved"
+local toolbox = require "vllm.agent.toolbox"
+local values = require "vllm.base.values"
+
+---@class vllm.agent.Session
+---@field id string? sent as `user` and `session_id` with every request
+local Session = {}
+Session.__index = Session
+Session.__name = "vllm.agent.session"
+
+local sessions = { Session = Session }
+
+local WEAK = { __mode = "v" } -- a run that the program has dropped is over
+
+local KEYS = { id = true, state = true, messages = true }
+
+--- Made by agent:session.
+---@param agent vllm.Agent
+---@param options { id: string?, messages: table[]?, state: table? }
+---@return vllm.agent.Session
+function sessions.new(agent, options)
+  if type(options) ~= "table" then
+    misuse.raise("agent:session: expected a table of options, got " .. values.shown(options))
+  end
+  for key in pairs(options) do
+    if not KEYS[key] then
+      misuse.raise(("agent:session: unknown key `%s`; known are id, messages, state"):format(tostring(key)))
+    end
+  end
+  if options.id ~= nil and type(options.id) ~= "string" then
+    misuse.raise("agent:session: id must be a string, got " .. values.shown(options.id))
+  end
+  local state, why = saved.load(options)
+  if not state then misuse.raise("agent:session: " .. why) end
+  return setmetatable({
+    id = state.id, _agent = agent, _transcript = state.transcript, _inbox = state.inbox, _last = setmetatable({}, WEAK),
+  }, Session)
+end
+
+local function check_self(self, name)
+  misuse.check_colon(type(self) == "table" and rawget(self, "_transcript"), "session", name)
+end
+
+local function running(self)
+  local run = self._last.run
+  return run and not run:is_over() and run or nil
+end
+
+-- nil, one message, or a list of them.
+local function messages_of(input, name)
+  if input == nil then return {} end
+  local is_list = type(input) == "table" and input.role == nil and input.kind == nil and values.list_length(input)
+  if not is_list then return { inboxes.message(input, name) } end
+  local list = {}
+  for i = 1, is_list do list[i] = inboxes.message(input[i], name) end
+  return list
+end
+
+-- Why a run with this input cannot begin.
+local function obstacle(self, input)
+  if running(self) then
+    return errors.new("busy", "this session's last run has not ended: finish or cancel it; steer and queue add to it")
+  end
+  local first = #input > 0 and outcome.pending(self._transcript)[1]
+  if not first then return nil end
+  local how = first.wants == "approval" and "approve or deny it" or "answer it"
+  local why = ("the call `%s` of `%s` waits, and comes before new input: %s"):format(first.id, first.name, how)
+  return errors.new("busy", why)
+end
+
+local function run_of(self, input, name, steps)
+  local messages = messages_of(input, name)
+  local parts = {
+    agent = self._agent, transcript = self._transcript, inbox = self._inbox, appended = {}, steps = steps,
+  }
+  local err = obstacle(self, messages)
+  if err then return runs.new(self, parts, err) end
+  for _, message in ipairs(messages) do
+    local own = parts.transcript:take_input(message)
+    if not parts.transcript.open then parts.appended[#parts.appended + 1] = own end
+  end
+  local run = runs.new(self, parts)
+  self._last.run = run
+  return run
+end
+
+--- A run: the input joins the transcript at once, and the loop goes on until the task is done or something stops it.
+--- Without input the run goes on where the last one stopped: after an approval, an error, a bound.
+---@param input string|table|nil a text, a message, or a list of them
+---@return vllm.agent.Run
+function Session:run(input)
+  check_self(self, "run")
+  return run_of(self, input, "run")
+end
+
+--- One model call and the tools that it calls: a run that stops there, with `stop = "stepped"` if there is more to do.
+--- For programs that drive the loop themselves: `session:step()` again makes the next call.
+---@param input string|table|nil as for run
+---@return vllm.agent.Run
+function Session:step(input)
+  check_self(self, "step")
+  return run_of(self, input, "step", 1)
+end
+
+--- Runs, and waits for the text.
+---@param input string|table|nil as for run
+---@return string? text
+---@return string? message
+---@return vllm.Error? err
+function Session:ask(input)
+  check_self(self, "ask")
+  return self:run(input):text()
+end
+
+--- Cancels the run that is under way; if there is none, calls that wait get the result that they were cancelled.
+function Session:cancel()
+  check_self(self, "cancel")
+  local run = running(self)
+  if run then return run:cancel() end
+  for _, record in ipairs(self._transcript.open or {}) do
+    if not record.message then
+      record.message, record.status = outputs.failure(record, "cancelled", "the call was cancelled"), "done"
+    end
+  end
+  self._transcript:close_calls()
+end
+
+-- Input for a run ---------------------------------------------------------------------------------------------------
+
+--- Input for the run that is under way, or the next: it joins at the next step, and keeps a run going that was about to
+--- end.
+---@param input string|table
+---@param id string? the same id twice is one input
+---@return vllm.agent.Input handle whose `outcome` says what became of it
+function Session:steer(input, id)
+  check_self(self, "steer")
+  return self._inbox:put("steered", inboxes.message(input, "steer"), id)
+end
+
+--- Input for after the task: the run goes on with it then.
+---@param input string|table
+---@param id string?
+---@return vllm.agent.Input handle
+function Session:queue(input, id)
+  check_self(self, "queue")
+  return self._inbox:put("queued", inboxes.message(input, "queue"), id)
+end
+
+-- Approvals ---------------------------------------------------------------------------------------------------------
+
+local function listed(records)
+  local ids = {}
+  for i, record in ipairs(records) do ids[i] = ("`%s` (%s)"):format(record.id, record.name) end
+  return #ids > 0 and "waiting are " .. table.concat(ids, ", ") or "none is waiting"
+end
+
+-- The record that waits for this; or nil, message, err.
+local function waiting(self, id, status, what)
+  local record = self._transcript:find(id)
+  if record and record.status == status then return record end
+  local why = ("no call %s waits for %s: %s"):format(values.shown(id), what, listed(self._transcript:waiting(status)))
+  return errors.give(errors.new("invalid_request", why, { param = "id" }))
+end
+
+--- A call that waits may run, in the next `run()`. The transcript keeps the call as the model wrote it.
+---@param id string of the call: result.pending[i].id
+---@param changes { input: table }? arguments in place of the model's
+---@return true?
+---@return string? message no such call waits, or the arguments break the tool's schema
+---@return vllm.Error? err
+function Session:approve(id, changes)
+  check_self(self, "approve")
+  local record, message, err = waiting(self, id, "asking", "approval")
+  if not record then return nil, message, err end
+  local input = changes and changes.input
+  if input ~= nil and type(input) ~= "table" then
+    misuse.raise("session:approve: expected a table as input, got " .. values.shown(input))
+  end
+  local tool = input and toolbox.find(self._agent.tools, record.name)
+  local fault = tool and toolbox.faults(tool, input)
+  if fault then return errors.give(errors.new("invalid_request", fault, { param = "input" })) end
+  record.input, record.status, record.decision = input or record.input, "approved", "approved"
+  return true
+end
+
+--- A call that waits does not run; the model reads why.
+---@param id string
+---@param why string?
+---@return true?
+---@return string? message
+---@return vllm.Error? err
+function Session:deny(id, why)
+  check_self(self, "deny")
+  local record, message, err = waiting(self, id, "asking", "approval")
+  if not record then return nil, message, err end
+  record.message = outputs.failure(record, "denied", "the call was denied" .. (why and ": " .. tostring(why) or ""))
+  record.status, record.decision, record.reason = "done", "denied", why and tostring(why)
+  return true
+end
+
+--- Approves every call that waits.
+---@return integer count
+function Session:approve_all()
+  check_self(self, "approve_all")
+  local list = self._transcript:waiting "asking"
+  for _, record in ipairs(list) do self:approve(record.id) end
+  return #list
+end
+
+--- Denies every call that waits.
+---@param why string?
+---@return integer count
+function Session:deny_all(why)
+  check_self(self, "deny_all")
+  local list = self._transcript:waiting "asking"
+  for _, record in ipairs(list) do self:deny(record.id, why) end
+  return #list
+end
+
+--- The result of a call whose tool has no `run`.
+---@param id string
+---@param value any as a tool returns it
+---@param why string? with nil: why it failed
+---@return true?
+---@return string? message
+---@return vllm.Error? err
+function Session:answer(id, value, why)
+  check_self(self, "answer")
+  local record, message, err = waiting(self, id, "external", "its result")
+  if not record then return nil, message, err end
+  record.message = outputs.message(self._agent.client, record, value, why, self._agent.output_limit)
+  record.status = "done"
+  return true
+end
+
+--- The calls that wait for an approval or a result.
+---@return table[] as result.pending
+function Session:pending()
+  check_self(self, "pending")
+  return outcome.pending(self._transcript)
+end
+
+-- What it holds -----------------------------------------------------------------------------------------------------
+
+--- The transcript: a fresh list of its messages.
+---@return table[]
+function Session:messages()
+  check_self(self, "messages")
+  local list = {}
+  for i, message in ipairs(self._transcript.messages) do list[i] = message end
+  return list
+end
+
+--- The tokens of all its runs.
+---@return table
+function Session:usage()
+  check_self(self, "usage")
+  local sum = {}
+  for name, count in pairs(self._transcript.usage) do sum[name] = count end
+  return sum
+end
+
+--- Everything, as a plain table that survives JSON: `agent:session { state = … }` goes on with it, in any process. A
+--- tool that was running then is not run again: its call gets the result that it was interrupted.
+---@return table
+function Session:state()
+  check_self(self, "state")
+  return saved.state(self.id, self._transcript, self._inbox)
+end
+
+Session.__close = Session.cancel
+
+function Session:__tostring()
+  return ("vllm.agent.session (%s, %d messages)"):format(self.id or "no id", #self._transcript.messages)
+end
+
+return sessions

@@ -1,0 +1,75 @@
+--- Tasks that are started now and waited for bit by bit. They run in the host in charge; where there is none, in our
+-- own loop, which runs while somebody waits for the group.
+
+local guard = require "vllm.base.guard"
+local hosts = require "vllm.hosts"
+local tasks = require "vllm.hosts.tasks"
+local waiter = require "vllm.hosts.waiter"
+
+---@class vllm.Group
+local Group = {}
+Group.__index = Group
+
+local groups = {}
+
+---@param wanted string|vllm.Host|nil the configured host; nil: the one in charge
+---@param is_interruptible boolean? Ctrl-C ends its wait
+---@return vllm.Group
+function groups.new(wanted, is_interruptible)
+  return setmetatable({
+    _wanted = wanted, _waiter = waiter.new(wanted, is_interruptible), _has_news = false, _interruption = nil,
+  }, Group)
+end
+
+-- What the stand-alone interpreter raises at Ctrl-C, in whatever runs at that moment.
+local function is_interruption(value)
+  return type(value) == "string" and value:find "interrupted!$" ~= nil
+end
+
+--- Starts `fn()`, which may wait and may raise. Then `done` is called, in a task: it must not raise.
+---@param fn fun(): any, any
+---@param done fun(ok: boolean, value: any, second: any) true and what fn returned; or false, the error with its
+---  traceback, and what was raised
+---@return vllm.Task
+function Group:start(fn, done)
+  local host = hosts.here(self._wanted) or require "vllm.hosts.scheduler"
+  return tasks.after(host, fn, function(ok, value, second)
+    if not ok and is_interruption(second) then self._interruption = second end
+    done(ok, value, second)
+    self:wake()
+  end)
+end
+
+--- There is news: the wait ends.
+function Group:wake()
+  self._has_news = true
+  self._waiter:wake()
+end
+
+-- Nothing runs here but us.
+local function run_own_loop(self, deadline)
+  local scheduler = require "vllm.hosts.scheduler"
+  local ok, problem = scheduler.loop(nil, function() return self._has_news end, deadline)
+  if not ok then error(problem, 0) end
+  return true
+end
+
+--- Waits for news, once; it may end early. Others run even if the deadline has passed.
+---@param deadline number? absolute, seconds of core.now()
+---@return true?
+---@return table? failure { kind, detail }: cancelled
+function Group:wait(deadline)
+  local ok, failure = true, nil
+  if not self._has_news then
+    if self._waiter:is_alone() then
+      ok, failure = run_own_loop(self, deadline)
+    else
+      ok, failure = self._waiter:wait(deadline)
+    end
+  end
+  self._has_news = false
+  if self._interruption then error(guard.words(self._interruption), 0) end
+  return ok, failure
+end
+
+return groups

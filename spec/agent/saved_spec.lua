@@ -1,0 +1,105 @@
+-- A session as JSON, and back, in another process.
+require "spec.support.env"
+local agents = require "spec.support.agents"
+local vllm = require "vllm"
+
+local calls, tool, results = agents.calls, agents.tool, agents.results
+
+local function through_json(session)
+  return assert(vllm.json.decode(assert(vllm.json.encode(session:state()))))
+end
+
+local function tools(count)
+  return { tool("rm", function(input)
+    count.rm = (count.rm or 0) + 1
+    return "removed " .. tostring(input.path)
+  end, { approval = "ask" }), tool("ls", function()
+    count.ls = (count.ls or 0) + 1
+    return "a b"
+  end) }
+end
+
+describe("a session's state", function()
+  it("carries an approval into another process, and runs nothing twice", function()
+    local count = {}
+    local agent = agents.new({ calls("ls", {}, "rm", { path = "/x" }) }, { tools = tools(count) })
+    local session = agent:session { id = "s1" }
+    session:run("go"):result()
+    local other = agents.new({ "gone" }, { tools = tools(count) })
+    local again = other:session { state = through_json(session) }
+    assert.equal("s1", again.id)
+    assert.same(session:pending(), again:pending())
+    assert.is_true(again:approve "call1_2")
+    local third = other:session { state = through_json(again) }
+    assert.equal("gone", third:ask())
+    assert.same({ ls = 1, rm = 1 }, count)
+    assert.same({ "a b", "removed /x" }, results(third))
+    assert.same({ total_tokens = 3, prompt_tokens = 2, completion_tokens = 1 }, third:usage())
+  end)
+
+  it("answers a call that was running when it was written: it is not run again", function()
+    local state, session
+    local agent = agents.new({ calls "f", "ok" }, { tools = { tool("f", function()
+      state = through_json(session)
+      return "done"
+    end) } })
+    session = agent:session()
+    assert.equal("ok", session:ask "go")
+    assert.equal("running", state.calls[1].status)
+    local count = 0
+    local other = agents.new({ "I see" }, { tools = { tool("f", function() count = count + 1 end) } })
+    local again = other:session { state = state }
+    assert.equal("I see", again:ask())
+    assert.equal(0, count)
+    assert.same({ "the call was interrupted before it had a result" }, results(again))
+  end)
+
+  it("has input that still waits", function()
+    local agent = agents.new { "one", "two", "three" }
+    local session = agent:session()
+    session:steer("first", "k")
+    session:queue { role = "user", content = "then" }
+    local again = agent:session { state = through_json(session) }
+    assert.equal("two", again:ask "go")
+    assert.equal("user user assistant user assistant", agents.roles(again))
+  end)
+
+  it("is refused where it does not fit, naming the place", function()
+    local agent = agents.new({ calls("ls", {}, "rm", {}) }, { tools = tools {} })
+    local session = agent:session()
+    session:run("go"):result()
+    local function fault(change)
+      local state = through_json(session)
+      change(state)
+      local ok, why = pcall(agent.session, agent, { state = state })
+      assert.is_false(ok)
+      return (why:gsub("^.-agent:session: ", ""))
+    end
+    assert.equal("state.version: this module reads version 1, got 2: a newer one wrote it", fault(function(s) s.version = 2 end))
+    assert.equal("state.version: expected a number, got nil", fault(function(s) s.version = nil end))
+    assert.equal("state.messages: expected a list, got nil", fault(function(s) s.messages = nil end))
+    assert.equal("state.messages[1]: expected a message, got 3", fault(function(s) s.messages[1] = 3 end))
+    assert.equal("state.calls: expected 2, as in the last message, got 1", fault(function(s) s.calls[2] = nil end))
+    assert.equal('state.calls[1]: status: unknown, "ready"', fault(function(s) s.calls[1].status = "ready" end))
+    assert.equal("state.calls[1]: message is missing", fault(function(s) s.calls[1].message = nil end))
+    assert.equal("state.calls[2]: arguments is not that of the call in the last message",
+      fault(function(s) s.calls[2].arguments = '{"path":"/"}' end))
+    assert.equal("state.calls[2]: id is not that of the call in the last message", fault(function(s) s.calls[2].id = "x" end))
+    assert.equal("state.calls[2]: name: expected string, got 3", fault(function(s) s.calls[2].name = 3 end))
+    assert.equal("state.steered[1].message: expected a message", fault(function(s) s.steered = { {} } end))
+    assert.equal("state: expected a table, got 3", (function()
+      local _, why = pcall(agent.session, agent, { state = 3 })
+      return (why:gsub("^.-agent:session: ", ""))
+    end)())
+    local _, why = pcall(agent.session, agent, { state = through_json(session), messages = {} })
+    assert.truthy(why:find("messages and state are both given", 1, true))
+  end)
+
+  it("is not another session's: nothing is shared", function()
+    local agent = agents.new { "one", "two" }
+    local session = agent:session { messages = { "before" } }
+    local again = agent:session { state = through_json(session) }
+    session:ask "a"
+    assert.equal(1, #again:messages())
+  end)
+end)
