@@ -45,6 +45,7 @@ local ROWS = {
   { '{"enum":["low","high",1,null,{"a":[]}]}', "1.0", '"hihg"',
     'expected one of "low", "high", 1, null, {"a":[]} (did you mean "high"?), got "hihg"' },
   { '{"enum":[[1],{"a":[]}]}', '{"a":[]}', '{"a":{}}', 'expected one of [1], {"a":[]}, got an object' },
+  { '{"enum":[]}', nil, "1", "expected no value, got 1" },
   { '{"enum":[null]}', "null", "false", "expected one of null, got false" },
   { '{"const":{"a":[1,null]}}', '{"a":[1.0,null]}', '{"a":[1,false]}', 'expected {"a":[1,null]}, got an object' },
   { '{"const":false}', "false", "0", "expected false, got 0" },

@@ -24,13 +24,12 @@ local PARTS = {
 ---@field is_tracked boolean the schema around it asks which members were evaluated
 ---@field collects boolean it notes which members are evaluated
 ---@field only string? the one type that the value must have
+---@field has_type boolean? a check asks for it
 ---@field checks function[]
 local Node = {}
 Node.__index = Node
 
---- Follows every value.
-function compile.accept() return true end
-local accept = compile.accept
+local function accept() return true end
 
 local function reject(value, run)
   return run.faults and report.say(run, "false", "no value", report.shown(value), "no value is allowed here") or false
@@ -164,7 +163,6 @@ local function entering(resource, check)
     return ok
   end
 end
-compile.entering = entering
 
 local function check_type(name)
   local is_type = instance.IS_TYPE[name]

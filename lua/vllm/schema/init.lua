@@ -14,7 +14,7 @@ local schema = {}
 
 local MAX_FAULTS = 5
 local MAX_DEPTH = 300 -- of schemas within schemas, while one value is checked: enough for the deepest JSON we read
-local MAX_STEPS = 1000000 -- references followed for one value
+local MAX_STEPS = 1000000 -- for one value: four for a reference that is followed, one for an item
 local MAX_WHY_BYTES = 500
 
 local OPTIONS = { documents = true, max_depth = true }

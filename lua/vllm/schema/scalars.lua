@@ -45,6 +45,7 @@ local function alternatives(list, names)
     local shown = {}
     for i = 1, math.min(#list, MAX_LISTED) do shown[i] = report.written(list[i]) end
     if #list > MAX_LISTED then shown[#shown + 1] = "…" end
+    if #list == 0 then return "no value" end
     return ("one of %s%s"):format(table.concat(shown, ", "), report.hint(value, names))
   end
 end
