@@ -432,6 +432,19 @@ describe("a stranger's schema", function()
     assert.matches("…: expected integer or array, got null$", faults[1].message)
   end)
 
+  it("cannot double itself with schemas that keep account", function()
+    for _, keyword in ipairs { "contains", "items", "anyOf", "if", "not" } do
+      local source, value = true, 1
+      for _ = 1, 60 do
+        local inner = source
+        if keyword == "anyOf" then inner = { inner } end
+        source = { [keyword] = inner, unevaluatedItems = { minimum = 0 }, unevaluatedProperties = false }
+        value = { value }
+      end
+      assert.is_boolean((compile(source)(value)))
+    end
+  end)
+
   it("may have a long chain of references", function()
     local defs = { a0 = { type = "null" } }
     for i = 1, 5000 do defs["a" .. i] = { ["$ref"] = "#/$defs/a" .. i - 1 } end

@@ -93,11 +93,13 @@ local function say_contained(run, keyword, words, word, limit, count)
   return report.say(run, keyword, expected, got, ("expected %s, got %s"):format(expected, got))
 end
 
+-- What fits counts as evaluated. It is marked here: to check the items once more for that would double the work at each
+-- level of schemas.
 local function add_contains(node)
   local schema = node:get("contains", "any")
   local least, most = node:get("minContains", "count") or 1, node:get("maxContains", "count")
   if schema == nil then return end
-  local check = node:child(schema, "contains")
+  local check, collects = node:child(schema, "contains"), node.collects
   local function expected(word, limit)
     return ("%s %s that %s %s"):format(word, items(limit), limit == 1 and "fits" or "fit", report.written(schema))
   end
@@ -107,8 +109,11 @@ local function add_contains(node)
     local count = 0
     run.steps = run.steps - #list
     for i = 1, #list do
-      if not most and count >= least then return true end
-      if report.probe(run, check, list[i]) then count = count + 1 end
+      if not most and not collects and count >= least then return true end
+      if report.probe(run, check, list[i]) then
+        count = count + 1
+        if collects then run.marks[i] = true end
+      end
     end
     if count < least then
       return say_contained(run, "contains", expected, "at least", least, count)

@@ -22,17 +22,11 @@ end
 
 local function mark_items(node)
   local prefix = node:get("prefixItems", "list")
-  local contains = node:get("contains", "any")
   local has_rest = node:get("items", "any") ~= nil
   local count = prefix and #prefix or 0
-  local check = contains ~= nil and node:child(contains, "contains")
-  return function(list, run)
-    local marks = run.marks
+  return function(marks)
     if has_rest then marks[ALL_ITEMS] = true end
     for i = 1, count do marks[i] = true end
-    for i = 1, check and #list or 0 do
-      if report.probe(run, check, list[i]) then marks[i] = true end
-    end
   end
 end
 
@@ -111,7 +105,7 @@ function evaluated.collecting(node, check)
   local function rest(value, run)
     local list = instance.list(value)
     if list then
-      item_marks(list, run)
+      item_marks(run.marks)
       return not rest_of_items or rest_of_items(list, run)
     end
     member_marks(value, run)
