@@ -36,7 +36,7 @@ local TESTED_BY = {
   ["lua/vllm/request/built.lua"] = "spec/request_spec.lua",
   ["lua/vllm/request/formats.lua"] = "spec/bad_input_spec.lua",
   ["lua/vllm/request/parts.lua"] = "spec/messages_spec.lua",
-  ["lua/vllm/request/transcript_calls.lua"] = "spec/messages_spec.lua",
+  ["lua/vllm/request/transcript_calls.lua"] = "spec/bad_messages_spec.lua",
   ["lua/vllm/request/json_library.lua"] = "spec/inputs_spec.lua",
   -- Parts of one checker: what each does is seen in what a schema does.
   ["lua/vllm/schema/applicators.lua"] = "spec/schema_spec.lua",

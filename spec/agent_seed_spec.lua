@@ -1,5 +1,5 @@
--- The loop of agentkit, which this replaces: every feature of it that a user must have, and every defect of it that must
--- not be here. Each test is named by its row or by the defect's number; how they behave there: the words in quotes.
+-- The loop of agentkit, which this replaces: every feature of it that a user must have, and every defect of it that
+-- must not be here. Each test is named by its row or by the defect's number.
 require "spec.support.env"
 local agents = require "spec.support.agents"
 local transcripts = require "vllm.agent.transcript"
@@ -30,7 +30,8 @@ describe("4.1 streaming is on by default, and buffered gives the same events:", 
   it("usage, finish reason, id and model are in each step", function()
     local agent = agents.new({ "ok" })
     local step = assert(agent:run("go"):result()).steps[1]
-    assert.same({ "stop", "test-1", "test-model", 2 }, { step.finish_reason, step.id, step.model, step.usage.total_tokens })
+    assert.same({ "stop", "test-1", "test-model", 2 },
+      { step.finish_reason, step.id, step.model, step.usage.total_tokens })
   end)
 end)
 
@@ -65,7 +66,9 @@ describe("4.2 transcript and data model:", function()
 
   it("a prior transcript is loaded without a word to the observers", function()
     local seen = {}
-    local agent = agents.new({ "ok" }, { on_event = vllm.observe.transcript(function(message) seen[#seen + 1] = message.content end) })
+    local agent = agents.new({ "ok" }, {
+      on_event = vllm.observe.transcript(function(message) seen[#seen + 1] = message.content end),
+    })
     agent:session({ messages = { "old", { role = "assistant", content = "older" } } }):ask "new"
     assert.same({ "new", "ok" }, seen)
   end)
@@ -119,7 +122,8 @@ describe("4.3 driving the loop:", function()
 
   it("a transcript that ends with a user, a tool or a notification drives the model", function()
     for _, last in ipairs { { { role = "user", content = "x" } }, { { role = "notification", content = "x" } }, {
-      { role = "user", content = "x" }, { role = "assistant", tool_calls = { { id = "a", name = "f", arguments = "{}" } } },
+      { role = "user", content = "x" }, { role = "assistant",
+        tool_calls = { { id = "a", name = "f", arguments = "{}" } } },
       { role = "tool", tool_call_id = "a", content = "y" },
     } } do
       assert.equal("ok", agents.new({ "ok" }):session({ messages = last }):ask())
@@ -129,7 +133,8 @@ describe("4.3 driving the loop:", function()
   it("unknown tool, failure, bad input and denial are error results, marked, and say whether the tool began", function()
     local agent = agents.new({ calls("nope", {}, "fails", {}, "strict", {}, "no", {}), "ok" }, { tools = {
       tool("fails", function() error("boom", 0) end), echo "no",
-      tool("strict", print, { parameters = { type = "object", required = { "a" }, properties = { a = { type = "string" } } } }),
+      tool("strict", print, { parameters = { type = "object", required = { "a" },
+        properties = { a = { type = "string" } } } }),
     }, policy = function(call) if call.name == "no" then return "deny", "never" end end })
     local session = agent:session()
     session:ask "go"
@@ -208,7 +213,8 @@ end)
 
 describe("4.6 cancellation:", function()
   it("an approval that waits is cancelled: every call is answered", function()
-    local agent = agents.new({ calls("f", {}, "f", {}) }, { loop_guard = false, tools = { echo("f", { approval = "ask" }) } })
+    local agent = agents.new({ calls("f", {}, "f", {}) },
+      { loop_guard = false, tools = { echo("f", { approval = "ask" }) } })
     local session = agent:session()
     session:run("go"):result()
     session:cancel()
@@ -218,7 +224,8 @@ describe("4.6 cancellation:", function()
 
   it("a tool that was approved runs even if the session was cancelled meanwhile: no, its call is answered", function()
     local count = 0
-    local agent = agents.new({ calls "f", "ok" }, { tools = { tool("f", function() count = count + 1 end, { approval = "ask" }) } })
+    local agent = agents.new({ calls "f", "ok" }, { tools = { tool("f", function() count = count + 1 end,
+      { approval = "ask" }) } })
     local session = agent:session()
     session:run("go"):result()
     session:approve_all()
@@ -231,7 +238,8 @@ end)
 describe("4.7 observability:", function()
   it("one callback is told everything, a failed run included", function()
     local seen = {}
-    local agent = agents.new({ calls("f", {}, "g", {}), "ok", DOWN }, { tools = { echo "f", echo("g", { approval = "ask" }) },
+    local agent = agents.new({ calls("f", {}, "g", {}), "ok", DOWN },
+      { tools = { echo "f", echo("g", { approval = "ask" }) },
       on_event = function(event) seen[event.type] = (seen[event.type] or 0) + 1 end })
     local session = agent:session()
     session:run("go"):result()
@@ -239,14 +247,16 @@ describe("4.7 observability:", function()
     assert.equal("ok", session:ask())
     assert.equal("overloaded", select(3, session:ask "more").kind)
     for kind, count in pairs {
-      step_start = 3, step_end = 2, tool_start = 2, tool_result = 2, approval_required = 1, approval_resolved = 1, usage = 2, run_end = 3,
+      step_start = 3, step_end = 2, tool_start = 2, tool_result = 2, approval_required = 1, approval_resolved = 1,
+        usage = 2, run_end = 3,
     } do
       assert.equal(count, seen[kind], kind)
     end
   end)
 
   it("what was decided about an approval", function()
-    local agent = agents.new({ calls("f", {}, "f", {}), "ok" }, { loop_guard = false, tools = { echo("f", { approval = "ask" }) } })
+    local agent = agents.new({ calls("f", {}, "f", {}), "ok" },
+      { loop_guard = false, tools = { echo("f", { approval = "ask" }) } })
     local session = agent:session()
     session:run("go"):result()
     session:approve("call1_1", { input = { text = "mine" } })
@@ -268,9 +278,11 @@ describe("4.8 context management:", function()
   end)
 
   it("compaction by count, by tokens and by a function of one's own", function()
-    for _, trigger in ipairs { { messages = 2 }, { prompt_tokens = 100 }, { when = function(messages) return #messages > 2 end } } do
+    for _, trigger in ipairs { { messages = 2 }, { prompt_tokens = 100 },
+      { when = function(messages) return #messages > 2 end } } do
       trigger[1] = vllm.compact.keep_recent(1)
-      local agent = agents.new({ { text = "one", usage = { prompt_tokens = 200, completion_tokens = 1, total_tokens = 201 } }, "two" },
+      local agent = agents.new({ { text = "one", usage = { prompt_tokens = 200, completion_tokens = 1,
+        total_tokens = 201 } }, "two" },
         { compact = trigger })
       local session = agent:session()
       session:ask "a"
@@ -328,7 +340,8 @@ describe("5.3 defects of the loop are not here:", function()
 
   it("D30 two policies that ask for one call can never be satisfied", function()
     local function ask() return "ask" end
-    local agent = agents.new({ calls "f", "ok" }, { policy = { ask, ask }, tools = { echo("f", { approval = "ask" }) } })
+    local agent = agents.new({ calls "f", "ok" }, { policy = { ask, ask },
+      tools = { echo("f", { approval = "ask" }) } })
     local session = agent:session()
     session:run("go"):result()
     session:approve "call1_1"
@@ -337,10 +350,12 @@ describe("5.3 defects of the loop are not here:", function()
 
   it("D31 usage is that of the last call", function()
     local function reply(prompt, text, list)
-      return { text = text, tool_calls = list, usage = { prompt_tokens = prompt, completion_tokens = 4, total_tokens = prompt + 4 } }
+      return { text = text, tool_calls = list, usage = { prompt_tokens = prompt, completion_tokens = 4,
+        total_tokens = prompt + 4 } }
     end
     local observer, totals = vllm.observe.usage()
-    local agent = agents.new({ reply(3, nil, { { name = "f" } }), reply(5, "ok") }, { tools = { echo "f" }, on_event = observer })
+    local agent = agents.new({ reply(3, nil, { { name = "f" } }), reply(5, "ok") },
+      { tools = { echo "f" }, on_event = observer })
     local run = agent:run "go"
     local result = assert(run:result())
     assert.same({ 8, 8, 16 }, { result.usage.prompt_tokens, result.usage.completion_tokens, result.usage.total_tokens })
@@ -403,7 +418,8 @@ describe("5.3 defects of the loop are not here:", function()
     local list = events(run)
     local order = {}
     for _, event in ipairs(list) do
-      if event.type == "tool_start" or event.type == "tool_result" then order[#order + 1] = event.type .. " " .. event.name end
+      if event.type == "tool_start" or event.type == "tool_result" then order[#order + 1] = event.type .. " "
+        .. event.name end
     end
     assert.same({ "tool_start slow", "tool_start quick", "tool_result quick", "tool_result slow" }, order)
     assert.same({ "s", "q" }, results(run.session))

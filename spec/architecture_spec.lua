@@ -8,7 +8,8 @@ end
 
 describe("docs/architecture.md", function()
   local terms = {}
-  for word, place in read("docs/architecture.md"):match("\n## The words\n(.-)\n## "):gmatch "\n| ([%w_]+) | [^|]+ | `([^`]+)` |" do
+  local glossary = read("docs/architecture.md"):match "\n## The words\n(.-)\n## "
+  for word, place in glossary:gmatch "\n| ([%w_]+) | [^|]+ | `([^`]+)` |" do
     if word ~= "word" then terms[#terms + 1] = { word = word, place = place } end
   end
 
@@ -60,7 +61,8 @@ describe("docs/architecture.md", function()
       "lua/vllm/agent/session.lua", -- a conversation with tools
       "lua/vllm/decoder.lua", -- vllm.decoder, of the core's
       "lua/vllm/request/messages.lua", -- the Lua side of messages.c
-      "src/bind/decoder.c", "src/bind/events.c", "src/bind/events.h", "src/bind/messages.c", "src/bind/pattern.c", -- bindings
+      "src/bind/decoder.c", "src/bind/events.c", "src/bind/events.h", "src/bind/messages.c", "src/bind/pattern.c",
+        -- bindings
       "src/net/request.c", -- the engine's side of a request
     }, others)
   end)

@@ -13,7 +13,8 @@ local FLOOD_S = 0.25 -- where no bound ends it, a clock does
 
 local HEAD = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 local STREAM = HEAD .. "\r\n"
-local STOP = 'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+local STOP = 'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: '
+  .. '[DONE]\n\n'
 local X = ("x"):rep(65536)
 local FOREVER = { "repeat", 0, 1 }
 

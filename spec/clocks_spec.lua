@@ -85,7 +85,8 @@ describe("the clocks of a turn", function()
     assert.same({ 1100, true }, { clocks.deadline(own, 1100, nil) })
   end)
 
-  it("listen for finish_s after an answer that seems to be whole, from the first time that more is asked for", function()
+  it("listen for finish_s after an answer that seems to be whole, from the first time that more is asked for",
+    function()
     own:ask()
     clocks.heard(own, 4, true, 1, 1001)
     assert.are_not.equal(own.seen, own.weighed)

@@ -11,7 +11,8 @@ local function delta(text)
   return ('data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":null}]}\n\n')
     :format(text)
 end
-local STOP = 'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+local STOP = 'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+  .. 'data: [DONE]\n\n'
 local STREAM = delta "Hel" .. delta "lo" .. STOP
 
 local function head(status, kind, more, body)

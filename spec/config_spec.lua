@@ -1,4 +1,4 @@
--- What vllm.new, client:with and vllm.from_env make of their options. Wrong values: bad_input_spec.lua.
+-- What vllm.new, client:with and vllm.from_env make of their options. Wrong values: bad_options_spec.lua.
 local config = require "vllm.request.config"
 local core = require "vllm.core"
 

@@ -42,7 +42,8 @@ describe("the JSON inside of an answer", function()
 
   it("makes a call invalid that is nested too deeply to be decoded", function()
     local arguments = '{\\"a\\":' .. nested(140) .. "}"
-    local event = event_of('{"choices":[{"delta":{"tool_calls":[{"id":"c","function":{"name":"f","arguments":"' .. arguments
+    local event = event_of('{"choices":[{"delta":{"tool_calls":[{"id":"c","function":{"name":"f","arguments":"'
+      .. arguments
       .. '"}}]},"finish_reason":"tool_calls"}]}', "tool_call")
     assert.is_nil(event.input)
     assert.equal("string", type(event.invalid))
@@ -50,7 +51,8 @@ describe("the JSON inside of an answer", function()
   end)
 
   it("is absent where a number of it is beyond every double", function()
-    local result = event_of('{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}],"fine":1,"huge":1e999}', "turn_end").result
+    local result = event_of('{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}],"fine":1,"huge":1e999}',
+      "turn_end").result
     assert.same({ fine = 1 }, result.extra)
     local call = event_of('{"choices":[{"delta":{"tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\\"a\\":1e999}"}}]},'
       .. '"finish_reason":"tool_calls"}]}', "tool_call")
@@ -76,7 +78,8 @@ end)
 
 describe("core.json_encode", function()
   it("says what no part of JSON is", function()
-    for shown, value in pairs { ["a function"] = print, ["a coroutine"] = coroutine.create(function() end), ["a userdata"] = io.stdout } do
+    for shown, value in pairs { ["a function"] = print, ["a coroutine"] = coroutine.create(function() end),
+      ["a userdata"] = io.stdout } do
       local text, message, path = core.json_encode { a = { value } }
       assert.is_nil(text)
       assert.equal(shown .. " is not a JSON value", message)
@@ -120,15 +123,18 @@ end)
 describe("core.is_null and core.is_empty_array", function()
   it("know those of other libraries", function()
     local cjson = require "cjson"
-    assert.same({ true, true, false, false }, { core.is_null(core.null), core.is_null(cjson.null), core.is_null(nil), core.is_null(io.stdout) })
-    assert.same({ false, false, false }, { core.is_empty_array(core.null), core.is_empty_array {}, core.is_empty_array(io.stdout) })
+    assert.same({ true, true, false, false },
+      { core.is_null(core.null), core.is_null(cjson.null), core.is_null(nil), core.is_null(io.stdout) })
+    assert.same({ false, false, false },
+      { core.is_empty_array(core.null), core.is_empty_array {}, core.is_empty_array(io.stdout) })
     if cjson.empty_array then assert.is_true(core.is_empty_array(cjson.empty_array)) end
   end)
 end)
 
 describe("core.raw_text", function()
   it("gives nothing for what core.raw did not make", function()
-    for _, value in ipairs { "1", 1, {}, setmetatable({ "1" }, {}), core.array_mt } do assert.is_nil(core.raw_text(value)) end
+    for _, value in ipairs { "1", 1, {}, setmetatable({ "1" }, {}),
+      core.array_mt } do assert.is_nil(core.raw_text(value)) end
     assert.equal("[1]", core.raw_text(core.raw "[1]"))
   end)
 end)
@@ -154,8 +160,10 @@ end)
 describe("core.messages", function()
   it("raises for a list that messages.lua does not write", function()
     for sentence, list in pairs {
-      ["operand 3 is not a text"] = { 4, 1, true }, ["operand 2 is not a number"] = { 4, "1" }, ["unknown operation at 1"] = { 99 },
-      ["unknown operation at 4"] = { 4, 1, false, 0 }, ["a piece that its message cannot hold"] = { 1, 1, false, 11, "why" },
+      ["operand 3 is not a text"] = { 4, 1, true }, ["operand 2 is not a number"] = { 4, "1" },
+        ["unknown operation at 1"] = { 99 },
+      ["unknown operation at 4"] = { 4, 1, false, 0 },
+        ["a piece that its message cannot hold"] = { 1, 1, false, 11, "why" },
     } do
       local ok, message = pcall(core.messages, list, {})
       assert.is_false(ok, sentence)
@@ -169,7 +177,8 @@ end)
 
 describe("core.base64_encode and core.base64_decode", function()
   it("are each other's inverse", function()
-    for text, bytes in pairs { [""] = "", ["Zg=="] = "f", ["Zm8="] = "fo", ["Zm9v"] = "foo", ["//79"] = "\255\254\253", ["AAA="] = "\0\0" } do
+    for text, bytes in pairs { [""] = "", ["Zg=="] = "f", ["Zm8="] = "fo", ["Zm9v"] = "foo", ["//79"] = "\255\254\253",
+      ["AAA="] = "\0\0" } do
       assert.equal(text, core.base64_encode(bytes))
       assert.equal(bytes, core.base64_decode(text))
     end
@@ -182,7 +191,8 @@ describe("core.base64_encode and core.base64_decode", function()
   it("take blanks and missing padding, and nothing else", function()
     assert.equal("foob", core.base64_decode "Zm9v\r\n Yg =\t= ")
     assert.equal("f", core.base64_decode "Zg")
-    for _, text in ipairs { "Z", "Zm9v!", "Z===Zg==", "Zm9vY", "Zg===", "Zg=", "Zm9v=", "Zh==", "Zm9\0v", "Zm9v=\0", ("="):rep(1000000) .. "x" } do
+    for _, text in ipairs { "Z", "Zm9v!", "Z===Zg==", "Zm9vY", "Zg===", "Zg=", "Zm9v=", "Zh==", "Zm9\0v", "Zm9v=\0",
+      ("="):rep(1000000) .. "x" } do
       assert.is_nil(core.base64_decode(text))
     end
   end)

@@ -4,7 +4,8 @@
 --   `local turn <close>`, an error under it, a turn that nobody holds               coroutine_spec.lua, socket_spec.lua
 --   Ctrl-C, certificates, redirects, proxies, Unix sockets, a slow reader           socket_spec.lua, curl_spec.lua
 --   connections that break before the first event, and stale ones                   retry_spec.lua
---   going on with an answer that broke off                                          continuation_spec.lua, live/turn_spec.lua
+--   continuing an answer that broke off                                             continuation_spec.lua,
+--                                                                                   live/turn_spec.lua
 --   recorded answers, cut at every byte, reset, every error in every wording        replay_socket_spec.lua
 --   keys and passwords in nothing that can be looked at                             secrets_spec.lua
 --   floods, and the memory that they take                                           bounded_memory_spec.lua

@@ -109,7 +109,8 @@ local CLIENTS = {
     .. "topK presencePenalty "
     .. "frequencyPenalty stopSequences seed maxRetries abortSignal headers providerOptions stopWhen maxSteps onFinish "
     .. "onChunk onError schema",
-  ollama = "host options format think keep_alive! images template raw! system prompt num_ctx num_predict repeat_penalty",
+  ollama = "host options format think keep_alive! images template raw! system prompt num_ctx num_predict "
+    .. "repeat_penalty",
   ["google-genai"] = "systemInstruction contents generation_config maxOutputTokens stopSequences responseSchema "
     .. "response_json_schema "
     .. "responseMimeType candidateCount safety_settings! thinkingConfig tool_config http_options "

@@ -10,7 +10,8 @@ local function check()
     vllm.sleep(0.002)
     return 1, 2
   end, function(ok, value, second) log[#log + 1] = { ok, value, second } end)
-  group:start(function() error("boom", 0) end, function(ok, traced, raised) log[#log + 1] = { ok, traced:match "^[^\n]*", raised } end)
+  group:start(function() error("boom", 0) end, function(ok, traced, raised) log[#log + 1] = { ok,
+    traced:match "^[^\n]*", raised } end)
   while #log < 2 do assert(group:wait()) end
   assert.same({ { false, "boom", "boom" }, { true, 1, 2 } }, log)
 end

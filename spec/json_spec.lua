@@ -31,7 +31,8 @@ end
 describe("what a table becomes", function()
   it("keys 1..n make an array, all strings an object sorted by bytes", function()
     assert.equal('[1,"two",[true]]', encoded { 1, "two", { true } })
-    assert.equal('{"B":1,"a":2,"a\\u0000":3,"aa":4,"\195\169":5}', encoded { aa = 4, a = 2, B = 1, ["\195\169"] = 5, ["a\0"] = 3 })
+    assert.equal('{"B":1,"a":2,"a\\u0000":3,"aa":4,"\195\169":5}',
+      encoded { aa = 4, a = 2, B = 1, ["\195\169"] = 5, ["a\0"] = 3 })
   end)
 
   it("a bare {} is an object, array{} an array, wherever they stand", function()
@@ -93,7 +94,8 @@ describe("what a table becomes", function()
   it("never calls a metamethod", function()
     local called = false
     local function call() called = true return nil end
-    local mt = { __index = call, __len = call, __pairs = call, __ipairs = call, __tostring = call, __eq = call, __call = call }
+    local mt = { __index = call, __len = call, __pairs = call, __ipairs = call, __tostring = call, __eq = call,
+      __call = call }
     assert.equal('{"a":[1]}', encoded(setmetatable({ a = setmetatable({ 1 }, mt) }, mt)))
     assert.is_false(called)
   end)
@@ -106,7 +108,8 @@ describe("text", function()
   end)
 
   it("text that is not UTF-8 is refused, as a name too", function()
-    for _, bad in ipairs { "\128", "a\255", "\192\128", "\237\160\128", "\244\144\128\128", "\226\130", "\240\159\152", "x\195" } do
+    for _, bad in ipairs { "\128", "a\255", "\192\128", "\237\160\128", "\244\144\128\128", "\226\130", "\240\159\152",
+      "x\195" } do
       local message, path = refused { a = { bad } }
       assert.equal("a[1]", path)
       assert.truthy(message:find("UTF-8", 1, true))
@@ -121,7 +124,8 @@ describe("numbers", function()
   it("are written the same on every Lua", function()
     local cases = {
       { 0, "0" }, { 7, "7" }, { -1, "-1" }, { 0.7, "0.7" }, { 100.0, "100" }, { 1e15, "1000000000000000" },
-      { 2 ^ 53 - 1, "9007199254740991" }, { 1e300, "1e300" }, { 0.1 + 0.2, "0.30000000000000004" }, { 1e-7, "1e-7" }, { -2.5, "-2.5" },
+      { 2 ^ 53 - 1, "9007199254740991" }, { 1e300, "1e300" }, { 0.1 + 0.2, "0.30000000000000004" }, { 1e-7, "1e-7" },
+        { -2.5, "-2.5" },
     }
     for _, case in ipairs(cases) do assert.equal(case[2], encoded(case[1])) end
   end)
@@ -144,7 +148,8 @@ describe("numbers", function()
   end)
 
   it("doubles come back bit for bit", function()
-    local values = { 1 / 3, 5e-324, 1.7976931348623157e308, 2.2250738585072014e-308, 1e22, 1e23, 123456.789, -1e-5, 2 ^ 60, 0.1 }
+    local values = { 1 / 3, 5e-324, 1.7976931348623157e308, 2.2250738585072014e-308, 1e22, 1e23, 123456.789, -1e-5,
+      2 ^ 60, 0.1 }
     for _, value in ipairs(values) do assert.equal(value, core.json_decode(encoded(value))) end
     assert.equal(-math.huge, 1 / core.json_decode(encoded(-0.0)))
   end)
@@ -160,23 +165,27 @@ end)
 
 describe("in a request", function()
   it("{} is an array where the schema wants one", function()
-    for _, name in ipairs { "messages", "tools", "stop", "stop_token_ids", "bad_words", "content", "tool_calls", "required", "enum", "anyOf",
+    for _, name in ipairs { "messages", "tools", "stop", "stop_token_ids", "bad_words", "content", "tool_calls",
+      "required", "enum", "anyOf",
       "oneOf", "allOf", "prefixItems", "allowed_token_ids", "documents" } do
       assert.equal(('{"%s":[]}'):format(name), in_request { [name] = {} })
       assert.equal(('[{"%s":[]}]'):format(name), in_request { { [name] = {} } })
       assert.equal(('{"%s":{}}'):format(name), encoded { [name] = {} })
     end
     assert.equal('{"structured_outputs":{"choice":[]}}', in_request { structured_outputs = { choice = {} } })
-    assert.equal('{"chat_template_kwargs":{},"default":{},"items":{}}', in_request { items = {}, default = {}, chat_template_kwargs = {} })
+    assert.equal('{"chat_template_kwargs":{},"default":{},"items":{}}',
+      in_request { items = {}, default = {}, chat_template_kwargs = {} })
   end)
 
   it("names that the user chose mean nothing", function()
     for _, holder in ipairs { "properties", "patternProperties", "$defs", "definitions" } do
-      assert.equal(('{"%s":{"enum":{},"stop":{"enum":[]}}}'):format(holder), in_request { [holder] = { stop = { enum = {} }, enum = {} } })
+      assert.equal(('{"%s":{"enum":{},"stop":{"enum":[]}}}'):format(holder),
+        in_request { [holder] = { stop = { enum = {} }, enum = {} } })
     end
     assert.equal('{"properties":{"properties":{"required":[]},"x":{"properties":{"required":{}}}}}',
       in_request { properties = { properties = { required = {} }, x = { properties = { required = {} } } } })
-    assert.equal('{"dependentRequired":{"a":[],"enum":["b"]}}', in_request { dependentRequired = { a = {}, enum = { "b" } } })
+    assert.equal('{"dependentRequired":{"a":[],"enum":["b"]}}',
+      in_request { dependentRequired = { a = {}, enum = { "b" } } })
     assert.equal('{"properties":{"logit_bias":[1]}}', in_request { properties = { logit_bias = { 1 } } })
   end)
 
@@ -209,7 +218,8 @@ describe("order", function()
     assert.equal('{"properties":{"z":1,"m":2,"a":3,"b":4},"required":["z","m","absent"]}',
       encoded { properties = { a = 3, b = 4, m = 2, z = 1 }, required = { "z", "m", "absent" } })
     assert.equal('{"properties":{"a":1,"b":2},"required":{}}', encoded { properties = { b = 2, a = 1 }, required = {} })
-    assert.equal('{"properties":{"a":1,"b":2},"required":"b"}', encoded { properties = { b = 2, a = 1 }, required = "b" })
+    assert.equal('{"properties":{"a":1,"b":2},"required":"b"}',
+      encoded { properties = { b = 2, a = 1 }, required = "b" })
   end)
 
   it("a property called properties is ordered by no neighbour", function()
@@ -276,8 +286,10 @@ describe("marks of others", function()
     for _, name in ipairs { "cjson", "cjson.safe" } do
       local empty_array = io.tmpfile()
       stand_in(name, { empty_array = empty_array, array_mt = array_mt, empty_array_mt = empty_array_mt, null = null })
-      assert.equal("[[],[],[1],[],[2],{\"a\":1}]", encoded { empty_array, setmetatable({}, array_mt), setmetatable({ 1 }, array_mt),
-        setmetatable({}, empty_array_mt), setmetatable({ 2 }, empty_array_mt), setmetatable({ a = 1 }, empty_array_mt) })
+      assert.equal("[[],[],[1],[],[2],{\"a\":1}]",
+        encoded { empty_array, setmetatable({}, array_mt), setmetatable({ 1 }, array_mt),
+        setmetatable({}, empty_array_mt), setmetatable({ 2 }, empty_array_mt),
+          setmetatable({ a = 1 }, empty_array_mt) })
       empty_array:close()
       stand_in(name, false)
     end
@@ -287,7 +299,8 @@ describe("marks of others", function()
     local dict_mt, vim_nil = {}, io.tmpfile()
     refused { vim_nil }
     rawset(_G, "vim", setmetatable({ NIL = vim_nil, _empty_dict_mt = dict_mt }, { __index = error }))
-    assert.equal('[null,{},{"stop":{}}]', in_request { vim_nil, setmetatable({}, dict_mt), { stop = setmetatable({}, dict_mt) } })
+    assert.equal('[null,{},{"stop":{}}]',
+      in_request { vim_nil, setmetatable({}, dict_mt), { stop = setmetatable({}, dict_mt) } })
     refused { io.stdout }
     vim_nil:close()
   end)
@@ -299,8 +312,10 @@ end)
 
 describe("indent", function()
   it("breaks lines, but not inside empty ones", function()
-    assert.equal('{\n  "a": [\n    1,\n    {}\n  ],\n  "b": []\n}', encoded({ a = { 1, {} }, b = json.array {} }, { indent = 2 }))
-    assert.equal('[\n' .. (" "):rep(16) .. '[\n' .. (" "):rep(32) .. '1\n' .. (" "):rep(16) .. ']\n]', encoded({ { 1 } }, { indent = 16 }))
+    assert.equal('{\n  "a": [\n    1,\n    {}\n  ],\n  "b": []\n}',
+      encoded({ a = { 1, {} }, b = json.array {} }, { indent = 2 }))
+    assert.equal('[\n' .. (" "):rep(16) .. '[\n' .. (" "):rep(32) .. '1\n' .. (" "):rep(16) .. ']\n]',
+      encoded({ { 1 } }, { indent = 16 }))
   end)
 
   it("options of the wrong type throw, naming the option", function()
@@ -346,19 +361,25 @@ describe("reading", function()
   end)
 
   it("escapes are decoded, broken text is repaired", function()
-    assert.equal("\"\\/\b\f\n\r\t\0A\195\169\240\159\152\128", core.json_decode [["\"\\\/\b\f\n\r\t\u0000\u0041\u00e9\ud83d\ude00"]])
+    assert.equal("\"\\/\b\f\n\r\t\0A\195\169\240\159\152\128",
+      core.json_decode [["\"\\\/\b\f\n\r\t\u0000\u0041\u00e9\ud83d\ude00"]])
     local repaired = "\239\191\189"
     assert.equal(repaired .. "x" .. repaired, core.json_decode '"\\ud83dx\\ude00"')
     assert.equal(repaired .. repaired .. "a", core.json_decode '"\255\226\130a"')
-    assert.equal(("\\n\255"):rep(5000):gsub("\\n", "\n"):gsub("\255", repaired), core.json_decode('"' .. ("\\n\255"):rep(5000) .. '"'))
+    assert.equal(("\\n\255"):rep(5000):gsub("\\n", "\n"):gsub("\255", repaired),
+      core.json_decode('"' .. ("\\n\255"):rep(5000) .. '"'))
   end)
 
   it("what is not JSON gives nil, message and the byte", function()
     local cases = {
-      { "", 1 }, { " ", 2 }, { "nan", 1 }, { "NaN", 1 }, { "0x10", 2 }, { "01", 2 }, { "1.", 1 }, { "-", 1 }, { "+1", 1 }, { "[1,]", 4 },
-      { "[,1]", 2 }, { '{"a":1,}', 8 }, { '{"a"}', 5 }, { "{a:1}", 2 }, { "{'a':1}", 2 }, { "[1 2]", 4 }, { '"\n"', 2 }, { '"\\x"', 2 },
-      { '"\\u12g4"', 2 }, { '"abc', 1 }, { "tru", 1 }, { "nulll", 5 }, { "[1", 3 }, { "{", 2 }, { "1 1", 3 }, { "[]]", 3 }, { "\0", 1 },
-      { "1\0", 2 }, { "\239\187\1911", 1 }, { "/**/1", 1 }, { "[1e400]", 2 }, { "Infinity", 1 }, { '["a\0"]', 4 }, { "True", 1 },
+      { "", 1 }, { " ", 2 }, { "nan", 1 }, { "NaN", 1 }, { "0x10", 2 }, { "01", 2 }, { "1.", 1 }, { "-", 1 },
+        { "+1", 1 }, { "[1,]", 4 },
+      { "[,1]", 2 }, { '{"a":1,}', 8 }, { '{"a"}', 5 }, { "{a:1}", 2 }, { "{'a':1}", 2 }, { "[1 2]", 4 }, { '"\n"', 2 },
+        { '"\\x"', 2 },
+      { '"\\u12g4"', 2 }, { '"abc', 1 }, { "tru", 1 }, { "nulll", 5 }, { "[1", 3 }, { "{", 2 }, { "1 1", 3 },
+        { "[]]", 3 }, { "\0", 1 },
+      { "1\0", 2 }, { "\239\187\1911", 1 }, { "/**/1", 1 }, { "[1e400]", 2 }, { "Infinity", 1 }, { '["a\0"]', 4 },
+        { "True", 1 },
     }
     for _, case in ipairs(cases) do
       local value, message, position = core.json_decode(case[1])
@@ -405,7 +426,8 @@ describe("splice", function()
   it("refuses what it cannot keep honest", function()
     local cases = {
       { "[]", "{}", "not a JSON object" }, { '"a"', "{}", "not a JSON object" }, { "", "{}", "the text ends" },
-      { '{"a":1,"a":2}', "{}", "occurs twice" }, { '{"a":1,"\\u0061":2}', '{"a":1}', "occurs twice" }, { '{"a":1', "{}", "the text ends" },
+      { '{"a":1,"a":2}', "{}", "occurs twice" }, { '{"a":1,"\\u0061":2}', '{"a":1}', "occurs twice" },
+        { '{"a":1', "{}", "the text ends" },
       { '{"a":1}{', "{}", "more text" }, { '{"a":nan}', '{"b":1}', "expected a JSON value" },
     }
     for _, set in ipairs { "", "[]", "1", "{", '{"a":}', '{"a":1,2}', '{"a":1}{', '{"a":1,}', "{a:1}" } do
@@ -432,8 +454,10 @@ describe("vllm.json", function()
 
   it("misuse throws, naming what is wrong", function()
     assert.has_error(function() json.decode(1) end, "vllm.json.decode: expected a string, got number")
-    assert.has_error(function() json.decode("1", { nul = 1 }) end, "vllm.json.decode: unknown key `nul`; known are array_mt, drop_nulls, max_depth, null")
-    assert.has_error(function() json.encode(1, { indnt = 1 }) end, "vllm.json.encode: unknown key `indnt` (did you mean `indent`?)")
+    assert.has_error(function() json.decode("1", { nul = 1 }) end,
+      "vllm.json.decode: unknown key `nul`; known are array_mt, drop_nulls, max_depth, null")
+    assert.has_error(function() json.encode(1, { indnt = 1 }) end,
+      "vllm.json.encode: unknown key `indnt` (did you mean `indent`?)")
     assert.has_error(function() json.encode(1, 2) end, "vllm.json.encode: expected a table of options, got number")
     assert.has_error(function() json.array(1) end, "vllm.array: expected a table, got number")
   end)
@@ -487,7 +511,8 @@ it("agrees with lua-cjson on generated values, both ways", function()
     local value = any_value(random, 0)
     local text = encoded(value)
     assert.is_true(same(value, core.json_decode(text)), text)
-    assert.is_true(same(value, type(value) == "table" and cjson.decode(text) or cjson.decode("[" .. text .. "]")[1]), text)
+    assert.is_true(same(value, type(value) == "table" and cjson.decode(text) or cjson.decode("[" .. text .. "]")[1]),
+      text)
     if type(value) == "table" then assert.is_true(same(value, core.json_decode(cjson.encode(value))), text) end
     assert.equal(text, encoded(core.json_decode(text)))
     assert.same(core.json_decode(text), core.json_decode(encoded(value, { indent = 3 })))
@@ -539,7 +564,8 @@ it("gives the same bytes in every process, whatever the order of insertion", fun
   file:close()
   local first
   for i = 1, 25 do
-    local pipe = assert(io.popen(("LUA_PATH='%s' LUA_CPATH='%s' %s %s %d"):format(package.path, package.cpath, arg[lowest], path, i)))
+    local pipe = assert(io.popen(("LUA_PATH='%s' LUA_CPATH='%s' %s %s %d"):format(package.path, package.cpath,
+      arg[lowest], path, i)))
     local text = pipe:read("*a")
     pipe:close()
     first = first or text

@@ -1,5 +1,5 @@
--- core.pattern: regular expressions of ECMA-262, as JSON Schema has them. spec/c/pattern_test.c has the language; here is
--- what a Lua program sees.
+-- core.pattern: regular expressions of ECMA-262, as JSON Schema has them. What a Lua program sees;
+-- spec/c/pattern_test.c has the language.
 local core = require "vllm.core"
 
 local function compile(source)
@@ -51,7 +51,8 @@ describe("core.pattern", function()
 
   it("takes a hostile pattern and a long text", function()
     local text = ("a"):rep(100000)
-    for source, expected in pairs { ["(a+)+$"] = true, ["(a|a)*b"] = false, ["(.*)*x"] = false, ["^(a?){30}a{30}$"] = false } do
+    for source, expected in pairs { ["(a+)+$"] = true, ["(a|a)*b"] = false, ["(.*)*x"] = false,
+      ["^(a?){30}a{30}$"] = false } do
       assert.equal(expected, compile(source):find(text), source)
     end
   end)

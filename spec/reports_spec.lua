@@ -52,7 +52,8 @@ local rows = {
     .. chunk(calls '{"type":"function","function":{"arguments":"\\"Paris\\"}"}}') .. STOP .. DONE,
       { calls = PARIS, finish_reason = "stop" } },
   { "arguments as an object", source = "ggml-org/llama.cpp#20198",
-    chunk(calls '{"index":0,"id":"a","type":"function","function":{"name":"get_weather","arguments":{"city":"Paris"}}}') .. CALLED .. DONE,
+    chunk(calls '{"index":0,"id":"a","type":"function","function":{"name":"get_weather","arguments":{"city":"Paris"}}}')
+      .. CALLED .. DONE,
     { calls = PARIS }, body = whole(calls '{"id":"a","function":{"name":"get_weather","arguments":{"city":"Paris"}}}',
       "tool_calls") },
   { "the name in every fragment", source = "Sliverkiss/workbuddy2api#82",

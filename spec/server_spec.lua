@@ -240,7 +240,8 @@ local function suite(binary)
       assert.equals(4, #choice.logprobs.content)
       assert.equals(2, #choice.logprobs.content[1].top_logprobs)
       assert.same({ 89, 111, 117 }, choice.logprobs.content[1].bytes)
-      local shaped = streamed(ask("Mail to Anna and Bob", [[,"stream":true,"response_format":{"type":"json_schema","json_schema":{"name":"m",
+      local shaped = streamed(ask("Mail to Anna and Bob",
+        [[,"stream":true,"response_format":{"type":"json_schema","json_schema":{"name":"m",
         "schema":{"type":"object","properties":{"to":{"type":"array","items":{"type":"string"}},"urgent":{"type":"boolean"}}}}}]]))
       assert.same({ to = { "Anna", "Bob" }, urgent = true }, cjson.decode(shaped.text))
     end)

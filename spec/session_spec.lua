@@ -41,7 +41,9 @@ describe("a session", function()
     assert(session:turn("Hi", { extra_body = { session_id = "s2" } }):text())
     assert(client:session({ id = "" }):turn("Hi"):text())
     local bodies = {}
-    for i, request in ipairs(transport.requests) do bodies[i] = { request.body.user or false, request.body.session_id or false } end
+    for i, request in ipairs(transport.requests) do
+      bodies[i] = { request.body.user or false, request.body.session_id or false }
+    end
     assert.same({ { "u", false }, { "s1", "s2" }, { false, false } }, bodies)
   end)
 
@@ -58,7 +60,8 @@ describe("a session", function()
   it("takes an input back that was refused before anything was sent: it would spoil every later turn", function()
     local client, transport = testing.client { "Hello." }
     local session = client:session { messages = { { role = "system", content = "Be brief." } } }
-    assert.equal("messages[2].content[1]", select(3, session:turn({ role = "user", content = { nil, "what is this?" } }):text()).param)
+    assert.equal("messages[2].content[1]",
+      select(3, session:turn({ role = "user", content = { nil, "what is this?" } }):text()).param)
     assert.equal("messages[3].role", select(3, session:turn({ "fine", { role = "usr", content = "x" } }):text()).param)
     assert.equal("temperature", select(3, session:turn("Hi", { temperature = "warm" }):text()).param)
     assert.equal(1, #session:messages())
@@ -139,7 +142,8 @@ describe("a session", function()
   end)
 
   it("has a transcript that survives JSON", function()
-    local client, transport = testing.client { { text = "Look.", tool_calls = { { id = "c1", name = "now", arguments = "{}" } } }, "Noon." }
+    local client, transport = testing.client { { text = "Look.",
+      tool_calls = { { id = "c1", name = "now", arguments = "{}" } } }, "Noon." }
     local session = client:session()
     local result = assert(session:turn("Time?", { tools = { { name = "now" } } }):result())
     session:append { role = "tool", tool_call_id = result.tool_calls[1].id, content = "12:00" }
@@ -152,7 +156,8 @@ describe("a session", function()
   it("has media survive JSON, too, as base64", function()
     local PNG, client, transport = "\137PNG\r\n\26\n\255", testing.client { "A dot.", "Still a dot.", "A dot." }
     local file, text = vllm.file { bytes = PNG, name = "a.png" }, vllm.file { bytes = "notes", name = "n.txt" }
-    local message = { role = "user", content = { "What is this?", vllm.image { bytes = PNG, detail = "low" }, file, text } }
+    local message = { role = "user", content = { "What is this?", vllm.image { bytes = PNG, detail = "low" }, file,
+      text } }
     local session = client:session()
     assert(session:turn(message):result())
     assert(session:turn("Sure?"):result())
@@ -166,7 +171,8 @@ describe("a session", function()
   it("has media of a tool's result survive JSON", function()
     local PNG, client, transport = "\137PNG\r\n\26\n\255", testing.client { "A dot.", "A dot." }
     local calling = { role = "assistant", calls = { { id = "c1", name = "look" }, { id = "c2", name = "look" } } }
-    local session = client:session { messages = { "Look.", calling, { role = "tool", call = "c1", result = vllm.image { bytes = PNG } },
+    local session = client:session { messages = { "Look.", calling,
+      { role = "tool", call = "c1", result = vllm.image { bytes = PNG } },
       { role = "tool", call = "c2", result = { "Here:", vllm.image { bytes = PNG } } } } }
     assert(session:turn():result())
     local saved = session:messages()
@@ -183,7 +189,8 @@ describe("a session", function()
     local cut = assert(session:turn("A story."):result())
     local whole = assert(session:turn(nil, { continue = cut }):result())
     assert.equal("Once upon", whole.text)
-    assert.same({ { role = "user", content = "A story." }, { role = "assistant", content = "Once" } }, transport.requests[2].body.messages)
+    assert.same({ { role = "user", content = "A story." }, { role = "assistant", content = "Once" } },
+      transport.requests[2].body.messages)
     assert.same({ "A story.", "Once upon" }, { session:messages()[1].content, session:messages()[2].content })
     assert(session:turn("Good?"):result())
     assert.equal(4, #session:messages())
@@ -199,13 +206,15 @@ describe("a session", function()
 
   it("has defaults for its turns, under each turn's own request", function()
     local client, transport = testing.client({ "a", "b", "c" }, { seed = 1, max_tokens = 5 })
-    local session = client:session { id = "s1", temperature = 0.5, seed = 2, tools = { { name = "now" } }, timeout = { idle_s = 7 } }
+    local session = client:session { id = "s1", temperature = 0.5, seed = 2, tools = { { name = "now" } },
+      timeout = { idle_s = 7 } }
     local turn = session:turn "Hi"
     assert.equal(7, turn._effort.built.timeout.idle_s)
     assert(turn:result())
     assert(session:turn("Hi", { temperature = 0, seed = vllm.null, tools = vllm.null, max_tokens = 9 }):result())
     local first, second = transport.requests[1].body, transport.requests[2].body
-    assert.same({ 0.5, 2, "now", 5 }, { first.temperature, first.seed, first.tools[1]["function"].name, first.max_tokens })
+    assert.same({ 0.5, 2, "now", 5 }, { first.temperature, first.seed, first.tools[1]["function"].name,
+      first.max_tokens })
     assert.same({ 0, 9 }, { second.temperature, second.max_tokens })
     assert.same({ "nil", "nil" }, { type(second.seed), type(second.tools) })
     assert(client:ask "Hi")
@@ -213,13 +222,15 @@ describe("a session", function()
   end)
 
   it("has a system message at the head of every turn, which is none of its messages", function()
-    local client, transport = testing.client({ "Parce que.", "Oui.", "Yes.", "Brief.", "b" }, { system = "Never mind." })
+    local client, transport = testing.client({ "Parce que.", "Oui.", "Yes.", "Brief.", "b" },
+      { system = "Never mind." })
     local session = client:session { system = "Answer in French." }
     assert(session:turn("Why?"):result())
     assert(session:turn("Sure?"):result())
     assert(session:turn("In English?", { system = "Answer in English." }):result())
     assert.same({ role = "system", content = "Answer in French." }, transport.requests[2].body.messages[1])
-    assert.same({ 4, "Answer in English." }, { #transport.requests[2].body.messages, transport.requests[3].body.messages[1].content })
+    assert.same({ 4, "Answer in English." },
+      { #transport.requests[2].body.messages, transport.requests[3].body.messages[1].content })
     assert.same({ 6, "user" }, { #session:messages(), session:messages()[1].role })
     local own = { role = "system", content = "Be brief." }
     local other = client:session { system = "Answer in French.", messages = { own } }
@@ -242,7 +253,8 @@ describe("a session", function()
     assert.equal(session, session:repair())
     assert.equal("Noon, I think.", assert(session:turn("Well?"):text()))
     local sent = transport.requests[2].body.messages
-    assert.same({ "user", "assistant", "tool", "tool", "user" }, { sent[1].role, sent[2].role, sent[3].role, sent[4].role, sent[5].role })
+    assert.same({ "user", "assistant", "tool", "tool", "user" },
+      { sent[1].role, sent[2].role, sent[3].role, sent[4].role, sent[5].role })
     assert.same({ "c2", "12:00", "c1", "Error: this call was interrupted and has no result" },
       { sent[3].tool_call_id, sent[3].content, sent[4].tool_call_id, sent[4].content })
     assert.equal(6, #session:messages())
@@ -295,28 +307,41 @@ describe("a session", function()
   local misuse = {
     { function(c) c:session { id = 7 } end, "client:session: id must be a string, got 7" },
     { function(c) c:session { messages = "x" } end, 'client:session: messages must be a list, got "x"' },
-    { function(c) c:session { messages = { role = "user", content = "x" } } end, "client:session: messages must be a list, got a table" },
+    { function(c) c:session { messages = { role = "user", content = "x" } } end,
+      "client:session: messages must be a list, got a table" },
     { function(c) c:session { messages = HOLE } end, "client:session: messages must be a list, got a table" },
-    { function(c) c:session { messages = { "a", 7 } } end, "client:session: message 2 must be a table or a string, got 7" },
-    { function(c) c:session { name = "x" } end, "client:session: unknown key `name`; extra_body = { … } sends any name" },
-    { function(c) c:session { 7 } end, "client:session: unknown key 1: options have names (a list of messages goes into `messages`)" },
+    { function(c) c:session { messages = { "a", 7 } } end,
+      "client:session: message 2 must be a table or a string, got 7" },
+    { function(c) c:session { name = "x" } end,
+      "client:session: unknown key `name`; extra_body = { … } sends any name" },
+    { function(c) c:session { 7 } end,
+      "client:session: unknown key 1: options have names (a list of messages goes into `messages`)" },
     { function(c) c:session { history = {} } end,
-      "client:session: unknown key `history`: write messages = { … } in a call, or keep a session: client:session { messages = { … } }" },
-    { function(c) c:session { temperature = "warm" } end, 'client:session: temperature: expected a number of at least 0, got "warm"' },
-    { function(c) c:session { tools = { { name = "a b" } } } end, 'client:session: tools[1].name: expected 1 to 64 of a-z A-Z 0-9 _ -, got "a b"' },
-    { function(c) c:session { timeout = { read = 1 } } end, "client:session: unknown key `timeout.read`: write idle_s (seconds between two events)" },
-    { function(c) c:session { text = "x" } end, "client:session: `text` belongs to a call: session:turn(input, { … })" },
+      "client:session: unknown key `history`: write messages = { … } in a call, or keep a session: client:session { "
+        .. "messages = { … } }" },
+    { function(c) c:session { temperature = "warm" } end,
+      'client:session: temperature: expected a number of at least 0, got "warm"' },
+    { function(c) c:session { tools = { { name = "a b" } } } end,
+      'client:session: tools[1].name: expected 1 to 64 of a-z A-Z 0-9 _ -, got "a b"' },
+    { function(c) c:session { timeout = { read = 1 } } end,
+      "client:session: unknown key `timeout.read`: write idle_s (seconds between two events)" },
+    { function(c) c:session { text = "x" } end,
+      "client:session: `text` belongs to a call: session:turn(input, { … })" },
     { function(c) c:session { set = {} } end, "client:session: `set` belongs to a call: session:turn(input, { … })" },
-    { function(c) c:session { retry = false } end, "client:session: `retry` belongs to the client: vllm.new{…} or client:with{…}" },
+    { function(c) c:session { retry = false } end,
+      "client:session: `retry` belongs to the client: vllm.new{…} or client:with{…}" },
     { function(c) c:session(7) end, "client:session: expected a table of options, got 7" },
     { function(c) c:session "x" end, 'client:session: expected a table of options, got "x"' },
     { function(c) c:session():append(7) end, "session:append: message 1 must be a table or a string, got 7" },
-    { function(c) c:session():append("a", nil, "b") end, "session:append: message 2 must be a table or a string, got nil" },
+    { function(c) c:session():append("a", nil, "b") end,
+      "session:append: message 2 must be a table or a string, got nil" },
     { function(c) c:session():turn(7) end, "session:turn: message 1 must be a table or a string, got 7" },
     { function(c) c:session():turn(HOLE) end, "session:turn: messages must be a list, got a table" },
     { function(c) c:session():turn("a", "b") end, 'session:turn: request must be a table of fields, got "b"' },
-    { function(c) c:session():turn("a", { messages = {} }) end, "session:turn: `messages` cannot be given, since the session has the messages" },
-    { function(c) c:session():turn("a", { body = "{}" }) end, "session:turn: `body` cannot be given, since the session has the messages" },
+    { function(c) c:session():turn("a", { messages = {} }) end,
+      "session:turn: `messages` cannot be given, since the session has the messages" },
+    { function(c) c:session():turn("a", { body = "{}" }) end,
+      "session:turn: `body` cannot be given, since the session has the messages" },
   }
   for _, case in ipairs(misuse) do
     it("throws: " .. case[2], function()

@@ -46,7 +46,8 @@ describe("system", function()
     for _, role in ipairs { "system", "developer" } do
       local body, message, err = client:body { messages = { { role = role, content = "a" }, "b" }, system = "c" }
       assert.is_nil(body)
-      assert.equal("invalid_request: system is given, but the messages already begin with a system message: give one of "
+      assert.equal("invalid_request: system is given, but the messages already begin with a system message: give one "
+        .. "of "
         .. "them", message)
       assert.equal("system", err.param)
     end

@@ -15,7 +15,8 @@ end
 describe("an agent", function()
   it("asks, runs the tools and gives the text", function()
     local agent, transport = agents.new({ calls("weather", { city = "Paris" }), "18 degrees." }, {
-      instructions = "Be brief.", tools = { tool("weather", function(input) return { city = input.city, celsius = 18 } end) },
+      instructions = "Be brief.", tools = { tool("weather",
+        function(input) return { city = input.city, celsius = 18 } end) },
     })
     assert.equal("18 degrees.", agent:ask "Weather in Paris?")
     assert.equal(2, #transport.requests)
@@ -47,8 +48,10 @@ describe("an agent", function()
     assert.equal("vllm.agent: max_steps: expected a whole number, 1 or more, got 0", fault("max_steps", 0))
     assert.equal("vllm.agent: parallel: expected a whole number, 1 or more, got 1.5", fault("parallel", 1.5))
     assert.equal("vllm.agent: instructions: expected a text or a function, got 3", fault("instructions", 3))
-    assert.equal("vllm.agent: budget: unknown key `tokens`; known are total_s, total_tokens", fault("budget", { tokens = 1 }))
-    assert.equal("vllm.agent: budget: budget.total_s: expected a number above 0, got 0", fault("budget", { total_s = 0 }))
+    assert.equal("vllm.agent: budget: unknown key `tokens`; known are total_s, total_tokens",
+      fault("budget", { tokens = 1 }))
+    assert.equal("vllm.agent: budget: budget.total_s: expected a number above 0, got 0",
+      fault("budget", { total_s = 0 }))
     assert.equal("vllm.agent: policy: expected a function or a list of functions, got \"ask\"", fault("policy", "ask"))
     assert.equal("vllm.agent: active_tools: expected names in the list, got a table", fault("active_tools", { 1 }))
     assert.truthy(fault("compact", 20):find("expected compactors", 1, true))
@@ -61,14 +64,17 @@ describe("an agent", function()
   it("refuses tools that cannot be offered or run, naming the member", function()
     local client = vllm.new { model = "m" }
     local function fault(...) return misuse(vllm.agent, { client = client, tools = { ... } }) end
-    assert.equal("vllm.agent: tools[1]: unknown key `aproval` (did you mean `approval`?)", fault { name = "x", aproval = "ask" })
+    assert.equal("vllm.agent: tools[1]: unknown key `aproval` (did you mean `approval`?)",
+      fault { name = "x", aproval = "ask" })
     assert.equal("vllm.agent: tools[1]: name: expected 1 to 64 of a-z A-Z 0-9 _ -, got nil", fault {})
     assert.equal("vllm.agent: tools[1]: run: expected function, got \"x\"", fault { name = "x", run = "x" })
     assert.equal("vllm.agent: tools[1]: timeout_s: expected 0 or more, got -1", fault { name = "x", timeout_s = -1 })
-    assert.equal('vllm.agent: tools[1]: approval: expected "ask", false or a function, got true', fault { name = "x", approval = true })
+    assert.equal('vllm.agent: tools[1]: approval: expected "ask", false or a function, got true',
+      fault { name = "x", approval = true })
     assert.equal('vllm.agent: tools[2].name: there is a second tool "x"', fault({ name = "x" }, { name = "x" }))
     assert.truthy(fault("x"):find("expected a tool", 1, true))
-    assert.truthy(misuse(vllm.agent, { client = client, tools = { name = "x" } }):find("expected a list of tools", 1, true))
+    assert.truthy(misuse(vllm.agent, { client = client, tools = { name = "x" } }):find("expected a list of tools", 1,
+      true))
     assert.truthy(misuse(vllm.tool, { name = "a b" }):find("vllm.tool: name", 1, true))
     local good = { name = "x" }
     assert.equal(good, vllm.tool(good))

@@ -93,7 +93,8 @@ end)
 
 describe("clear_results", function()
   it("empties all but the latest results, and those that are too short to matter", function()
-    local messages = { assistant(call "a", call "b", call "c"), result("a", ("x"):rep(90)), result("b", "short"), result("c", ("y"):rep(90)) }
+    local messages = { assistant(call "a", call "b", call "c"), result("a", ("x"):rep(90)), result("b", "short"),
+      result("c", ("y"):rep(90)) }
     local kept = compact.clear_results { keep = 1 }(messages)
     assert.same({ "[this result was removed to save space]", "short", ("y"):rep(90) },
       { kept[2].content, kept[3].content, kept[4].content })
@@ -124,7 +125,8 @@ describe("summarise", function()
   it("may have a client, a prompt and a limit of its own, and fails with the model's error", function()
     local client, transport = testing.client { "short", { status = 503, body = "down" } }
     local other = testing.client {}
-    local summarise = compact.summarise { keep = 1, client = client, prompt = "In one word.", max_completion_tokens = 5 }
+    local summarise = compact.summarise { keep = 1, client = client, prompt = "In one word.",
+      max_completion_tokens = 5 }
     assert(summarise(conversation(), { client = other }))
     assert.equal("In one word.", transport.requests[1].body.messages[1].content)
     assert.equal(5, transport.requests[1].body.max_completion_tokens)
@@ -141,9 +143,11 @@ describe("pair_fault", function()
     assert.is_nil(fault { "text", { role = "user", content = "x" } })
     assert.is_nil(fault { assistant(call "a"), result "a" })
     assert.equal("message 1 has a call without a result", fault { assistant(call "a") })
-    assert.equal("message 1 has a call without a result", fault { assistant(call "a", call "b"), result "a", { role = "user" } })
+    assert.equal("message 1 has a call without a result",
+      fault { assistant(call "a", call "b"), result "a", { role = "user" } })
     assert.equal("message 2 answers no call of the message before it", fault { { role = "user" }, result "a" })
-    assert.equal("message 3 answers no call of the message before it", fault { assistant(call "a"), result "a", result "a" })
+    assert.equal("message 3 answers no call of the message before it",
+      fault { assistant(call "a"), result "a", result "a" })
     assert.is_nil(fault { { role = "assistant", calls = { { id = "a" } } }, { role = "tool", call = { id = "a" } } })
   end)
 end)

@@ -80,11 +80,13 @@ describe("docs/agents.md", function()
     for code in TEXT:gmatch "```lua\n(.-)```" do blocks[#blocks + 1] = code end
     local question = agents.calls("get_weather", { city = "Paris" })
     local client, transport = testing.client {
-      question, "18 degrees.", "Cold.", question, "18 again.", question, "18, as you allowed.", "The same.", question, "18.",
+      question, "18 degrees.", "Cold.", question, "18 again.", question, "18, as you allowed.", "The same.", question,
+        "18.",
     }
     local printed = {}
     local environment = setmetatable({
-      print = function(...) printed[#printed + 1] = table.concat({ tostring((...)), tostring((select(2, ...))) }, " ") end,
+      print = function(...) printed[#printed + 1] = table.concat({ tostring((...)), tostring((select(2, ...))) },
+        " ") end,
       io = { write = function() end },
       require = function()
         return setmetatable({ agent = function(options)

@@ -50,7 +50,8 @@ describe("what a tool returns", function()
     assert.equal("a\239\191\189b", result_of(function() return "a\255b" end).content)
     local content = result_of(function() return ("é"):rep(10) end, { output_limit = 5 }).content
     assert.equal("éé\n[cut here: 4 of 20 bytes are shown]", content)
-    assert.equal("xx\n[cut here: 2 of 9 bytes are shown]", result_of(function() return "xxxxxxxxx" end, { output_limit = 2 }).content)
+    assert.equal("xx\n[cut here: 2 of 9 bytes are shown]",
+      result_of(function() return "xxxxxxxxx" end, { output_limit = 2 }).content)
     local long = result_of(function() return ("x"):rep(70000) end).content
     assert.equal(65536, #long:match "^x+")
   end)
@@ -71,7 +72,8 @@ describe("what a tool returns", function()
 
   it("may ask for a better call: once, then it is a failure", function()
     local count = 0
-    local agent = agents.new({ calls "f", calls "f", calls "f", "ok" }, { loop_guard = false, tools = { tool("f", function()
+    local agent = agents.new({ calls "f", calls "f", calls "f", "ok" },
+      { loop_guard = false, tools = { tool("f", function()
       count = count + 1
       if count == 2 then error(vllm.retry "again") end
       return vllm.retry "give a city"
@@ -84,7 +86,8 @@ describe("what a tool returns", function()
   it("forgives after a success", function()
     local answers = { vllm.retry "a", "fine", vllm.retry "b" }
     local count = 0
-    local agent = agents.new({ calls "f", calls "f", calls "f", "ok" }, { loop_guard = false, tools = { tool("f", function()
+    local agent = agents.new({ calls "f", calls "f", calls "f", "ok" },
+      { loop_guard = false, tools = { tool("f", function()
       count = count + 1
       return answers[count]
     end) } })
@@ -96,18 +99,22 @@ end)
 
 describe("a call", function()
   it("of an unknown tool is told which there are, and which was meant", function()
-    local agent = agents.new({ calls("wether", {}, "x", {}), "ok" }, { tools = { tool("weather", print), tool("time", print) } })
+    local agent = agents.new({ calls("wether", {}, "x", {}), "ok" },
+      { tools = { tool("weather", print), tool("time", print) } })
     local session = agent:session()
     session:ask "go"
-    assert.equal("there is no tool `wether` (did you mean `weather`?); the tools are weather, time\nFix the errors and try again.",
+    assert.equal("there is no tool `wether` (did you mean `weather`?); the tools are weather, time\n"
+      .. "Fix the errors and try again.",
       results(session)[1])
     assert.truthy(results(session)[2]:find("there is no tool `x`; the tools are weather, time", 1, true))
   end)
 
   it("whose arguments break the schema is told where, and does not run", function()
     local count = 0
-    local agent = agents.new({ calls("f", { n = "x" }), "ok" }, { tools = { tool("f", function() count = count + 1 end, {
-      parameters = { type = "object", required = { "city", "n" }, properties = { city = { type = "string" }, n = { type = "integer" } } },
+    local agent = agents.new({ calls("f", { n = "x" }), "ok" },
+      { tools = { tool("f", function() count = count + 1 end, {
+      parameters = { type = "object", required = { "city", "n" },
+        properties = { city = { type = "string" }, n = { type = "integer" } } },
     }) } })
     local session = agent:session()
     session:ask "go"
@@ -121,7 +128,8 @@ describe("a call", function()
 
   it("is not checked where validate = false", function()
     local message = result_of(function(input) return "got " .. input.x end, {
-      validate = false, parameters = { type = "object", required = { "city" }, properties = { city = { type = "string" } } },
+      validate = false, parameters = { type = "object", required = { "city" },
+        properties = { city = { type = "string" } } },
     })
     assert.equal("got 1", message.content)
   end)
@@ -204,7 +212,8 @@ describe("the calls of one step", function()
   end)
 
   it("have a limit of time from the agent, too", function()
-    local agent = agents.new({ calls "slow", "ok" }, { tool_timeout_s = 0.01, tools = { tool("slow", function() vllm.sleep(30) end) } })
+    local agent = agents.new({ calls "slow", "ok" },
+      { tool_timeout_s = 0.01, tools = { tool("slow", function() vllm.sleep(30) end) } })
     local session = agent:session()
     assert.equal("ok", session:ask "go")
     assert.same({ "the tool was ended after 0.01 s" }, results(session))
@@ -225,7 +234,8 @@ describe("the calls of one step", function()
     for i = 1, 5 do replies[i] = calls("f", { x = 1 }) end
     replies[6] = "I give up."
     local count = 0
-    local agent, transport = agents.new(replies, { tools = { tool("f", function() count = count + 1; return "x" end) } })
+    local agent, transport = agents.new(replies, { tools = { tool("f",
+      function() count = count + 1; return "x" end) } })
     local session = agent:session()
     local result = assert(session:run("go"):result())
     assert.same({ "loop_detected", "I give up.", 4 }, { result.stop, result.text, count })
@@ -267,10 +277,13 @@ describe("toolsets", function()
     local warnings = {}
     local set = { tools = function() return { { name = "a b" }, tool("f", print), tool("g", print) } end }
     local agent, transport = agents.new({ "ok" }, { tools = { tool("f", print), set } })
-    agent:run("go"):each(function(event) if event.type == "warning" then warnings[#warnings + 1] = event.message end end)
+    agent:run("go"):each(function(event)
+      if event.type == "warning" then warnings[#warnings + 1] = event.message end
+    end)
     assert.equal(2, #transport.requests[1].body.tools)
     assert.same({
-      "a tool of a toolset is left out: name: expected 1 to 64 of a-z A-Z 0-9 _ -, got \"a b\"", "a second tool `f` is left out",
+      "a tool of a toolset is left out: name: expected 1 to 64 of a-z A-Z 0-9 _ -, got \"a b\"",
+        "a second tool `f` is left out",
     }, warnings)
   end)
 
@@ -281,7 +294,8 @@ describe("toolsets", function()
   end)
 
   it("have hidden tools, which are not offered and may be called", function()
-    local agent, transport = agents.new({ calls "h", "ok" }, { tools = { tool("h", function() return "hid" end, { hidden = true }) } })
+    local agent, transport = agents.new({ calls "h", "ok" },
+      { tools = { tool("h", function() return "hid" end, { hidden = true }) } })
     local session = agent:session()
     assert.equal("ok", session:ask "go")
     assert.is_nil(transport.requests[1].body.tools)
@@ -289,7 +303,8 @@ describe("toolsets", function()
   end)
 
   it("are offered in their order, those of active_tools alone", function()
-    local agent, transport = agents.new({ "ok" }, { active_tools = { "c", "a" }, tools = { tool "a", tool "b", tool "c" } })
+    local agent, transport = agents.new({ "ok" }, { active_tools = { "c", "a" },
+      tools = { tool "a", tool "b", tool "c" } })
     agent:ask "go"
     local names = {}
     for i, offered in ipairs(transport.requests[1].body.tools) do names[i] = offered["function"].name end

@@ -24,7 +24,8 @@ describe("a run", function()
     local agent = agents.new({ calls "f", "ok" }, { tools = { echo "f" } })
     local run = agent:run "go"
     local events = events_of(run)
-    assert.equal("message step_start message tool_start tool_result message step_end step_start message step_end run_end",
+    assert.equal("message step_start message tool_start tool_result message step_end step_start message step_end "
+      .. "run_end",
       agents.own_types(events))
     assert.same({ 0, 1 }, { events[1].step, events[2].step })
     assert.equal("run_end", events[#events].type)
@@ -67,7 +68,8 @@ describe("a run", function()
   end)
 
   it("may answer once more without tools at max_steps", function()
-    local agent, transport = agents.new({ calls "f", "so far" }, { tools = { echo "f" }, max_steps = 1, last_answer = true })
+    local agent, transport = agents.new({ calls "f", "so far" },
+      { tools = { echo "f" }, max_steps = 1, last_answer = true })
     local result = assert(agent:run("go"):result())
     assert.same({ "max_steps", "so far" }, { result.stop, result.text })
     assert.equal("none", transport.requests[2].body.tool_choice)
@@ -97,7 +99,8 @@ describe("a run", function()
 
   it("says that the model refused, or was cut", function()
     assert.equal("refused", assert(agents.new({ { refusal = "no" } }):run("go"):result()).stop)
-    assert.equal("length", assert(agents.new({ { text = "half a", finish_reason = "length" } }):run("go"):result()).stop)
+    assert.equal("length", assert(agents.new({ { text = "half a",
+      finish_reason = "length" } }):run("go"):result()).stop)
   end)
 
   it("never runs a call of an answer that was cut", function()
@@ -159,7 +162,8 @@ describe("a run", function()
 
   it("tells what became of input that it could not take", function()
     local session, steered
-    local agent = agents.new({ calls "f" }, { max_steps = 1, tools = { tool("f", function() steered = session:steer "hurry" end) } })
+    local agent = agents.new({ calls "f" }, { max_steps = 1,
+      tools = { tool("f", function() steered = session:steer "hurry" end) } })
     session = agent:session()
     assert.equal("max_steps", assert(session:run("go"):result()).stop)
     assert.equal("max_steps", steered.outcome)
@@ -186,7 +190,8 @@ describe("a run", function()
   end)
 
   it("lets a step have its own fields, tools and messages", function()
-    local agent, transport = agents.new({ calls "f", "ok" }, { tools = { echo "f", echo "g" }, prepare_step = function(step)
+    local agent, transport = agents.new({ calls "f", "ok" },
+      { tools = { echo "f", echo "g" }, prepare_step = function(step)
       if step.number == 2 then
         step.temperature, step.tools, step.tool_choice = 0.5, { "g" }, "none"
         step.messages[#step.messages + 1] = { role = "user", content = "only now" }
@@ -207,7 +212,8 @@ describe("a run", function()
     local session = agent:session()
     assert.equal("bad", session:ask "go")
     assert.equal("user assistant user assistant user assistant", agents.roles(session))
-    agent = agents.new({ "bad", "good" }, { final_check = function(result) return result.text == "bad" and "no" or nil end })
+    agent = agents.new({ "bad", "good" }, { final_check = function(result) return result.text == "bad" and "no"
+      or nil end })
     assert.equal("good", agent:ask "go")
   end)
 
@@ -249,7 +255,9 @@ describe("a run", function()
     local agent = agents.new({ "1", "2" }, { compact = { bad, vllm.compact.keep_recent(1), messages = 1 } })
     local session = agent:session()
     session:ask "a"
-    session:run("b"):each(function(event) if event.type == "warning" then warnings[#warnings + 1] = event.message end end)
+    session:run("b"):each(function(event)
+      if event.type == "warning" then warnings[#warnings + 1] = event.message end
+    end)
     assert.same({ "a compactor was left out: message 1 answers no call of the message before it" }, warnings)
     assert.equal(2, #session:messages())
   end)

@@ -6,7 +6,8 @@ local vllm = require "vllm"
 local calls, tool = agents.calls, agents.tool
 
 local function run_with(...)
-  local agent = agents.new({ calls("f", {}, "nope", {}), "ok" }, { on_event = { ... }, tools = { tool("f", function() return "x" end) } })
+  local agent = agents.new({ calls("f", {}, "nope", {}), "ok" },
+    { on_event = { ... }, tools = { tool("f", function() return "x" end) } })
   local session = agent:session { id = "s" }
   assert.equal("ok", session:ask "go")
   return session
@@ -33,7 +34,8 @@ describe("jsonl", function()
 
   it("may have the deltas", function()
     local count = 0
-    run_with(vllm.observe.jsonl(function(line) if line:find('"text_delta"', 1, true) then count = count + 1 end end, { deltas = true }))
+    run_with(vllm.observe.jsonl(function(line) if line:find('"text_delta"', 1, true) then count = count + 1 end end,
+      { deltas = true }))
     assert.equal(1, count)
   end)
 

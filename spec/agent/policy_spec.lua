@@ -19,7 +19,8 @@ describe("an approval", function()
     run:each(function(event) if event.type == "approval_required" then required = event end end)
     local result = assert(run:result())
     assert.equal("awaiting_approval", result.stop)
-    assert.same({ { id = "call1_1", name = "rm", arguments = '{"path":"/x"}', input = { path = "/x" }, wants = "approval" } },
+    assert.same({ { id = "call1_1", name = "rm", arguments = '{"path":"/x"}', input = { path = "/x" },
+      wants = "approval" } },
       result.pending)
     assert.same({ "call1_1", "rm", { path = "/x" } }, { required.id, required.name, required.input })
     assert.equal("user assistant", agents.roles(session)) -- results join together
@@ -71,7 +72,8 @@ describe("an approval", function()
   end)
 
   it("is for one call of those that wait, in any order, or for all", function()
-    local agent = agents.new({ calls("rm", { path = "a" }, "rm", { path = "b" }, "rm", { path = "c" }), "ok", calls("rm", {}, "rm", {}), "ok" },
+    local agent = agents.new({ calls("rm", { path = "a" }, "rm", { path = "b" }, "rm", { path = "c" }), "ok",
+      calls("rm", {}, "rm", {}), "ok" },
       { tools = asking() })
     local session = agent:session()
     session:run("go"):result()
@@ -124,7 +126,8 @@ end)
 
 describe("policies", function()
   local function run_with(policy, more)
-    local agent = agents.new({ calls("f", { x = 1 }), "ok" }, { policy = policy, tools = { tool("f", function() return "ran" end, more) } })
+    local agent = agents.new({ calls("f", { x = 1 }), "ok" },
+      { policy = policy, tools = { tool("f", function() return "ran" end, more) } })
     local session = agent:session()
     local result = assert(session:run("go"):result())
     return result.stop == "awaiting_approval" and "asked: " .. tostring(result.pending[1].reason) or results(session)[1]
@@ -153,12 +156,14 @@ describe("policies", function()
       seen = { call.id, call.name, call.arguments, call.input.x, session ~= nil }
     end))
     assert.same({ "call1_1", "f", '{"x":1}', 1, true }, seen)
-    assert.equal("asked: big", run_with(nil, { approval = function(input) if input.x > 0 then return "ask", "big" end end }))
+    assert.equal("asked: big", run_with(nil, { approval = function(input) if input.x > 0 then return "ask",
+      "big" end end }))
   end)
 
   it("that fail deny: they never let a call through", function()
     assert.equal("the call was denied: the policy failed: boom", run_with(function() error("boom", 0) end))
-    assert.equal('the call was denied: the policy failed: a policy: expected nil, "allow", "ask" or "deny", got yes', run_with(says "yes"))
+    assert.equal('the call was denied: the policy failed: a policy: expected nil, "allow", "ask" or "deny", got yes',
+      run_with(says "yes"))
   end)
 
   it("are asked for each call, and not again for one that was approved", function()
@@ -175,7 +180,8 @@ end)
 
 describe("a tool without run", function()
   it("leaves its result to the program", function()
-    local agent = agents.new({ calls("ext", {}, "ls", {}), "thanks" }, { tools = { { name = "ext" }, tool("ls", function() return "x" end) } })
+    local agent = agents.new({ calls("ext", {}, "ls", {}), "thanks" },
+      { tools = { { name = "ext" }, tool("ls", function() return "x" end) } })
     local session = agent:session()
     local result = assert(session:run("go"):result())
     assert.same({ "awaiting_result", "answer" }, { result.stop, result.pending[1].wants })

@@ -99,7 +99,8 @@ local function play(seed)
   for i = 1, 60 do replies[i] = reply_of(random) end
   local may_shorten = random(2) == 1
   local compact = may_shorten and { vllm.compact.keep_recent(4), vllm.compact.drop_failed(), messages = 8 } or false
-  local options = { tools = tools(), compact = compact, max_steps = 6, loop_guard = random(2) == 1, parallel = random(3) }
+  local options = { tools = tools(), compact = compact, max_steps = 6, loop_guard = random(2) == 1,
+    parallel = random(3) }
   local agent = agents.new(replies, options, { split = 10 + random(100) })
   local session = agent:session()
   for turn = 1, 4 do

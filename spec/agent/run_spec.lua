@@ -166,7 +166,8 @@ describe("in tasks", function()
   it("start() calls back, and on_done exactly once", function()
     local types, done = {}, 0
     vllm.run(function()
-      waiting_agent({ calls "f", "ok" }, 0.001):run("go"):start(function(event) types[#types + 1] = event.type end, function(result)
+      waiting_agent({ calls "f", "ok" }, 0.001):run("go"):start(function(event) types[#types + 1] = event.type end,
+        function(result)
         done = done + 1
         assert.equal("ok", result.text)
       end)
@@ -249,7 +250,8 @@ describe("cancelling a run", function()
   end)
 
   it("in the middle of a call answers it", function()
-    local agent = agents.new({ { text = "I will", tool_calls = { { name = "f", arguments = { text = ("x"):rep(100) } } } }, "after" },
+    local agent = agents.new({ { text = "I will", tool_calls = { { name = "f",
+      arguments = { text = ("x"):rep(100) } } } }, "after" },
       { tools = { tool("f", print) } }, { split = 40 })
     local session = agent:session()
     assert(session:run("go"):each(function(event) return event.type ~= "tool_call_delta" end))
@@ -267,7 +269,8 @@ describe("cancelling a run", function()
     repeat local event = run:next() until event.type == "tool_result"
     run:cancel "enough"
     check(session, "user assistant tool tool tool")
-    assert.same({ "q", "the call was interrupted before it had a result", "the call was interrupted before it had a result" },
+    assert.same({ "q", "the call was interrupted before it had a result",
+      "the call was interrupted before it had a result" },
       results(session))
     assert.equal("cancelled", assert(run:result()).stop)
     assert.equal("after", session:ask "go on")
@@ -293,7 +296,8 @@ describe("cancelling a run", function()
   it("works while a hook or a policy is waited for", function()
     local function slow() vllm.sleep(60) end
     for _, options in ipairs {
-      { before_request = slow }, { prepare_step = slow }, { instructions = slow }, { policy = slow }, { stop_when = slow },
+      { before_request = slow }, { prepare_step = slow }, { instructions = slow }, { policy = slow },
+        { stop_when = slow },
       { final_check = slow }, { tools = { { tools = slow } } },
     } do
       options.tools = options.tools or { tool("f", function() return "x" end) }

@@ -75,7 +75,8 @@ describe("a session's state", function()
       assert.is_false(ok)
       return (why:gsub("^.-agent:session: ", ""))
     end
-    assert.equal("state.version: this module reads version 1, got 2: a newer one wrote it", fault(function(s) s.version = 2 end))
+    assert.equal("state.version: this module reads version 1, got 2: a newer one wrote it",
+      fault(function(s) s.version = 2 end))
     assert.equal("state.version: expected a number, got nil", fault(function(s) s.version = nil end))
     assert.equal("state.messages: expected a list, got nil", fault(function(s) s.messages = nil end))
     assert.equal("state.messages[1]: expected a message, got 3", fault(function(s) s.messages[1] = 3 end))
@@ -84,7 +85,8 @@ describe("a session's state", function()
     assert.equal("state.calls[1]: message is missing", fault(function(s) s.calls[1].message = nil end))
     assert.equal("state.calls[2]: arguments is not that of the call in the last message",
       fault(function(s) s.calls[2].arguments = '{"path":"/"}' end))
-    assert.equal("state.calls[2]: id is not that of the call in the last message", fault(function(s) s.calls[2].id = "x" end))
+    assert.equal("state.calls[2]: id is not that of the call in the last message",
+      fault(function(s) s.calls[2].id = "x" end))
     assert.equal("state.calls[2]: name: expected string, got 3", fault(function(s) s.calls[2].name = 3 end))
     assert.equal("state.steered[1].message: expected a message", fault(function(s) s.steered = { {} } end))
     assert.equal("state: expected a table, got 3", (function()
