@@ -22,11 +22,11 @@ static const unsigned char FIRST_OF_LENGTH[] = {
 #define LENGTHS (sizeof FIRST_OF_LENGTH - 1)
 VLLM_ASSERT(no_key_is_longer, (FIRST(18)) == (int)VLLM_KEY_COUNT);
 
-#define BIT(key) (UINT32_C(1) << (key))
-VLLM_ASSERT(each_key_has_a_bit, VLLM_KEY_COUNT <= 32);
+#define BIT(key) (UINT64_C(1) << (key))
+VLLM_ASSERT(each_key_has_a_bit, VLLM_KEY_COUNT <= 64);
 
 bool vllm_key_is_known(enum vllm_level level, enum vllm_key key) {
-    static const uint32_t known[] = {
+    static const uint64_t known[] = {
         [VLLM_LEVEL_CHOICE] = BIT(VLLM_KEY_INDEX) | BIT(VLLM_KEY_DELTA) | BIT(VLLM_KEY_MESSAGE) | BIT(VLLM_KEY_TEXT) |
                               BIT(VLLM_KEY_LOGPROBS) | BIT(VLLM_KEY_TOKEN_IDS) | BIT(VLLM_KEY_STOP_REASON) |
                               BIT(VLLM_KEY_FINISH_REASON) | BIT(VLLM_KEY_ERROR) | BIT(VLLM_KEY_USAGE),
