@@ -48,7 +48,7 @@ run_lua = $(lua_env) $(1)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help all nvim nginx demo test test-thread check spec ctest mutants coverage asan tsan valgrind lint warnings style layers sources doc doc-check format format-check memory chaos endurance fuzz bench rock schema-suite test-vllm fresh clean FORCE
+.PHONY: help all nvim nginx demo test test-thread check spec ctest mutants coverage asan tsan valgrind lint warnings style layers sources doc doc-check format format-check memory chaos endurance fuzz bench rock property schema-suite test-vllm fresh clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -255,6 +255,10 @@ bench: all build/bench/concurrent ## measurements, on every Lua
 	@echo "== Neovim"; timeout 300 $(LUA) bench/neovim.lua
 
 SUITE = ../shared/json-schema
+property: $(LUAS:%=build/%/vllm/core.so) ## 10,000 random runs of agents on two Luas: their transcripts stay whole
+	@for lua in lua5.4 luajit; do VLLM_PROPERTY_RUNS=2500 \
+	  $(MAKE) --no-print-directory spec LUA=$$lua SPEC=spec/agent/property_spec.lua || exit 1; done
+
 schema-suite: $(LUAS:%=build/%/vllm/core.so) ## the official tests of JSON Schema 2020-12 on every Lua; SUITE=path of JSON-Schema-Test-Suite
 	@for lua in $(LUAS); do LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="build/$$lua/?.so;;" \
 	  timeout 300 $$lua scripts/schema-suite.lua "$(SUITE)" || exit 1; done
