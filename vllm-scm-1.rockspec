@@ -165,6 +165,7 @@ build = {
     ["vllm.request.parts"] = "lua/vllm/request/parts.lua",
     ["vllm.request.repair"] = "lua/vllm/request/repair.lua",
     ["vllm.request.schema"] = "lua/vllm/request/schema.lua",
+    ["vllm.request.tokenize"] = "lua/vllm/request/tokenize.lua",
     ["vllm.request.tools"] = "lua/vllm/request/tools.lua",
     ["vllm.request.transcript_calls"] = "lua/vllm/request/transcript_calls.lua",
     ["vllm.request.url"] = "lua/vllm/request/url.lua",

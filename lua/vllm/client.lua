@@ -15,6 +15,7 @@ local request_builder = require "vllm.request"
 local request_headers = require "vllm.request.headers"
 local server_errors = require "vllm.base.server_errors"
 local spelling = require "vllm.base.spelling"
+local tokenize = require "vllm.request.tokenize"
 local turns = require "vllm.turn"
 local values = require "vllm.base.values"
 
@@ -175,16 +176,63 @@ function Client:session(options)
   return require("vllm.session").new(self, options == nil and {} or options, clients)
 end
 
--- The error of a whole answer that is not a success, to a request whose path is the caller's.
-function Client:_error_of_answer(address, answer)
-  local redactor, context = self.config.redactor, built_request.error_context(self.config, address)
+-- The error of a whole answer that is not a success. `hint`: what to say of an address that is not there; nil: the path
+-- is the caller's.
+function Client:_error_of_answer(address, answer, redactor, hint)
+  local context = built_request.error_context(self.config, address)
   local text, max_bytes = redactor:text(answer.body, true), self.config.limits.max_error_bytes
   local body, headers = text:sub(1, max_bytes), redactor:headers(answer.headers)
-  context.is_of_caller = true
+  context.is_of_caller, context.address_hint = hint == nil, hint
   local plain = { status = answer.status, body = body }
   local err = guard.explained(nil, plain, server_errors.from_status, answer.status, headers, body, context)
   err.body_cut = (answer.cut or #text > max_bytes) or nil
   return redactor:error(err)
+end
+
+-- Sends one request of a transport and collects its whole answer. hint: as above.
+function Client:_fetch(request, timeout, redactor, hint)
+  local checked = self.config
+  local clock = timeout.total_s and "total_s" or "first_event_s"
+  local limit_s = timeout[clock]
+  local answer, failure =
+    exchange.run(self.transport, request, checked.limits.max_event_bytes, limit_s and core.now() + limit_s)
+  if not answer then
+    if limit_s and type(failure) == "table" and failure.kind == "timeout" and not failure.clock then
+      failure = { kind = "timeout", detail = ("timeout.%s: %g s passed; %s"):format(clock, limit_s, failure.detail),
+        clock = clock, limit_s = limit_s }
+    end
+    return errors.give(redactor:error(guard.transport(failure)))
+  end
+  if answer.status < 200 or answer.status > 299 then
+    return errors.give(self:_error_of_answer(request.url, answer, redactor, hint))
+  end
+  if answer.cut then
+    return errors.give(errors.new("limit", ("the answer exceeds limits.max_event_bytes (%d)")
+      :format(checked.limits.max_event_bytes), { status = answer.status }))
+  end
+  return answer
+end
+
+local NO_TOKENIZE = "; it cannot count tokens, or a gateway does not pass /tokenize on"
+
+--- Counts the tokens of the prompt that a turn with this request would send: messages, tools and what the chat template
+--- adds. The server counts (vLLM's /tokenize); nothing is generated. Sent once: there is no retry.
+---@param request table|string as for turn
+---@param more table? as for turn
+---@return { count: integer, max_model_len: integer? }? counted max_model_len: what prompt and answer may have together
+---@return string? message
+---@return vllm.Error? err kind `not_found` if the server has no /tokenize
+function Client:tokens(request, more)
+  check_self("tokens", self)
+  local built, message, param = request_builder.build(self.config, request_of("tokens", request, more))
+  if not built then return errors.give(invalid(message, param)) end
+  local answer, why, err = self:_fetch(built.tokenize_request, built.timeout, built.redactor, NO_TOKENIZE)
+  if not answer then return nil, why, err end
+  local counted = tokenize.read(answer.body)
+  if counted then return counted end
+  local body = built.redactor:text(answer.body, true):sub(1, self.config.limits.max_error_bytes)
+  err = errors.new("protocol", "the answer of /tokenize has no `count`", { status = answer.status, body = body })
+  return errors.give(err)
 end
 
 local REQUEST_OPTIONS = { timeout = true }
@@ -255,27 +303,11 @@ function Client:request(method, path, body, options)
   local address, why = checked.root_url(path)
   if not address then return errors.give(errors.new("invalid_request", why, { param = "path" })) end
   local headers = request_headers.of_request(checked, false)
-  local clock = timeout.total_s and "total_s" or "first_event_s"
-  local limit_s = timeout[clock]
-  local answer, failure = exchange.run(self.transport,
-    built_request.transport_request(checked, method, address, headers, body, timeout),
-    checked.limits.max_event_bytes, limit_s and core.now() + limit_s)
-  if not answer then
-    if limit_s and type(failure) == "table" and failure.kind == "timeout" and not failure.clock then
-      failure = { kind = "timeout", detail = ("timeout.%s: %g s passed; %s"):format(clock, limit_s, failure.detail),
-        clock = clock, limit_s = limit_s }
-    end
-    return errors.give(self.config.redactor:error(guard.transport(failure)))
-  end
-  if answer.status < 200 or answer.status > 299 then
-    return errors.give(self:_error_of_answer(address, answer))
-  end
-  if answer.cut then
-    return errors.give(errors.new("limit", ("the answer exceeds limits.max_event_bytes (%d)")
-      :format(checked.limits.max_event_bytes), { status = answer.status }))
-  end
+  local plain = built_request.transport_request(checked, method, address, headers, body, timeout)
+  local answer, message, err = self:_fetch(plain, timeout, checked.redactor)
+  if not answer then return nil, message, err end
   local is_json = (answer.headers["content-type"] or ""):find("json", 1, true)
-  answer.headers = self.config.redactor:headers(answer.headers)
+  answer.headers = checked.redactor:headers(answer.headers)
   if is_json then
     answer.json, answer.invalid = json_library.decode(checked.json, answer.body)
   end

@@ -164,8 +164,17 @@ local function answer(reply, number, asked, split)
   return setmetatable({ _status = status, _headers = headers, _bytes = bytes, _at = 1, _split = split }, Stream)
 end
 
+-- What /tokenize answers, as a reply.
+local function count_of(tokens, asked)
+  if not tokens then return { status = 404, body = "" } end
+  local count, max_model_len = tokens(asked)
+  if type(count) ~= "number" then return count end
+  local body = { count = count, max_model_len = max_model_len or 4096, tokens = setmetatable({}, core.array_mt) }
+  return { status = 200, body = body }
+end
+
 -- Misuse throws at the caller of the public function.
-local function check_script(replies, split)
+local function check_script(replies, split, tokens)
   if type(replies) ~= "table" then
     misuse.raise("vllm.testing: expected a list of replies, got " .. values.shown(replies))
   end
@@ -177,6 +186,9 @@ local function check_script(replies, split)
   if split ~= nil and (type(split) ~= "number" or split < 1 or split % 1 ~= 0) then
     misuse.raise("vllm.testing: split: expected a whole number of bytes, at least 1, got " .. values.shown(split))
   end
+  if tokens ~= nil and type(tokens) ~= "function" then
+    misuse.raise("vllm.testing: tokens: expected a function, got " .. values.shown(tokens))
+  end
   for i, reply in ipairs(replies) do
     local why = type(reply) == "table" and fault_of(reply)
     if why then misuse.raise(("vllm.testing: reply %d: %s"):format(i, why)) end
@@ -187,53 +199,66 @@ local function over(replies)
   return ("vllm.testing: the script has %d replies, and one more was requested"):format(#replies)
 end
 
-local function new_transport(replies, split)
-  local transport = { name = "testing", options = {}, requests = {} }
+local function new_transport(replies, split, tokens)
+  local transport = { name = "testing", options = {}, requests = {}, counts = {} }
   local played = 0
-  function transport:open(request)
-    if request.method ~= "POST" then return answer({ status = 404, body = "" }, 0, {}) end
-    local asked = core.json_decode(request.body or "{}", { drop_nulls = true })
-    self.requests[#self.requests + 1] = { method = request.method, url = request.url, headers = request.headers,
-      text = request.body, body = asked }
+  local function next_reply(asked)
     played = played + 1
     local reply = replies[played]
-    if reply == nil then return nil, { kind = "config", detail = over(replies) } end
+    if reply == nil then return nil, over(replies) end
     if type(reply) == "function" then reply = reply(asked) end
     if type(reply) == "string" then reply = { text = reply } end
     local why = fault_of(reply)
-    if why then return nil, { kind = "config", detail = ("vllm.testing: reply %d: %s"):format(played, why) } end
+    return reply, why and ("vllm.testing: reply %d: %s"):format(played, why)
+  end
+  local function next_count(asked)
+    local reply = count_of(tokens, asked)
+    local why = fault_of(reply)
+    return reply, why and "vllm.testing: tokens: " .. why
+  end
+  function transport:open(request)
+    if request.method ~= "POST" then return answer({ status = 404, body = "" }, 0, {}) end
+    local asked = core.json_decode(request.body or "{}", { drop_nulls = true })
+    local is_count = request.url:gsub("%?.*", ""):find "/tokenize$"
+    local list = is_count and self.counts or self.requests
+    list[#list + 1] = { method = request.method, url = request.url, headers = request.headers, text = request.body,
+      body = asked }
+    local reply, why = (is_count and next_count or next_reply)(asked)
+    if why then return nil, { kind = "config", detail = why } end
     if reply.fail then return nil, { kind = reply.fail, detail = reply.detail or "as the script says" } end
     return answer(reply, played, asked, split)
   end
   return transport
 end
 
---- A transport that plays `replies` in order, one for each POST, and keeps what it was asked.
+--- A transport that plays `replies` in order, one for each POST but those to /tokenize, and keeps what it was asked.
 ---@param replies (string|vllm.testing.Reply|fun(asked: table): string|vllm.testing.Reply)[] a string is a text answer
----@param options { split: integer? }? split: bytes per read (default: all at once)
+---@param options { split: integer?, tokens: (fun(asked: table): integer|vllm.testing.Reply, integer?)? }? split: bytes
+---  per read (default: all at once); tokens: what /tokenize answers, a count and max_model_len (default 4096), or a
+---  reply with `status`; without it, 404
 ---@return table transport `transport.requests[i]` = { method, url, headers (a list of { name, value }), text,
----  body (decoded) }
+---  body (decoded) }; `transport.counts[i]`: the same of what /tokenize was asked
 function testing.transport(replies, options)
-  local split = options and options.split
-  check_script(replies, split)
-  return new_transport(replies, split)
+  local split, tokens = options and options.split, options and options.tokens
+  check_script(replies, split, tokens)
+  return new_transport(replies, split, tokens)
 end
 
 --- A client that talks to a script.
 ---@param replies table as for testing.transport
----@param options table? options of vllm.new (model defaults to "test-model", retry to false), and `split` as for
----  testing.transport
+---@param options table? options of vllm.new (model defaults to "test-model", retry to false), and `split` and `tokens`
+---  as for testing.transport
 ---@return vllm.Client
 ---@return table transport with `requests`
 function testing.client(replies, options)
-  local all, split = {}, nil
-  for key, value in pairs(options or {}) do
-    if key == "split" then split = value else all[key] = value end
-  end
+  local all = {}
+  for key, value in pairs(options or {}) do all[key] = value end
+  local split, tokens = all.split, all.tokens
+  all.split, all.tokens = nil, nil
   all.model = all.model or "test-model"
   if all.retry == nil then all.retry = false end
-  check_script(replies, split)
-  all.transport = new_transport(replies, split)
+  check_script(replies, split, tokens)
+  all.transport = new_transport(replies, split, tokens)
   local checked = require("vllm.request.config").check(all, 3)
   return require("vllm.client").new(checked), all.transport
 end

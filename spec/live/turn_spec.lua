@@ -312,6 +312,15 @@ describe("other endpoints", function()
   end)
 end)
 
+describe("client:tokens", function()
+  it("counts what a turn's usage counts, with tools and template arguments", function()
+    local request = { messages = PLAN, tools = { WEATHER, NOW }, chat_template_kwargs = { enable_thinking = false } }
+    local counted = assert(plain:tokens(request))
+    assert.equal(ask(plain, request).usage.prompt_tokens, counted.count)
+    assert.is_true(counted.max_model_len > counted.count)
+  end)
+end)
+
 describe("cancel", function()
   local story = { messages = { "Write a long story about a lighthouse." }, max_completion_tokens = 1500,
     ignore_eos = true }

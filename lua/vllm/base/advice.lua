@@ -96,7 +96,7 @@ local function about_key(status, parts, context)
 end
 
 local function about_address(status, context)
-  local hint = "; base_url usually ends in /v1"
+  local hint = context.address_hint or "; base_url usually ends in /v1"
   if context.is_of_caller then
     hint = context.url:find("/v1/", 1, true) and "" or "; a path starts at the server's root, as in /v1/models"
   end

@@ -177,7 +177,7 @@ local CLIENT = {
   { "write client:request(\"GET\", \"/v1/models\")", "models list_models get_models" },
   { "write client:request(\"POST\", \"/v1/embeddings\", { model = \"…\", input = \"…\" })",
     "embeddings embedding embed" },
-  { "write client:request(\"POST\", \"/tokenize\", { model = \"…\", prompt = \"…\" })", "tokenize count_tokens" },
+  { "write client:tokens(request)", "tokenize count_tokens token_count" },
   { "write client:with { … }", "with_options with_config bind options" },
   { "write vllm.map(list, fn)", "batch abatch" },
   { "a turn has it: turn:cancel(); so has a session", "cancel abort" },

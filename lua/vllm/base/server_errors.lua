@@ -16,6 +16,7 @@ local server_errors = {}
 ---@field now_unix integer?
 ---@field served string[]? the models that the server has
 ---@field is_of_caller boolean? the caller chose the path, so base_url is not at fault
+---@field address_hint string? what to say if the address is not there
 ---@field strict any the request's strict_alternating_roles
 ---@field content_type string? of an answer of which nothing was understood
 ---@field is_whole boolean? the answer was not a stream

@@ -2,6 +2,7 @@
 -- read like any field and yet is not in the table, so that a dump of a turn does not show it.
 
 local headers = require "vllm.request.headers"
+local tokenize = require "vllm.request.tokenize"
 local url = require "vllm.request.url"
 
 ---@class vllm.Built
@@ -20,6 +21,7 @@ local url = require "vllm.request.url"
 ---  calls in the transcript, a NUL between two
 ---@field transport_request table what a transport's `open` takes; a fresh one each time, as those below
 ---@field models_request table the same for the list of models
+---@field tokenize_request table the same to have its tokens counted
 ---@field decoder_options table of core.decoder
 ---@field limits table of the configuration
 ---@field context { url: string, has_key: boolean, strict: boolean|table|nil, now_unix: integer } for server_errors
@@ -63,6 +65,11 @@ function DERIVED.models_request(_, config)
   return built.transport_request(config, "GET", config.models_url, headers.of_request(config, false))
 end
 
+function DERIVED.tokenize_request(self, config)
+  local list, body = headers.of_request(config, false, self.own_headers), tokenize.body(self.body)
+  return built.transport_request(config, "POST", config.root_url "/tokenize", list, body, self.timeout)
+end
+
 function DERIVED.decoder_options(self, config)
   local limits, asked = config.limits, self.asked
   return {
@@ -84,7 +91,7 @@ end
 --- Makes one.
 ---@param config table a checked configuration
 ---@param fields table what may be shown
----@param hidden { url: string, headers: table, redactor: vllm.Redactor }
+---@param hidden { url: string, headers: table, own_headers: table, redactor: vllm.Redactor }
 ---@return vllm.Built
 function built.new(config, fields, hidden)
   return setmetatable(fields, { __index = function(self, name)

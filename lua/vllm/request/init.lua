@@ -295,7 +295,7 @@ local function finish(config, call, members, ids, body, stream)
     timeout = configuration.timeout_of(config, option(call, "timeout")),
     strict = option(call, "strict_alternating_roles", config.strict_alternating_roles),
   }, {
-    url = config.url, headers = headers.of_request(config, stream, own),
+    url = config.url, headers = headers.of_request(config, stream, own), own_headers = own,
     redactor = #secrets > 0 and redact.new(config.secret_texts, secrets) or config.redactor,
   })
 end
