@@ -1,20 +1,14 @@
 -- The examples as a person uses them in a terminal: pastes, empty lines, Ctrl-C, and what a model may not do to the
 -- screen.
 require "spec.support.env"
+local answers = require "spec.support.answers"
 local child = require "spec.support.child"
 local server = require "spec.support.server"
 
 local IS_LUAJIT = rawget(_G, "jit") ~= nil
-local STREAM = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-local function chunk(delta, finish)
-  return ('data: {"id":"1","model":"m","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}\n\n')
-    :format(delta, finish or "null")
-end
-local EVIL = STREAM .. chunk [[{"content":"\u001b]0;owned\u0007\u001b[2Jgood\rday\u009b5m"}]] .. chunk("{}", '"stop"')
-  .. "data: [DONE]\n\n"
-local EVIL_CALL = STREAM
-  .. chunk [[{"tool_calls":[{"index":0,"id":"call00001","function":{"name":"get_weather","arguments":"{\"city\":\"\u001b[31mX\"}"}}]}]]
-  .. chunk("{}", '"tool_calls"') .. "data: [DONE]\n\n"
+local EVIL = answers.text [[\u001b]0;owned\u0007\u001b[2Jgood\rday\u009b5m]]
+local EVIL_CALL = answers.deltas("tool_calls",
+  [[{"tool_calls":[{"index":0,"id":"call00001","function":{"name":"get_weather","arguments":"{\"city\":\"\u001b[31mX\"}"}}]}]])
 
 describe("examples", function()
   local running
@@ -52,22 +46,18 @@ describe("examples", function()
 
   it("show nothing of a model's escape sequences", function()
     for _, example in ipairs { "hello.lua", "agent.lua", "chat.lua" } do
-      local text = fed(example, "hi\n", running:script { { "send", EVIL }, "close" })
+      local text = fed(example, "hi\n", answers.script(running, EVIL))
       assert.truthy(text:find("goodday", 1, true), text)
       assert.is_nil(text:find "[%z\1-\8\11-\31\127]", text)
       assert.is_nil(text:find("\194\155", 1, true), text)
     end
-    local text = fed("agent.lua", "", running:script { { "send", EVIL_CALL }, "close", "next", { "send", EVIL },
-      "close" })
+    local text = fed("agent.lua", "", answers.script(running, EVIL_CALL, EVIL))
     assert.truthy(text:find('[get_weather {"city":', 1, true), text)
     assert.is_nil(text:find("\27", 1, true), text)
   end)
 
   it("lookup reads a JSON file with lua-cjson and answers calls from it", function()
-    local call = STREAM
-      .. chunk [[{"tool_calls":[{"index":0,"id":"call00001","function":{"name":"lookup","arguments":"{\"path\":[\"a\",\"2\"]}"}}]}]]
-      .. chunk("{}", '"tool_calls"') .. "data: [DONE]\n\n"
-    local script = running:script { { "send", call }, "close", "next", { "send", EVIL }, "close" }
+    local script = answers.script(running, answers.calls { { "lookup", '{"path":["a","2"]}' } }, EVIL)
     local text, status = child.with_file('{"a":[1,{"b":[]}]}', function(file)
       return child.run(("%s examples/lookup.lua %s"):format(arg[-1], file), environment(script))
     end)
@@ -114,48 +104,25 @@ describe("examples", function()
     end
   end)
 
-  -- The bytes of an answer that calls tools: `answer_calls { { "name", '{"a":1}' }, … }`.
-  local function answer_calls(list)
-    local calls = {}
-    for i, call in ipairs(list) do
-      calls[i] = ([[{"index":%d,"id":"call0000%d","type":"function","function":{"name":"%s","arguments":"%s"}}]])
-        :format(i - 1, i, call[1], (call[2]:gsub('"', '\\"')))
-    end
-    return STREAM .. chunk('{"tool_calls":[' .. table.concat(calls, ",") .. "]}") .. chunk("{}", '"tool_calls"')
-      .. "data: [DONE]\n\n"
-  end
-
-  local function answer_text(text)
-    return STREAM .. chunk('{"content":"' .. text .. '"}') .. chunk("{}", '"stop"') .. "data: [DONE]\n\n"
-  end
-
   -- A server that gives these answers, one after the other.
-  local function scripted(...)
-    local steps = {}
-    for i = 1, select("#", ...) do
-      if i > 1 then steps[#steps + 1] = "next" end
-      steps[#steps + 1] = { "send", (select(i, ...)) }
-      steps[#steps + 1] = "close"
-    end
-    return running:script(steps)
-  end
+  local function scripted(...) return answers.script(running, ...) end
 
   it("approve asks in the terminal, runs what is allowed, and tells the model what is not", function()
-    local DELETE = answer_calls { { "delete_note", '{"name":"groceries"}' }, { "list_notes", "{}" } }
-    local text, status = fed("approve.lua", "y\n", scripted(DELETE, answer_text "Two are left."))
+    local DELETE = answers.calls { { "delete_note", '{"name":"groceries"}' }, { "list_notes", "{}" } }
+    local text, status = fed("approve.lua", "y\n", scripted(DELETE, answers.text "Two are left."))
     assert.equal(0, status, text)
     assert.truthy(text:find('delete_note {"name":"groceries"}: allow it? [y/N] ', 1, true), text)
     assert.truthy(text:find("[delete_note → deleted]", 1, true), text)
     assert.truthy(text:find("Two are left.", 1, true), text)
     running:clear_log()
-    text, status = fed("approve.lua", "keep them\n", scripted(DELETE, answer_text "As you like."))
+    text, status = fed("approve.lua", "keep them\n", scripted(DELETE, answers.text "As you like."))
     assert.equal(0, status, text)
     assert.truthy(running:log("request")[2].body:find("the call was denied: keep them", 1, true))
   end)
 
   it("parallel shows each call as it works", function()
-    local call = answer_calls { { "get_weather", '{"city":"Paris"}' }, { "get_weather", '{"city":"Oslo"}' } }
-    local text, status = fed("parallel.lua", "", scripted(call, answer_text "Warm."))
+    local call = answers.calls { { "get_weather", '{"city":"Paris"}' }, { "get_weather", '{"city":"Oslo"}' } }
+    local text, status = fed("parallel.lua", "", scripted(call, answers.text "Warm."))
     assert.equal(0, status, text)
     for _, part in ipairs { "Paris 50 %", "Oslo 100 %", '{"celsius":12,"city":"Oslo"}', "Warm.", "(2 steps" } do
       assert.truthy(text:find(part, 1, true), text)
@@ -164,8 +131,8 @@ describe("examples", function()
 
   it("team lets one agent delegate to others", function()
     local text, status = fed("team.lua", "", scripted(
-      answer_calls { { "reader", '{"task":"the comet"}' } }, answer_calls { { "look_up", '{"word":"comet"}' } },
-      answer_text "It was seen over Oslo.", answer_text "Comet over Oslo"))
+      answers.calls { { "reader", '{"task":"the comet"}' } }, answers.calls { { "look_up", '{"word":"comet"}' } },
+      answers.text "It was seen over Oslo.", answers.text "Comet over Oslo"))
     assert.equal(0, status, text)
     assert.truthy(text:find('[editor → reader {"task":"the comet"}]', 1, true), text)
     assert.truthy(text:find("Comet over Oslo", 1, true), text)
@@ -175,7 +142,7 @@ describe("examples", function()
   it("resume goes on after it was killed in a tool, and runs the tool once", function()
     child.with_file("", function(path)
       assert(os.remove(path))
-      local script = scripted(answer_calls { { "get_weather", '{"city":"Paris"}' } }, answer_text "I could not see.")
+      local script = scripted(answers.calls { { "get_weather", '{"city":"Paris"}' } }, answers.text "I could not see.")
       local slow = environment(script)
       slow.SLOW = "30"
       local command = ("%s examples/resume.lua %s"):format(arg[-1], path)

@@ -20,6 +20,13 @@ function M.setup(options)
   return made ~= nil
 end
 
+--- The client of setup, else of the environment.
+---@return vllm.Client? client nil: why was shown
+function M.client()
+  if not client then M.setup() end
+  return client
+end
+
 -- Writing into the buffer ------------------------------------------------------------------------------------------
 
 -- Where the answer continues. The mark moves with every edit, so you may edit above it meanwhile.
@@ -114,7 +121,7 @@ end
 ---@param question string
 ---@param lines string[]? the lines that it is about
 function M.ask(question, lines)
-  if not client and not M.setup() then return end
+  if not M.client() then return end
   local text = question_text(question, lines)
   local buffer = vim.api.nvim_get_current_buf()
   local chat = chats[buffer]
