@@ -98,6 +98,7 @@ build = {
     ["vllm.agent.bounds"] = "lua/vllm/agent/bounds.lua",
     ["vllm.agent.compact"] = "lua/vllm/agent/compact.lua",
     ["vllm.agent.course"] = "lua/vllm/agent/course.lua",
+    ["vllm.agent.decisions"] = "lua/vllm/agent/decisions.lua",
     ["vllm.agent.drive"] = "lua/vllm/agent/drive.lua",
     ["vllm.agent.executor"] = "lua/vllm/agent/executor.lua",
     ["vllm.agent.inbox"] = "lua/vllm/agent/inbox.lua",

@@ -94,7 +94,7 @@ describe("a run", function()
       tools = { echo "f" }, stop_when = { function(steps) return #steps == 1 end, function() return false end },
     })
     local result = assert(agent:run("go"):result())
-    assert.same({ "completed", 1 }, { result.stop, #result.steps })
+    assert.same({ "stop_when", 1 }, { result.stop, #result.steps })
   end)
 
   it("says that the model refused, or was cut", function()
@@ -215,6 +215,63 @@ describe("a run", function()
     agent = agents.new({ "bad", "good" }, { final_check = function(result) return result.text == "bad" and "no"
       or nil end })
     assert.equal("good", agent:ask "go")
+  end)
+
+  it("fails where a function of the program fails, or decides nothing that can be understood", function()
+    local function failure(reply, option, fn)
+      local agent = agents.new({ reply, "never" }, { tools = { echo "f" }, [option] = fn })
+      local run = agent:run "go"
+      local _, message, err = run:result()
+      assert.equal("config", err.kind)
+      assert.equal("user assistant" .. (reply == "ok" and "" or " tool"), agents.roles(run.session))
+      return message, err.partial.text
+    end
+    assert.same({ "config: stop_when: boom" }, { failure(calls "f", "stop_when", function() error("boom", 0) end) })
+    assert.same({ "config: final_check: boom", "ok" },
+      { failure("ok", "final_check", function() error("boom", 0) end) })
+    for _, value in ipairs { true, false, 3 } do
+      assert.equal("config: final_check: expected nil or a text that says why not, got " .. tostring(value),
+        (failure("ok", "final_check", function() return value end)))
+    end
+  end)
+
+  it("fails before a request where a function gives what cannot be used", function()
+    local function failure(options)
+      options.tools = options.tools or { echo "f" }
+      local agent, transport = agents.new({ "never" }, options)
+      local _, message = agent:ask "go"
+      assert.equal(0, #transport.requests)
+      return message
+    end
+    local function step(fn) return failure { prepare_step = fn } end
+    assert.equal("config: instructions: expected a text, got a table",
+      failure { instructions = function() return {} end })
+    assert.equal("config: prepare_step: expected it to change `step` and return nothing, got a table",
+      step(function() return { temperature = 0 } end))
+    assert.equal("config: prepare_step: tools: expected names in the list, got a table",
+      step(function(it) it.tools = { echo "f" } end))
+    local toolset = { { tools = function() return echo "f" end } }
+    assert.equal("config: tools[1].tools: expected a list of tools, got a table", failure { tools = toolset })
+    toolset[1].tools = function() end
+    assert.equal("config: tools[1].tools: expected a list of tools, got nil", failure { tools = toolset })
+  end)
+
+  it("gives each warning as a hint, too", function()
+    local agent = agents.new({ calls("f", {}, "g"), "ok" }, {
+      active_tools = { "f", "h" }, on_event = function() error("deaf", 0) end,
+      tools = {
+        { tools = function() return { echo "g" } end }, tool("f", function() return print end),
+      },
+      policy = function(call) return call.name == "g" and "perhaps" or nil end,
+    })
+    assert.same({
+      "an observer failed and is told nothing more: deaf",
+      "to be offered: there is no tool `h`",
+      'what `f` returned cannot be sent: a function is not a JSON value',
+      '`g` was denied: the policy failed: a policy: expected nil, "allow", "ask" or "deny", got perhaps',
+    }, assert(agent:run("go"):result()).hints)
+    agent = agents.new({ calls "f", "ok" }, { tools = { tool("f", function() error("a bug", 0) end) } })
+    assert.same({ "`f` raised an error: a bug" }, assert(agent:run("go"):result()).hints)
   end)
 
   it("shortens a transcript that is too long, tells of it, and asks again", function()

@@ -107,10 +107,13 @@ describe("an approval", function()
     local _, message = session:approve "x"
     assert.equal('invalid_request: no call "x" waits for approval: none is waiting', message)
     session:run("go"):result()
-    _, message = session:deny(nil)
-    assert.equal("invalid_request: no call nil waits for approval: waiting are `call1_1` (rm)", message)
+    _, message = session:deny "x"
+    assert.equal('invalid_request: no call "x" waits for approval: waiting are `call1_1` (rm)', message)
+    _, message = session:answer("call1_1", "done")
+    assert.truthy(message:find("it waits for approval: session:approve(id)", 1, true), message)
     assert.is_true(session:approve "call1_1")
-    assert.is_nil((session:approve "call1_1"))
+    _, message = session:approve "call1_1"
+    assert.equal('invalid_request: no call "call1_1" waits for approval: it was approved already', message)
   end)
 
   it("ends when the session is cancelled", function()

@@ -2,13 +2,25 @@
 --- there is nothing to do. They keep every call with its result. A program may write its own.
 
 local misuse = require "vllm.base.misuse"
+local spelling = require "vllm.base.spelling"
 local values = require "vllm.base.values"
 
-local compact = {}
+local compact = misuse.tell_members({}, "vllm.compact", "compact")
 
 local function check_count(name, count)
   if type(count) == "number" and count >= 1 and count % 1 == 0 then return end
   misuse.raise(("vllm.compact.%s: expected a whole number, 1 or more, got %s"):format(name, values.shown(count)))
+end
+
+-- Options that may be left out; misuse throws.
+local function options_of(name, given, known)
+  if given == nil then return {} end
+  if type(given) ~= "table" then
+    misuse.raise(("vllm.compact.%s: expected a table of options, got %s"):format(name, values.shown(given)))
+  end
+  local fault = spelling.unknown_key(given, known)
+  if fault then misuse.raise(("vllm.compact.%s: %s"):format(name, fault)) end
+  return given
 end
 
 local function role_of(message)
@@ -135,7 +147,7 @@ local CLEARED = "[this result was removed to save space]"
 ---  stay
 ---@return fun(messages: table[], context: table): table[]?
 function compact.clear_results(options)
-  options = options or {}
+  options = options_of("clear_results", options, { keep = true, exclude = true })
   local keep, exclude = options.keep or 3, {}
   for _, name in ipairs(options.exclude or {}) do exclude[name] = true end
   return function(messages)
@@ -188,12 +200,14 @@ local function ask_for_summary(client, messages, options)
   return text
 end
 
+local SUMMARISE = { keep = true, client = true, prompt = true, max_completion_tokens = true }
+
 --- Replaces all but the last messages by a summary, which a model writes.
 ---@param options { keep: integer?, client: vllm.Client?, prompt: string?, max_completion_tokens: integer? }? keep: 6;
 ---  client: default the agent's, without its tools
 ---@return fun(messages: table[], context: table): table[]?
 function compact.summarise(options)
-  options = options or {}
+  options = options_of("summarise", options, SUMMARISE)
   local keep = options.keep or 6
   check_count("summarise", keep)
   return function(messages, context)

@@ -67,15 +67,6 @@ function Course:note(message)
   self.drive:emit("message", { message = message })
 end
 
---- A sentence for the user, once.
----@param hint string
-function Course:add_hint(hint)
-  for _, known in ipairs(self.hints) do
-    if known == hint then return end
-  end
-  self.hints[#self.hints + 1] = hint
-end
-
 --- A message joins the transcript.
 ---@param message table
 function Course:append(message)
@@ -125,16 +116,21 @@ function Course:refuse_calls(failure, why)
   self:close_calls()
 end
 
---- Tells of what was decided about approvals since the last run.
+function Course:_tell_decision(record)
+  if record.decision ~= "answered" then
+    self.drive:emit("approval_resolved", {
+      id = record.id, name = record.name, is_approved = record.decision == "approved", reason = record.reason,
+      input = record.input,
+    })
+  end
+  if record.message then self.drive:emit("tool_result", outputs.event(record, 0)) end
+end
+
+--- Tells of what was decided since the last run: approvals, and results from outside.
 function Course:tell_decisions()
   for _, record in ipairs(self.transcript.open) do
-    if record.decision then
-      self.drive:emit("approval_resolved", {
-        id = record.id, name = record.name, is_approved = record.decision == "approved", reason = record.reason,
-        input = record.input,
-      })
-      record.decision = nil
-    end
+    if record.decision then self:_tell_decision(record) end
+    record.decision = nil
   end
 end
 
@@ -145,7 +141,7 @@ local courses = {}
 function courses.new(drive)
   local course = setmetatable({
     drive = drive, agent = drive.agent, transcript = drive.transcript, inbox = drive.inbox, appended = drive.appended,
-    steps = {}, usage = {}, hints = {}, complaints = 0, began_at = core.now(), is_last = nil,
+    steps = {}, usage = {}, hints = drive.hints, complaints = 0, began_at = core.now(), is_last = nil,
     seen = repeats.new(drive.agent.loop_guard),
   }, Course)
   course.shortener = shorteners.new(course)

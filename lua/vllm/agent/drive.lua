@@ -19,6 +19,7 @@ local loop = require "vllm.agent.loop"
 ---@field steps number it stops after so many
 ---@field group vllm.Group its tools and hooks
 ---@field step integer of the model call that is under way, or was the last
+---@field hints string[] of the result
 ---@field turn vllm.Turn|false what the loop waits for
 ---@field waits { is_done: (fun(): boolean), cancel: fun(reason: string) }|false or this
 ---@field cancelled string|false why it was cancelled
@@ -44,8 +45,25 @@ function drives.new(session, parts, err)
     steps = parts.steps or math.huge,
     group = groups.new(config.host, config.interrupt), step = 0, turn = false,
     waits = false, cancelled = false, is_over = err ~= nil, result = false, err = err,
-    _observers = agent.observers, _queue = {}, _first = 1, _last = 0, _loop = coroutine.create(loop.run),
+    hints = {}, _observers = agent.observers, _queue = {}, _first = 1, _last = 0, _loop = coroutine.create(loop.run),
   }, Drive)
+end
+
+--- A sentence for the user, once.
+---@param hint string
+function Drive:add_hint(hint)
+  for _, known in ipairs(self.hints) do
+    if known == hint then return end
+  end
+  self.hints[#self.hints + 1] = hint
+end
+
+--- Something that the program should know: an event, and a hint for those who read none.
+---@param message string
+function Drive:warn(message)
+  if self.is_over then return end
+  self:add_hint(message)
+  self:emit("warning", { message = message })
 end
 
 --- For the loop and its tools: an event, for whoever reads the run.
@@ -153,7 +171,7 @@ function Drive:deliver(event)
         if observer ~= observers[i] then kept[#kept + 1] = observer end
       end
       self._observers = kept
-      self:emit("warning", { message = "an observer failed and is told nothing more: " .. guard.words(why) })
+      self:warn("an observer failed and is told nothing more: " .. guard.words(why))
     end
   end
 end

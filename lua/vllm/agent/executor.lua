@@ -4,11 +4,13 @@
 local core = require "vllm.core"
 local guard = require "vllm.base.guard"
 local json = require "vllm.json"
+local misuse = require "vllm.base.misuse"
 local outputs = require "vllm.agent.outputs"
 local policy = require "vllm.agent.policy"
 local repeats = require "vllm.agent.repeats"
 local tasks = require "vllm.hosts.tasks"
 local toolbox = require "vllm.agent.toolbox"
+local values = require "vllm.base.values"
 
 local BLOCKED_S = 0.1 -- a tool that goes on for so long without a wait is told of
 local INTERRUPTED = "the call was interrupted before it had a result"
@@ -24,9 +26,17 @@ local Call = {}
 Call.__index = Call
 Call.__name = "vllm.call"
 
+local function check_self(call, name)
+  misuse.check_colon(type(call) == "table" and rawget(call, "_record"), "call", name)
+end
+
 --- Tells whoever reads the run what the tool is doing.
 ---@param text string
 function Call:progress(text)
+  check_self(self, "progress")
+  if type(text) ~= "string" and type(text) ~= "number" then
+    misuse.raise("call:progress: expected a text, got " .. values.shown(text))
+  end
   if self:is_cancelled() then return end
   self._drive:emit("tool_progress", { id = self.id, name = self.name, text = tostring(text) })
 end
@@ -34,6 +44,7 @@ end
 --- Has the run been cancelled, or the tool's time passed? What it returns then is dropped.
 ---@return boolean
 function Call:is_cancelled()
+  check_self(self, "is_cancelled")
   return self._record.message ~= nil
 end
 
@@ -74,10 +85,7 @@ function Executor:_settle(record, message)
   if not task and message.is_error then message.metadata.not_started = true end
   self._tasks[record] = nil
   if task then task.watch:cancel() end
-  self._drive:emit("tool_result", {
-    id = record.id, name = record.name, message = message, is_error = message.is_error or false,
-    failure = message.metadata and message.metadata.failure, took_s = task and core.now() - task.began_at or 0,
-  })
+  self._drive:emit("tool_result", outputs.event(record, task and core.now() - task.began_at or 0))
 end
 
 function Executor:_fail(record, failure, why)
@@ -87,17 +95,20 @@ end
 -- What the tool's function gave or raised.
 function Executor:_take(record, tool, ok, value, second)
   if record.message then
-    if ok then self._drive:emit("warning", { message = LATE:format(record.name) }) end
+    if ok then self._drive:warn(LATE:format(record.name)) end
     return
   end
   local raised = not ok and second or value
   if outputs.is_retry(raised) then return self:_settle(record, self:_correction(record, raised.why)) end
   if not ok then
-    local why = type(second) == "string" and second or guard.words(second)
+    local why = outputs.words(second)
+    self._drive:warn(("`%s` raised an error: %s"):format(record.name, why))
     return self:_fail(record, "failed", "the tool failed: " .. why)
   end
   local limit = tool.output_limit or self._agent.output_limit
-  self:_settle(record, self._seen:note(record, outputs.message(self._agent.client, record, value, second, limit)))
+  local message, fault = outputs.message(self._agent.client, record, value, second, limit)
+  if fault then self._drive:warn(("what `%s` returned cannot be sent: %s"):format(record.name, fault)) end
+  self:_settle(record, self._seen:note(record, message))
 end
 
 -- Running ----------------------------------------------------------------------------------------------------------
@@ -120,10 +131,8 @@ function Executor:_look_for_blocking(record, began_at)
   self._drive.group:start(function()
     local took = core.now() - began_at
     if took < BLOCKED_S then return end
-    self._drive:emit("warning", {
-      message = ("`%s` held everything up for %.1f s: a tool that works for long must wait now and then")
-        :format(record.name, took),
-    })
+    self._drive:warn(("`%s` held everything up for %.1f s: a tool that works for long must wait now and then")
+      :format(record.name, took))
   end, function() end)
 end
 
@@ -174,7 +183,10 @@ end
 
 function Executor:_on_permitted(record, tool, ok, decision, why)
   if record.message then return self:_left() end -- cancelled meanwhile
-  if not ok then decision, why = "deny", "the policy failed: " .. guard.words(why) end
+  if not ok then
+    decision, why = "deny", "the policy failed: " .. guard.words(why)
+    self._drive:warn(("`%s` was denied: %s"):format(record.name, why))
+  end
   if decision == "deny" then
     self:_fail(record, "denied", "the call was denied: " .. (why or "it is not allowed"))
   elseif decision == "ask" then

@@ -17,6 +17,7 @@ function Agent.__index(self, name)
   if name == "client" then return rawget(self, "_own").client end
   return Agent[name]
 end
+misuse.tell_members(Agent, "agent", "agent_method")
 
 local agents = { Agent = Agent, retry = outputs.retry }
 
@@ -28,6 +29,9 @@ function agents.agent(given)
   misuse.check_dot("agent", given)
   if type(given) ~= "table" then
     misuse.raise("vllm.agent: expected a table of options, got " .. values.shown(given))
+  end
+  if rawget(given, "config") and given.turn then
+    misuse.raise "vllm.agent: a client is one of its options: vllm.agent { client = client }"
   end
   return setmetatable({ _own = options.check(given), _given = given }, Agent)
 end
@@ -46,6 +50,13 @@ local function check_self(self, name)
   misuse.check_colon(type(self) == "table" and rawget(self, "_given"), "agent", name)
 end
 
+-- Options of a call are lost in silence where other clients take them beside the input.
+local function check_surplus(surplus, name)
+  if surplus == nil then return end
+  misuse.raise(("agent:%s: takes the input alone, got %s beside it; options are the agent's: agent:with { … }")
+    :format(name, values.shown(surplus)))
+end
+
 --- A conversation.
 ---@param given { id: string?, messages: table[]?, state: table? }? state: of another session, session:state()
 ---@return vllm.agent.Session
@@ -56,20 +67,24 @@ end
 
 --- A run in a session of its own: run.session.
 ---@param input string|table a text, a message, or a list of them
+---@param surplus nil options are the agent's: agent:with { … }
 ---@return vllm.agent.Run
-function Agent:run(input)
+function Agent:run(input, surplus)
   check_self(self, "run")
+  check_surplus(surplus, "run")
   if input == nil then misuse.raise "agent:run: expected a text or a message, got nil" end
   return self:session():run(input)
 end
 
 --- The whole loop, and the text of its answer.
 ---@param input string|table as for run
+---@param surplus nil
 ---@return string? text
 ---@return string? message
 ---@return vllm.Error? err any kind of a turn; `no_output` when the run stopped without text, with `partial.stop`
-function Agent:ask(input)
+function Agent:ask(input, surplus)
   check_self(self, "ask")
+  check_surplus(surplus, "ask")
   return self:run(input):text()
 end
 
@@ -97,6 +112,9 @@ local INPUT = {
 ---@return vllm.Tool
 function Agent:tool(given)
   check_self(self, "tool")
+  if type(given) ~= "table" then
+    misuse.raise("agent:tool: expected a table with `name`, got " .. values.shown(given))
+  end
   local tool = { parameters = INPUT }
   for key, value in pairs(given) do tool[key] = value end
   function tool.run(input, call)

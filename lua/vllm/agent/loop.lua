@@ -11,6 +11,7 @@ local outcome = require "vllm.agent.outcome"
 local prepare = require "vllm.agent.prepare"
 local toolbox = require "vllm.agent.toolbox"
 local transcripts = require "vllm.agent.transcript"
+local values = require "vllm.base.values"
 
 local loop = {}
 
@@ -28,10 +29,10 @@ local function finish(course, stop, last)
 end
 
 -- A failure takes nothing back: the next run goes on from here.
-local function fail(course, err)
+local function fail(course, err, last)
   course.inbox:drop(err.kind)
   course.drive:emit("run_end", { error = err })
-  err.partial, err.resumable = outcome.of(course, nil, err.partial), nil -- a run goes on by itself
+  err.partial, err.resumable = outcome.of(course, nil, err.partial or last), nil -- a run goes on by itself
   return nil, err
 end
 
@@ -54,7 +55,7 @@ local function ask_model(course, options)
     if course.drive.cancelled then return nil, errors.new("cancelled", course.drive.cancelled) end
     if not ok then return nil, errors.new("config", prepared) end
     take_box(course, prepared.box)
-    for _, warning in ipairs(prepared.box.warnings) do course.drive:emit("warning", { message = warning }) end
+    for _, warning in ipairs(prepared.box.warnings) do course.drive:warn(warning) end
     local result, err = course.await_turn(course.agent.client:turn(prepared.fields))
     if err and err.kind == "cancelled" then course.drive.cancelled = course.drive.cancelled or err.message end
     if result or course.drive.cancelled or not course.shortener:recover(err) then return result, err end
@@ -71,7 +72,7 @@ local function take_answer(course, result)
   transcripts.add_usage(course.usage, result.usage)
   transcripts.add_usage(course.transcript.usage, result.usage)
   course.transcript.last_usage = result.usage
-  for _, hint in ipairs(result.hints) do course:add_hint(hint) end
+  for _, hint in ipairs(result.hints) do course.drive:add_hint(hint) end
   course.steps[#course.steps + 1] = {
     text = result.text, finish_reason = result.finish_reason, usage = result.usage, timing = result.timing,
     tool_calls = result.tool_calls, id = result.id, model = result.model,
@@ -104,35 +105,43 @@ local function stop_of(result)
   return result.finish_reason == "length" and "length" or "completed"
 end
 
--- Why the program does not take this answer, or nil.
+-- A function of the program's own that failed: what it was to decide is not decided.
+local function failed_hook(name, why)
+  return errors.new("config", ("%s: %s"):format(name, why))
+end
+
+-- Why the program does not take this answer, or nil; or nil and an error.
 local function complaint(course, result)
   local check = course.agent.final_check
   if not check or course.is_last or course.complaints >= course.agent.retries + 1 then return nil end
   local ok, why = course:call(check, outcome.of(course, "completed", result))
-  if not ok then course.drive:emit("warning", { message = "final_check failed: " .. why }) end
-  if not ok or why == nil or course.drive.cancelled then return nil end
+  if not ok then return nil, failed_hook("final_check", why) end
+  if why ~= nil and type(why) ~= "string" then
+    return nil, failed_hook("final_check", "expected nil or a text that says why not, got " .. values.shown(why))
+  end
   course.complaints = course.complaints + 1
-  return tostring(why)
+  return why
 end
 
--- An answer without calls ends the task, unless there is more to do. A stop; nil: the loop goes on.
+-- An answer without calls ends the task, unless there is more to do. A stop; nil: the loop goes on; or nil, err.
 local function after_answer(course, result)
   if course:take_steered() then return nil end
-  local why_not = complaint(course, result)
+  local why_not, err = complaint(course, result)
+  if err or course.drive.cancelled then return nil, err end
   if why_not then return course:append { role = "user", content = why_not } end
   local queued = course.inbox:take("queued", course.drive.step + 1)
   if queued then return course:append(queued) end
   return course.is_last or stop_of(result)
 end
 
--- A program's own reasons to stop.
-local function is_enough(course, result)
+-- A program's own reasons to stop. A stop, or nil; or nil and an error.
+local function own_stop(course, result)
   for _, fn in ipairs(course.agent.stop_when) do
     local ok, answer = course:call(fn, course.steps, result)
-    if not ok then course.drive:emit("warning", { message = "stop_when failed: " .. answer }) end
-    if ok and answer then return true end
+    if not ok then return nil, failed_hook("stop_when", answer) end
+    if answer then return "stop_when" end
   end
-  return false
+  return #course.steps >= course.drive.steps and "stepped" or nil
 end
 
 -- The calls of an answer. A stop, if some of them wait for somebody.
@@ -141,7 +150,7 @@ local function take_calls(course)
   if course.transcript.open and not course.drive.cancelled then return run_calls(course) end
 end
 
--- One model call and its tools. A stop and what the model said; nil: the loop goes on; or nil, nil, err.
+-- One model call and its tools. A stop and what the model said; nil: the loop goes on, or there is an error, too.
 local function take_step(course)
   course:take_steered()
   course.drive.step = course.drive.step + 1
@@ -155,17 +164,18 @@ local function take_step(course)
   take_answer(course, result)
   local stop = take_calls(course)
   course.drive:emit("step_end", { usage = result.usage, finish_reason = result.finish_reason })
-  if not stop and #result.tool_calls == 0 then stop = after_answer(course, result) end
-  stop = stop or course.is_last or (is_enough(course, result) and "completed")
-    or (#course.steps >= course.drive.steps and "stepped")
-  return course.drive.cancelled and "cancelled" or stop, result
+  if not stop and #result.tool_calls == 0 then stop, err = after_answer(course, result) end
+  stop = stop or course.is_last
+  if not stop and not err then stop, err = own_stop(course, result) end
+  if course.drive.cancelled then return "cancelled", result end
+  return stop, result, err
 end
 
 -- A bound was reached, or the model turns in circles: it may answer once more, without tools.
 local function why_last(course)
   if course.seen.has_refused then return "loop_detected" end
   local stop, hint = bounds.reached(course.agent, #course.steps, course.usage, course.began_at)
-  if hint then course:add_hint(hint) end
+  if hint then course.drive:add_hint(hint) end
   return stop
 end
 
@@ -186,7 +196,7 @@ local function go(course)
   local last
   if not stop and not err and not has_task(course) then
     stop = "completed"
-    course:add_hint "there was nothing to ask: the run has no input, and no task was open"
+    course.drive:add_hint "there was nothing to ask: the run has no input, and no task was open"
   end
   while not stop and not err do
     local bound = why_last(course)
@@ -194,7 +204,7 @@ local function go(course)
     if bound and not gives_last_answer(course.agent, bound) then return finish(course, bound, last) end
     stop, last, err = take_step(course)
   end
-  if err then return fail(course, err) end
+  if err then return fail(course, err, last) end
   if stop == "cancelled" then course:refuse_calls("cancelled", executors.INTERRUPTED) end
   return finish(course, stop, last)
 end

@@ -39,11 +39,9 @@ local function functions(value)
   end
 end
 
-local function names(value)
-  if not values.list_length(value) then return "expected a list of names" end
-  for _, name in ipairs(value) do
-    if type(name) ~= "string" then return "expected names in the list" end
-  end
+local function a_client(value)
+  local is_client = type(value) == "table" and rawget(value, "config") and value.turn
+  return not is_client and "expected a client (vllm.new { … })" or nil
 end
 
 local BUDGET = { total_tokens = positive, total_s = positive }
@@ -78,9 +76,9 @@ end
 options.CHECKS = {
   instructions = text_or_function, max_steps = whole(1), budget = members(BUDGET, "budget"), parallel = whole(1),
   policy = functions, before_request = is "function", prepare_step = is "function", stop_when = functions,
-  active_tools = names, final_check = is "function", compact = compact, last_answer = is "boolean",
+  active_tools = toolbox.names_fault, final_check = is "function", compact = compact, last_answer = is "boolean",
   on_event = functions, retries = whole(0), output_limit = whole(1), tool_timeout_s = positive,
-  loop_guard = is "boolean", client = is "table",
+  loop_guard = is "boolean", client = a_client,
 }
 options.OWN = { tools = true, tool_choice = true }
 
@@ -125,7 +123,12 @@ function options.check(given)
       misuse.raise(("vllm.agent: %s: %s%s"):format(key, fault, got))
     end
   end
+  if given.system ~= nil and given.instructions ~= nil then
+    misuse.raise "vllm.agent: `system` and `instructions` are both given, and are the same thing: write instructions"
+  end
   toolbox.check_list(given.tools or {}, "vllm.agent: tools")
+  local unknown = toolbox.unknown_active(given.tools or {}, given.active_tools or {})
+  if unknown then misuse.raise("vllm.agent: active_tools: " .. unknown) end
   local compactors = given.compact
   if type(compactors) == "function" then compactors = { compactors } end
   return {

@@ -5,8 +5,8 @@ local outcome = {}
 --- The result of a run.
 ---@class vllm.agent.Result
 ---@field stop string|nil "completed", "awaiting_approval", "awaiting_result", "max_steps", "token_budget",
----  "time_budget", "loop_detected", "length", "refused", "cancelled"; of session:step also "stepped"; nil in an
----  error's `partial`
+---  "time_budget", "loop_detected", "stop_when", "length", "refused", "cancelled"; of session:step also
+---  "stepped"; nil in an error's `partial`
 ---@field text string? of the last answer
 ---@field message table? the last answer
 ---@field finish_reason string? of the last answer
@@ -52,6 +52,7 @@ local NO_TEXT = {
   awaiting_approval = "the run waits for approval of `%s`", awaiting_result = "the run waits for the result of `%s`",
   max_steps = "the run was stopped at max_steps", token_budget = "the token budget is used up",
   time_budget = "the time budget is used up", loop_detected = "the model made the same call again and again",
+  stop_when = "stop_when ended the run",
   cancelled = "the run was cancelled", stepped = "the run was stopped after one step",
 }
 

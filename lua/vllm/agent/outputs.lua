@@ -5,6 +5,8 @@ local core = require "vllm.core"
 local errors = require "vllm.base.errors"
 local guard = require "vllm.base.guard"
 local json = require "vllm.json"
+local misuse = require "vllm.base.misuse"
+local values = require "vllm.base.values"
 local text_of = require("vllm.text").text
 
 local is_content = require("vllm.request.content").is_content
@@ -21,7 +23,8 @@ local retry_mt = { __name = "vllm.retry" }
 ---@param why string what is wrong, for the model
 ---@return table
 function outputs.retry(why)
-  return setmetatable({ why = tostring(why) }, retry_mt)
+  if type(why) ~= "string" then misuse.raise("vllm.retry: expected a text that says why, got " .. values.shown(why)) end
+  return setmetatable({ why = why }, retry_mt)
 end
 
 --- Is this what vllm.retry made?
@@ -29,6 +32,28 @@ end
 ---@return boolean
 function outputs.is_retry(value)
   return getmetatable(value) == retry_mt
+end
+
+--- Whatever a program gave as the reason of a failure, as the model reads it: no addresses of tables.
+---@param why any
+---@return string
+function outputs.words(why)
+  if errors.is(why) then return why.message end
+  local meta = type(why) == "table" and getmetatable(why) or nil
+  if type(why) ~= "table" or type(meta) == "table" and meta.__tostring then return guard.words(why) end
+  return json.encode(why) or "an error of type table"
+end
+
+--- The event that tells of a call's result.
+---@param record vllm.agent.Record
+---@param took_s number
+---@return table
+function outputs.event(record, took_s)
+  local result = record.message
+  return {
+    id = record.id, name = record.name, message = result, is_error = result.is_error or false,
+    failure = result.metadata and result.metadata.failure, took_s = took_s,
+  }
 end
 
 -- The longest prefix of at most `limit` bytes that ends with a whole code point.
@@ -95,11 +120,12 @@ end
 ---@param why any and second
 ---@param limit integer? bytes
 ---@return table message
+---@return string? fault why the value cannot be sent
 function outputs.message(client, record, value, why, limit)
   limit = limit or outputs.LIMIT
-  if value == nil then
-    if why == nil then return message(record, NOTHING) end
-    return outputs.failure(record, "failed", errors.is(why) and why.message or tostring(why), limit)
+  if value == nil and why == nil then return message(record, NOTHING) end
+  if value == nil or value == false and why ~= nil then
+    return outputs.failure(record, "failed", outputs.words(why), limit)
   end
   if type(value) == "string" then return message(record, cut(text_of(value), limit)) end
   local ok, content, fault
@@ -111,7 +137,7 @@ function outputs.message(client, record, value, why, limit)
   if ok and type(content) == "string" then return message(record, cut(content, limit)) end
   if ok and content then return message(record, content) end
   local what = guard.words(not ok and content or fault)
-  return outputs.failure(record, "failed", "the tool's result cannot be sent: " .. what, limit)
+  return outputs.failure(record, "failed", "the tool's result cannot be sent: " .. what, limit), what
 end
 
 return outputs

@@ -15,6 +15,7 @@ local function with_instructions(agent, messages, session)
   if text == nil or type(first) == "table" and LEADING[first.role or first.kind] then return messages end
   if type(text) == "function" then text = text(session) end
   if text == nil or text == "" then return messages end
+  if type(text) ~= "string" then error("instructions: expected a text, got " .. values.shown(text), 0) end
   local out = { { role = "system", content = text } }
   for i, message in ipairs(messages) do out[i + 1] = message end
   return out
@@ -50,6 +51,8 @@ local STEP_KEYS = { messages = true, tools = true, number = true, usage = true, 
 
 local function apply_step(course, step, fields)
   if step.tools ~= nil then
+    local fault = toolbox.names_fault(step.tools)
+    if fault then error(("prepare_step: tools: %s, got %s"):format(fault, values.shown(step.tools)), 0) end
     course.box = toolbox.collect(course.agent.tools, step.tools)
     fields.tools = course.box.offered
   end
@@ -94,7 +97,10 @@ function prepare.step(course, options)
       number = number, messages = messages, steps = course.steps, usage = course.usage,
       tool_choice = fields.tool_choice,
     }
-    agent.prepare_step(step)
+    local surplus = agent.prepare_step(step)
+    if surplus ~= nil then
+      error("prepare_step: expected it to change `step` and return nothing, got " .. values.shown(surplus), 0)
+    end
     messages = apply_step(course, step, fields)
   end
   if #fields.tools == 0 then fields.tools, fields.tool_choice = nil, nil end

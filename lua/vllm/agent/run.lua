@@ -14,6 +14,7 @@ local values = require "vllm.base.values"
 local Run = {}
 Run.__index = Run
 Run.__name = "vllm.run"
+misuse.tell_members(Run, "run", "run")
 
 local runs = { Run = Run }
 
@@ -64,9 +65,14 @@ end
 local FOR_CANNOT_WAIT = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
 
 --- An iterator over all events. A failure raises its message; `run:error()` is the object. Leaving cancels nothing.
+---@param surplus nil takes nothing: run:each(fn) calls a function
 ---@return fun(): table?
-function Run:events()
+function Run:events(surplus)
   check_self(self, "events")
+  if surplus ~= nil then
+    misuse.raise("run:events: gives an iterator and takes nothing, got " .. values.shown(surplus)
+      .. "; run:each(fn) calls a function")
+  end
   if FOR_CANNOT_WAIT and select(2, hosts.here(self._own.agent.client.config.host)) ~= nil then
     misuse.raise "run:events: Lua 5.1 cannot wait inside `for … in` in a coroutine; use run:each(fn), or run:next()"
   end

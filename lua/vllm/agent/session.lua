@@ -1,6 +1,7 @@
 --- A conversation of an agent: its transcript, the calls that wait for an approval, input that came meanwhile. It
 --- survives JSON (`state`), so it can go on in another process.
 
+local decisions = require "vllm.agent.decisions"
 local errors = require "vllm.base.errors"
 local inboxes = require "vllm.agent.inbox"
 local misuse = require "vllm.base.misuse"
@@ -16,6 +17,7 @@ local values = require "vllm.base.values"
 local Session = {}
 Session.__index = Session
 Session.__name = "vllm.agent.session"
+misuse.tell_members(Session, "session", "agent_session")
 
 local sessions = { Session = Session }
 
@@ -48,6 +50,13 @@ end
 
 local function check_self(self, name)
   misuse.check_colon(type(self) == "table" and rawget(self, "_transcript"), "session", name)
+end
+
+-- Options of a call are lost in silence where other clients take them beside the input.
+local function check_surplus(surplus, name)
+  if surplus == nil then return end
+  misuse.raise(("session:%s: takes the input alone, got %s beside it; options are the agent's: agent:with { … }")
+    :format(name, values.shown(surplus)))
 end
 
 local function running(self)
@@ -96,28 +105,34 @@ end
 --- A run: the input joins the transcript at once, and the loop goes on until the task is done or something stops it.
 --- Without input the run goes on where the last one stopped: after an approval, an error, a bound.
 ---@param input string|table|nil a text, a message, or a list of them
+---@param surplus nil options are the agent's: agent:with { … }
 ---@return vllm.agent.Run
-function Session:run(input)
+function Session:run(input, surplus)
   check_self(self, "run")
+  check_surplus(surplus, "run")
   return run_of(self, input, "run")
 end
 
 --- One model call and the tools that it calls: a run that stops there, with `stop = "stepped"` if there is more to do.
 --- For programs that drive the loop themselves: `session:step()` again makes the next call.
 ---@param input string|table|nil as for run
+---@param surplus nil
 ---@return vllm.agent.Run
-function Session:step(input)
+function Session:step(input, surplus)
   check_self(self, "step")
+  check_surplus(surplus, "step")
   return run_of(self, input, "step", 1)
 end
 
 --- Runs, and waits for the text.
 ---@param input string|table|nil as for run
+---@param surplus nil
 ---@return string? text
 ---@return string? message
 ---@return vllm.Error? err
-function Session:ask(input)
+function Session:ask(input, surplus)
   check_self(self, "ask")
+  check_surplus(surplus, "ask")
   return self:run(input):text()
 end
 
@@ -157,20 +172,6 @@ end
 
 -- Approvals ---------------------------------------------------------------------------------------------------------
 
-local function listed(records)
-  local ids = {}
-  for i, record in ipairs(records) do ids[i] = ("`%s` (%s)"):format(record.id, record.name) end
-  return #ids > 0 and "waiting are " .. table.concat(ids, ", ") or "none is waiting"
-end
-
--- The record that waits for this; or nil, message, err.
-local function waiting(self, id, status, what)
-  local record = self._transcript:find(id)
-  if record and record.status == status then return record end
-  local why = ("no call %s waits for %s: %s"):format(values.shown(id), what, listed(self._transcript:waiting(status)))
-  return errors.give(errors.new("invalid_request", why, { param = "id" }))
-end
-
 --- A call that waits may run, in the next `run()`. The transcript keeps the call as the model wrote it.
 ---@param id string of the call: result.pending[i].id
 ---@param changes { input: table }? arguments in place of the model's
@@ -179,12 +180,9 @@ end
 ---@return vllm.Error? err
 function Session:approve(id, changes)
   check_self(self, "approve")
-  local record, message, err = waiting(self, id, "asking", "approval")
+  local input = decisions.changed_input(changes)
+  local record, message, err = decisions.waiting(self._transcript, "approve", id, "asking", "approval")
   if not record then return nil, message, err end
-  local input = changes and changes.input
-  if input ~= nil and type(input) ~= "table" then
-    misuse.raise("session:approve: expected a table as input, got " .. values.shown(input))
-  end
   local tool = input and toolbox.find(self._agent.tools, record.name)
   local fault = tool and toolbox.faults(tool, input)
   if fault then return errors.give(errors.new("invalid_request", fault, { param = "input" })) end
@@ -199,11 +197,12 @@ end
 ---@return string? message
 ---@return vllm.Error? err
 function Session:deny(id, why)
-  check_self(self, "deny")
-  local record, message, err = waiting(self, id, "asking", "approval")
+  decisions.check_reason("deny", why)
+  local record, message, err = decisions.waiting(self._transcript, "deny", id, "asking", "approval")
   if not record then return nil, message, err end
-  record.message = outputs.failure(record, "denied", "the call was denied" .. (why and ": " .. tostring(why) or ""))
-  record.status, record.decision, record.reason = "done", "denied", why and tostring(why)
+  record.message = outputs.failure(record, "denied", "the call was denied" .. (why and ": " .. why or ""))
+  record.message.metadata.not_started = true
+  record.status, record.decision, record.reason = "done", "denied", why
   return true
 end
 
@@ -221,6 +220,7 @@ end
 ---@return integer count
 function Session:deny_all(why)
   check_self(self, "deny_all")
+  decisions.check_reason("deny_all", why)
   local list = self._transcript:waiting "asking"
   for _, record in ipairs(list) do self:deny(record.id, why) end
   return #list
@@ -235,10 +235,10 @@ end
 ---@return vllm.Error? err
 function Session:answer(id, value, why)
   check_self(self, "answer")
-  local record, message, err = waiting(self, id, "external", "its result")
+  local record, message, err = decisions.waiting(self._transcript, "answer", id, "external", "its result")
   if not record then return nil, message, err end
   record.message = outputs.message(self._agent.client, record, value, why, self._agent.output_limit)
-  record.status = "done"
+  record.status, record.decision = "done", "answered"
   return true
 end
 

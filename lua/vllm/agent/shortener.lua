@@ -36,7 +36,7 @@ local function try(compactor, messages, context)
 end
 
 function Shortener:_warn(why)
-  self._course.drive:emit("warning", { message = "a compactor was left out: " .. why })
+  self._course.drive:warn("a compactor was left out: " .. why)
 end
 
 function Shortener:_context(why)

@@ -49,6 +49,19 @@ local function member_fault(key, value)
   end
 end
 
+-- A list of properties in place of a schema would let every call pass.
+local SCHEMA = {
+  "type", "properties", "required", "additionalProperties", "anyOf", "oneOf", "allOf", "$ref", "$schema",
+}
+
+local function parameters_fault(parameters)
+  if parameters == nil or values.is_raw(parameters) or next(parameters) == nil then return nil end
+  for _, key in ipairs(SCHEMA) do
+    if parameters[key] ~= nil and (key ~= "type" or type(parameters.type) == "string") then return nil end
+  end
+  return 'parameters: expected a JSON Schema: { type = "object", properties = { … }, required = { … } }'
+end
+
 -- OpenAI's shape with our members beside it is as good.
 local function flat(tool)
   local definition = tool["function"]
@@ -69,17 +82,24 @@ local function checker_of(tool)
 end
 
 local function fault_of(tool)
-  if type(tool) ~= "table" then return "expected a tool (a table with `name` and `run`), got " .. values.shown(tool) end
+  if type(tool) ~= "table" then
+    return "expected a tool (a table with `name` and `run`), got " .. values.shown(tool)
+  end
+  if rawget(tool, "_given") then return "expected a tool, got an agent: write agent:tool { name = … }" end
+  if tool[1] ~= nil then return "expected a tool, got a list: tools are not nested" end
   for _, key in ipairs(values.sorted_keys(tool)) do
     local name = tostring(key)
     local is_private = name:byte() == 95
-    if not is_private and not toolbox.KEYS[key] then return (spelling.unknown(name, key, "tool", toolbox.KEYS)) end
+    if not is_private and not toolbox.KEYS[key] then
+      return (spelling.unknown(name, key, "agent_tool", toolbox.KEYS))
+    end
     local fault = not is_private and member_fault(key, tool[key])
     if fault then return fault end
   end
   if tool.name == nil or not tool.name:find "^[%w_-]+$" or #tool.name > 64 then
     return "name: expected 1 to 64 of a-z A-Z 0-9 _ -, got " .. values.shown(tool.name)
   end
+  return parameters_fault(tool.parameters)
 end
 
 ---@class vllm.agent.CheckedTool : vllm.Tool
@@ -123,6 +143,16 @@ function toolbox.check_list(list, where)
       end
       names[checked.name] = true
     end
+  end
+end
+
+--- What is wrong with a list of names, or nil.
+---@param value any
+---@return string?
+function toolbox.names_fault(value)
+  if not values.list_length(value) then return "expected a list of names" end
+  for _, name in ipairs(value) do
+    if type(name) ~= "string" then return "expected names in the list" end
   end
 end
 
@@ -173,6 +203,21 @@ local function set_of(names)
   return set
 end
 
+--- What to say of a name that no tool has.
+---@param box vllm.agent.Toolbox
+---@param name string
+---@return string
+local function no_such(box, name)
+  local nearest = spelling.nearest(name, box.by_name)
+  return ("there is no tool `%s`%s"):format(name, nearest and (" (did you mean `%s`?)"):format(nearest) or "")
+end
+
+local function listed_by(toolset, i)
+  local list = toolset:tools()
+  if values.list_length(list) then return list end
+  error(("tools[%d].tools: expected a list of tools, got %s"):format(i, values.shown(list)), 0)
+end
+
 --- The tools of one step. Asks toolsets and descriptions, so it may wait and may raise.
 ---@param list table[] checked by check_list
 ---@param active string[]? names of those that are offered
@@ -180,14 +225,33 @@ end
 function toolbox.collect(list, active)
   local box = { by_name = {}, offered = {}, warnings = {} }
   local wanted = active and set_of(active)
-  for _, item in ipairs(list) do
+  for i, item in ipairs(list) do
     if type(item.tools) == "function" then
-      for _, tool in ipairs(item:tools() or {}) do add(box, tool, wanted) end
+      for _, tool in ipairs(listed_by(item, i)) do add(box, tool, wanted) end
     else
       add(box, item, wanted)
     end
   end
+  for _, name in ipairs(active or {}) do
+    if not box.by_name[name] then box.warnings[#box.warnings + 1] = "to be offered: " .. no_such(box, name) end
+  end
   return box
+end
+
+--- What is wrong with a name that is to be offered, where only the list's own tools can be meant; or nil.
+---@param list table[] checked by check_list
+---@param active string[]
+---@return string?
+function toolbox.unknown_active(list, active)
+  local box = { by_name = {} }
+  for _, item in ipairs(list) do
+    if type(item.tools) == "function" then return nil end
+    local checked = toolbox.check(item)
+    box.by_name[checked.name] = checked
+  end
+  for _, name in ipairs(active) do
+    if not box.by_name[name] then return no_such(box, name) end
+  end
 end
 
 --- What the model reads that called a tool which is not there.
@@ -198,9 +262,7 @@ function toolbox.unknown(box, name)
   local names = {}
   for _, tool in ipairs(box.offered) do names[#names + 1] = tool.name end
   if #names == 0 then return ("there is no tool `%s`: there are no tools now"):format(name) end
-  local nearest = spelling.nearest(name, box.by_name)
-  local meant = nearest and (" (did you mean `%s`?)"):format(nearest) or ""
-  return ("there is no tool `%s`%s; the tools are %s"):format(name, meant, table.concat(names, ", "))
+  return ("%s; the tools are %s"):format(no_such(box, name), table.concat(names, ", "))
 end
 
 --- The offered names, as one text.

@@ -181,6 +181,7 @@ local CLIENT = {
   { "write client:with { … }", "with_options with_config bind options" },
   { "write vllm.map(list, fn)", "batch abatch" },
   { "a turn has it: turn:cancel(); so has a session", "cancel abort" },
+  { "write vllm.agent { client = client }", "agent run" },
   -- our own, where they are not
   { "a turn has it: client:turn(…):start(…)", "start" },
   { "a turn has it: client:turn(…):each(…)", "each" },
@@ -219,6 +220,62 @@ local AGENT = {
   { "write compact", "compaction context_editing summarization memory" },
 }
 
+local AGENT_TOOL = {
+  { "write run = function(input, call) … end", "execute handler fn func callback call invoke action impl run_fn" },
+  { "write parameters", "input_schema schema params args arguments parameters_json_schema args_schema properties" },
+  { "write description", "desc docstring" },
+  { 'write approval = "ask"',
+    "needs_approval require_approval requires_approval confirm requires_confirmation require_confirmation interrupt" },
+  { "write timeout_s", "timeout timeout_ms timeout_seconds" },
+  { "write output_limit", "max_output max_output_bytes max_result_size" },
+}
+
+-- Methods of an agent, its sessions and its runs. Our own words are among them, where others of these three have them.
+local AGENT_METHOD = {
+  { "write agent:ask(…) for the text, agent:run(…) for events or the whole result",
+    "turn chat send generate invoke call execute complete stream prompt run_sync run_stream kickoff" },
+  { "a run has it: agent:run(…)", "start each events result next poll text on_ready cancel" },
+  { "take the events of type `text_delta`: agent:run(…):events()", "text_deltas" },
+  { "a session has it: agent:session()",
+    "step approve approve_all deny deny_all answer steer queue pending messages state usage" },
+  { "an agent remembers nothing; a session has it: agent:session():messages()", "history transcript" },
+  { "an agent does not change: agent:with { tools = { … } }", "add_tool add_tools register_tool register" },
+}
+
+local AGENT_SESSION = {
+  { "write session:ask(…) for the text, session:run(…) for events or the whole result",
+    "turn chat send say generate invoke call execute complete stream prompt send_message" },
+  { "a run has it: session:run(…)", "start each events result next poll text on_ready" },
+  { "take the events of type `text_delta`: session:run(…):events()", "text_deltas" },
+  { "write session:run(input); session:steer(input) or session:queue(input) while a run is under way",
+    "append add push insert add_message append_message follow_up enqueue" },
+  { "write session:messages()", "history get_messages get_history transcript" },
+  { "write session:state(); agent:session { state = … } goes on with it",
+    "save export serialize to_json snapshot checkpoint restore load" },
+  { "write session:run() without input", "resume continue" },
+  { "write session:deny(id, why)", "reject decline" },
+  { "write session:approve(id)", "accept confirm allow" },
+  { "write session:answer(id, value)", "submit submit_tool_outputs add_tool_result tool_result respond" },
+  { "write session:cancel()", "stop abort interrupt" },
+  { "begin another one: agent:session()", "reset clear" },
+  { "an agent has it: agent:with { … }", "with" },
+}
+
+local RUN = {
+  { "take the events of type `text_delta`: run:events(), or run:each(fn)", "text_deltas stream deltas" },
+  { "a run makes several requests; a turn has it: client:turn(…)", "relay open body" },
+  { "its session has it: run.session",
+    "approve approve_all deny deny_all answer steer queue pending messages state usage run step" },
+  { "write run:result() or run:text()", "wait join await get ask" },
+  { "write run:cancel()", "stop abort" },
+}
+
+local COMPACT = {
+  { "write vllm.compact.summarise { … }", "summarize summary" },
+  { "write vllm.compact.keep_recent(count)", "keep_last trim truncate sliding_window window last" },
+  { "write vllm.compact.clear_results { … }", "clear_tool_results clear_tools clear_tool_uses" },
+}
+
 local MODULE = {
   { "write vllm.new { model = \"…\", base_url = \"http://…/v1\" }",
     "client openai async_openai llm chat_openai ollama create_client connect init setup" },
@@ -241,7 +298,9 @@ foreign.words = {
   request = indexed(REQUEST), timeout = indexed(TIMEOUT), retry = indexed(RETRY), tls = indexed(TLS),
   media = indexed(MEDIA),
   tool = indexed(TOOL), map = indexed(MAP), client = indexed(CLIENT), session = indexed(SESSION),
-  module = indexed(MODULE), agent = indexed(AGENT),
+  module = indexed(MODULE), agent = indexed(AGENT), agent_tool = indexed(AGENT_TOOL),
+  agent_method = indexed(AGENT_METHOD), agent_session = indexed(AGENT_SESSION), run = indexed(RUN),
+  compact = indexed(COMPACT),
 }
 
 --- What to write instead of a word of others.
