@@ -15,6 +15,7 @@ function gateway.init()
   require "policy_check"(policy)
   client = assert(vllm.from_env { timeout = { first_event_s = 300, idle_s = 60 }, chunks = true })
   policy.models[client.config.model] = true
+  gateway.client = client
 end
 
 -- Errors -----------------------------------------------------------------------------------------------------------
@@ -239,5 +240,9 @@ function gateway.models()
   ngx.header.content_type = "application/json"
   ngx.print(vllm.json.encode { object = "list", data = list })
 end
+
+-- For the other programs behind the same door.
+gateway.admit, gateway.refuse, gateway.read_request = admit, refuse, read_request
+gateway.demands, gateway.told, gateway.count = demands, told, count
 
 return gateway

@@ -1,44 +1,16 @@
 -- examples/openresty: the program as it is, but for where it listens and logs.
 require "spec.support.env"
 local cjson = require "cjson"
+local gateways = require "spec.support.gateway"
 local nginxes = require "spec.support.nginx"
 local servers = require "spec.support.server"
-
-local FOLDER = "examples/openresty/"
-local POLICY = [[
-return {
-  users = { alice = { name = "alice", max_completion_tokens = 64 }, bob = { name = "bob", max_completion_tokens = 64, models = {} },
-    carol = { name = "carol", max_completion_tokens = 10000 } },
-  models = {}, forbidden = { "n", "priority" },
-}]]
-
-local function conf(prefix)
-  local text = nginxes.read_file(FOLDER .. "nginx.conf")
-  local function put(pattern, by)
-    local count
-    text, count = text:gsub(pattern, by)
-    assert.equal(1, count)
-  end
-  put("listen 127.0.0.1:8080;", "listen unix:" .. prefix .. "/nginx.sock;")
-  put("error_log stderr notice;", nginxes.as_root .. "error_log error.log notice;")
-  put("access_log /dev/stdout tokens;", "access_log access.log tokens;")
-  put("worker_processes auto;", "worker_processes 1;")
-  put("load_module.-http_lua_module.so;", nginxes.modules)
-  return text
-end
 
 describe("the gateway", function()
   local server, nginx, expected
 
-  local function gateway_to(url)
-    return nginxes.start { conf = conf, files = { ["gateway.lua"] = nginxes.read_file(FOLDER .. "gateway.lua"),
-      ["policy_check.lua"] = nginxes.read_file(FOLDER .. "policy_check.lua"), ["policy.lua"] = POLICY },
-      environment = { VLLM_BASE_URL = url, VLLM_MODEL = "test-model", VLLM_API_KEY = "upstream-secret" } }
-  end
-
   setup(function()
     server = servers.start { key = "upstream-secret" }
-    nginx = gateway_to(server.url .. "/v1?pace_ms=5")
+    nginx = gateways.start(server.url .. "/v1?pace_ms=5")
   end)
   teardown(function()
     nginx:stop()
@@ -189,7 +161,7 @@ describe("the gateway", function()
         if i > 1 then steps[#steps + 1] = "next" end
         steps[#steps + 1] = { "send", case[2] }
       end
-      local scripted = gateway_to(server.url .. server:script(steps) .. "/x")
+      local scripted = gateways.start(server.url .. server:script(steps) .. "/x")
       for _, case in ipairs(CASES) do
         local name, status, kind = case[1], case[3], case[4]
         local got, headers, body = scripted:request("/v1/chat/completions", {
@@ -214,7 +186,7 @@ describe("the gateway", function()
     end)
 
     it("a server that is not there is no more than a 502", function()
-      local alone = gateway_to "http://127.0.0.1:1/secret"
+      local alone = gateways.start "http://127.0.0.1:1/secret"
       local status, _, body = alone:request("/v1/chat/completions", {
         headers = { authorization = "Bearer alice" }, body = cjson.encode { messages = MESSAGES } })
       local log = alone:log()
@@ -299,7 +271,7 @@ describe("the gateway", function()
   end)
 
   it("logs a client that leaves before the answer begins", function()
-    local silent = gateway_to(server.url .. "/fault/silence")
+    local silent = gateways.start(server.url .. "/fault/silence")
     servers.send(silent.socket, nginxes.head("/v1/chat/completions", {
       headers = { authorization = "Bearer alice" }, body = cjson.encode { messages = MESSAGES, stream = true } }),
         { limit_ms = 200 })
