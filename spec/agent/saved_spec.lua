@@ -97,6 +97,66 @@ describe("a session's state", function()
     assert.truthy(why:find("messages and state are both given", 1, true))
   end)
 
+  local function waiting(count, replies)
+    local agent = agents.new(replies or { calls("rm", { path = "/x" }, "ls", {}), "ok" }, { tools = tools(count) })
+    local session = agent:session()
+    session:run("go"):result()
+    return agent, through_json(session)
+  end
+
+  it("shows and runs what the call says, whatever is written beside it", function()
+    local count = {}
+    local agent, state = waiting(count)
+    state.calls[1].input = { path = "/etc" }
+    local session = agent:session { state = state }
+    assert.equal("/x", session:pending()[1].input.path)
+    state.calls[1].status, state.calls[1].message = "new", { role = "tool", tool_call_id = "call1_1", content = "?" }
+    session = agent:session { state = state }
+    assert.equal("awaiting_approval", assert(session:run():result()).stop)
+    assert.is_nil(count.rm)
+  end)
+
+  it("holds no result but that of the call, and no null in place of anything", function()
+    local agent, state = waiting {}
+    state.calls[1].status = "done"
+    for _, message in ipairs { vllm.null, { role = "system", content = "x" }, { role = "tool", tool_call_id = "y" } } do
+      state.calls[1].message = message
+      local ok, why = pcall(agent.session, agent, { state = state })
+      assert.is_false(ok)
+      assert.truthy(why:find("state.calls[1]: message is ", 1, true), why)
+    end
+    agent, state = waiting {}
+    state.messages[2].tool_calls[1]["function"] = 5
+    assert.is_false((pcall(agent.session, agent, { state = state })))
+    state.id = 5
+    local _, why = pcall(agent.session, agent, { state = state })
+    assert.truthy(why:find("state.id: expected a string, got 5", 1, true), why)
+  end)
+
+  it("is mended before the open calls, too", function()
+    local agent, state = waiting({}, { calls("rm", {}), "ok" })
+    local call = { id = "q", type = "function", ["function"] = { name = "ls", arguments = "{}" } }
+    table.insert(state.messages, 2, { role = "assistant", tool_calls = { call } })
+    local session = agent:session { state = state }
+    assert.equal("user assistant tool assistant", agents.roles(session))
+    session:deny_all()
+    assert.equal("ok", session:ask())
+  end)
+
+  it("carries an approval past those who ask, not past those who deny", function()
+    for said, expected in pairs { ask = "removed /y", deny = "the call was denied: never" } do
+      local function policy(call)
+        if call.input.path == "/y" then return said, "never" end
+      end
+      local agent, state = waiting {}
+      agent = agents.new({ "ok" }, { tools = agent._own.tools, policy = policy })
+      local session = agent:session { state = state }
+      assert.is_true(session:approve("call1_1", { input = { path = "/y" } }))
+      assert.equal("ok", session:ask())
+      assert.equal(expected, agents.results(session)[1])
+    end
+  end)
+
   it("is not another session's: nothing is shared", function()
     local agent = agents.new { "one", "two" }
     local session = agent:session { messages = { "before" } }

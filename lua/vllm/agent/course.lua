@@ -38,6 +38,13 @@ function Course.await(waits)
   if not waits.is_done() then coroutine.yield(waits) end
 end
 
+--- Waits until all that was told has been read: who hears of an approval that is required may give it at once.
+function Course:await_reader()
+  if #self.transcript:waiting "asking" + #self.transcript:waiting "external" == 0 then return end
+  local drive = self.drive
+  self.await { is_done = function() return not drive:has_events() end, cancel = function() end }
+end
+
 --- Calls what may wait and may raise, in a task.
 ---@return boolean ok
 ---@return any value or the error's text

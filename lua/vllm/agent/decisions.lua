@@ -2,7 +2,9 @@
 --- wrong is told, since a decision that is lost would let a call run that was not to.
 
 local errors = require "vllm.base.errors"
+local json = require "vllm.json"
 local misuse = require "vllm.base.misuse"
+local toolbox = require "vllm.agent.toolbox"
 local values = require "vllm.base.values"
 
 local decisions = {}
@@ -72,6 +74,18 @@ end
 function decisions.check_reason(name, why)
   if why == nil or type(why) == "string" then return end
   misuse.raise(("session:%s: expected a text that says why, got %s"):format(name, values.shown(why)))
+end
+
+--- Why a program's input cannot take the place of a call's arguments. The tools of toolsets check theirs when they run.
+---@param tools table[] of the agent
+---@param name string of the tool
+---@param input table
+---@return string?
+function decisions.fault_of_input(tools, name, input)
+  local text, why = json.encode(input)
+  if not text then return why end
+  local tool = toolbox.find(tools, name)
+  return tool and toolbox.faults(tool, input)
 end
 
 return decisions

@@ -9,6 +9,7 @@ local errors = require "vllm.base.errors"
 local groups = require "vllm.hosts.group"
 local guard = require "vllm.base.guard"
 local loop = require "vllm.agent.loop"
+local waiter = require "vllm.hosts.waiter"
 
 ---@class vllm.agent.Drive
 ---@field session vllm.agent.Session
@@ -45,7 +46,8 @@ function drives.new(session, parts, err)
     steps = parts.steps or math.huge,
     group = groups.new(config.host, config.interrupt), step = 0, turn = false,
     waits = false, cancelled = false, is_over = err ~= nil, result = false, err = err,
-    hints = {}, _observers = agent.observers, _queue = {}, _first = 1, _last = 0, _loop = coroutine.create(loop.run),
+    hints = {}, _is_going = false, _reader = false, _observers = agent.observers,
+    _queue = {}, _first = 1, _last = 0, _loop = coroutine.create(loop.run),
   }, Drive)
 end
 
@@ -84,18 +86,33 @@ local function finish(self, result, err)
   self.result, self.err = result or false, err or nil
 end
 
+-- What the loop waits for is cancelled, and the loop goes on.
+local function end_wait(self)
+  local turn, waits = self.turn, self.waits
+  if turn then
+    turn:cancel()
+    local err = turn:error() -- none: it had ended
+    if self.turn == turn then self:resume(not err and turn:result() or nil, err) end
+  elseif waits then
+    waits.cancel(self.cancelled)
+    if self.waits == waits then self:resume() end
+  end
+end
+
 --- Lets the loop go on until it waits again, or has ended.
 ---@param ... any what it waited for
 function Drive:resume(...)
   if self.is_over then return end
-  self.turn, self.waits = false, false
+  self.turn, self.waits, self._is_going = false, false, true
   local ok, what, err = coroutine.resume(self._loop, ...)
+  self._is_going = false
   if not ok then
     local detail = "the loop failed: " .. guard.words(what)
     return finish(self, nil, errors.new("config", detail, { traceback = debug.traceback(self._loop) }))
   end
   if coroutine.status(self._loop) == "dead" then return finish(self, what, err) end
   if what.turn then self.turn = what.turn else self.waits = what end
+  if self.cancelled then end_wait(self) end
 end
 
 --- Is there an event that nothing has to be waited for?
@@ -112,41 +129,64 @@ local function take_queued(self)
   return event
 end
 
--- The next event of the turn; nil: it has ended, and the loop has gone on.
+-- The next event of the turn; nil: it has ended, and the loop has gone on; nil, err: another coroutine reads it.
 local function take_of_turn(self, limit)
   local turn = self.turn
   local event, _, err = turn:next(limit and math.max(limit - core.now(), 0))
   if event then event.step = self.step end
   if event ~= nil then return event end
-  if self.turn == turn then self:resume(not err and turn:result() or nil, err) end
+  if self.turn ~= turn then return nil end
+  if err and turn:error() ~= err then return nil, err end
+  self:resume(not err and turn:result() or nil, err)
 end
 
+local MAIN = {} -- stands for the main thread, for which coroutine.running() has no value before Lua 5.2
+local BUSY = "another coroutine waits for this run"
+
+-- One coroutine at a time waits for a run. One that died while it waited waits no more.
+local function is_read_by(reader)
+  if reader == MAIN then return waiter.is_blocked() end
+  return reader and coroutine.status(reader) ~= "dead"
+end
+
+-- An error if another coroutine waits.
 local function wait_for_tasks(self, limit)
-  local waits = self.waits
+  local here, is_main = coroutine.running()
+  if is_main or not here then here = MAIN end
+  if self._reader ~= here and is_read_by(self._reader) then return errors.new("busy", BUSY) end
+  self._reader = here
   local _, failure = self.group:wait(limit)
+  self._reader = false
   if failure then self:cancel(failure.detail) end
-  if self.waits == waits and waits and waits.is_done() then self:resume() end
 end
 
 --- The next event, which is to be given to `deliver` then.
 ---@param limit number? absolute, seconds of core.now()
 ---@return table|false|nil event false: the limit has passed; nil: the run is over
+---@return vllm.Error? err with nil: it is not over, but another coroutine reads it
 function Drive:take(limit)
   local has_waited = false
   while true do
     local event = take_queued(self)
     if event then return event end
     if self.is_over then return nil end
+    local err
     if self.turn then
-      event = take_of_turn(self, limit)
+      event, err = take_of_turn(self, limit)
       if event ~= nil then return event end
     elseif not self.waits then
       self:resume(self)
+    elseif self.waits.is_done() then
+      self:resume()
     elseif has_waited and limit and core.now() >= limit then
       return false
     else
-      wait_for_tasks(self, limit)
+      err = wait_for_tasks(self, limit)
       has_waited = true
+    end
+    if err then
+      if limit and core.now() >= limit then return false end
+      return nil, err
     end
   end
 end
@@ -156,7 +196,8 @@ function Drive:skip_turn()
   local turn = self.turn
   if not turn or self._observers[1] or self:has_events() then return end
   local result, _, err = turn:result()
-  if self.turn == turn then self:resume(result, err) end
+  if self.turn ~= turn or err and turn:error() ~= err then return end
+  self:resume(result, err)
 end
 
 --- Shows an event to the observers. One that fails is told of once, and dropped.
@@ -176,19 +217,17 @@ function Drive:deliver(event)
   end
 end
 
---- Ends the run now, with a transcript in which every call has a result. From anywhere but the loop itself.
+--- Ends the run now, with a transcript in which every call has a result. From anywhere; from within the loop (a host
+--- may start a task at once) it takes effect where that waits next.
 ---@param reason string
 function Drive:cancel(reason)
   if self.is_over then return end
-  self.cancelled = reason
-  if not (self.turn or self.waits) then self:resume(self) end -- it had not begun, and sees that it is over
-  local turn, waits = self.turn, self.waits
-  if turn then
-    turn:cancel()
-    if self.turn == turn then self:resume(nil, turn:error()) end
-  elseif waits then
-    waits.cancel(reason)
-    if self.waits == waits then self:resume() end
+  self.cancelled = self.cancelled or reason
+  if self._is_going then return end
+  if self.turn or self.waits then
+    end_wait(self)
+  else
+    self:resume(self) -- it had not begun, and sees that it is over
   end
   self.group:wake()
 end

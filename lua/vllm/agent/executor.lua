@@ -13,7 +13,6 @@ local toolbox = require "vllm.agent.toolbox"
 local values = require "vllm.base.values"
 
 local BLOCKED_S = 0.1 -- a tool that goes on for so long without a wait is told of
-local INTERRUPTED = "the call was interrupted before it had a result"
 local LATE = "`%s` came to an end after its time was over; its result is dropped"
 
 --- What a tool is given beside its input.
@@ -64,6 +63,7 @@ function executors.new(drive, transcript, box, seen)
   return setmetatable({
     _drive = drive, _agent = drive.agent, _transcript = transcript, _box = box, _seen = seen,
     _records = transcript.open, _next = 1, _running = 0, _is_exclusive = false, _tasks = {},
+    _judged = {},
   }, Executor)
 end
 
@@ -153,6 +153,7 @@ function Executor:_call_tool(record, tool)
     self:_take(record, tool, ok, value, second)
     if not is_late then self:_left() end
   end)
+  if record.message then running.task:cancel() end -- cancelled by itself, in a host that started it at once
   self:_look_for_blocking(record, running.began_at)
 end
 
@@ -175,13 +176,20 @@ function Executor:_is_runnable(record, tool)
   return not record.message
 end
 
--- May wait and may raise: policies are the program's.
+-- May wait and may raise: policies are the program's. An approval is an answer to "ask", not to "deny".
 function Executor:_permit(record, tool)
-  if record.status == "approved" then return "allow" end
-  return policy.decide(self._agent.policies, tool, record, self._drive.session)
+  local decision, why = policy.decide(self._agent.policies, tool, record, self._drive.session)
+  if decision == "ask" and record.status == "approved" then decision = "allow" end
+  return decision, why
+end
+
+-- An approval given in this process for the model's own input follows what the policies have said of it.
+local function is_permitted(record)
+  return record.status == "approved" and record.is_asked
 end
 
 function Executor:_on_permitted(record, tool, ok, decision, why)
+  self._judged[record] = nil
   if record.message then return self:_left() end -- cancelled meanwhile
   if not ok then
     decision, why = "deny", "the policy failed: " .. guard.words(why)
@@ -190,7 +198,7 @@ function Executor:_on_permitted(record, tool, ok, decision, why)
   if decision == "deny" then
     self:_fail(record, "denied", "the call was denied: " .. (why or "it is not allowed"))
   elseif decision == "ask" then
-    record.status, record.reason = "asking", why
+    record.status, record.reason, record.is_asked = "asking", why, true
     self._drive:emit("approval_required", {
       id = record.id, name = record.name, arguments = record.arguments, input = record.input, reason = why,
     })
@@ -198,7 +206,7 @@ function Executor:_on_permitted(record, tool, ok, decision, why)
     record.status = "external"
   elseif self._seen:is_stuck(record, tool) then
     self:_fail(record, "loop", repeats.STUCK)
-  else
+  elseif not self._drive.cancelled then -- by a loop_key
     return self:_call_tool(record, tool)
   end
   self:_left()
@@ -206,12 +214,11 @@ end
 
 function Executor:_start(record, tool)
   self._running, self._is_exclusive = self._running + 1, tool.exclusive or false
-  if record.status == "approved" or not policy.concerns(self._agent.policies, tool) then
+  if is_permitted(record) or not policy.concerns(self._agent.policies, tool) then
     return self:_on_permitted(record, tool, true, "allow")
   end
-  self._drive.group:start(function() return self:_permit(record, tool) end, function(ok, decision, why)
-    self:_on_permitted(record, tool, ok, decision, why)
-  end)
+  self._judged[record] = self._drive.group:start(function() return self:_permit(record, tool) end,
+    function(ok, decision, why) self:_on_permitted(record, tool, ok, decision, why) end)
 end
 
 -- Schedule ---------------------------------------------------------------------------------------------------------
@@ -222,7 +229,7 @@ local STARTS = { new = true, approved = true }
 function Executor:advance()
   if self._is_advancing then return end -- a call that did not run ends within its start
   self._is_advancing = true
-  while self._next <= #self._records do
+  while self._next <= #self._records and not self._drive.cancelled do
     local record = self._records[self._next]
     local tool = self._box.by_name[record.name]
     if STARTS[record.status] and self:_is_runnable(record, tool) then
@@ -249,8 +256,9 @@ function Executor:cancel(why)
   self._next = #self._records + 1
   for _, record in ipairs(self._records) do
     local running = self._tasks[record]
-    if not record.message then self:_fail(record, "cancelled", why or INTERRUPTED) end
+    if not record.message then self:_fail(record, "cancelled", why or outputs.INTERRUPTED) end
     if running and running.task then running.task:cancel() end
+    if self._judged[record] then self._judged[record]:cancel() end
   end
   self._running = 0
 end
@@ -261,7 +269,5 @@ end
 function executors.canonical(record)
   return record.input and json.encode(record.input) or record.arguments
 end
-
-executors.INTERRUPTED = INTERRUPTED
 
 return executors

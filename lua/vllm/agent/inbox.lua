@@ -33,6 +33,29 @@ function inboxes.message(input, name)
   misuse.raise(("session:%s: expected a text or a message, got %s"):format(name, values.shown(input)))
 end
 
+--- The messages of an input: nil, one of them, or a list.
+---@param input any
+---@param name string of the public function
+---@return table[]
+function inboxes.messages(input, name)
+  if input == nil then return {} end
+  local count = type(input) == "table" and input.role == nil and input.kind == nil and values.list_length(input)
+  if not count then return { inboxes.message(input, name) } end
+  local list = {}
+  for i = 1, count do list[i] = inboxes.message(input[i], name) end
+  return list
+end
+
+--- Why these messages cannot be sent.
+---@param client vllm.Client
+---@param messages table[]
+---@return vllm.Error? err nil: they can
+function inboxes.fault(client, messages)
+  if not messages[1] then return nil end
+  local body, _, err = client:body { messages = messages }
+  return not body and err.param and err.param:find "^messages" and err or nil
+end
+
 --- Puts an input into a line. The same id twice is one input.
 ---@param line "steered"|"queued"
 ---@param message table

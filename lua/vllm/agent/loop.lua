@@ -8,6 +8,7 @@ local courses = require "vllm.agent.course"
 local errors = require "vllm.base.errors"
 local executors = require "vllm.agent.executor"
 local outcome = require "vllm.agent.outcome"
+local outputs = require "vllm.agent.outputs"
 local prepare = require "vllm.agent.prepare"
 local toolbox = require "vllm.agent.toolbox"
 local transcripts = require "vllm.agent.transcript"
@@ -84,8 +85,11 @@ local function run_calls(course)
   local executor = executors.new(course.drive, course.transcript, course.box, course.seen)
   executor:advance()
   course.await { is_done = function() return executor:is_done() end, cancel = function() executor:cancel() end }
+  course:await_reader()
+  course:tell_decisions()
   if course.drive.cancelled then return "cancelled" end
   if course.transcript:is_settled() then return course:close_calls() end
+  if course.transcript:waiting("approved")[1] then return run_calls(course) end
   return #course.transcript:waiting "asking" > 0 and "awaiting_approval" or "awaiting_result"
 end
 
@@ -147,7 +151,14 @@ end
 -- The calls of an answer. A stop, if some of them wait for somebody.
 local function take_calls(course)
   if course.is_last then return course:refuse_calls("limit", NO_MORE) end
-  if course.transcript.open and not course.drive.cancelled then return run_calls(course) end
+  if course.transcript.open then return run_calls(course) end
+end
+
+-- A run that goes on with results of calls is past its first step.
+local function is_first(course)
+  local messages = course.transcript.messages
+  local last = messages[#messages]
+  return #course.steps == 0 and not (type(last) == "table" and last.role == "tool")
 end
 
 -- One model call and its tools. A stop and what the model said; nil: the loop goes on, or there is an error, too.
@@ -155,14 +166,14 @@ local function take_step(course)
   course:take_steered()
   course.drive.step = course.drive.step + 1
   course.drive:emit "step_start"
-  local result, err = ask_model(course, { is_first = #course.steps == 0, without_tools = course.is_last })
+  local result, err = ask_model(course, { is_first = is_first(course), without_tools = course.is_last })
   if not result then
     if not course.drive.cancelled then return nil, nil, err end
     course:keep_partial(err and err.partial)
     return "cancelled", err and err.partial
   end
   take_answer(course, result)
-  local stop = take_calls(course)
+  local stop = course.drive.cancelled and "cancelled" or take_calls(course)
   course.drive:emit("step_end", { usage = result.usage, finish_reason = result.finish_reason })
   if not stop and #result.tool_calls == 0 then stop, err = after_answer(course, result) end
   stop = stop or course.is_last
@@ -205,7 +216,7 @@ local function go(course)
     stop, last, err = take_step(course)
   end
   if err then return fail(course, err, last) end
-  if stop == "cancelled" then course:refuse_calls("cancelled", executors.INTERRUPTED) end
+  if stop == "cancelled" then course:refuse_calls("cancelled", outputs.INTERRUPTED) end
   return finish(course, stop, last)
 end
 

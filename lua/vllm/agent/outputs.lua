@@ -13,6 +13,7 @@ local is_content = require("vllm.request.content").is_content
 
 local outputs = {}
 
+outputs.INTERRUPTED = "the call was interrupted before it had a result"
 outputs.LIMIT = 65536 -- bytes that the model is shown, unless a tool says otherwise
 local NOTHING = "(no output)"
 local TRY_AGAIN = "\nFix the errors and try again."

@@ -74,7 +74,8 @@ local function change_transcript(course, number)
   local hook = course.agent.before_request
   if not hook then return end
   local messages = hook(copy(course.transcript.messages), number)
-  if messages ~= nil then course.transcript.messages = copy(check_messages(messages, "before_request")) end
+  if messages == nil or course.drive.cancelled then return end
+  course.transcript.messages = copy(check_messages(messages, "before_request"))
 end
 
 local function tool_choice(course, options)

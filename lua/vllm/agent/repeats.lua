@@ -1,5 +1,6 @@
 --- The guard against a model that makes the same call over and over: it is told so, then no longer answered.
 
+local guard = require "vllm.base.guard"
 local json = require "vllm.json"
 
 local TOLD_AT, STUCK_AT = 3, 5
@@ -28,7 +29,8 @@ local function key_of(record, tool)
     if not ok or key == nil then return nil end
     own = key
   end
-  return record.name .. " " .. (type(own) == "table" and json.encode(own) or tostring(own))
+  local text = type(own) == "table" and json.encode(own) or guard.words(own)
+  return record.name .. " " .. text
 end
 
 --- Counts a call that is about to run. Is it one too many?

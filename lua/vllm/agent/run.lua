@@ -23,17 +23,14 @@ local runs = { Run = Run }
 ---@param parts table as for drives.new
 ---@param err vllm.Error? why it cannot begin
 ---@return vllm.agent.Run
+---@return vllm.agent.Drive drive which its tools hold, too
 function runs.new(session, parts, err)
-  return setmetatable({ session = session, _own = drives.new(session, parts, err) }, Run)
+  local drive = drives.new(session, parts, err)
+  return setmetatable({ session = session, _own = drive }, Run), drive
 end
 
 local function check_self(run, name)
   misuse.check_colon(type(run) == "table" and rawget(run, "_own"), "run", name)
-end
-
-local function end_of(own)
-  if own.result then return own.result end
-  return errors.give(own.err)
 end
 
 --- The next event.
@@ -47,9 +44,10 @@ function Run:next(timeout_s)
     misuse.raise("run:next: expected a number of seconds, got " .. values.shown(timeout_s))
   end
   local own = self._own
-  local event = own:take(timeout_s and core.now() + timeout_s)
+  local event, err = own:take(timeout_s and core.now() + timeout_s)
   if event then own:deliver(event) end
-  if event == nil and own.err then return errors.give(own.err) end
+  err = err or event == nil and own.err or nil
+  if err then return errors.give(err) end
   return event
 end
 
@@ -105,8 +103,13 @@ end
 ---@return vllm.Error? err
 function Run:result()
   check_self(self, "result")
-  repeat self._own:skip_turn() until not self:next()
-  return end_of(self._own)
+  local event, message, err
+  repeat
+    self._own:skip_turn()
+    event, message, err = self:next()
+  until not event
+  if message then return nil, message, err end
+  return self._own.result
 end
 
 --- Waits for the end and gives the answer's text. No text is an error of kind `no_output`, which says how it stopped.
@@ -140,16 +143,15 @@ function Run:start(on_event, on_done)
   check_self(self, "start")
   if on_event ~= nil then check_function("start", "on_event", on_event) end
   check_function("start", "on_done", on_done)
-  local host = host_of(self, "start")
-  local function drive()
-    self:each(on_event or function() end)
-  end
-  tasks.after(host, drive, function(ok, problem)
-    if not ok then
-      self:cancel "a callback raised an error"
-      host.report(problem)
-    end
-    on_done(end_of(self._own))
+  local host, result, message, err = host_of(self, "start")
+  tasks.after(host, function()
+    result, message, err = self:each(on_event or function() end)
+  end, function(ok, problem)
+    if ok then return on_done(result, message, err) end
+    self:cancel "a callback raised an error"
+    tasks.after(host, function() on_done(self:result()) end, function(is_done, second)
+      host.report(is_done and problem or problem .. "\n" .. second)
+    end)
   end)
   return self
 end
@@ -167,10 +169,11 @@ function Run:on_ready(fn)
     return self
   end
   tasks.after(host_of(self, "on_ready"), function()
-    local waits = own.waits
-    while waits and own.waits == waits and not waits.is_done() and not own:has_events() do own.group:wait() end
-    own.group:wake() -- it is the reader's news
-  end, fn)
+    local waits, ok = own.waits, true
+    while ok and waits and own.waits == waits and not waits.is_done() and not own:has_events() do
+      ok = own.group:listen()
+    end
+  end, function() fn() end)
   return self
 end
 

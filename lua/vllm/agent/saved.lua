@@ -1,5 +1,6 @@
 --- A session as a plain table, and back. What is read may have been written by others, so each part of it is checked.
 
+local calls = require "vllm.request.transcript_calls"
 local inboxes = require "vllm.agent.inbox"
 local json = require "vllm.json"
 local outputs = require "vllm.agent.outputs"
@@ -10,7 +11,6 @@ local values = require "vllm.base.values"
 local saved = {}
 
 local VERSION = 1
-local INTERRUPTED = "the call was interrupted before it had a result"
 
 local RECORD = {
   id = "string", name = "string", arguments = "string", status = "string", input = "table", invalid = "string",
@@ -21,7 +21,7 @@ local STATUS = { new = true, asking = true, approved = true, running = true, ext
 
 local function plain_record(record)
   local out = {}
-  for key in pairs(RECORD) do out[key] = record[key] end
+  for key in pairs(RECORD) do out[key] = values.given(record[key]) end
   return out
 end
 
@@ -50,11 +50,9 @@ function saved.state(id, transcript, inbox)
 end
 
 local function record_fault(record, call)
-  if type(record) ~= "table" then return "expected a table, got " .. values.shown(record) end
   for key, kind in pairs(RECORD) do
-    local value = values.given(record[key])
-    if value ~= nil and type(value) ~= kind then
-      return ("%s: expected %s, got %s"):format(key, kind, values.shown(value))
+    if record[key] ~= nil and type(record[key]) ~= kind then
+      return ("%s: expected %s, got %s"):format(key, kind, values.shown(record[key]))
     end
   end
   for _, key in ipairs(NEEDED) do
@@ -62,16 +60,28 @@ local function record_fault(record, call)
   end
   if not STATUS[record.status] then return "status: unknown, " .. values.shown(record.status) end
   if record.status == "done" and record.message == nil then return "message is missing" end
-  local definition = type(call) == "table" and (call["function"] or call) or {}
+  local message = record.message
+  if message and (message.role ~= "tool" or message.tool_call_id ~= record.id) then
+    return "message is not the result of this call"
+  end
+  call = type(call) == "table" and call or {}
+  local definition = type(call["function"]) == "table" and call["function"] or call
   for _, key in ipairs { "name", "arguments" } do
     if definition[key] ~= record[key] then return key .. " is not that of the call in the last message" end
   end
   if call.id ~= record.id then return "id is not that of the call in the last message" end
 end
 
+-- What is asked about is what the call says: only an approval may have put another input in its place.
+local function read_input(record)
+  if record.invalid or record.status == "approved" and record.input then return end
+  record.input = calls.is_object(record.arguments) and json.decode(record.arguments, { drop_nulls = true }) or nil
+  if not record.input then record.invalid = "the arguments are not a JSON object" end
+end
+
 local function calls_of(message)
-  local list = type(message) == "table" and (message.tool_calls or message.calls)
-  return type(list) == "table" and list or {}
+  local is_assistant = type(message) == "table" and (message.role or message.kind) == "assistant"
+  return is_assistant and calls.of(message) or {}
 end
 
 -- The open calls, fit to go on. An approval belongs to one call with its arguments; a call that was running when the
@@ -79,15 +89,18 @@ end
 local function read_records(list, messages)
   if values.given(list) == nil then return nil end
   if not values.list_length(list) then return nil, "calls: expected a list, got " .. values.shown(list) end
-  local calls, records = calls_of(messages[#messages]), {}
-  if #calls ~= #list then return nil, ("calls: expected %d, as in the last message, got %d"):format(#calls, #list) end
-  for i, record in ipairs(list) do
-    local fault = record_fault(record, calls[i])
+  local made, records = calls_of(messages[#messages]), {}
+  if #made ~= #list then return nil, ("calls: expected %d, as in the last message, got %d"):format(#made, #list) end
+  for i, given in ipairs(list) do
+    local record = type(given) == "table" and plain_record(given)
+    local fault = not record and "expected a table, got " .. values.shown(given) or record_fault(record, made[i])
     if fault then return nil, ("calls[%d]: %s"):format(i, fault) end
-    records[i] = plain_record(record)
     if record.status == "running" then
-      records[i].status, records[i].message = "done", outputs.failure(record, "cancelled", INTERRUPTED)
+      record.status, record.message = "done", outputs.failure(record, "cancelled", outputs.INTERRUPTED)
     end
+    if record.status ~= "done" then record.message = nil end
+    read_input(record)
+    records[i] = record
   end
   return records
 end
@@ -128,6 +141,18 @@ local function version_fault(version)
   end
 end
 
+-- Every call but the open ones has its result.
+local function mended(messages, records)
+  local last = records and table.remove(messages)
+  messages = repair(messages)
+  messages[#messages + 1] = last or nil
+  return messages
+end
+
+local function id_fault(id)
+  return id ~= nil and type(id) ~= "string" and "state.id: expected a string, got " .. values.shown(id) or nil
+end
+
 --- The parts of a session, of options { id, messages } or { state }.
 ---@param options table
 ---@return { id: string?, transcript: vllm.agent.Transcript, inbox: vllm.agent.Inbox }?
@@ -141,7 +166,7 @@ function saved.load(options)
   end
   if options.messages ~= nil then return nil, "messages and state are both given" end
   if type(state) ~= "table" then return nil, "state: expected a table, got " .. values.shown(state) end
-  local why = version_fault(state.version)
+  local why = version_fault(state.version) or id_fault(values.given(state.id))
   if why then return nil, why end
   local messages, records, inbox, later
   messages, why = read_messages(state.messages, "state.messages")
@@ -154,7 +179,7 @@ function saved.load(options)
   if not later then return nil, why end
   local usage = values.given(state.usage)
   usage = transcripts.copy_usage(type(usage) == "table" and usage or {})
-  if not records then messages = repair(messages) end
+  messages = mended(messages, records)
   local transcript = transcripts.new(messages, records, records and later, usage)
   for _, message in ipairs(records and {} or later) do transcript:append(message) end
   return { id = options.id or values.given(state.id), transcript = transcript, inbox = inbox }

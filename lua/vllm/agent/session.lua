@@ -9,7 +9,7 @@ local outcome = require "vllm.agent.outcome"
 local outputs = require "vllm.agent.outputs"
 local runs = require "vllm.agent.run"
 local saved = require "vllm.agent.saved"
-local toolbox = require "vllm.agent.toolbox"
+local transcripts = require "vllm.agent.transcript"
 local values = require "vllm.base.values"
 
 ---@class vllm.agent.Session
@@ -64,30 +64,31 @@ local function running(self)
   return run and not run:is_over() and run or nil
 end
 
--- nil, one message, or a list of them.
-local function messages_of(input, name)
-  if input == nil then return {} end
-  local is_list = type(input) == "table" and input.role == nil and input.kind == nil and values.list_length(input)
-  if not is_list then return { inboxes.message(input, name) } end
-  local list = {}
-  for i = 1, is_list do list[i] = inboxes.message(input[i], name) end
-  return list
+-- A run that the program has dropped may have left tools behind: they do no more.
+local function end_dropped(self)
+  if running(self) then return end
+  local drive = self._last.drive
+  if drive then drive:cancel "the run was dropped" end
+  for _, record in ipairs(self._transcript:waiting "running") do
+    record.message, record.status = outputs.failure(record, "cancelled", outputs.INTERRUPTED), "done"
+  end
 end
 
--- Why a run with this input cannot begin.
+-- Why a run with this input cannot begin. Input that could not be sent would spoil the transcript for good.
 local function obstacle(self, input)
   if running(self) then
     return errors.new("busy", "this session's last run has not ended: finish or cancel it; steer and queue add to it")
   end
   local first = #input > 0 and outcome.pending(self._transcript)[1]
-  if not first then return nil end
+  if not first then return inboxes.fault(self._agent.client, input) end
   local how = first.wants == "approval" and "approve or deny it" or "answer it"
   local why = ("the call `%s` of `%s` waits, and comes before new input: %s"):format(first.id, first.name, how)
   return errors.new("busy", why)
 end
 
 local function run_of(self, input, name, steps)
-  local messages = messages_of(input, name)
+  local messages = inboxes.messages(input, name)
+  end_dropped(self)
   local parts = {
     agent = self._agent, transcript = self._transcript, inbox = self._inbox, appended = {}, steps = steps,
   }
@@ -97,8 +98,8 @@ local function run_of(self, input, name, steps)
     local own = parts.transcript:take_input(message)
     if not parts.transcript.open then parts.appended[#parts.appended + 1] = own end
   end
-  local run = runs.new(self, parts)
-  self._last.run = run
+  local run, drive = runs.new(self, parts)
+  self._last.run, self._last.drive = run, drive
   return run
 end
 
@@ -141,6 +142,7 @@ function Session:cancel()
   check_self(self, "cancel")
   local run = running(self)
   if run then return run:cancel() end
+  end_dropped(self)
   for _, record in ipairs(self._transcript.open or {}) do
     if not record.message then
       record.message, record.status = outputs.failure(record, "cancelled", "the call was cancelled"), "done"
@@ -151,23 +153,34 @@ end
 
 -- Input for a run ---------------------------------------------------------------------------------------------------
 
+local function put(self, line, input, id, name)
+  local message = inboxes.message(input, name)
+  local err = inboxes.fault(self._agent.client, { message })
+  if err then return errors.give(err) end
+  return self._inbox:put(line, message, id)
+end
+
 --- Input for the run that is under way, or the next: it joins at the next step, and keeps a run going that was about to
 --- end.
 ---@param input string|table
 ---@param id string? the same id twice is one input
----@return vllm.agent.Input handle whose `outcome` says what became of it
+---@return vllm.agent.Input? handle whose `outcome` says what became of it
+---@return string? message the input cannot be sent
+---@return vllm.Error? err
 function Session:steer(input, id)
   check_self(self, "steer")
-  return self._inbox:put("steered", inboxes.message(input, "steer"), id)
+  return put(self, "steered", input, id, "steer")
 end
 
 --- Input for after the task: the run goes on with it then.
 ---@param input string|table
 ---@param id string?
----@return vllm.agent.Input handle
+---@return vllm.agent.Input? handle
+---@return string? message
+---@return vllm.Error? err
 function Session:queue(input, id)
   check_self(self, "queue")
-  return self._inbox:put("queued", inboxes.message(input, "queue"), id)
+  return put(self, "queued", input, id, "queue")
 end
 
 -- Approvals ---------------------------------------------------------------------------------------------------------
@@ -183,10 +196,10 @@ function Session:approve(id, changes)
   local input = decisions.changed_input(changes)
   local record, message, err = decisions.waiting(self._transcript, "approve", id, "asking", "approval")
   if not record then return nil, message, err end
-  local tool = input and toolbox.find(self._agent.tools, record.name)
-  local fault = tool and toolbox.faults(tool, input)
+  local fault = input and decisions.fault_of_input(self._agent.tools, record.name, input)
   if fault then return errors.give(errors.new("invalid_request", fault, { param = "input" })) end
   record.input, record.status, record.decision = input or record.input, "approved", "approved"
+  record.is_asked = not input and record.is_asked
   return true
 end
 
@@ -264,9 +277,7 @@ end
 ---@return table
 function Session:usage()
   check_self(self, "usage")
-  local sum = {}
-  for name, count in pairs(self._transcript.usage) do sum[name] = count end
-  return sum
+  return transcripts.copy_usage(self._transcript.usage)
 end
 
 --- Everything, as a plain table that survives JSON: `agent:session { state = … }` goes on with it, in any process. A

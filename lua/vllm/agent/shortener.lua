@@ -56,7 +56,7 @@ function Shortener:_run(compactors, why)
     if fault then self:_warn(fault) end
     if list then messages, is_changed = list, true end
   end
-  if not is_changed then return false end
+  if not is_changed or self._course.drive.cancelled then return false end
   transcript.messages = messages
   self._course.drive:emit("compaction", { why = why, before = #before, after = #messages })
   return true

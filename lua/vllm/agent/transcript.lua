@@ -1,5 +1,6 @@
 --- What a conversation has said, and the calls that still lack a result. Plain tables, which survive JSON.
 
+local repair = require("vllm.request.repair").repair
 local values = require "vllm.base.values"
 
 --- A call of the last assistant message, from then until all of its calls have results.
@@ -12,6 +13,7 @@ local values = require "vllm.base.values"
 ---@field status "new"|"asking"|"approved"|"running"|"external"|"done"
 ---@field reason string? why it needs an approval
 ---@field message table? the result, once it is done
+---@field is_asked boolean? the policies have seen this input, in this process: none of them denied it
 ---@field decision "approved"|"denied"|nil which the next run has to tell of
 
 ---@class vllm.agent.Transcript
@@ -99,8 +101,8 @@ function Transcript:find(id)
   end
 end
 
---- The calls that wait for somebody.
----@param status "asking"|"external"
+--- The open calls of one status.
+---@param status string
 ---@return vllm.agent.Record[]
 function Transcript:waiting(status)
   local list = {}
@@ -131,37 +133,23 @@ function transcripts.copy_usage(usage)
   return sum
 end
 
-local function ids_of(message)
-  local ids = {}
-  for _, call in ipairs(type(message) == "table" and (message.tool_calls or message.calls) or {}) do
-    ids[#ids + 1] = call.id
-  end
-  return ids
-end
-
-local function answered(message)
-  local call = message.tool_call_id or message.call_id or message.call
-  return type(call) == "table" and call.id or call
+local function is_result(message)
+  return type(message) == "table" and (message.role or message.kind) == "tool"
 end
 
 --- Why a list of messages could not be sent: a call without its result directly after it, or a result without a call.
 ---@param messages table[]
 ---@return string? fault nil: every call has its result, and every result its call
 function transcripts.pair_fault(messages)
-  local open, count, at = {}, 0, 0
-  for i, message in ipairs(messages) do
-    if type(message) ~= "table" then message = { role = "user" } end
-    if message.role == "tool" then
-      local id = answered(message)
-      if not open[id] then return ("message %d answers no call of the message before it"):format(i) end
-      open[id], count = nil, count - 1
-    else
-      if count > 0 then return ("message %d has a call without a result"):format(at) end
-      at = i
-      for _, id in ipairs(ids_of(message)) do open[id], count = true, count + 1 end
+  local mended, at = repair(messages), 0 -- where all is well it is the same
+  for i = 1, math.max(#messages, #mended) do
+    local message, is_tool = messages[i], is_result(messages[i])
+    if mended[i] ~= message then
+      return is_tool and ("message %d answers no call of the message before it"):format(i)
+        or ("message %d has a call without a result"):format(at)
     end
+    if not is_tool then at = i end
   end
-  if count > 0 then return ("message %d has a call without a result"):format(at) end
 end
 
 return transcripts

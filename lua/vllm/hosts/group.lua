@@ -17,7 +17,8 @@ local groups = {}
 ---@return vllm.Group
 function groups.new(wanted, is_interruptible)
   return setmetatable({
-    _wanted = wanted, _waiter = waiter.new(wanted, is_interruptible), _has_news = false, _interruption = nil,
+    _wanted = wanted, _waiter = waiter.new(wanted, is_interruptible), _has_news = false,
+    _listeners = {}, _interruption = nil,
   }, Group)
 end
 
@@ -44,6 +45,18 @@ end
 function Group:wake()
   self._has_news = true
   self._waiter:wake()
+  for listener in pairs(self._listeners) do listener:wake() end
+end
+
+--- Waits for news and leaves it to who calls `wait`, which others may do meanwhile. Only in a host.
+---@return true?
+---@return table? failure
+function Group:listen()
+  local own = waiter.new(self._wanted)
+  self._listeners[own] = true
+  local ok, failure = own:wait()
+  self._listeners[own] = nil
+  return ok, failure
 end
 
 -- Nothing runs here but us.
