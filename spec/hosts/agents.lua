@@ -1,7 +1,6 @@
 -- Agents in every cell of the matrix (cell.lua runs it): tools that wait, a cancel inside a tool, an approval that is
 -- given in another session.
 
-local core = require "vllm.core"
 local probe = require "spec.hosts.probe"
 local vllm = require "vllm"
 
@@ -49,16 +48,16 @@ check("agent_tools", function(name)
 end)
 
 check("agent_next", function(name)
+  local may_end = false
   local run = agent_of(name, weather(function()
-    vllm.sleep(0.05)
+    repeat vllm.sleep(0.001) until may_end
     return "18"
   end)):run(QUESTION)
   local event
   repeat event = run:next() until event.type == "tool_start"
-  local began_at = core.now()
   expect_equal(false, run:poll())
-  expect_equal(false, run:next(0.001))
-  expect(core.now() - began_at < 0.05, "next(0.001) took %.0f ms", probe.milliseconds(began_at))
+  expect_equal(false, run:next(0.001)) -- with the tool's end it would never return
+  may_end = true
   assert(run:text())
 end)
 
