@@ -96,6 +96,7 @@ build = {
     vllm = "lua/vllm/init.lua",
     ["vllm.agent"] = "lua/vllm/agent/init.lua",
     ["vllm.agent.bounds"] = "lua/vllm/agent/bounds.lua",
+    ["vllm.agent.checked_tool"] = "lua/vllm/agent/checked_tool.lua",
     ["vllm.agent.compact"] = "lua/vllm/agent/compact.lua",
     ["vllm.agent.course"] = "lua/vllm/agent/course.lua",
     ["vllm.agent.decisions"] = "lua/vllm/agent/decisions.lua",

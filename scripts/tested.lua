@@ -20,6 +20,7 @@ local TESTED_BY = {
   ["lua/vllm/agent/prepare.lua"] = "spec/agent/loop_spec.lua",
   ["lua/vllm/agent/inbox.lua"] = "spec/agent/loop_spec.lua",
   ["lua/vllm/agent/toolbox.lua"] = "spec/agent/executor_spec.lua",
+  ["lua/vllm/agent/checked_tool.lua"] = "spec/agent/mistakes_spec.lua",
   ["lua/vllm/agent/outputs.lua"] = "spec/agent/executor_spec.lua",
   ["lua/vllm/agent/repeats.lua"] = "spec/agent/executor_spec.lua",
   ["lua/vllm/agent/transcript.lua"] = "spec/agent/compact_spec.lua",

@@ -41,7 +41,7 @@ describe("docs/agents.md", function()
   end)
 
   it("has every member of a tool that a program sets", function()
-    local known = keys(require("vllm.agent.toolbox").KEYS)
+    local known = keys(require("vllm.agent.checked_tool").KEYS)
     known.annotations, known.metadata, known.title = nil, nil, nil -- carried along
     assert.same(known, table_after "| member |")
   end)

@@ -140,7 +140,9 @@ describe("a run", function()
   end)
 
   it("sends no list of tools where there are none", function()
-    local agent, transport = agents.new({ "ok" }, { tool_choice = "auto" })
+    local agent, transport = agents.new({ "ok" }, {
+      tool_choice = "auto", tools = { { tools = function() return {} end } },
+    })
     assert.equal("ok", agent:ask "go")
     assert.is_nil(transport.requests[1].body.tools)
     assert.is_nil(transport.requests[1].body.tool_choice)
@@ -250,6 +252,10 @@ describe("a run", function()
       step(function() return { temperature = 0 } end))
     assert.equal("config: prepare_step: tools: expected names in the list, got a table",
       step(function(it) it.tools = { echo "f" } end))
+    assert.equal("config: prepare_step: `max_steps` is the agent's, not a step's",
+      step(function(it) it.max_steps = 3 end))
+    assert.equal("config: before_request: it changed its list and returned nothing; what it returns is the transcript",
+      failure { before_request = function(messages) messages[#messages + 1] = "more" end })
     local toolset = { { tools = function() return echo "f" end } }
     assert.equal("config: tools[1].tools: expected a list of tools, got a table", failure { tools = toolset })
     toolset[1].tools = function() end

@@ -33,6 +33,7 @@ local CASES = {
   { function() A:session():reject "x" end, "write session:deny(id, why)" },
   { function() A:run("hi"):text_deltas() end, "events of type `text_delta`" },
   { function() A:run("hi"):relay(print) end, "a turn has it" },
+  { function() return A:run("hi").usage end, "its result has it: run:result()" },
   { function() A:run("hi"):approve "x" end, "its session has it: run.session" },
   { function() client:agent {} end, "write vllm.agent { client = client }" },
   { function() vllm.agent(client) end, "vllm.agent { client = client }" },
@@ -49,6 +50,20 @@ local CASES = {
   { function() with_tool("needsApproval", true) end, 'write approval = "ask"' },
   { function() with_tool("parameters", { city = "string" }) end, "parameters: expected a JSON Schema" },
   { function() with_tool("parameters", { type = { type = "string" } }) end, "parameters: expected a JSON Schema" },
+  { function() with_tool("parameters", { type = "array" }) end, 'parameters: expected type = "object", got "array"' },
+  { function() with_tool("parameters", { type = "object", city = { type = "string" } }) end,
+    "parameters: `city` belongs into properties = { city = … }" },
+  { function() agent { tool_choice = "required" } end, "tool_choice: there are no tools" },
+  { function() agent { on_event = vllm.observe.usage } end, "on_event: write vllm.observe.usage(…)" },
+  { function() agent { on_event = { print, vllm.observe.jsonl } } end, "on_event: write vllm.observe.jsonl(…)" },
+  { function() agent { on_event = { text_delta = print } } end, "on_event: expected a function or a list of" },
+  { function() agent { compact = vllm.compact.keep_recent } end, "compact: write vllm.compact.keep_recent(…)" },
+  { function() agent { compact = { vllm.compact.summarise } } end, "compact: write vllm.compact.summarise(…)" },
+  { function() agent { compact = { messages = 20 } } end, "compact: expected compactors beside what triggers them" },
+  { function() vllm.observe.jsonl(print, true) end, "vllm.observe.jsonl: expected a table of options, got true" },
+  { function() vllm.observe.jsonl(print, { delta = true }) end, "unknown key `delta` (did you mean `deltas`?)" },
+  { function() A:ask { text = "hi" } end, "expected a text or a message { role = …, content = … }, got a table" },
+  { function() return A:run("hi").stop end, "in its result: run:result().stop" },
   { function() A:tool "x" end, 'agent:tool: expected a table with `name`, got "x"' },
   { function() vllm.retry() end, "vllm.retry: expected a text that says why, got nil" },
   { function() vllm.compact.summarize() end, "write vllm.compact.summarise" },
@@ -79,7 +94,7 @@ describe("a mistake with an agent", function()
 
   it("is no reason to refuse a schema of another kind", function()
     for _, parameters in ipairs { {}, { type = "object" }, { anyOf = { { type = "object" } } }, { properties = {} },
-      assert(vllm.json.raw '{"type":"object"}') } do
+      { type = "object", additionalProperties = { type = "string" } }, assert(vllm.json.raw '{"type":"object"}') } do
       assert.equal("vllm.agent (1 tools)", tostring(with_tool("parameters", parameters)))
     end
   end)

@@ -30,7 +30,8 @@ end
 function inboxes.message(input, name)
   if type(input) == "string" then return { role = "user", content = input } end
   if type(input) == "table" and (input.role ~= nil or input.kind ~= nil) then return input end
-  misuse.raise(("session:%s: expected a text or a message, got %s"):format(name, values.shown(input)))
+  misuse.raise(("session:%s: expected a text or a message { role = …, content = … }, got %s")
+    :format(name, values.shown(input)))
 end
 
 --- The messages of an input: nil, one of them, or a list.

@@ -1,11 +1,11 @@
 --- `vllm.agent`: instructions, tools and rules around a client. An agent does not change and holds no conversation, so
 --- one serves any number of sessions at once.
 
+local checked_tools = require "vllm.agent.checked_tool"
 local misuse = require "vllm.base.misuse"
 local options = require "vllm.agent.options"
 local outputs = require "vllm.agent.outputs"
 local sessions = require "vllm.agent.session"
-local toolbox = require "vllm.agent.toolbox"
 local values = require "vllm.base.values"
 
 ---@class vllm.Agent
@@ -41,7 +41,7 @@ end
 ---@return vllm.Tool the same table
 function agents.tool(tool)
   misuse.check_dot("tool", tool)
-  local checked, why = toolbox.check(tool)
+  local checked, why = checked_tools.check(tool)
   if not checked then misuse.raise("vllm.tool: " .. why) end
   return tool
 end

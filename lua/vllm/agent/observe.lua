@@ -1,6 +1,7 @@
 --- Ready observers: functions for `on_event` of an agent, or of a client.
 
 local misuse = require "vllm.base.misuse"
+local spelling = require "vllm.base.spelling"
 local values = require "vllm.base.values"
 local vllm_json = require "vllm.json"
 
@@ -33,7 +34,12 @@ function observe.jsonl(write, options)
   if type(write) ~= "function" then
     misuse.raise("vllm.observe.jsonl: expected a function that writes, got " .. values.shown(write))
   end
+  if options ~= nil and type(options) ~= "table" then
+    misuse.raise("vllm.observe.jsonl: expected a table of options, got " .. values.shown(options))
+  end
   options = options or {}
+  local fault = spelling.unknown_key(options, { deltas = true, clock = true })
+  if fault then misuse.raise("vllm.observe.jsonl: " .. fault) end
   local clock = options.clock or os.time
   return function(event, session)
     if DELTA[event.type] and not options.deltas then return end

@@ -1,7 +1,9 @@
 --- The options of an agent.
 
+local compactors = require "vllm.agent.compact"
 local config = require "vllm.request.config"
 local misuse = require "vllm.base.misuse"
+local observe = require "vllm.agent.observe"
 local outputs = require "vllm.agent.outputs"
 local spelling = require "vllm.base.spelling"
 local toolbox = require "vllm.agent.toolbox"
@@ -61,23 +63,46 @@ end
 
 local COMPACT = { messages = whole(1), prompt_tokens = whole(1), when = is "function" }
 
+-- The name of a function of a module that was given as it is, in place of what it makes; or nil.
+local function uncalled(value, module)
+  for name, fn in pairs(module) do
+    if type(fn) == "function" and fn == value then return name end
+  end
+end
+
+local function observers(value)
+  local fault = functions(value)
+  if fault then return fault end
+  for _, fn in ipairs(type(value) == "table" and value or { value }) do
+    local name = uncalled(fn, observe)
+    if name then return ("write vllm.observe.%s(…): what it returns is the observer"):format(name) end
+  end
+end
+
+local function compactor_fault(member)
+  if type(member) ~= "function" then return "expected compactors (functions) in the list" end
+  local name = uncalled(member, compactors)
+  return name and ("write vllm.compact.%s(…): what it returns is the compactor"):format(name)
+end
+
 local function compact(value)
   if value == false then return nil end
-  if type(value) == "function" then return nil end
+  if type(value) == "function" then return compactor_fault(value) end
   if type(value) ~= "table" then return "expected compactors: vllm.compact.keep_recent(20), …" end
-  local triggers = {}
+  local triggers, fault = {}, nil
   for key, member in pairs(value) do
-    if type(key) ~= "number" then triggers[key] = member
-    elseif type(member) ~= "function" then return "expected compactors (functions) in the list" end
+    if type(key) ~= "number" then triggers[key] = member else fault = fault or compactor_fault(member) end
   end
-  return members(COMPACT, "compact")(triggers)
+  fault = fault or members(COMPACT, "compact")(triggers)
+  if not fault and value[1] == nil then fault = "expected compactors beside what triggers them" end
+  return fault
 end
 
 options.CHECKS = {
   instructions = text_or_function, max_steps = whole(1), budget = members(BUDGET, "budget"), parallel = whole(1),
   policy = functions, before_request = is "function", prepare_step = is "function", stop_when = functions,
   active_tools = toolbox.names_fault, final_check = is "function", compact = compact, last_answer = is "boolean",
-  on_event = functions, retries = whole(0), output_limit = whole(1), tool_timeout_s = positive,
+  on_event = observers, retries = whole(0), output_limit = whole(1), tool_timeout_s = positive,
   loop_guard = is "boolean", client = a_client,
 }
 options.OWN = { tools = true, tool_choice = true }
@@ -129,14 +154,17 @@ function options.check(given)
   toolbox.check_list(given.tools or {}, "vllm.agent: tools")
   local unknown = toolbox.unknown_active(given.tools or {}, given.active_tools or {})
   if unknown then misuse.raise("vllm.agent: active_tools: " .. unknown) end
-  local compactors = given.compact
-  if type(compactors) == "function" then compactors = { compactors } end
+  if given.tool_choice ~= nil and next(given.tools or {}) == nil then
+    misuse.raise "vllm.agent: tool_choice: there are no tools"
+  end
+  local shorten = given.compact
+  if type(shorten) == "function" then shorten = { shorten } end
   return {
     client = client_of(given.client, rest), instructions = given.instructions, tools = given.tools or {},
     tool_choice = given.tool_choice, active_tools = given.active_tools, max_steps = given.max_steps or MAX_STEPS,
     is_default_max_steps = given.max_steps == nil, budget = given.budget or {}, parallel = given.parallel or PARALLEL,
     policies = list_of(given.policy), before_request = given.before_request, prepare_step = given.prepare_step,
-    stop_when = list_of(given.stop_when), final_check = given.final_check, compact = compactors,
+    stop_when = list_of(given.stop_when), final_check = given.final_check, compact = shorten,
     last_answer = given.last_answer or false, observers = list_of(given.on_event),
     retries = given.retries or RETRIES, output_limit = given.output_limit or outputs.LIMIT,
     tool_timeout_s = given.tool_timeout_s, loop_guard = given.loop_guard ~= false,

@@ -1,6 +1,7 @@
 --- What one step asks of the model: the transcript, perhaps shortened, with the instructions and the tools. This calls
 --- functions of the program's own, so it runs in a task.
 
+local options = require "vllm.agent.options"
 local toolbox = require "vllm.agent.toolbox"
 local transcripts = require "vllm.agent.transcript"
 local values = require "vllm.base.values"
@@ -37,6 +38,13 @@ local function copy(list)
   return out
 end
 
+local function is_same(list, other)
+  for i = 1, math.max(#list, #other) do
+    if list[i] ~= other[i] then return false end
+  end
+  return true
+end
+
 -- Names the session, unless the program has said who asks.
 local function name_session(fields, client, id)
   if not id or id == "" then return end
@@ -57,6 +65,9 @@ local function apply_step(course, step, fields)
     fields.tools = course.box.offered
   end
   for key, value in pairs(step) do
+    if options.CHECKS[key] then
+      error(("prepare_step: `%s` is the agent's, not a step's"):format(key), 0)
+    end
     if not STEP_KEYS[key] then fields[key] = value end
   end
   return check_messages(step.messages, "prepare_step")
@@ -73,25 +84,30 @@ end
 local function change_transcript(course, number)
   local hook = course.agent.before_request
   if not hook then return end
-  local messages = hook(copy(course.transcript.messages), number)
-  if messages == nil or course.drive.cancelled then return end
-  course.transcript.messages = copy(check_messages(messages, "before_request"))
+  local given = copy(course.transcript.messages)
+  local messages = hook(given, number)
+  if course.drive.cancelled then return end
+  if messages ~= nil then
+    course.transcript.messages = copy(check_messages(messages, "before_request"))
+  elseif not is_same(given, course.transcript.messages) then
+    error("before_request: it changed its list and returned nothing; what it returns is the transcript", 0)
+  end
 end
 
-local function tool_choice(course, options)
-  if options.without_tools then return "none" end
-  return options.is_first and course.agent.tool_choice or nil -- a forced call in each step would never end
+local function tool_choice(course, how)
+  if how.without_tools then return "none" end
+  return how.is_first and course.agent.tool_choice or nil -- a forced call in each step would never end
 end
 
 --- May wait and may raise.
 ---@param course table of the loop
----@param options { is_first: boolean, without_tools: string? }
+---@param how { is_first: boolean, without_tools: string? }
 ---@return { fields: table, box: vllm.agent.Toolbox }
-function prepare.step(course, options)
+function prepare.step(course, how)
   local agent, number = course.agent, course.drive.step
   course.box = prepare.tools(course)
   change_transcript(course, number)
-  local fields = { tools = course.box.offered, tool_choice = tool_choice(course, options) }
+  local fields = { tools = course.box.offered, tool_choice = tool_choice(course, how) }
   local messages = copy(course.transcript.messages)
   if agent.prepare_step then
     local step = {

@@ -77,7 +77,8 @@ end
 -- Why a run with this input cannot begin. Input that could not be sent would spoil the transcript for good.
 local function obstacle(self, input)
   if running(self) then
-    return errors.new("busy", "this session's last run has not ended: finish or cancel it; steer and queue add to it")
+    return errors.new("busy", "this session's last run has not ended: run:result() finishes it, session:cancel() ends "
+      .. "it; session:steer and session:queue add to it")
   end
   local first = #input > 0 and outcome.pending(self._transcript)[1]
   if not first then return inboxes.fault(self._agent.client, input) end

@@ -116,7 +116,7 @@ local REQUEST = {
   { "it belongs to the server: vllm serve …",
     "tensor_parallel_size pipeline_parallel_size gpu_memory_utilization dtype quantization trust_remote_code "
       .. "max_num_seqs tokenizer enforce_eager swap_space download_dir" },
-  { "the loop over calls is the program's: docs/recipes.md",
+  { "an agent has the loop over calls: vllm.agent { … } (docs/agents.md)",
     "max_steps max_turns max_iterations max_tool_rounds stop_when recursion_limit chain_limit "
       .. "automatic_function_calling" },
   { "write user = \"…\"", "user_id end_user end_user_id safety_identifier" },
@@ -264,10 +264,10 @@ local AGENT_SESSION = {
 local RUN = {
   { "take the events of type `text_delta`: run:events(), or run:each(fn)", "text_deltas stream deltas" },
   { "a run makes several requests; a turn has it: client:turn(…)", "relay open body" },
-  { "its session has it: run.session",
-    "approve approve_all deny deny_all answer steer queue pending messages state usage run step" },
-  { "write run:result() or run:text()", "wait join await get ask" },
-  { "write run:cancel()", "stop abort" },
+  { "its session has it: run.session", "approve approve_all deny deny_all answer steer queue state run step" },
+  { "its result has it: run:result()", "pending messages usage steps hints message finish_reason" },
+  { "write run:result() or run:text()", "wait join await get ask output" },
+  { "write run:cancel(); why a run stopped is in its result: run:result().stop", "stop abort" },
 }
 
 local COMPACT = {
