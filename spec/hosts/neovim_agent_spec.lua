@@ -137,6 +137,20 @@ local a = 1|local b = 2|local c = 3]], run([[
       assert.equal("Error: the call was denied: there are no lines 3 to 9: the buffer has 3", first)
     end)
 
+    it("each edit is an undo step of its own, also after another without a key between them", function()
+      assert.equal("last|local count = 2|local c = 3\nlocal a = 1|local count = 2|local c = 3", run([[
+        vim.cmd "Agent rename b"
+        until_shown(ASKS)
+        vim.cmd "AgentApprove"
+        until_shown(ASKS, 2)
+        vim.cmd "AgentApprove"
+        until_shown "(done)"
+        print(text())
+        vim.cmd "silent undo"
+        print(text())
+        quit()]], READ, EDIT, answers.calls { { "edit_lines", '{"first":1,"last":1,"text":"last"}' } }, DONE))
+    end)
+
     it("empty text deletes lines", function()
       assert.equal("local c = 3", run([[
         vim.cmd "Agent delete"

@@ -10,7 +10,6 @@ local task -- the latest: { buffer, client, session, is_running, seen, edit }
 
 local INSTRUCTIONS = "You edit a buffer in the user's editor. Read its lines, then propose one edit at a time, the "
   .. "smallest that does it. When the task is done, say so in one sentence."
-
 local CHANGED = "the buffer is not as you last read it: read it again"
 
 -- Edits ------------------------------------------------------------------------------------------------------------
@@ -48,7 +47,6 @@ end
 -- The agent --------------------------------------------------------------------------------------------------------
 
 local function schema(properties, required) return { type = "object", properties = properties, required = required } end
-
 local FIRST, LAST = { type = "integer", minimum = 1 }, { type = "integer", minimum = 0 }
 
 local TOOLS = {
