@@ -14,6 +14,7 @@ local TESTED_BY = {
   ["lua/vllm/agent/options.lua"] = "spec/agent/agent_spec.lua",
   ["lua/vllm/agent/drive.lua"] = "spec/agent/run_spec.lua",
   ["lua/vllm/agent/course.lua"] = "spec/agent/loop_spec.lua",
+  ["lua/vllm/agent/prompt.lua"] = "spec/agent/context_spec.lua",
   ["lua/vllm/agent/bounds.lua"] = "spec/agent/loop_spec.lua",
   ["lua/vllm/agent/outcome.lua"] = "spec/agent/loop_spec.lua",
   ["lua/vllm/agent/shortener.lua"] = "spec/agent/loop_spec.lua",

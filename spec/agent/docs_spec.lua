@@ -63,7 +63,7 @@ describe("docs/agents.md", function()
 
   it("has every event that the code emits, and no other", function()
     local known = {}
-    for _, name in ipairs { "executor", "course", "drive", "loop", "shortener" } do
+    for _, name in ipairs { "executor", "course", "drive", "loop", "shortener", "context" } do
       for kind in read("lua/vllm/agent/" .. name .. ".lua"):gmatch 'emit[( ]+"([%w_]+)"' do known[kind] = true end
     end
     assert.same(known, table_after "| event |")

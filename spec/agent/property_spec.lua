@@ -101,7 +101,9 @@ local function play(seed)
   local compact = may_shorten and { vllm.compact.keep_recent(4), vllm.compact.drop_failed(), messages = 8 } or false
   local options = { tools = tools(), compact = compact, max_steps = 6, loop_guard = random(2) == 1,
     parallel = random(3) }
-  local agent = agents.new(replies, options, { split = 10 + random(100) })
+  options.context = random(2) == 1 and { reserve = 10 }
+  local function tokens(asked) return #asked.messages * random(20), random(3) > 1 and 100 or 8000 end
+  local agent = agents.new(replies, options, { split = 10 + random(100), tokens = tokens })
   local session = agent:session()
   for turn = 1, 4 do
     session.probe = agent.client

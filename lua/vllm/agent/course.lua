@@ -1,5 +1,6 @@
 --- One run of the loop: what it knows beside the transcript, how it waits, and how the transcript grows.
 
+local contexts = require "vllm.agent.context"
 local core = require "vllm.core"
 local guard = require "vllm.base.guard"
 local outputs = require "vllm.agent.outputs"
@@ -17,6 +18,7 @@ local shorteners = require "vllm.agent.shortener"
 ---@field hints string[]
 ---@field seen vllm.agent.Repeats
 ---@field shortener vllm.agent.Shortener
+---@field context vllm.agent.Context
 ---@field box vllm.agent.Toolbox the tools of this step
 ---@field is_last string|nil why this step is the last
 local Course = {}
@@ -151,7 +153,7 @@ function courses.new(drive)
     steps = {}, usage = {}, hints = drive.hints, complaints = 0, began_at = core.now(), is_last = nil,
     seen = repeats.new(drive.agent.loop_guard),
   }, Course)
-  course.shortener = shorteners.new(course)
+  course.shortener, course.context = shorteners.new(course), contexts.new(course)
   return course
 end
 

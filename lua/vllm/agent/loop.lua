@@ -47,16 +47,30 @@ local function take_box(course, box)
   course.names = names
 end
 
+-- What is asked of the model; or nil and the error. A transcript that does not fit is shortened, and prepared again.
+local function prepare_request(course, options)
+  local prepared, is_ready
+  repeat
+    local ok
+    ok, prepared = course:call(prepare.step, course, options)
+    if ok and not course.drive.cancelled then is_ready = course.context:fit(prepared.fields) end
+    if course.drive.cancelled then return nil, errors.new("cancelled", course.drive.cancelled) end
+    if not ok then return nil, errors.new("config", prepared) end
+  until is_ready
+  return prepared
+end
+
 -- The model's answer; or nil and the error. A context that is too long is shortened and tried again.
 local function ask_model(course, options)
   course.shortener:begin_step()
+  course.context:begin_step()
   course.shortener:before_request()
   while true do
-    local ok, prepared = course:call(prepare.step, course, options)
-    if course.drive.cancelled then return nil, errors.new("cancelled", course.drive.cancelled) end
-    if not ok then return nil, errors.new("config", prepared) end
+    local prepared, why_not = prepare_request(course, options)
+    if not prepared then return nil, why_not end
     take_box(course, prepared.box)
     for _, warning in ipairs(prepared.box.warnings) do course.drive:warn(warning) end
+    course.context:watch()
     local result, err = course.await_turn(course.agent.client:turn(prepared.fields))
     if err and err.kind == "cancelled" then course.drive.cancelled = course.drive.cancelled or err.message end
     if result or course.drive.cancelled or not course.shortener:recover(err) then return result, err end
@@ -73,6 +87,7 @@ local function take_answer(course, result)
   transcripts.add_usage(course.usage, result.usage)
   transcripts.add_usage(course.transcript.usage, result.usage)
   course.transcript.last_usage = result.usage
+  course.context:answered(result.usage)
   for _, hint in ipairs(result.hints) do course.drive:add_hint(hint) end
   course.steps[#course.steps + 1] = {
     text = result.text, finish_reason = result.finish_reason, usage = result.usage, timing = result.timing,

@@ -98,12 +98,37 @@ local function compact(value)
   return fault
 end
 
+local function fraction(value)
+  return not (type(value) == "number" and value > 0 and value <= 1) and "expected a number above 0, up to 1" or nil
+end
+
+local CONTEXT = { max_tokens = whole(1), reserve = whole(1), trigger = fraction, target = fraction }
+local CONTEXT_DEFAULTS = { reserve = 256, trigger = 0.85, target = 0.5 }
+
+-- The option, complete; false: there is none.
+local function context_of(given)
+  local out = {}
+  for key, default in pairs(CONTEXT_DEFAULTS) do out[key] = default end
+  for key, value in pairs(type(given) == "table" and given or {}) do out[key] = value end
+  return given and out or false
+end
+
+local function context(value)
+  if type(value) == "boolean" then return nil end
+  if type(value) ~= "table" then return "expected true or a table" end
+  local fault = members(CONTEXT, "context")(value)
+  if fault then return fault end
+  local all = context_of(value)
+  if all.target > all.trigger then return "target is above trigger" end
+  return all.max_tokens and all.reserve >= all.max_tokens and "reserve is not below max_tokens" or nil
+end
+
 options.CHECKS = {
   instructions = text_or_function, max_steps = whole(1), budget = members(BUDGET, "budget"), parallel = whole(1),
   policy = functions, before_request = is "function", prepare_step = is "function", stop_when = functions,
   active_tools = toolbox.names_fault, final_check = is "function", compact = compact, last_answer = is "boolean",
   on_event = observers, retries = whole(0), output_limit = whole(1), tool_timeout_s = positive,
-  loop_guard = is "boolean", client = a_client,
+  loop_guard = is "boolean", client = a_client, context = context,
 }
 options.OWN = { tools = true, tool_choice = true }
 
@@ -167,7 +192,7 @@ function options.check(given)
     stop_when = list_of(given.stop_when), final_check = given.final_check, compact = shorten,
     last_answer = given.last_answer or false, observers = list_of(given.on_event),
     retries = given.retries or RETRIES, output_limit = given.output_limit or outputs.LIMIT,
-    tool_timeout_s = given.tool_timeout_s, loop_guard = given.loop_guard ~= false,
+    tool_timeout_s = given.tool_timeout_s, context = context_of(given.context), loop_guard = given.loop_guard ~= false,
   }
 end
 

@@ -2,6 +2,7 @@
 --- it. A compactor works on a copy. What it gives must have a result for every call, or it is dropped, with a warning.
 
 local compact = require "vllm.agent.compact"
+local prompts = require "vllm.agent.prompt"
 local transcripts = require "vllm.agent.transcript"
 local values = require "vllm.base.values"
 
@@ -16,7 +17,7 @@ local shorteners = {}
 ---@param course table of the loop
 ---@return vllm.agent.Shortener
 function shorteners.new(course)
-  return setmetatable({ _course = course, _recoveries = 0 }, Shortener)
+  return setmetatable({ _course = course, _recoveries = 0, _next = 1 }, Shortener)
 end
 
 local function copy(messages)
@@ -46,18 +47,28 @@ function Shortener:_context(why)
   }
 end
 
--- Runs in a task: compactors may wait, and what one raises ends the others too.
-function Shortener:_run(compactors, why)
-  local transcript, context = self._course.transcript, self:_context(why)
-  local before = transcript.messages
-  local messages, is_changed = before, false
-  for _, compactor in ipairs(compactors) do
-    local list, fault = try(compactor, messages, context)
+-- What compactors make of a list of messages: all of them, or from `first` on until `excess` bytes are gone; and which
+-- comes next.
+function Shortener:_apply(compactors, before, context, first, excess)
+  local messages, is_enough, at = before, false, first
+  while compactors[at] and not is_enough do
+    local list, fault = try(compactors[at], messages, context)
     if fault then self:_warn(fault) end
-    if list then messages, is_changed = list, true end
+    messages, at = list or messages, at + 1
+    is_enough = list and excess and prompts.size_of(before) - prompts.size_of(list) >= excess
   end
-  if not is_changed or self._course.drive.cancelled then return false end
-  transcript.messages = messages
+  return messages, at
+end
+
+-- Runs in a task: compactors may wait, and what one raises ends the others too.
+function Shortener:_run(compactors, why, excess)
+  local transcript, context = self._course.transcript, self:_context(why)
+  local before, first = transcript.messages, excess and self._next or 1
+  self._next = excess and #compactors + 1 or 1 -- one that raises is not tried again
+  local messages, following = self:_apply(compactors, before, context, first, excess)
+  if excess then self._next = following end
+  if messages == before or self._course.drive.cancelled then return false end
+  transcript.messages, transcript.is_compacted = messages, true
   self._course.drive:emit("compaction", { why = why, before = #before, after = #messages })
   return true
 end
@@ -77,8 +88,8 @@ function Shortener:_reason()
 end
 
 -- May wait. What a compactor raises leaves the transcript as it was.
-function Shortener:_shorten(compactors, why)
-  local ok, is_shorter = self._course:call(self._run, self, compactors, why)
+function Shortener:_shorten(compactors, why, excess)
+  local ok, is_shorter = self._course:call(function() return self:_run(compactors, why, excess) end)
   if not ok then self:_warn(is_shorter) end
   return ok and is_shorter and not self._course.drive.cancelled
 end
@@ -103,9 +114,18 @@ function Shortener:recover(err)
   return self:_shorten(course.agent.compact or compact.CAREFUL, "context_length")
 end
 
+--- The request is too long: compactors run that have not in this step, one by one, until so many bytes are gone.
+---@param excess number
+---@return boolean is_shorter
+function Shortener:shorten_by(excess)
+  local compactors = self._course.agent.compact
+  if compactors == nil then compactors = compact.CAREFUL end
+  return compactors and self:_shorten(compactors, "context", excess) or false
+end
+
 --- A step begins.
 function Shortener:begin_step()
-  self._recoveries = 0
+  self._recoveries, self._next = 0, 1
 end
 
 return shorteners

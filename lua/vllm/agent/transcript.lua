@@ -22,6 +22,8 @@ local values = require "vllm.base.values"
 ---@field later table[] messages that came while calls were open: they join after the results
 ---@field usage table summed
 ---@field last_usage table|nil of the last answer; nil where the transcript has been shortened since
+---@field prompt vllm.agent.Prompt|nil of the last request that was answered
+---@field is_compacted boolean|nil since then
 ---@field retries table<string, integer> tool → corrections in a row that were asked for
 local Transcript = {}
 Transcript.__index = Transcript
