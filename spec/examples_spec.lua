@@ -1,6 +1,7 @@
 -- The examples as a person uses them in a terminal: pastes, empty lines, Ctrl-C, and what a model may not do to the
 -- screen.
 require "spec.support.env"
+local vllm = require "vllm"
 local answers = require "spec.support.answers"
 local child = require "spec.support.child"
 local server = require "spec.support.server"
@@ -146,7 +147,9 @@ describe("examples", function()
       local slow = environment(script)
       slow.SLOW = "30"
       local command = ("%s examples/resume.lua %s"):format(arg[-1], path)
-      local text = child.run("timeout -s KILL 1 " .. command, slow)
+      -- Killed when the tool is at work.
+      local text = child.run(("%s >%s.out & until grep -q looking %s.out; do sleep 0.05; done; kill -9 $!; cat %s.out; rm %s.out")
+        :format(command, path, path, path, path), slow)
       assert.truthy(text:find("looking at the sky over Paris", 1, true), text)
       local status
       text, status = child.run(command, slow)
@@ -156,5 +159,49 @@ describe("examples", function()
       assert.truthy(running:log("request")[2].body:find("the call was interrupted before it had a result", 1, true))
       assert(os.remove(path))
     end)
+  end)
+
+  it("background tells the model of a work's end when it comes", function()
+    local slow = environment(scripted(answers.calls { { "start_build", "{}" } }, answers.text "A joke.",
+      answers.text "It went well."))
+    slow.BUILD_S = "0.01"
+    local text, status = child.run(("%s examples/background.lua"):format(arg[-1]), slow)
+    assert.equal(0, status, text)
+    assert.truthy(text:find("It went well.", 1, true), text)
+    assert.truthy(running:log("request")[3].body:find("The build has ended: 3 files, no errors.", 1, true))
+  end)
+
+  it("agents_md gives the instructions of this folder and those above it", function()
+    child.with_file("", function(path)
+      local root = path .. ".d"
+      assert(os.execute(("mkdir -p %s/a/b && echo outer > %s/AGENTS.md && echo inner > %s/a/b/AGENTS.md"):format(root, root, root)))
+      local here = child.run "pwd"
+      here = here:match "[^\n]+"
+      local paths = ("LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua;;' LUA_CPATH='%s/build/%s/?.so;;'")
+        :format(here, here, here, require("spec.support.env").lua)
+      local text, status = child.run(("cd %s/a/b && %s %s %s/examples/agents_md.lua"):format(root, paths, arg[-1], here),
+        environment(scripted(answers.text "Read it.")))
+      os.execute("rm -r " .. root)
+      assert.equal(0, status, text)
+      local body = running:log("request")[1].body
+      local outer, inner = body:find("outer", 1, true), body:find("inner", 1, true)
+      assert.truthy(outer and inner and outer < inner, body)
+    end)
+  end)
+
+  it("otlp sends a span for the run, each call of the model and each tool", function()
+    local traces = running:script { { "send", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}" } }
+    local with_collector = environment(scripted(answers.calls { { "get_weather", '{"city":"Paris"}' } }, answers.text "18."))
+    with_collector.OTLP_URL = running.url .. traces .. "/v1"
+    local text, status = child.run(("%s examples/otlp.lua"):format(arg[-1]), with_collector)
+    assert.equal(0, status, text)
+    assert.truthy(text:find("(4 spans sent)", 1, true), text)
+    local sent = vllm.json.decode(running:log("request")[3].body).resourceSpans[1].scopeSpans[1].spans
+    local names, of = {}, {}
+    for i, span in ipairs(sent) do names[i], of[span.name] = span.name, span end
+    table.sort(names)
+    assert.same({ "chat", "chat", "execute_tool get_weather", "invoke_agent" }, names)
+    assert.equal(of.invoke_agent.spanId, of["execute_tool get_weather"].parentSpanId)
+    assert.equal(32, #of.chat.traceId)
   end)
 end)

@@ -162,6 +162,17 @@ describe("a run", function()
     assert.equal("user assistant tool user assistant user assistant", agents.roles(session))
   end)
 
+  it("begins with what was queued where nothing else is to be done", function()
+    local agent, transport = agents.new { "one", "two" }
+    local session = agent:session()
+    session:ask "go"
+    local queued = session:queue "later"
+    assert.equal("two", session:ask())
+    assert.same({ "delivered", 1 }, { queued.outcome, queued.step })
+    assert.equal("later", transport.requests[2].body.messages[3].content)
+    assert.equal(2, #transport.requests)
+  end)
+
   it("tells what became of input that it could not take", function()
     local session, steered
     local agent = agents.new({ calls "f" }, { max_steps = 1,

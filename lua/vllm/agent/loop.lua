@@ -209,12 +209,15 @@ local function gives_last_answer(agent, stop)
   return stop == "loop_detected" or (stop == "max_steps" and agent.last_answer)
 end
 
--- Is there something to ask at all? An answer without calls is the end of what came before it.
+-- Is there something to ask at all? An answer without calls is the end of what came before it; what was queued is next.
 local function has_task(course)
   local messages = course.transcript.messages
   local last = messages[#messages]
   local role = last and (last.role or last.kind)
-  return course.inbox:is_waiting() or (last ~= nil and role ~= "assistant" and role ~= "system")
+  if last and role ~= "assistant" and role ~= "system" or course.inbox.steered[1] then return true end
+  local queued = course.inbox:take("queued", course.drive.step + 1)
+  if queued then course:append(queued) end
+  return queued ~= nil
 end
 
 local function go(course)
