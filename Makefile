@@ -207,10 +207,11 @@ build/trim.so: spec/chaos/trim.c
 	$(Q)$(CC) $(CFLAGS) -fvisibility=default -shared $< -o $@
 
 ENDURING = $(foreach l,$(CHAOS_LUAS),build/$l/vllm/core.so build/$l/vllm/curl.so) build/test-server
-chaos: $(ENDURING) ## storms of faults, 1000 turns at once, seeds 1 to SEEDS=20, on CHAOS_LUAS
-	@ulimit -n 8192; for lua in $(CHAOS_LUAS); do seq -f "$$lua %g" 1 $(SEEDS); done | xargs -n 2 -P 2 sh -c ' \
-	  said=$$($(call lua_env,$$0) timeout 150 $$0 spec/chaos/chaos.lua $$1 1000 2>&1) && said=$$(echo "$$said" | tail -n 1) || { echo "$$said"; exit 255; }; \
-	  echo "$$0, seed $$1: $$said"'
+chaos: $(ENDURING) ## storms of faults, 1000 turns or 300 agents at once, seeds 1 to SEEDS=20, on CHAOS_LUAS
+	@ulimit -n 8192; for lua in $(CHAOS_LUAS); do \
+	  seq -f "$$lua chaos %g 1000" 1 $(SEEDS); seq -f "$$lua agents %g 300" 1 $(SEEDS); done | xargs -n 4 -P 2 sh -c ' \
+	  said=$$($(call lua_env,$$0) timeout 150 $$0 spec/chaos/$$1.lua $$2 $$3 2>&1) && said=$$(echo "$$said" | tail -n 1) || { echo "$$said"; exit 255; }; \
+	  echo "$$0, $$1, seed $$2: $$said"'
 
 build/endurance-luajit: spec/chaos/luajit.c
 	@mkdir -p $(@D)

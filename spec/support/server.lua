@@ -154,14 +154,20 @@ local function step_line(step)
   return "send " .. step[2]:gsub("[%c\\\127-\255]", function(c) return ("\\x%02x"):format(c:byte()) end)
 end
 
+---Steps as the server reads them: POST /script.
+---@return string
+function M.script_text(steps)
+  local lines = {}
+  for i, step in ipairs(steps) do lines[i] = step_line(step) end
+  return table.concat(lines, "\n") .. "\n"
+end
+
 ---Responses step by step: { { "send", bytes }, { "wait", ms }, { "repeat", times, steps_back }, "close" | "drop" |
 ---"reset" |
 ---"stall", "next", { "use", target } }; see script.c.
 ---@return string path  to be requested; the k-th request plays the k-th part between "next"
 function Server:script(steps)
-  local lines = {}
-  for i, step in ipairs(steps) do lines[i] = step_line(step) end
-  local status, _, body = self:request("POST", "/script", { body = table.concat(lines, "\n") .. "\n" })
+  local status, _, body = self:request("POST", "/script", { body = M.script_text(steps) })
   assert(status == 200, body)
   return body:match('"path":"([^"]+)"')
 end
