@@ -8,7 +8,7 @@ local archive = { comet = "A comet was seen over Oslo on 3 May.", tram = "The tr
 local client = assert(vllm.from_env { temperature = 0 })
 local watch = function(event, session)
   if event.type == "tool_start" then
-    print(vllm.printable(("[%s → %s %s]"):format(session.id, event.name, vllm.json.encode(event.input))))
+    print(vllm.printable(("[%s → %s %s]"):format(session.id or "reader", event.name, vllm.json.encode(event.input))))
   end
 end
 

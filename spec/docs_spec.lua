@@ -401,6 +401,8 @@ describe("docs/recipes.md", function()
     { "clock", { { fail = "timeout" } }, "timeout: as the script says\n" },
     { "cancel", { "one two three four" }, "one two three" },
     { "map", { "1", { status = 400 }, "3" }, "One?\t1\nTwo?\tfailed: invalid_request: no explanation (status 400)\nThree?\t3\n" },
+    { "one budget", { "1", { status = 400 }, "3" },
+      "One?\t1\nTwo?\tfailed: invalid_request: no explanation (status 400)\nThree?\t3\n2\t4\t0\t0\n" },
     { "progress", { "1", "2", "3", "Roses are red." }, "\r1 of 3\r2 of 3\r3 of 3\n1\n\r[#       ]\r[##      ]\r[###     ]", function(sent)
       assert.equal(8, sent.max_completion_tokens)
     end },

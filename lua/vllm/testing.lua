@@ -232,7 +232,8 @@ local function new_transport(replies, split, tokens)
 end
 
 --- A transport that plays `replies` in order, one for each POST but those to /tokenize, and keeps what it was asked.
----@param replies (string|vllm.testing.Reply|fun(asked: table): string|vllm.testing.Reply)[] a string is a text answer
+---@param replies (string|vllm.testing.Reply|fun(asked: table): string|vllm.testing.Reply)[] a string is a text answer;
+---  for the rest see docs/turns.md
 ---@param options { split: integer?, tokens: (fun(asked: table): integer|vllm.testing.Reply, integer?)? }? split: bytes
 ---  per read (default: all at once); tokens: what /tokenize answers, a count and max_model_len (default 4096), or a
 ---  reply with `status`; without it, 404

@@ -126,4 +126,14 @@ describe("an agent", function()
     assert.equal("outer", run:text())
     assert.same({ "inner" }, agents.results(run.session))
   end)
+
+  it("cannot wait for an approval as a tool, and tells both the model and the program", function()
+    local inner = agents.new({ calls "rm" }, { tools = { tool("rm", print, { approval = "ask" }) } })
+    local outer = agents.new({ calls("helper", { task = "t" }), "ok" }, { tools = { inner:tool { name = "helper" } } })
+    local run = outer:run "go"
+    assert.same({ "`helper` raised an error: a call of `rm` waits, which an agent as a tool cannot" },
+      assert(run:result()).hints)
+    assert.same({ "the tool failed: a call of `rm` waits, which an agent as a tool cannot" },
+      agents.results(run.session))
+  end)
 end)

@@ -88,7 +88,8 @@ describe("docs/agents.md", function()
       print = function(...) printed[#printed + 1] = table.concat({ tostring((...)), tostring((select(2, ...))) },
         " ") end,
       io = { write = function() end },
-      require = function()
+      require = function(name)
+        if name ~= "vllm" then return require(name) end
         return setmetatable({ agent = function(options)
           options.client = client
           return vllm.agent(options)

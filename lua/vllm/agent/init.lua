@@ -107,7 +107,8 @@ local INPUT = {
   properties = { task = { type = "string", description = "What to do, with all that has to be known for it" } },
 }
 
---- This agent as a tool of another: each call is a session of its own. Its tokens are in the result of neither.
+--- This agent as a tool of another, with one argument, `task`: each call is a session of its own. Its tokens are not in
+--- the other's result, and no approval can wait in it.
 ---@param given table name, description, and other members of a tool
 ---@return vllm.Tool
 function Agent:tool(given)
@@ -124,6 +125,8 @@ function Agent:tool(given)
       if call:is_cancelled() then return false end
     end)
     if not result then return nil, message end
+    local first = result.pending[1]
+    if first then error(("a call of `%s` waits, which an agent as a tool cannot"):format(first.name), 0) end
     local text, why = run:text()
     return text, why
   end
