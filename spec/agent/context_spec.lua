@@ -166,6 +166,30 @@ describe("context", function()
     assert.equal(2, one.times)
   end)
 
+  it("learns the length from a refusal where the server cannot count", function()
+    local message = "This model's maximum context length is 1000 tokens. However, your request has 9000 input tokens."
+    local first, one = cut(100)
+    local options = { context = true, compact = first }
+    local refusal = { status = 400, body = { error = { message = message } } }
+    local agent, transport = counting(nil, { refusal, "a", "b" }, options)
+    assert.equal("a", agent:ask(text(9000)))
+    assert.equal(1, one.times)
+    assert.equal("b", agent:ask(text(9000)))
+    assert.equal(2, one.times)
+    assert.equal(3, #transport.requests)
+  end)
+
+  it("leaves it to the request to say that a limit is wrong", function()
+    local options = { context = { max_tokens = 1000 }, max_completion_tokens = 10, compact = false }
+    options.prepare_step = function(step) step.max_completion_tokens = 1500.5 end
+    local _, message = counting(nil, {}, options):ask(text(3000))
+    assert.truthy(message:find("invalid_request: max_completion_tokens", 1, true), message)
+    options.prepare_step = function(step) step.max_completion_tokens = 2 ^ 62 end
+    local agent, transport = counting(nil, { "ok" }, options)
+    assert.equal("ok", agent:ask(text(600)))
+    assert.equal(789, transport.requests[1].body.max_completion_tokens)
+  end)
+
   it("does not count images by their bytes", function()
     local agent, transport = counting(bytes(8192), { "ok" }, { context = { max_tokens = 8192 } })
     local image = { type = "image", bytes = text(100000), mime = "image/png" }

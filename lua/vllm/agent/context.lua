@@ -45,8 +45,14 @@ local function wanted(fields, config)
   for _, name in ipairs { "max_completion_tokens", "max_tokens" } do
     local value = fields[name]
     if value == nil then value = config.fields[name] end
-    if type(value) == "number" then return value, name end
+    if type(value) == "number" and value % 1 == 0 then return value, name end
   end
+end
+
+function Context:_learn_length(model, length)
+  local client = self._course.agent.client
+  local lengths = known_lengths[client] or {}
+  lengths[model], known_lengths[client] = length, lengths
 end
 
 -- May wait. The estimate stays where the server cannot count.
@@ -62,8 +68,7 @@ function Context:_count(fields)
     return course.drive:warn("the tokens of the context cannot be counted: " .. why)
   end
   self._prompt.tokens = counted.count
-  local lengths = known_lengths[client] or {}
-  lengths[model_of(client, fields)], known_lengths[client] = counted.max_model_len, lengths
+  self:_learn_length(model_of(client, fields), counted.max_model_len)
 end
 
 -- Is a prompt of so many tokens so long that it has to be shortened?
@@ -85,7 +90,7 @@ function Context:_lower(fields, name, want, length)
   local most = math.min(want, math.max(left, self._course.agent.context.reserve))
   if most == want then return end
   fields[name] = most
-  self._course.drive:add_hint(("%s was lowered from %d to %d: the context is nearly full"):format(name, want, most))
+  self._course.drive:add_hint(("%s was lowered from %.0f to %d: the context is nearly full"):format(name, want, most))
 end
 
 --- Makes a request fit. May wait.
@@ -108,6 +113,14 @@ function Context:fit(fields)
   if self:_is_too_long(prompt.tokens, length) and self:_shorten(length) then return false end
   if want then self:_lower(fields, name, want, length) end
   return true
+end
+
+--- The server has refused a request. If it is too long, it may say how long it may be.
+---@param err vllm.Error
+---@param fields table
+function Context:refused(err, fields)
+  local said = err.context
+  if said and (said.limit or 0) > 0 then self:_learn_length(model_of(self._course.agent.client, fields), said.limit) end
 end
 
 -- Prefix cache -----------------------------------------------------------------------------------------------------

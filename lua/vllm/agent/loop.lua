@@ -73,6 +73,7 @@ local function ask_model(course, options)
     course.context:watch()
     local result, err = course.await_turn(course.agent.client:turn(prepared.fields))
     if err and err.kind == "cancelled" then course.drive.cancelled = course.drive.cancelled or err.message end
+    if err then course.context:refused(err, prepared.fields) end
     if result or course.drive.cancelled or not course.shortener:recover(err) then return result, err end
   end
 end
