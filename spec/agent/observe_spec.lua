@@ -32,6 +32,17 @@ describe("jsonl", function()
     assert.same({ "run_end", "completed", "ok", 2 }, { last.type, last.stop, last.text, last.steps })
   end)
 
+  it("tells of a failure without what was written before it", function()
+    local last
+    local agent = agents.new({ calls "f", { status = 400, body = "bad" } }, {
+      tools = { tool("f", function() return "x" end) }, on_event = vllm.observe.jsonl(function(line) last = line end),
+    })
+    assert.is_nil((agent:ask "go"))
+    last = assert(vllm.json.decode(last))
+    assert.same({ "run_end", "invalid_request", 400, nil }, { last.type, last.error.kind, last.error.status,
+      last.error.partial })
+  end)
+
   it("may have the deltas", function()
     local count = 0
     run_with(vllm.observe.jsonl(function(line) if line:find('"text_delta"', 1, true) then count = count + 1 end end,

@@ -10,13 +10,19 @@ local observe = {}
 -- Deltas are many and say nothing that the complete events do not.
 local DELTA = { text_delta = true, reasoning_delta = true, refusal_delta = true, tool_call_delta = true, tokens = true }
 
--- What of an event can be written. An event refers to results with everything in them; those of the turn are left out,
--- since their parts were events themselves.
-local function plain(event)
+local function without(object, left_out)
   local out = {}
-  for key, value in pairs(event) do
-    if key ~= "result" then out[key] = value end
+  for key, value in pairs(object) do
+    if key ~= left_out then out[key] = value end
   end
+  return out
+end
+
+-- What of an event can be written. An event refers to results with everything in them, and errors to partial ones; they
+-- are left out, since their parts were events themselves.
+local function plain(event)
+  local out = without(event, "result")
+  if type(out.error) == "table" then out.error = without(out.error, "partial") end
   local result = event.type == "run_end" and event.result
   if result then
     out.stop, out.text, out.usage, out.steps, out.hints =
