@@ -1,6 +1,7 @@
 -- What goes wrong at the edges: hooks that misbehave, runs that are cancelled or dropped at odd moments, two readers.
 require "spec.support.env"
 local agents = require "spec.support.agents"
+local core = require "vllm.core"
 local testing = require "vllm.testing"
 local vllm = require "vllm"
 
@@ -241,6 +242,28 @@ describe("two readers of a run", function()
     assert.is_false(ok)
     assert.truthy(tostring(why):find("on_event failed", 1, true))
     assert.same({ 1, "cancelled" }, { done, stop })
+  end)
+end)
+
+describe("polling, where no loop runs", function()
+  it("sees what a tool waits for in a socket", function()
+    local server = require("spec.support.server").start()
+    local inner = vllm.new { model = "test-model", base_url = server.url .. "/replay/vllm/text" }
+    local agent = agents.new({ calls "f", "ok" }, { tools = { tool("f", function() return inner:ask "hi" end) } })
+    local run, began, event = agent:run "go", core.now()
+    repeat event = run:poll() until event == nil or core.now() - began > 20
+    server:stop()
+    assert.is_nil(event)
+    assert.equal("ok", run:text())
+  end)
+
+  it("a tool that waits for its own run is told that it cannot", function()
+    local run, kind
+    run = agents.new({ calls "f", "ok" }, { tools = { tool("f", function()
+      kind = (select(3, run:result())).kind
+    end) } }):run "go"
+    assert.equal("ok", run:text())
+    assert.equal("busy", kind)
   end)
 end)
 

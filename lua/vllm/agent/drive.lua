@@ -144,8 +144,8 @@ local MAIN = {} -- stands for the main thread, for which coroutine.running() has
 local BUSY = "another coroutine waits for this run"
 
 -- One coroutine at a time waits for a run. One that died while it waited waits no more.
-local function is_read_by(reader)
-  if reader == MAIN then return waiter.is_blocked() end
+local function is_read_by(self, reader)
+  if reader == MAIN then return self.group.is_looping or waiter.is_blocked() end
   return reader and coroutine.status(reader) ~= "dead"
 end
 
@@ -153,7 +153,7 @@ end
 local function wait_for_tasks(self, limit)
   local here, is_main = coroutine.running()
   if is_main or not here then here = MAIN end
-  if self._reader ~= here and is_read_by(self._reader) then return errors.new("busy", BUSY) end
+  if self._reader ~= here and is_read_by(self, self._reader) then return errors.new("busy", BUSY) end
   self._reader = here
   local _, failure = self.group:wait(limit)
   self._reader = false

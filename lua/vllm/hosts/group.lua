@@ -7,6 +7,7 @@ local tasks = require "vllm.hosts.tasks"
 local waiter = require "vllm.hosts.waiter"
 
 ---@class vllm.Group
+---@field is_looping boolean somebody waits for it outside of any host
 local Group = {}
 Group.__index = Group
 
@@ -17,7 +18,7 @@ local groups = {}
 ---@return vllm.Group
 function groups.new(wanted, is_interruptible)
   return setmetatable({
-    _wanted = wanted, _waiter = waiter.new(wanted, is_interruptible), _has_news = false,
+    _wanted = wanted, _waiter = waiter.new(wanted, is_interruptible), _has_news = false, is_looping = false,
     _listeners = {}, _interruption = nil,
   }, Group)
 end
@@ -62,7 +63,9 @@ end
 -- Nothing runs here but us.
 local function run_own_loop(self, deadline)
   local scheduler = require "vllm.hosts.scheduler"
+  self.is_looping = true
   local ok, problem = scheduler.loop(nil, function() return self._has_news end, deadline)
+  self.is_looping = false
   if not ok then error(problem, 0) end
   return true
 end

@@ -238,14 +238,15 @@ local function turn_the_loop(begin, is_done, deadline)
     run_ready()
     local now = (timers[1] or deadline) and core.now()
     if timers[1] then fire_timers(now) end
-    if is_done() or deadline and now >= deadline then return end
+    if is_done() then return end
     local seconds = seconds_to_wait(now)
     if deadline then
       seconds = math.max(math.min(seconds or math.huge, deadline - now), 0)
     elseif not seconds and not is_anything_awaited() then
       error("vllm.run: every task waits for another one", 0)
     end
-    wait_for_sources(seconds)
+    wait_for_sources(seconds) -- even if there is no time left: who only polls is to see what has come
+    if deadline and now >= deadline then return end
   end
 end
 
