@@ -89,6 +89,12 @@ describe("drop_failed", function()
     assert.same({ "user:x", "assistant:I try" }, contents(compact.drop_failed()(alone)))
     assert.is_nil(compact.drop_failed()(kept))
   end)
+
+  it("keeps what went well under the same id", function()
+    local messages = { assistant(call "a"), result("a", "good"), assistant(call "a"),
+      result("a", "bad", { is_error = true }) }
+    assert.same({ messages[1], messages[2] }, compact.drop_failed()(messages))
+  end)
 end)
 
 describe("clear_results", function()

@@ -118,25 +118,32 @@ local function without_calls(message, failed)
   return changed(message, { calls = false, tool_calls = #kept > 0 and kept })
 end
 
+-- The ids of failed calls among the results that follow a message. Other messages may use the same ids.
+local function failed_after(messages, at)
+  local failed, i = {}, at + 1
+  while role_of(messages[i]) == "tool" do
+    if messages[i].is_error then failed[id_answered(messages[i]) or false] = true end
+    i = i + 1
+  end
+  return failed
+end
+
 --- Drops failed results, with their calls.
 ---@return fun(messages: table[], context: table): table[]?
 function compact.drop_failed()
   return function(messages)
-    local failed, is_any = {}, false
-    for _, message in ipairs(messages) do
-      if role_of(message) == "tool" and message.is_error then failed[id_answered(message)], is_any = true, true end
-    end
-    if not is_any then return nil end
-    local out = {}
-    for _, message in ipairs(messages) do
+    local out, failed, is_any = {}, {}, false
+    for i, message in ipairs(messages) do
       local role = role_of(message)
+      if role ~= "tool" then failed = failed_after(messages, i) end
+      is_any = is_any or next(failed) ~= nil
       if role == "assistant" and type(message) == "table" then
         out[#out + 1] = without_calls(message, failed)
       elseif role ~= "tool" or not failed[id_answered(message)] then
         out[#out + 1] = message
       end
     end
-    return out
+    return is_any and out or nil
   end
 end
 
