@@ -250,7 +250,8 @@ describe("polling, where no loop runs", function()
     local server = require("spec.support.server").start()
     local inner = vllm.new { model = "test-model", base_url = server.url .. "/replay/vllm/text" }
     local agent = agents.new({ calls "f", "ok" }, { tools = { tool("f", function() return inner:ask "hi" end) } })
-    local run, began, event = agent:run "go", core.now()
+    local run, began = agent:run "go", core.now()
+    local event
     repeat event = run:poll() until event == nil or core.now() - began > 20
     server:stop()
     assert.is_nil(event)
