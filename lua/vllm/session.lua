@@ -120,33 +120,12 @@ function Session:append(...)
   return self
 end
 
--- Content that survives JSON: itself, unless it has media as raw bytes.
-local function portable_content(content)
-  if type(content) ~= "table" then return content end
-  local portable_part, parts, is_changed = require("vllm.request.media").portable, {}, false
-  if content.type ~= nil then return portable_part(content) end
-  for key, part in pairs(content) do
-    parts[key] = portable_part(part)
-    is_changed = is_changed or parts[key] ~= part
-  end
-  return is_changed and parts or content
-end
-
-local function portable(message)
-  local content, result = portable_content(message.content), portable_content(message.result)
-  if content == message.content and result == message.result then return message end
-  local out = {}
-  for key, value in pairs(message) do out[key] = value end
-  out.content, out.result = content, result
-  return out
-end
-
 --- The transcript: a fresh list of the session's own message tables. It survives JSON: of media that were given as
 --- bytes there are copies with base64.
 ---@return table[]
 function Session:messages()
   check_self("messages", self)
-  local list = {}
+  local list, portable = {}, require("vllm.request.media").portable_message
   for i, message in ipairs(self._messages) do list[i] = portable(message) end
   return list
 end

@@ -133,6 +133,27 @@ describe("a session's state", function()
     assert.truthy(why:find("state.id: expected a string, got 5", 1, true), why)
   end)
 
+  it("survives JSON with images, and whatever a tool does to its input", function()
+    local png = "\137PNG\r\n\026\n" .. ("\0"):rep(20)
+    local lines = {}
+    local agent = agents.new({ calls "f", "ok" }, { tools = { tool("f", function(input)
+      input.fn = print
+      vllm.sleep(0)
+      return vllm.image { bytes = png, mime = "image/png" }
+    end) }, on_event = vllm.observe.jsonl(function(line) lines[#lines + 1] = line end) })
+    local session = agent:session()
+    session:run { role = "user", content = { vllm.image { bytes = png, mime = "image/png" } } }:each(function()
+      through_json(session)
+    end)
+    assert(vllm.json.encode(session:messages()))
+    for _, line in ipairs(lines) do
+      local event = assert(vllm.json.decode(line))
+      if event.type == "message" then assert.is_nil(event.invalid) end
+    end
+    local again = agents.new({ "yes" }):session { state = through_json(session) }
+    assert.equal("yes", again:ask "And now?")
+  end)
+
   it("is mended before the open calls, too", function()
     local agent, state = waiting({}, { calls("rm", {}), "ok" })
     local call = { id = "q", type = "function", ["function"] = { name = "ls", arguments = "{}" } }

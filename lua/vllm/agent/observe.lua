@@ -2,6 +2,7 @@
 
 local misuse = require "vllm.base.misuse"
 local spelling = require "vllm.base.spelling"
+local portable = require("vllm.request.media").portable_message
 local values = require "vllm.base.values"
 local vllm_json = require "vllm.json"
 
@@ -22,6 +23,7 @@ end
 -- are left out, since their parts were events themselves.
 local function plain(event)
   local out = without(event, "result")
+  if type(out.message) == "table" then out.message = portable(out.message) end
   if type(out.error) == "table" then out.error = without(out.error, "partial") end
   local result = event.type == "run_end" and event.result
   if result then

@@ -4,6 +4,7 @@ local calls = require "vllm.request.transcript_calls"
 local inboxes = require "vllm.agent.inbox"
 local json = require "vllm.json"
 local outputs = require "vllm.agent.outputs"
+local portable = require("vllm.request.media").portable_message
 local repair = require("vllm.request.repair").repair
 local transcripts = require "vllm.agent.transcript"
 local values = require "vllm.base.values"
@@ -25,13 +26,20 @@ local function plain_record(record)
   return out
 end
 
+-- A tool or a policy may have changed the input that it was given. Only an approved one does not follow from the
+-- arguments.
+local function record_to_write(record)
+  local out = plain_record(record)
+  if record.status ~= "approved" then out.input = nil end
+  out.message = record.message and portable(record.message)
+  return out
+end
+
 local function plain_list(list, fn)
   local out = json.array()
   for i, item in ipairs(list) do out[i] = fn(item) end
   return out
 end
-
-local function same(value) return value end
 
 --- Everything that a session is.
 ---@param id string?
@@ -39,11 +47,11 @@ local function same(value) return value end
 ---@param inbox vllm.agent.Inbox
 ---@return table
 function saved.state(id, transcript, inbox)
-  local function plain_input(input) return { id = input.id, message = input.message } end
+  local function plain_input(input) return { id = input.id, message = portable(input.message) } end
   return {
-    version = VERSION, id = id, messages = plain_list(transcript.messages, same),
-    calls = transcript.open and plain_list(transcript.open, plain_record) or nil,
-    later = plain_list(transcript.later, same),
+    version = VERSION, id = id, messages = plain_list(transcript.messages, portable),
+    calls = transcript.open and plain_list(transcript.open, record_to_write) or nil,
+    later = plain_list(transcript.later, portable),
     usage = transcripts.copy_usage(transcript.usage),
     steered = plain_list(inbox.steered, plain_input), queued = plain_list(inbox.queued, plain_input),
   }

@@ -7,6 +7,7 @@ local inboxes = require "vllm.agent.inbox"
 local misuse = require "vllm.base.misuse"
 local outcome = require "vllm.agent.outcome"
 local outputs = require "vllm.agent.outputs"
+local portable = require("vllm.request.media").portable_message
 local runs = require "vllm.agent.run"
 local saved = require "vllm.agent.saved"
 local transcripts = require "vllm.agent.transcript"
@@ -265,12 +266,12 @@ end
 
 -- What it holds -----------------------------------------------------------------------------------------------------
 
---- The transcript: a fresh list of its messages.
+--- The transcript: a fresh list of its messages. It survives JSON, as client:session's does.
 ---@return table[]
 function Session:messages()
   check_self(self, "messages")
   local list = {}
-  for i, message in ipairs(self._transcript.messages) do list[i] = message end
+  for i, message in ipairs(self._transcript.messages) do list[i] = portable(message) end
   return list
 end
 

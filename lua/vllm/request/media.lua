@@ -116,6 +116,30 @@ function media.portable(part)
   return out
 end
 
+-- Content that survives JSON: itself, unless it has media as raw bytes.
+local function portable_content(content)
+  if type(content) ~= "table" then return content end
+  if content.type ~= nil then return media.portable(content) end
+  local parts, is_changed = {}, false
+  for key, part in pairs(content) do
+    parts[key] = media.portable(part)
+    is_changed = is_changed or parts[key] ~= part
+  end
+  return is_changed and parts or content
+end
+
+--- The same for all parts of a message. One without raw bytes stays the same table.
+---@param message table
+---@return table
+function media.portable_message(message)
+  local content, result = portable_content(message.content), portable_content(message.result)
+  if content == message.content and result == message.result then return message end
+  local out = {}
+  for key, value in pairs(message) do out[key] = value end
+  out.content, out.result = content, result
+  return out
+end
+
 local function read_file(path)
   local file, why = io.open(path, "rb")
   if not file then return nil, path:find "^%a+://" and why .. " (write url = … for what is not a file)" or why end
