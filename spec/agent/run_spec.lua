@@ -1,6 +1,8 @@
 -- A run's verbs, which are a turn's; and how it is cancelled.
 require "spec.support.env"
 local agents = require "spec.support.agents"
+local interrupt = require "vllm.hosts.interrupt"
+local testing = require "vllm.testing"
 local vllm = require "vllm"
 
 local calls, tool, results = agents.calls, agents.tool, agents.results
@@ -224,6 +226,28 @@ describe("in tasks", function()
 end)
 
 describe("cancelling a run", function()
+  -- A client whose transport traps Ctrl-C, as that of libcurl does.
+  local function trapping(replies)
+    local transport = testing.transport(replies)
+    function transport.interrupt() return interrupt.trap(require "vllm.curl") end
+    return vllm.new { model = "m", base_url = "http://127.0.0.1:9/v1", transport = transport, interrupt = "cancel" }
+  end
+
+  for _, where in ipairs { "in plain Lua", "in a task" } do
+    it("by Ctrl-C ends its tools, if the client asked for it: " .. where, function()
+      local agent = vllm.agent { client = trapping { calls "f", "never" }, tools = { tool("f", function()
+        vllm.sleep(0.001)
+        io.popen("kill -INT $PPID"):close()
+        vllm.sleep(60)
+      end) } }
+      local session, result = agent:session(), nil
+      local function go() result = assert(session:run("go"):result()) end
+      if where == "in a task" then vllm.run(go) else go() end
+      assert.equal("cancelled", result.stop)
+      assert.same({ "the call was interrupted before it had a result" }, results(session))
+    end)
+  end
+
   local function check(session, roles)
     assert.equal(roles, agents.roles(session))
   end

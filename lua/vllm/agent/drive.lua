@@ -8,6 +8,7 @@ local core = require "vllm.core"
 local errors = require "vllm.base.errors"
 local groups = require "vllm.hosts.group"
 local guard = require "vllm.base.guard"
+local interrupt = require "vllm.hosts.interrupt"
 local loop = require "vllm.agent.loop"
 local waiter = require "vllm.hosts.waiter"
 
@@ -24,6 +25,7 @@ local waiter = require "vllm.hosts.waiter"
 ---@field turn vllm.Turn|false what the loop waits for
 ---@field waits { is_done: (fun(): boolean), cancel: fun(reason: string) }|false or this
 ---@field cancelled string|false why it was cancelled
+---@field _trap vllm.Trap|false|nil
 ---@field is_over boolean
 ---@field result table|false
 ---@field err vllm.Error|nil
@@ -84,6 +86,7 @@ end
 local function finish(self, result, err)
   self.is_over, self.turn, self.waits = true, false, false
   self.result, self.err = result or false, err or nil
+  if self._trap then self._trap:release() end
 end
 
 -- What the loop waits for is cancelled, and the loop goes on.
@@ -149,13 +152,28 @@ local function is_read_by(self, reader)
   return reader and coroutine.status(reader) ~= "dead"
 end
 
+-- Ctrl-C, for a client that asked for it: a turn has its own trap, this one is for what runs between two turns.
+local function trap_of(self)
+  local client = self.agent.client
+  if self._trap == nil and client.config.interrupt then self._trap = client.transport:interrupt() or false end
+  return self._trap
+end
+
+-- Waits for news of the tasks. The failure, if the run is to be cancelled.
+local function wait_for_news(self, limit)
+  local trap = trap_of(self)
+  if trap then limit = math.min(limit or math.huge, core.now() + interrupt.LOOK_S) end
+  local _, failure = self.group:wait(limit)
+  return trap and trap:caught() and interrupt.failure() or failure
+end
+
 -- An error if another coroutine waits.
 local function wait_for_tasks(self, limit)
   local here, is_main = coroutine.running()
   if is_main or not here then here = MAIN end
   if self._reader ~= here and is_read_by(self, self._reader) then return errors.new("busy", BUSY) end
   self._reader = here
-  local _, failure = self.group:wait(limit)
+  local failure = wait_for_news(self, limit)
   self._reader = false
   if failure then self:cancel(failure.detail) end
 end
