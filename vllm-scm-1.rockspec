@@ -117,6 +117,7 @@ build = {
     ["vllm.agent.saved"] = "lua/vllm/agent/saved.lua",
     ["vllm.agent.session"] = "lua/vllm/agent/session.lua",
     ["vllm.agent.shortener"] = "lua/vllm/agent/shortener.lua",
+    ["vllm.agent.stored"] = "lua/vllm/agent/stored.lua",
     ["vllm.agent.toolbox"] = "lua/vllm/agent/toolbox.lua",
     ["vllm.agent.transcript"] = "lua/vllm/agent/transcript.lua",
     ["vllm.base.advice"] = "lua/vllm/base/advice.lua",

@@ -18,7 +18,8 @@ local checked_tools = {}
 ---  "ask", or "deny" and why
 ---@field timeout_s number?
 ---@field exclusive boolean? runs alone
----@field output_limit integer? bytes of a result that the model is shown; the rest is cut
+---@field output_limit integer? bytes of a result that the model is shown
+---@field output_excess "cut"|"fail"|"store"|nil what becomes of more
 ---@field hidden boolean? not offered, but may be called
 ---@field validate boolean? false: arguments are not checked
 ---@field retries integer? how often in a row the model may correct a call
@@ -29,9 +30,10 @@ local checked_tools = {}
 checked_tools.KEYS = {
   name = "string", description = "string or function", parameters = "table", run = "function",
   approval = "boolean or string or function", timeout_s = "number", exclusive = "boolean", output_limit = "number",
-  hidden = "boolean", validate = "boolean", retries = "number", loop_key = "function", strict = "boolean",
-  defer_loading = "boolean", annotations = "table", metadata = "table", title = "string",
+  output_excess = "string", hidden = "boolean", validate = "boolean", retries = "number", loop_key = "function",
+  strict = "boolean", defer_loading = "boolean", annotations = "table", metadata = "table", title = "string",
 }
+checked_tools.EXCESS = { cut = true, fail = true, store = true }
 local MIN = { timeout_s = 0, output_limit = 1, retries = 0 }
 
 -- The first fault of a member, or nil.
@@ -42,6 +44,9 @@ local function member_fault(key, value)
   end
   if MIN[key] and (value < MIN[key] or value ~= value) then
     return ("%s: expected %d or more, got %s"):format(key, MIN[key], values.shown(value))
+  end
+  if key == "output_excess" and not checked_tools.EXCESS[value] then
+    return ('output_excess: expected "cut", "fail" or "store", got %s'):format(values.shown(value))
   end
   if key == "approval" and value ~= false and value ~= "ask" and type(value) ~= "function" then
     return ('approval: expected "ask", false or a function, got %s'):format(values.shown(value))

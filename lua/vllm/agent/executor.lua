@@ -105,8 +105,8 @@ function Executor:_take(record, tool, ok, value, second)
     self._drive:warn(("`%s` raised an error: %s"):format(record.name, why))
     return self:_fail(record, "failed", "the tool failed: " .. why)
   end
-  local limit = tool.output_limit or self._agent.output_limit
-  local message, fault = outputs.message(self._agent.client, record, value, second, limit)
+  local how = outputs.how(self._agent, self._transcript, tool)
+  local message, fault = outputs.message(self._agent.client, record, value, second, how)
   if fault then self._drive:warn(("what `%s` returned cannot be sent: %s"):format(record.name, fault)) end
   self:_settle(record, self._seen:note(record, message))
 end

@@ -1,6 +1,7 @@
 --- The options of an agent.
 
 local compactors = require "vllm.agent.compact"
+local checked_tools = require "vllm.agent.checked_tool"
 local config = require "vllm.request.config"
 local misuse = require "vllm.base.misuse"
 local observe = require "vllm.agent.observe"
@@ -123,11 +124,15 @@ local function context(value)
   return all.max_tokens and all.reserve >= all.max_tokens and "reserve is not below max_tokens" or nil
 end
 
+local function excess(value)
+  return not checked_tools.EXCESS[value] and 'expected "cut", "fail" or "store"' or nil
+end
+
 options.CHECKS = {
   instructions = text_or_function, max_steps = whole(1), budget = members(BUDGET, "budget"), parallel = whole(1),
   policy = functions, before_request = is "function", prepare_step = is "function", stop_when = functions,
   active_tools = toolbox.names_fault, final_check = is "function", compact = compact, last_answer = is "boolean",
-  on_event = observers, retries = whole(0), output_limit = whole(1), tool_timeout_s = positive,
+  on_event = observers, retries = whole(0), output_limit = whole(1), output_excess = excess, tool_timeout_s = positive,
   loop_guard = is "boolean", client = a_client, context = context,
 }
 options.OWN = { tools = true, tool_choice = true }
@@ -192,6 +197,7 @@ function options.check(given)
     stop_when = list_of(given.stop_when), final_check = given.final_check, compact = shorten,
     last_answer = given.last_answer or false, observers = list_of(given.on_event),
     retries = given.retries or RETRIES, output_limit = given.output_limit or outputs.LIMIT,
+    output_excess = given.output_excess or "cut",
     tool_timeout_s = given.tool_timeout_s, context = context_of(given.context), loop_guard = given.loop_guard ~= false,
   }
 end

@@ -6,6 +6,7 @@ local errors = require "vllm.base.errors"
 local guard = require "vllm.base.guard"
 local json = require "vllm.json"
 local misuse = require "vllm.base.misuse"
+local stored = require "vllm.agent.stored"
 local values = require "vllm.base.values"
 local text_of = require("vllm.text").text
 
@@ -57,12 +58,14 @@ function outputs.event(record, took_s)
   }
 end
 
--- The longest prefix of at most `limit` bytes that ends with a whole code point.
-local function cut(text, limit)
+local READ_ON = '; %s { "id": "%s", "offset": %d } reads on'
+
+-- The beginning of a text, as whole code points; and where the rest can be read, if it was kept.
+local function cut(text, limit, kept_as)
   if #text <= limit then return text end
-  local stop = limit
-  while stop > 0 and (text:byte(stop + 1) or 0) >= 128 and (text:byte(stop + 1) or 0) < 192 do stop = stop - 1 end
-  return ("%s\n[cut here: %d of %d bytes are shown]"):format(text:sub(1, stop), stop, #text)
+  local slice, _, last = stored.slice(text, 0, limit)
+  local more = kept_as and READ_ON:format(stored.TOOL, kept_as, last) or ""
+  return ("%s\n[cut here: %d of %d bytes are shown%s]"):format(slice, last, #text, more)
 end
 
 -- Why these parts cannot be sent, or nil.
@@ -114,28 +117,51 @@ local function of_table(client, value)
   return parts
 end
 
+local TOO_LARGE = "the result has %d bytes, more than the %d that can be shown: ask for less"
+
+-- A text, which may be too long.
+local function of_text(record, text, limit, excess, store)
+  if #text <= limit or excess == "cut" then return message(record, cut(text, limit)) end
+  if excess == "fail" then return outputs.failure(record, "failed", TOO_LARGE:format(#text, limit)) end
+  store:put(record.id, text)
+  return message(record, cut(text, limit, record.id))
+end
+
+--- How many bytes of a result the model is shown, and what becomes of more.
+---@param agent vllm.Agent
+---@param transcript vllm.agent.Transcript
+---@param tool vllm.agent.CheckedTool? its own limits
+---@return { limit: integer, excess: "cut"|"fail"|"store", store: vllm.agent.Stored }
+function outputs.how(agent, transcript, tool)
+  tool = tool or {}
+  return {
+    limit = tool.output_limit or agent.output_limit, excess = tool.output_excess or agent.output_excess,
+    store = transcript.stored,
+  }
+end
+
 --- The answer that a tool gave.
 ---@param client vllm.Client
 ---@param record vllm.agent.Record
 ---@param value any what it returned
 ---@param why any and second
----@param limit integer? bytes
+---@param how table of outputs.how
 ---@return table message
 ---@return string? fault why the value cannot be sent
-function outputs.message(client, record, value, why, limit)
-  limit = limit or outputs.LIMIT
+function outputs.message(client, record, value, why, how)
+  local limit = how.limit
   if value == nil and why == nil then return message(record, NOTHING) end
   if value == nil or value == false and why ~= nil then
     return outputs.failure(record, "failed", outputs.words(why), limit)
   end
-  if type(value) == "string" then return message(record, cut(text_of(value), limit)) end
+  if type(value) == "string" then return of_text(record, text_of(value), limit, how.excess, how.store) end
   local ok, content, fault
   if type(value) == "table" then
     ok, content, fault = pcall(of_table, client, value)
   else
     ok, content, fault = pcall(json.encode, value)
   end
-  if ok and type(content) == "string" then return message(record, cut(content, limit)) end
+  if ok and type(content) == "string" then return of_text(record, content, limit, how.excess, how.store) end
   if ok and content then return message(record, content) end
   local what = guard.words(not ok and content or fault)
   return outputs.failure(record, "failed", "the tool's result cannot be sent: " .. what, limit), what

@@ -2,6 +2,7 @@
 --- functions of the program's own, so it runs in a task.
 
 local options = require "vllm.agent.options"
+local stored = require "vllm.agent.stored"
 local toolbox = require "vllm.agent.toolbox"
 local transcripts = require "vllm.agent.transcript"
 local values = require "vllm.base.values"
@@ -54,6 +55,34 @@ local function name_session(fields, client, id)
   end
 end
 
+-- Does a tool keep what the model is not shown?
+local function keeps(agent)
+  if agent.output_excess == "store" then return true end
+  for _, tool in ipairs(agent.tools) do
+    if tool.output_excess == "store" then return true end
+  end
+  return false
+end
+
+-- The agent's tools, and that of ours which reads on. It is there from the beginning: a list that grows would move what
+-- the server has cached.
+local function all_tools(course)
+  local agent, transcript = course.agent, course.transcript
+  if not keeps(agent) then return agent.tools end
+  transcript.reader = transcript.reader or transcript.stored:tool(agent.output_limit)
+  local list = copy(agent.tools)
+  list[#list + 1] = transcript.reader
+  return list
+end
+
+-- Names of tools that are to be offered, and ours with them.
+local function active_of(course, names)
+  if not names or not keeps(course.agent) then return names end
+  local list = copy(names)
+  list[#list + 1] = stored.TOOL
+  return list
+end
+
 -- What prepare_step may change, for this step alone.
 local STEP_KEYS = { messages = true, tools = true, number = true, usage = true, steps = true }
 
@@ -61,7 +90,7 @@ local function apply_step(course, step, fields)
   if step.tools ~= nil then
     local fault = toolbox.names_fault(step.tools)
     if fault then error(("prepare_step: tools: %s, got %s"):format(fault, values.shown(step.tools)), 0) end
-    course.box = toolbox.collect(course.agent.tools, step.tools)
+    course.box = toolbox.collect(all_tools(course), active_of(course, step.tools))
     fields.tools = course.box.offered
   end
   for key, value in pairs(step) do
@@ -77,7 +106,7 @@ end
 ---@param course table of the loop
 ---@return vllm.agent.Toolbox
 function prepare.tools(course)
-  return toolbox.collect(course.agent.tools, course.agent.active_tools)
+  return toolbox.collect(all_tools(course), active_of(course, course.agent.active_tools))
 end
 
 -- A hook that changes the transcript for good.

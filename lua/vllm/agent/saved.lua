@@ -6,6 +6,7 @@ local json = require "vllm.json"
 local outputs = require "vllm.agent.outputs"
 local portable = require("vllm.request.media").portable_message
 local repair = require("vllm.request.repair").repair
+local stored = require "vllm.agent.stored"
 local transcripts = require "vllm.agent.transcript"
 local values = require "vllm.base.values"
 
@@ -52,6 +53,7 @@ function saved.state(id, transcript, inbox)
     version = VERSION, id = id, messages = plain_list(transcript.messages, portable),
     calls = transcript.open and plain_list(transcript.open, record_to_write) or nil,
     later = plain_list(transcript.later, portable),
+    stored = plain_list(transcript.stored.list, function(entry) return entry end),
     usage = transcripts.copy_usage(transcript.usage),
     steered = plain_list(inbox.steered, plain_input), queued = plain_list(inbox.queued, plain_input),
   }
@@ -185,11 +187,15 @@ function saved.load(options)
   if not inbox then return nil, "state." .. why end
   later, why = read_messages(values.given(state.later) or {}, "state.later")
   if not later then return nil, why end
+  local kept = values.given(state.stored) or {}
+  why = stored.fault(kept)
+  if why then return nil, "state.stored: " .. why end
   local usage = values.given(state.usage)
   usage = transcripts.copy_usage(type(usage) == "table" and usage or {})
   messages = mended(messages, records)
   local transcript = transcripts.new(messages, records, records and later, usage)
   for _, message in ipairs(records and {} or later) do transcript:append(message) end
+  for _, entry in ipairs(kept) do transcript.stored:put(entry.id, entry.text) end
   return { id = options.id or values.given(state.id), transcript = transcript, inbox = inbox }
 end
 

@@ -252,7 +252,8 @@ function Session:answer(id, value, why)
   check_self(self, "answer")
   local record, message, err = decisions.waiting(self._transcript, "answer", id, "external", "its result")
   if not record then return nil, message, err end
-  record.message = outputs.message(self._agent.client, record, value, why, self._agent.output_limit)
+  local how = outputs.how(self._agent, self._transcript)
+  record.message = outputs.message(self._agent.client, record, value, why, how)
   record.status, record.decision = "done", "answered"
   return true
 end

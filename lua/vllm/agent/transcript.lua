@@ -1,6 +1,7 @@
 --- What a conversation has said, and the calls that still lack a result. Plain tables, which survive JSON.
 
 local repair = require("vllm.request.repair").repair
+local stored = require "vllm.agent.stored"
 local values = require "vllm.base.values"
 
 --- A call of the last assistant message, from then until all of its calls have results.
@@ -19,6 +20,7 @@ local values = require "vllm.base.values"
 ---@class vllm.agent.Transcript
 ---@field messages table[]
 ---@field open vllm.agent.Record[]|false
+---@field stored vllm.agent.Stored
 ---@field later table[] messages that came while calls were open: they join after the results
 ---@field usage table summed
 ---@field last_usage table|nil of the last answer; nil where the transcript has been shortened since
@@ -38,6 +40,7 @@ local transcripts = {}
 function transcripts.new(messages, open, later, usage)
   return setmetatable({
     messages = messages, open = open or false, later = later or {}, usage = usage or {}, retries = {},
+    stored = stored.new(),
   }, Transcript)
 end
 
