@@ -291,6 +291,20 @@ describe("a run", function()
     assert.same({ "`f` raised an error: a bug" }, assert(agent:run("go"):result()).hints)
   end)
 
+  it("gives hints that are fit to be shown, and not too many", function()
+    local count = 0
+    local agent = agents.new(many(120, function() return calls "f" end), { max_steps = 120, loop_guard = false,
+      tools = { tool("f", function()
+        count = count + 1
+        error(("%d \27[2J"):format(count) .. ("x"):rep(2000), 0)
+      end) },
+    })
+    local hints = assert(agent:run("go"):result()).hints
+    assert.same({ 120, 100 }, { count, #hints })
+    assert.equal("`f` raised an error: 1 ?[2Jx", hints[1]:sub(1, 28))
+    assert.equal(1000 + #"…", #hints[1])
+  end)
+
   it("shortens a transcript that is too long, tells of it, and asks again", function()
     local agent, transport = agents.new({ calls("f", {}, "f", {}, "f", {}, "f", {}, "f", {}), TOO_LONG, "ok" }, {
       loop_guard = false, tools = { tool("f", function() return ("x"):rep(200) end) },

@@ -6,6 +6,7 @@
 
 local core = require "vllm.core"
 local errors = require "vllm.base.errors"
+local excerpt = require "vllm.base.excerpt"
 local groups = require "vllm.hosts.group"
 local guard = require "vllm.base.guard"
 local interrupt = require "vllm.hosts.interrupt"
@@ -34,6 +35,8 @@ Drive.__index = Drive
 
 local drives = {}
 
+local MAX_HINTS = 100
+local MAX_WARNING = 1000 -- bytes: what a tool raised may be long, and may be another's text
 local MAX_QUEUED = 1000 -- events that wait, before those that only tell of progress are dropped
 
 ---@param session vllm.agent.Session
@@ -59,13 +62,14 @@ function Drive:add_hint(hint)
   for _, known in ipairs(self.hints) do
     if known == hint then return end
   end
-  self.hints[#self.hints + 1] = hint
+  if #self.hints < MAX_HINTS then self.hints[#self.hints + 1] = hint end
 end
 
 --- Something that the program should know: an event, and a hint for those who read none.
 ---@param message string
 function Drive:warn(message)
   if self.is_over then return end
+  message = excerpt.of(message, MAX_WARNING)
   self:add_hint(message)
   self:emit("warning", { message = message })
 end
