@@ -1,7 +1,6 @@
 --- Tasks that are started now and waited for bit by bit. They run in the host in charge; where there is none, in our
 -- own loop, which runs while somebody waits for the group.
 
-local guard = require "vllm.base.guard"
 local hosts = require "vllm.hosts"
 local tasks = require "vllm.hosts.tasks"
 local waiter = require "vllm.hosts.waiter"
@@ -23,11 +22,6 @@ function groups.new(wanted, is_interruptible)
   }, Group)
 end
 
--- What the stand-alone interpreter raises at Ctrl-C, in whatever runs at that moment.
-local function is_interruption(value)
-  return type(value) == "string" and value:find "interrupted!$" ~= nil
-end
-
 --- Starts `fn()`, which may wait and may raise. Then `done` is called, in a task: it must not raise.
 ---@param fn fun(): any, any
 ---@param done fun(ok: boolean, value: any, second: any) true and what fn returned; or false, the error with its
@@ -36,7 +30,7 @@ end
 function Group:start(fn, done)
   local host = hosts.here(self._wanted) or require "vllm.hosts.scheduler"
   return tasks.after(host, fn, function(ok, value, second)
-    if not ok and is_interruption(second) then self._interruption = second end
+    if not ok and tasks.is_interruption(second) then self._interruption = second end
     done(ok, value, second)
     self:wake()
   end)
@@ -84,7 +78,9 @@ function Group:wait(deadline)
     end
   end
   self._has_news = false
-  if self._interruption then error(guard.words(self._interruption), 0) end
+  local interruption = self._interruption
+  self._interruption = nil
+  if interruption then error(interruption, 0) end
   return ok, failure
 end
 

@@ -91,10 +91,16 @@ function tasks.traced(value)
   return debug.traceback(guard.words(reason_of(value)), 2)
 end
 
--- What the stand-alone interpreter raises at Ctrl-C is not a fault of the task: an error object, which ends a program
--- without a traceback.
+--- Is this what the stand-alone interpreter raises at Ctrl-C, in whatever runs at that moment?
+---@param value any
+---@return boolean
+function tasks.is_interruption(value)
+  return type(value) == "string" and (value == "interrupted!" or value:find ":%d+: interrupted!$" ~= nil)
+end
+
+-- That is not a fault of the task: an error object, which ends a program without a traceback.
 local function interruption(value)
-  if type(value) ~= "string" or not value:find("interrupted!$") then return nil end
+  if not tasks.is_interruption(value) then return nil end
   return require("vllm.base.errors").new("cancelled", "interrupted by Ctrl-C")
 end
 
