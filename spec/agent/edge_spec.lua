@@ -24,6 +24,15 @@ describe("a hook that misbehaves", function()
     assert.same({ "an error of type table" }, agents.results(session))
   end)
 
+  it("an error that only sounds like Ctrl-C is a failure of its tool", function()
+    local function run()
+      local tools = { tool("f", function() error("the download was interrupted!", 0) end) }
+      return agents.new({ calls "f", "ok" }, { tools = tools }):ask "go"
+    end
+    assert.equal("ok", run())
+    assert.equal("ok", vllm.run(run))
+  end)
+
   it("a loop_key may give anything", function()
     for _, key in ipairs { { print }, setmetatable({}, { __tostring = function() error "no" end }), 0 / 0 } do
       local more = { loop_key = value(key) }
@@ -149,6 +158,48 @@ describe("cancelling", function()
       run = vllm.agent(options):run "go"
       local result = vllm.run(function() return run:result() end)
       assert.same({ "cancelled", 1 }, { result and result.stop or tostring(run:error()), count })
+    end
+  end)
+end)
+
+describe("a store that only appends", function()
+  local function session_with_store(more)
+    local roles = {}
+    local options = { on_event = vllm.observe.transcript(function(message) roles[#roles + 1] = message.role end) }
+    options.tools = { tool("f", function() vllm.sleep(1) end, more) }
+    return agents.new({ calls "f", "ok" }, options):session(), roles
+  end
+
+  it("has all of a run that was cancelled and read no further", function()
+    local session, roles = session_with_store()
+    local run = session:run "go"
+    read_what_is_there(run)
+    run:cancel()
+    assert.equal("user assistant tool", table.concat(roles, " "))
+    assert.equal("ok", session:ask())
+    assert.equal(agents.roles(session), table.concat(roles, " "))
+  end)
+
+  it("has the results of calls that waited when the session was cancelled", function()
+    local session, roles = session_with_store { approval = "ask" }
+    assert(session:run("go"):result())
+    session:cancel()
+    assert.equal("user assistant tool", table.concat(roles, " "))
+    assert.equal("ok", session:ask "go on")
+    assert.equal(agents.roles(session), table.concat(roles, " "))
+  end)
+
+  it("is told in order, and each event once, where an observer cancels", function()
+    for at = 1, 40 do
+      local run, first, second = nil, {}, {}
+      local agent = agents.new({ calls("f", {}, "g", {}), "ok" }, { on_event = { function(event)
+        first[#first + 1] = event
+        if #first == at then run:cancel() end
+      end, function(event) second[#second + 1] = event end }, tools = { tool("f", value "x"), tool("g", value "y") } })
+      run = agent:run "go"
+      local read = agents.events(run)
+      assert.same(#read, #first)
+      for i, event in ipairs(read) do assert.is_true(event == first[i] and event == second[i]) end
     end
   end)
 end)

@@ -51,7 +51,8 @@ function drives.new(session, parts, err)
     steps = parts.steps or math.huge,
     group = groups.new(config.host, config.interrupt), step = 0, turn = false,
     waits = false, cancelled = false, is_over = err ~= nil, result = false, err = err,
-    hints = {}, _is_going = false, _reader = false, _observers = agent.observers,
+    hints = {}, _is_going = false, _is_telling = false, _has_told_all = false, _reader = false,
+    _observers = agent.observers,
     _queue = {}, _first = 1, _last = 0, _loop = coroutine.create(loop.run),
   }, Drive)
 end
@@ -222,9 +223,8 @@ function Drive:skip_turn()
   self:resume(result, err)
 end
 
---- Shows an event to the observers. One that fails is told of once, and dropped.
----@param event table
-function Drive:deliver(event)
+-- Shows an event to the observers. One that fails is told of once, and dropped.
+local function tell(self, event)
   local observers = self._observers
   for i = 1, #observers do
     local ok, why = pcall(observers[i], event, self.session)
@@ -239,6 +239,25 @@ function Drive:deliver(event)
   end
 end
 
+-- Of a run that was cancelled, observers hear the end at once: perhaps it is never read.
+local function tell_rest(self)
+  if self._is_telling or self._has_told_all or not self.is_over then return end
+  self._has_told_all = true
+  local rest = {}
+  for i = self._first, self._last do rest[#rest + 1] = self._queue[i] end
+  for _, event in ipairs(rest) do tell(self, event) end
+end
+
+--- A reader takes an event: it is shown to the observers first, unless they know it.
+---@param event table
+function Drive:deliver(event)
+  if self._has_told_all or not self._observers[1] then return end
+  self._is_telling = true
+  tell(self, event)
+  self._is_telling = false
+  if self.cancelled then tell_rest(self) end -- by one of them
+end
+
 --- Ends the run now, with a transcript in which every call has a result. From anywhere; from within the loop (a host
 --- may start a task at once) it takes effect where that waits next.
 ---@param reason string
@@ -251,6 +270,7 @@ function Drive:cancel(reason)
   else
     self:resume(self) -- it had not begun, and sees that it is over
   end
+  tell_rest(self)
   self.group:wake()
 end
 

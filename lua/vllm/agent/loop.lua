@@ -221,6 +221,12 @@ local function has_task(course)
   return queued ~= nil
 end
 
+-- It was cancelled: no call stays open.
+local function give_up(course, why, last)
+  course:refuse_calls("cancelled", why)
+  return finish(course, "cancelled", last)
+end
+
 local function go(course)
   local stop, err = settle_open_calls(course)
   local last
@@ -235,7 +241,7 @@ local function go(course)
     stop, last, err = take_step(course)
   end
   if err then return fail(course, err, last) end
-  if stop == "cancelled" then course:refuse_calls("cancelled", outputs.INTERRUPTED) end
+  if stop == "cancelled" then return give_up(course, outputs.INTERRUPTED, last) end
   return finish(course, stop, last)
 end
 
@@ -246,7 +252,7 @@ end
 function loop.run(drive)
   local course = courses.new(drive)
   for _, message in ipairs(course.appended) do drive:emit("message", { message = message }) end -- the input
-  if drive.cancelled then return finish(course, "cancelled") end
+  if drive.cancelled then return give_up(course, "the call was cancelled") end
   return go(course)
 end
 

@@ -139,18 +139,12 @@ function Session:ask(input, surplus)
   return self:run(input):text()
 end
 
---- Cancels the run that is under way; if there is none, calls that wait get the result that they were cancelled.
+--- Cancels the run that is under way, or else what the last one left: every call that waits gets the result that it was
+--- cancelled.
 function Session:cancel()
   check_self(self, "cancel")
-  local run = running(self)
-  if run then return run:cancel() end
-  end_dropped(self)
-  for _, record in ipairs(self._transcript.open or {}) do
-    if not record.message then
-      record.message, record.status = outputs.failure(record, "cancelled", "the call was cancelled"), "done"
-    end
-  end
-  self._transcript:close_calls()
+  local run = running(self) or run_of(self, nil, "cancel")
+  run:cancel()
 end
 
 -- Input for a run ---------------------------------------------------------------------------------------------------
