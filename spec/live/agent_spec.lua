@@ -134,13 +134,17 @@ end)
 describe("the server's prefix cache", function()
   it("is hit in the second step, by what the first one has sent", function()
     local instructions = ("%.6f "):format(core.now()) .. ("Rule: answer with the temperature alone. "):rep(40)
-    local agent = agent_of { instructions = instructions, prepare_step = forcing "Paris" }
+    local changed = 0
+    local agent = agent_of { instructions = instructions, prepare_step = forcing "Paris", on_event = function(event)
+      if event.type == "prefix_changed" then changed = changed + 1 end
+    end }
     local hits = metric "vllm:prefix_cache_hits_total"
     local result = finished(agent:run(QUESTION))
     local first, second = result.steps[1].usage, result.steps[2].usage
     local cached = second.cached_tokens - (first.cached_tokens or 0)
     io.write(("(%d of %d tokens) "):format(second.cached_tokens, second.prompt_tokens))
     assert.is_true(cached >= 128, "no whole block of the first step's prompt was found again")
+    assert.equal(0, changed)
     assert.is_true(metric "vllm:prefix_cache_hits_total" - hits >= cached)
   end)
 end)
@@ -189,7 +193,7 @@ describe("a session", function()
     local session = agent:session()
     assert.equal("awaiting_approval", finished(session:run(QUESTION)).stop)
     local output, status = child.with_file(assert(vllm.json.encode(session:state())), function(path)
-      return child.lua(LATER, { STATE = path })
+      return child.lua(LATER, { STATE = path }, nil, 300)
     end)
     assert.same({ "completed\tDone.\t1\tRome\t4\n", 0 }, { output, status })
     assert.same({}, asked)
@@ -221,6 +225,16 @@ describe("a context that is too long", function()
     assert.is_true(result.usage.prompt_tokens < 2048)
     assert.is_nil(transcripts.pair_fault(session:messages()))
     assert.equal(11, #session:messages())
+  end)
+
+  it("is not even sent, if the server may count first", function()
+    local session, seen = long_session { context = true, compact = { vllm.compact.clear_results { keep = 1 } } }
+    local result = finished(session:run "What did you see?")
+    assert.same({ "completed", ANSWER, { "context" } }, { result.stop, result.text, seen })
+    local counted = assert(client:tokens { messages = { QUESTION } })
+    assert.equal(2048, counted.max_model_len)
+    local answer = finished(client:turn { messages = { QUESTION }, max_completion_tokens = 1 })
+    assert.equal(answer.usage.prompt_tokens, counted.count)
   end)
 
   it("is summarised by the model itself", function()

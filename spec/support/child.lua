@@ -66,14 +66,15 @@ end
 ---@param code string
 ---@param environment? table<string, string>
 ---@param before? string  of the shell, such as "ulimit -n 64;"
+---@param limit_s? integer
 ---@return string output
 ---@return integer status
-function M.lua(code, environment, before)
+function M.lua(code, environment, before, limit_s)
   local lowest = 0
   while arg[lowest - 1] do lowest = lowest - 1 end
   local all = { LUA_PATH = package.path, LUA_CPATH = package.cpath }
   for name, value in pairs(environment or {}) do all[name] = value end
-  return M.with_file(code, function(path) return M.run((before or "") .. arg[lowest] .. " " .. path, all) end)
+  return M.with_file(code, function(path) return M.run((before or "") .. arg[lowest] .. " " .. path, all, limit_s) end)
 end
 
 return M
