@@ -137,6 +137,26 @@ describe("cancelling", function()
     end)
   end
 
+  it("comes with the end of the scope in which its tools and hooks run: nothing new begins", function()
+    local count = 0
+    local function fails()
+      count = count + 1
+      vllm.sleep(60)
+    end
+    for _, options in ipairs { {}, { policy = fails }, { prepare_step = fails } } do
+      count = 0
+      options.parallel, options.tools = 1, { tool("f", fails), tool("g", fails) }
+      local run = agents.new({ calls("f", {}, "g", {}), "ok" }, options):run "go"
+      assert.is_false((pcall(vllm.run, function()
+        read_what_is_there(run)
+        error("the scope ends", 0)
+      end)))
+      assert.equal(1, count)
+      assert.equal("cancelled", assert(run:result()).stop)
+      assert.is_nil(require("vllm.agent.transcript").pair_fault(run.session:messages()))
+    end
+  end)
+
   it("takes effect in a host that starts tasks at once", function()
     local hosts = require "vllm.hosts.scheduler"
     local eager = setmetatable({ name = "eager", spawn = function(fn, failed)

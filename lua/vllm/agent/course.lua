@@ -54,7 +54,8 @@ function Course:call(fn, ...)
   local arguments, state = { ... }, nil
   local task = self.drive.group:start(function()
     return fn(arguments[1], arguments[2], arguments[3])
-  end, function(ok, value, raised)
+  end, function(ok, value, raised, was_cancelled)
+    if was_cancelled then self.drive:cancel "the task was cancelled" end
     if not ok then value = guard.words(raised) end
     state = state or { ok, value }
   end)

@@ -148,13 +148,19 @@ function Executor:_call_tool(record, tool)
   running.task = self._drive.group:start(function()
     running.began_at = core.now()
     return tool.run(record.input, call)
-  end, function(ok, value, second)
+  end, function(ok, value, second, was_cancelled)
+    if was_cancelled and not record.message then self:_end_run() end
     local is_late = record.message ~= nil
     self:_take(record, tool, ok, value, second)
     if not is_late then self:_left() end
   end)
   if record.message then running.task:cancel() end -- cancelled by itself, in a host that started it at once
   self:_look_for_blocking(record, running.began_at)
+end
+
+-- The scope of our tasks ends: nothing new begins in it.
+function Executor:_end_run()
+  self._drive:cancel "the task was cancelled"
 end
 
 -- A call has ended; others may begin.
@@ -218,7 +224,10 @@ function Executor:_start(record, tool)
     return self:_on_permitted(record, tool, true, "allow")
   end
   self._judged[record] = self._drive.group:start(function() return self:_permit(record, tool) end,
-    function(ok, decision, why) self:_on_permitted(record, tool, ok, decision, why) end)
+    function(ok, decision, why, was_cancelled)
+      if was_cancelled then self:_end_run() end
+      self:_on_permitted(record, tool, ok, decision, why)
+    end)
 end
 
 -- Schedule ---------------------------------------------------------------------------------------------------------

@@ -24,16 +24,18 @@ end
 
 --- Starts `fn()`, which may wait and may raise. Then `done` is called, in a task: it must not raise.
 ---@param fn fun(): any, any
----@param done fun(ok: boolean, value: any, second: any) true and what fn returned; or false, the error with its
----  traceback, and what was raised
+---@param done fun(ok: boolean, value: any, second: any, was_cancelled: boolean?) true and what fn returned; or false,
+---  the error with its traceback, what was raised, and whether the task had been cancelled
 ---@return vllm.Task
 function Group:start(fn, done)
   local host = hosts.here(self._wanted) or require "vllm.hosts.scheduler"
-  return tasks.after(host, fn, function(ok, value, second)
+  local task
+  task = tasks.after(host, fn, function(ok, value, second)
     if not ok and tasks.is_interruption(second) then self._interruption = second end
-    done(ok, value, second)
+    done(ok, value, second, not ok and task and tasks.is_cancelled(task))
     self:wake()
   end)
+  return task
 end
 
 --- There is news: the wait ends.

@@ -211,6 +211,13 @@ function tasks.after(host, fn, done)
   end)
 end
 
+--- Was it asked to end, or its scope?
+---@param task vllm.Task
+---@return boolean
+function tasks.is_cancelled(task)
+  return task._cancelled
+end
+
 --- Waits for the task's end.
 ---@return any ... what its function returned; or nil, the message, and the error object if there is one, when it failed
 ---  or was cancelled
