@@ -209,6 +209,15 @@ describe("a store that only appends", function()
     assert.equal(agents.roles(session), table.concat(roles, " "))
   end)
 
+  it("hears nothing of a session that is closed after its work", function()
+    local events = 0
+    local session = agents.new({ "ok" }, { on_event = function() events = events + 1 end }):session()
+    assert.equal("ok", session:ask "go")
+    local before = events
+    session:cancel()
+    assert.equal(before, events)
+  end)
+
   it("is told in order, and each event once, where an observer cancels", function()
     for at = 1, 40 do
       local run, first, second = nil, {}, {}

@@ -143,8 +143,9 @@ end
 --- cancelled.
 function Session:cancel()
   check_self(self, "cancel")
-  local run = running(self) or run_of(self, nil, "cancel")
-  run:cancel()
+  end_dropped(self)
+  local run = running(self) or self._transcript.open and run_of(self, nil, "cancel")
+  if run then run:cancel() end
 end
 
 -- Input for a run ---------------------------------------------------------------------------------------------------
