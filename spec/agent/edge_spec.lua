@@ -40,6 +40,12 @@ describe("a hook that misbehaves", function()
     end
   end)
 
+  it("a loop_key that yields says nothing", function()
+    local more = { loop_key = function() coroutine.yield(); return 1 end }
+    local agent = agents.new({ calls "f", "ok" }, { tools = { tool("f", value "x", more) } })
+    assert.equal("ok", vllm.run(function() return agent:ask "go" end))
+  end)
+
   it("a loop_key may cancel its run: the tool does not run", function()
     local run, count = nil, 0
     local function key()

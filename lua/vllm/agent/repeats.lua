@@ -25,8 +25,9 @@ end
 local function key_of(record, tool)
   local own = record.input
   if tool.loop_key then
-    local ok, key = pcall(tool.loop_key, record.input)
-    if not ok or key == nil then return nil end
+    local co = coroutine.create(tool.loop_key) -- it must not wait, and what it yields must not reach the loop
+    local ok, key = coroutine.resume(co, record.input)
+    if not ok or key == nil or coroutine.status(co) ~= "dead" then return nil end
     own = key
   end
   local text = type(own) == "table" and json.encode(own) or guard.words(own)
