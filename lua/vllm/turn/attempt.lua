@@ -38,7 +38,7 @@ function attempt.open(transport, built, sink)
   if not stream then return nil, guard.transport(failure) end
   return setmetatable({
     decoder = core.decoder(built.decoder_options), sink = sink, phase = "head", _transport = transport,
-    _built = built, _stream = stream, _body = false, body_bytes = 0,
+    _built = built, _stream = stream, _body = false, _body_bytes = 0,
   }, Attempt)
 end
 
@@ -97,7 +97,7 @@ end
 function Attempt:_on_body_bytes(bytes)
   local own, limits = self._body, self._built.limits
   own:add(bytes)
-  self.body_bytes = own.bytes
+  self._body_bytes = own.bytes
   if self.phase == "refused" then
     if self._refusal:is_full() then return self:_on_refused(true) end
     return true
@@ -115,8 +115,8 @@ end
 
 -- What still comes after the decoder gave up: for the sink alone.
 function Attempt:_on_rest(bytes)
-  self.body_bytes = self.body_bytes + #(bytes or "")
-  if not bytes or self.body_bytes > self._built.limits.max_event_bytes then self.phase = "drained" end
+  self._body_bytes = self._body_bytes + #(bytes or "")
+  if not bytes or self._body_bytes > self._built.limits.max_event_bytes then self.phase = "drained" end
   local err = bytes and pass_on(self, bytes)
   return not err or nil, err
 end
@@ -162,7 +162,7 @@ function Attempt:_on_broken(failure)
     return self:_on_end()
   end
   local err = explain.transport(failure, self.status)
-  if self.body_bytes > 0 then err.body, err.body_cut = explain.excerpt(self._built, self._body:text()), true end
+  if self._body_bytes > 0 then err.body, err.body_cut = explain.excerpt(self._built, self._body:text()), true end
   return nil, err
 end
 
@@ -240,13 +240,13 @@ end
 ---@return integer finished how many choices have ended
 function attempt.progress(self)
   local _, events, _, _, started, finished = self.decoder:state()
-  return events + self.body_bytes, started, finished
+  return events + self._body_bytes, started, finished
 end
 
 --- Has a byte of the answer's body come?
 ---@return boolean
 function Attempt:has_body()
-  return self.decoder:state() > 0 or self.body_bytes > 0
+  return self.decoder:state() > 0 or self._body_bytes > 0
 end
 
 --- The decoder gave up, and the sink is given what still comes.

@@ -35,9 +35,7 @@ end
 
 local function ask(self, limit)
   local current, own, asked_at = self.attempt, self.clocks, core.now()
-  local _, events, _, _, started, finished = current.decoder:state() -- attempt.progress, without its call
-  self.has_started = started
-  heard(own, events + current.body_bytes, started, finished, asked_at)
+  hear(self, current, asked_at)
   if own.seen ~= own.weighed and (own.finished > 0 or current.phase ~= "stream") then
     own:weigh(current:seems_whole(own.finished), asked_at)
   end
